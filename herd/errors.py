@@ -1,0 +1,51 @@
+"""Everything Herd raises on purpose. Each error knows its HTTP status and says one sentence to a person."""
+
+class HerdError(Exception):
+    """Root of the tree. `str(error)` is the sentence for a person: what is wrong, where, and what to do."""
+
+    status: int = 500
+
+
+class ConfigError(HerdError):
+    """A flag, an environment variable or a key of herd.toml cannot be used; commands exit with 2."""
+
+
+class ProtocolError(HerdError):
+    """The peer broke the link's rules. The text is safe to send to it before the connection is closed."""
+
+    status = 502
+
+
+class RequestError(HerdError):
+    """The client's request cannot be served as it is: bad JSON, a missing field, an unknown model.
+
+    Args:
+        message: the sentence; where a client matches on it, Ollama's own words.
+        status: HTTP status of the answer.
+        code: OpenAI's `error.code`, or None.
+        headers: extra answer headers, such as `Allow` or `Retry-After`.
+    """
+
+    def __init__(
+        self, message: str, *, status: int = 400, code: str | None = None, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.headers = headers
+
+
+class BodyTooLarge(HerdError):
+    """The request body is longer than the limit in force."""
+
+    status = 413
+
+
+class StreamFailed(HerdError):
+    """An exchange with a node broke: the link went, the backend refused or died. Before the first byte it is retried."""
+
+    status = 502
+
+
+class LinkClosed(StreamFailed):
+    """The node's link is gone, and with it every stream on it."""

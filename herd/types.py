@@ -1,0 +1,83 @@
+"""Names for the ids, units and small enumerations that every layer uses.
+
+Units are types: a `Seconds` is a float of seconds, a `Bytes` an int of bytes, a `Tokens` an int of tokens.
+"""
+
+from enum import StrEnum
+from typing import NewType
+
+NodeId = NewType("NodeId", str)  # stable for the life of an agent's data directory
+NodeName = NewType("NodeName", str)  # for people: the host name, made unique by the router
+RouterId = NewType("RouterId", str)
+BackendId = NewType("BackendId", str)  # one model server beside one agent: "ollama-11434"
+ModelName = NewType("ModelName", str)  # as a backend lists it, tag included where it has one
+RequestId = NewType("RequestId", str)
+TicketId = NewType("TicketId", str)  # a request's place in the fleet: one per request, kept over moves and retries
+StreamId = NewType("StreamId", int)  # one exchange over one link
+
+Seconds = NewType("Seconds", float)
+Bytes = NewType("Bytes", int)
+Tokens = NewType("Tokens", int)
+
+KiB = 1024
+MiB = 1024 * KiB
+GiB = 1024 * MiB
+
+
+class Dialect(StrEnum):
+    """Whose words a client speaks; errors are answered in the same."""
+
+    OLLAMA = "ollama"
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+
+
+class BackendKind(StrEnum):
+    """Which program serves the models on a node."""
+
+    OLLAMA = "ollama"
+    LLAMACPP = "llamacpp"
+    LMSTUDIO = "lmstudio"
+    VLLM = "vllm"
+    OPENAI = "openai"  # anything else that lists its models at /v1/models
+
+
+class Capability(StrEnum):
+    """What a request needs of a model. The words are those of Ollama's `/api/show`, where it has one."""
+
+    COMPLETION = "completion"
+    TOOLS = "tools"
+    INSERT = "insert"
+    VISION = "vision"
+    EMBEDDING = "embedding"
+    THINKING = "thinking"
+    IMAGE = "image"
+    AUDIO = "audio"
+
+
+class NodeState(StrEnum):
+    """How a node stands with the router, worst last but for `joining`."""
+
+    JOINING = "joining"
+    READY = "ready"
+    DEGRADED = "degraded"
+    PAUSED = "paused"
+    DRAINING = "draining"
+    OFFLINE = "offline"
+
+
+class Priority(StrEnum):
+    """The class of a request in a queue."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
+
+
+class Outcome(StrEnum):
+    """How a ticket ends; each ends in exactly one."""
+
+    SERVED = "served"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    REJECTED = "rejected"
