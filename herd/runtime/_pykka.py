@@ -1,0 +1,148 @@
+"""The one door to Pykka: its names, and an ActorRef and a Future that are safe on an event loop.
+
+Pykka's calls block the calling thread. From other threads they work here as everywhere; on a thread that runs an
+event loop they would freeze that loop, so there they raise at once.
+"""
+
+import asyncio
+from types import TracebackType
+from typing import Any, Literal, Protocol, TypeVar, overload
+
+from pykka import Actor, ActorDeadError, ActorRef, ActorRegistry, Future, ThreadingFuture
+from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr
+
+__all__ = [
+    "Actor",
+    "ActorDeadError",
+    "ActorRegistry",
+    "Future",
+    "LoopActorRef",
+    "LoopFuture",
+    "ProxyCall",
+    "ProxyGetAttr",
+    "ProxySetAttr",
+]
+
+A = TypeVar("A", bound=Actor)
+T = TypeVar("T")
+
+ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
+
+
+class Inbox(Protocol):
+    """What a ref needs of an actor's mailbox. `put` may be called from any thread."""
+
+    def put(self, item: Any, /) -> None: ...
+
+    def new_call(self, message: Any) -> "asyncio.Future[Any]":
+        """An envelope around `message`, to be put; done when the message is answered."""
+
+    def new_stop(self) -> "tuple[Any, asyncio.Future[bool]]":
+        """An item to put that stops the actor in order, and what is done once the actor is dead."""
+
+
+class LoopFuture(ThreadingFuture[T]):
+    """A Pykka future that refuses to block an event loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._settled = False
+
+    def get(self, *, timeout: float | None = None) -> Any:
+        """The value, waited for at most `timeout` seconds.
+
+        Raises:
+            RuntimeError: there is no value yet, and this thread runs an event loop.
+            pykka.Timeout: no value in time.
+        """
+        if not self._settled:
+            forbid_on_loop("Future.get() on an unfinished future")
+        return super().get(timeout=timeout)
+
+    def set(self, value: T | None = None) -> None:
+        super().set(value)
+        self._settled = True
+
+    def set_exception(self, exc_info: ExcInfo | None = None) -> None:
+        super().set_exception(exc_info)
+        self._settled = True
+
+    def set_get_hook(self, func: Any) -> None:
+        # The hook asks other futures, and they guard themselves.
+        super().set_get_hook(func)
+        self._settled = True
+
+    def settle(self, source: "asyncio.Future[T]") -> None:
+        """Take over the outcome of `source`, which is done."""
+        error = source.exception()
+        if error is None:
+            self.set(source.result())
+        else:
+            self.set_exception((type(error), error, error.__traceback__))
+
+
+class LoopActorRef(ActorRef[A]):
+    """A Pykka ref to an actor on an event loop; may be used from any thread."""
+
+    def __init__(self, actor: A, inbox: Inbox) -> None:
+        super().__init__(actor)
+        self._inbox = inbox
+
+    def tell(self, message: Any) -> None:
+        """Put `message` into the mailbox. Raises ActorDeadError when the actor is dead."""
+        if not self.is_alive():
+            raise ActorDeadError(f"{self} not found")
+        self._inbox.put(message)
+
+    @overload
+    def ask(self, message: Any, *, block: Literal[False], timeout: float | None = None) -> Future[Any]: ...
+
+    @overload
+    def ask(self, message: Any, *, block: Literal[True], timeout: float | None = None) -> Any: ...
+
+    @overload
+    def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any | Future[Any]: ...
+
+    def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any | Future[Any]:
+        """As in Pykka. Raises RuntimeError when it would block a thread that runs an event loop."""
+        if block:
+            forbid_on_loop("a blocking ask()")
+        future: LoopFuture[Any] = LoopFuture()
+        call = self._inbox.new_call(message)
+        call.add_done_callback(future.settle)
+        self._inbox.put(call)
+        return future.get(timeout=timeout) if block else future
+
+    @overload
+    def stop(self, *, block: Literal[True], timeout: float | None = None) -> bool: ...
+
+    @overload
+    def stop(self, *, block: Literal[False], timeout: float | None = None) -> Future[bool]: ...
+
+    @overload
+    def stop(self, *, block: bool = True, timeout: float | None = None) -> bool | Future[bool]: ...
+
+    def stop(self, *, block: bool = True, timeout: float | None = None) -> bool | Future[bool]:
+        """As in Pykka: True, or False when the actor was dead already.
+
+        Raises:
+            RuntimeError: it would block a thread that runs an event loop.
+        """
+        if block:
+            forbid_on_loop("a blocking stop()")
+        future: LoopFuture[bool] = LoopFuture()
+        item, stopped = self._inbox.new_stop()
+        stopped.add_done_callback(future.settle)
+        self._inbox.put(item)
+        return bool(future.get(timeout=timeout)) if block else future
+
+
+def forbid_on_loop(what: str) -> None:
+    """Raise RuntimeError if this thread runs an event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(
+        f"{what} would freeze the event loop of this thread: await handle.method.remote(...) or stop(handle) instead"
+    )

@@ -1,0 +1,63 @@
+"""What is said about actors: how one is to be started, who it is, how it is."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+# Ray's default for classes with an async method. Beyond it a handler that waits for something slow would pile up tasks
+# of some 2 kB each instead of 200-byte messages.
+MAX_CONCURRENCY = 1000
+
+# Ten rounds of the default concurrency: a caller that waits behind more is better told so. About 10 MB of messages.
+MAX_PENDING_CALLS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class ActorOptions:
+    """How to start an actor. See `ActorClass.options`."""
+
+    name: str | None = None
+    namespace: str | None = None
+    get_if_exists: bool = False
+    max_concurrency: int = MAX_CONCURRENCY
+    max_pending_calls: int = MAX_PENDING_CALLS
+
+    def __post_init__(self) -> None:
+        if self.max_concurrency < 1:
+            raise ValueError(f"max_concurrency must be at least 1, not {self.max_concurrency}")
+        if self.max_pending_calls < -1 or self.max_pending_calls == 0:
+            raise ValueError(f"max_pending_calls must be at least 1, or -1 for no limit, not {self.max_pending_calls}")
+        if self.get_if_exists and self.name is None:
+            raise ValueError("get_if_exists needs a name")
+
+
+class ActorStatus(StrEnum):
+    """Where an actor is in its life: Ray's words, and STOPPING for an ordered stop under way."""
+
+    PENDING_CREATION = "PENDING_CREATION"  # its on_start has not ended
+    ALIVE = "ALIVE"
+    STOPPING = "STOPPING"
+    DEAD = "DEAD"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who an actor is. `number` counts the actors of a loop, and stands where there is no name."""
+
+    class_name: str
+    name: str | None
+    namespace: str
+    number: int
+
+    def __str__(self) -> str:
+        return f'{self.class_name} "{self.name}"' if self.name is not None else f"{self.class_name} #{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class ActorState:
+    """One actor, as `list_actors` shows it."""
+
+    identity: Identity
+    status: ActorStatus
+    queued: int  # messages in the mailbox, and async calls over max_concurrency
+    in_flight: int  # async handlers that run
+    pending: int  # calls that have no answer yet
