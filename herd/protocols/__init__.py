@@ -1,0 +1,1 @@
+"""Sans-I/O protocols: bytes to values and values to bytes."""

@@ -51,7 +51,7 @@ class FrameType(IntEnum):
     GOODBYE = 19  # both: I close this link                        [19, 0, Goodbye]
 
 
-# --- Joining ------------------------------------------------------------------------------------------------------------
+# --- Joining ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Goodbye:
     text: str = ""
 
 
-# --- How a node is ------------------------------------------------------------------------------------------------------
+# --- How a node is ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ class Report:
     week_slot: int = 0  # 0 to 167: hours since Monday 00:00 in the node's own time zone
 
 
-# --- One request ----------------------------------------------------------------------------------------------------------
+# --- One request ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +188,7 @@ class Usage:
     prefill_s: Seconds = Seconds(0.0)
     decode_s: Seconds = Seconds(0.0)
     complete: bool = False  # the dialect's own terminator was seen
+    failed: bool = False  # the answer itself says, in its own form, that it broke
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +199,7 @@ class Failure:
     text: str = ""
 
 
-# --- Commands -------------------------------------------------------------------------------------------------------------
+# --- Commands ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
