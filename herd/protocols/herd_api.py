@@ -1,0 +1,83 @@
+"""Herd's own JSON: what the router says of itself and of its fleet. The fields are a contract: docs/contracts.md."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+
+@dataclass(frozen=True, slots=True)
+class InfoDocument:
+    """`GET /herd/v1/info`."""
+
+    router_id: str
+    version: str
+    link_port: int
+    protocol_versions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonEntry:
+    """Why a node is not ready. Times are seconds since the Unix epoch."""
+
+    kind: str
+    text: str
+    since: float | None
+    until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A model on a node."""
+
+    name: str
+    resident: bool
+    limit: int  # requests it runs at once
+    backend: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeEntry:
+    """A node. `breaker` is null while the router keeps none for it."""
+
+    id: str
+    name: str
+    state: str
+    reasons: tuple[ReasonEntry, ...]
+    breaker: str | None
+    models: tuple[ModelEntry, ...]
+    running: int
+    waiting: int
+    cpu: float
+    memory_total: int
+    memory_free: int
+    machine: dict[str, Any]
+    backends: tuple[dict[str, Any], ...]
+    agent_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueEntry:
+    """A queue that has something running or waiting, or has a model resident."""
+
+    node: str
+    model: str
+    running: int
+    waiting: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatusDocument:
+    """`GET /herd/v1/status`."""
+
+    router: dict[str, Any]
+    nodes: tuple[NodeEntry, ...]
+    queues: tuple[QueueEntry, ...]
+    totals: dict[str, int]
+
+
+def encode(document: Any) -> bytes:
+    """A document as JSON."""
+    return orjson.dumps(document)

@@ -1,0 +1,82 @@
+"""Which endpoint a method and a path mean.
+
+The table is the router's whole HTTP surface. What is not in it is answered as Ollama answers, in plain text.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import unquote
+
+from herd.errors import RequestError
+from herd.types import Dialect
+
+
+class EndpointKind(StrEnum):
+    """Who answers."""
+
+    INFERENCE = "inference"  # a node that has the model
+    ANSWERED = "answered"  # the router, from what the nodes reported
+    HERD = "herd"  # the router, about itself
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One row of the table. `name` is what the handlers' tables are keyed by."""
+
+    name: str
+    path: str
+    methods: tuple[str, ...]  # in the order of the `Allow` header
+    dialect: Dialect
+    kind: EndpointKind
+
+
+_POST = ("POST",)
+_GET = ("GET",)
+_GET_HEAD = ("GET", "HEAD")
+
+ENDPOINTS = (
+    Endpoint("openai.chat", "/v1/chat/completions", _POST, Dialect.OPENAI, EndpointKind.INFERENCE),
+    Endpoint("ollama.chat", "/api/chat", _POST, Dialect.OLLAMA, EndpointKind.INFERENCE),
+    Endpoint("ollama.generate", "/api/generate", _POST, Dialect.OLLAMA, EndpointKind.INFERENCE),
+    Endpoint("ollama.root", "/", _GET_HEAD, Dialect.OLLAMA, EndpointKind.ANSWERED),
+    Endpoint("ollama.version", "/api/version", _GET_HEAD, Dialect.OLLAMA, EndpointKind.ANSWERED),
+    Endpoint("ollama.tags", "/api/tags", _GET_HEAD, Dialect.OLLAMA, EndpointKind.ANSWERED),
+    Endpoint("ollama.ps", "/api/ps", _GET, Dialect.OLLAMA, EndpointKind.ANSWERED),
+    Endpoint("openai.models", "/v1/models", _GET, Dialect.OPENAI, EndpointKind.ANSWERED),
+    Endpoint("herd.info", "/herd/v1/info", _GET, Dialect.OLLAMA, EndpointKind.HERD),
+    Endpoint("herd.status", "/herd/v1/status", _GET, Dialect.OLLAMA, EndpointKind.HERD),
+    Endpoint("herd.healthz", "/healthz", _GET, Dialect.OLLAMA, EndpointKind.HERD),
+    Endpoint("herd.readyz", "/readyz", _GET, Dialect.OLLAMA, EndpointKind.HERD),
+)
+
+_BY_PATH = {endpoint.path: endpoint for endpoint in ENDPOINTS}
+
+
+def find(method: str, path: str) -> Endpoint:
+    """The endpoint that `method` and `path` (as sent, without the query) mean.
+
+    Raises:
+        RequestError: 404 or 405 in Ollama's words. No endpoint means no dialect: `answers.error_answer(None, error)`
+            renders it as the plain text that Ollama sends.
+    """
+    # Nearly every request has the table's own spelling; only the others are cleaned.
+    endpoint = _BY_PATH.get(path) or _BY_PATH.get(normalised(path))
+    if endpoint is None:
+        raise RequestError("404 page not found", status=404)
+    if method not in endpoint.methods:
+        raise RequestError("405 method not allowed", status=405, headers=(("Allow", ", ".join(endpoint.methods)),))
+    return endpoint
+
+
+def normalised(path: str) -> str:
+    """The path as Go's mux cleans it: decoded, no empty or dot segments, no trailing slash.
+
+    Ollama redirects to the cleaned path; serving it directly spares clients that would turn a POST into a GET.
+    """
+    segments: list[str] = []
+    for segment in unquote(path).split("/"):
+        if segment == "..":
+            del segments[-1:]
+        elif segment not in {"", "."}:
+            segments.append(segment)
+    return "/" + "/".join(segments)

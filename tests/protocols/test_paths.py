@@ -1,0 +1,54 @@
+import pytest
+
+from herd.errors import RequestError
+from herd.protocols.answers import error_answer
+from herd.protocols.paths import ENDPOINTS, Endpoint, EndpointKind, find
+from herd.types import Dialect
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
+def test_every_row_is_found_by_each_of_its_methods(endpoint: Endpoint) -> None:
+    for method in endpoint.methods:
+        assert find(method, endpoint.path) is endpoint
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/api/chat", "//api/chat", "/api//chat/", "/api/./chat", "/x/../api/chat", "/../api/chat", "/api/ch%61t"],
+)
+def test_paths_are_cleaned_and_served_without_a_redirect(path: str) -> None:
+    endpoint = find("POST", path)
+    assert (endpoint.name, endpoint.dialect, endpoint.kind) == ("ollama.chat", Dialect.OLLAMA, EndpointKind.INFERENCE)
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/api", "/v1/chat/completions/more", "/API/chat", "/v1/images/generations"]
+)
+def test_an_unknown_path_is_a_404_in_plain_text(path: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        find("GET", path)
+    reply = error_answer(None, caught.value)
+    assert (reply.status, reply.body) == (404, b"404 page not found")
+    assert reply.headers == (("Content-Type", "text/plain"), ("Content-Length", "18"))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("GET", "/api/chat", "POST"),
+        ("DELETE", "/v1/chat/completions", "POST"),
+        ("POST", "/api/tags", "GET, HEAD"),
+        ("HEAD", "/api/ps", "GET"),
+        ("OPTIONS", "/", "GET, HEAD"),
+    ],
+)
+def test_a_wrong_method_is_a_405_in_plain_text_that_says_which_are_right(method: str, path: str, allow: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        find(method, path)
+    reply = error_answer(None, caught.value)
+    assert (reply.status, reply.body) == (405, b"405 method not allowed")
+    assert dict(reply.headers)["Allow"] == allow
+
+
+def test_names_and_paths_are_unique() -> None:
+    assert len({endpoint.name for endpoint in ENDPOINTS}) == len({endpoint.path for endpoint in ENDPOINTS}) == 12

@@ -1,0 +1,270 @@
+import mmap
+import tempfile
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from herd.errors import RequestError
+from herd.protocols import body_fields
+from herd.protocols.paths import ENDPOINTS, Endpoint, EndpointKind, find
+from herd.protocols.requests import Routing, read_request
+from herd.types import Capability
+
+OPENAI_CHAT = find("POST", "/v1/chat/completions")
+CHAT = find("POST", "/api/chat")
+GENERATE = find("POST", "/api/generate")
+INFERENCE = [endpoint for endpoint in ENDPOINTS if endpoint.kind is EndpointKind.INFERENCE]
+
+HELLO = [{"role": "user", "content": "hello"}]
+BIG = "x" * body_fields.PARSE_LIMIT  # makes a body that is scanned, not parsed
+
+
+def refusal(endpoint: Endpoint, body: bytes) -> tuple[int, str]:
+    with pytest.raises(RequestError) as caught:
+        read_request(endpoint, body)
+    return caught.value.status, str(caught.value)
+
+
+def both_ways(endpoint: Endpoint, fields: dict[str, Any]) -> Routing:
+    """Read as a short body, and, which must not matter, as one with something after it, which is scanned."""
+    body = orjson.dumps(fields)
+    routing = read_request(endpoint, body)
+    scanned = read_request(endpoint, body + b"}")
+    assert abs(scanned.prompt_tokens - routing.prompt_tokens) <= 8  # quotes and brackets of attachments
+    assert scanned == Routing(
+        **{name: getattr(routing, name) for name in Routing.__slots__} | {"prompt_tokens": scanned.prompt_tokens}
+    )
+    return routing
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body", "expected"),
+    [
+        (GENERATE, b"", (400, "missing request body")),
+        (CHAT, b" \n", (400, "missing request body")),
+        (OPENAI_CHAT, b"", (400, "EOF")),
+        (CHAT, b"{", (400, "unexpected EOF")),
+        (OPENAI_CHAT, b"model=x", (400, "invalid character 'm' looking for beginning of value")),
+        (GENERATE, b"{}", (404, "model '' not found")),
+        (GENERATE, b'{"model":" "}', (404, "model '' not found")),
+        (CHAT, b"{}", (400, "model is required")),
+        (CHAT, b"null", (400, "model is required")),
+        (CHAT, b'{"model":null,"messages":[]}', (400, "model is required")),
+        (OPENAI_CHAT, b'{"messages":[{}]}', (400, "model is required")),
+        (OPENAI_CHAT, b'{"model":"m"}', (400, "[] is too short - 'messages'")),
+        (OPENAI_CHAT, b"{}", (400, "[] is too short - 'messages'")),
+        (OPENAI_CHAT, b'{"model":"m","messages":[]}', (400, "[] is too short - 'messages'")),
+        (CHAT, b"[]", (400, "json: cannot unmarshal array into Go value of type api.ChatRequest")),
+        (GENERATE, b'"x"', (400, "json: cannot unmarshal string into Go value of type api.GenerateRequest")),
+        (
+            OPENAI_CHAT,
+            b"1 x",
+            (400, "json: cannot unmarshal number into Go value of type openai.ChatCompletionRequest"),
+        ),
+        (
+            CHAT,
+            b'{"model":1}',
+            (400, "json: cannot unmarshal number into Go struct field ChatRequest.model of type string"),
+        ),
+        (
+            GENERATE,
+            b'{"Model":["x"]}',
+            (400, "json: cannot unmarshal array into Go struct field GenerateRequest.model of type string"),
+        ),
+        (
+            CHAT,
+            b'{"stream":"yes","model":1}',
+            (400, "json: cannot unmarshal string into Go struct field ChatRequest.stream of type bool"),
+        ),
+        (
+            OPENAI_CHAT,
+            b'{"model":"m","tools":true,"messages":"hi"}',
+            (
+                400,
+                "json: cannot unmarshal bool into Go struct field ChatCompletionRequest.tools of type []api.Tool",
+            ),
+        ),
+        (
+            CHAT,
+            b'{"model":"m","options":true}',
+            (
+                400,
+                "json: cannot unmarshal bool into Go struct field ChatRequest.options of type map[string]interface {}",
+            ),
+        ),
+        (
+            GENERATE,
+            b'{"model":"m","prompt":{}} scanned',
+            (400, "json: cannot unmarshal object into Go struct field GenerateRequest.prompt of type string"),
+        ),
+    ],
+)
+def test_what_cannot_be_routed_is_refused_in_ollamas_words(
+    endpoint: Endpoint, body: bytes, expected: tuple[int, str]
+) -> None:
+    assert refusal(endpoint, body) == expected
+
+
+def test_the_model_is_trimmed_and_otherwise_as_sent() -> None:
+    assert both_ways(CHAT, {"model": " Llama3.3:70B\n", "messages": HELLO}).model == "Llama3.3:70B"
+
+
+@pytest.mark.parametrize(
+    ("body", "model"),
+    [
+        (b'{"MODEL":"a"}', "a"),
+        (b'{"model":"a","Model":"b"}', "b"),
+        (b'{"Model":"b","model":"a"}', "a"),
+        (b'{"model":"a","model":"b"}', "b"),
+        (b'{"model":"a"} and more', "a"),
+        (b'{"model":"a\xff"}', "a\ufffd"),
+        (b'{"model":"\\ud800"}', "\ufffd"),
+        (b'{"model":"a","n":1e999}', "a"),
+        (b'{"model":"a","deep":' + b"[" * 2000 + b"]" * 2000 + b"}", "a"),
+    ],
+)
+def test_bodies_are_read_as_go_reads_them(body: bytes, model: str) -> None:
+    assert read_request(CHAT, body).model == model
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "stream", "streamed"),
+    [
+        (CHAT, None, True),
+        (CHAT, False, False),
+        (GENERATE, None, True),
+        (OPENAI_CHAT, None, False),
+        (OPENAI_CHAT, True, True),
+    ],
+)
+def test_each_dialect_has_its_own_default_for_streams(endpoint: Endpoint, stream: bool | None, streamed: bool) -> None:
+    fields = {"model": "m", "messages": HELLO, "prompt": "hello", "stream": stream}
+    assert both_ways(endpoint, fields).streamed is streamed
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "fields"),
+    [(GENERATE, {}), (GENERATE, {"prompt": ""}), (CHAT, {}), (CHAT, {"messages": []}), (CHAT, {"messages": None})],
+)
+def test_a_request_without_a_prompt_only_loads_and_is_answered_by_one_object(
+    endpoint: Endpoint, fields: dict[str, Any]
+) -> None:
+    routing = both_ways(endpoint, {"model": "m", "stream": True, "keep_alive": 0, **fields})
+    assert (routing.loads_only, routing.streamed, routing.keep_alive) == (True, False, 0)
+
+
+IMAGE_PART = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+AUDIO_PART = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
+TEXT_PART = {"type": "text", "text": "hi"}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "fields", "needs"),
+    [
+        (CHAT, {"messages": HELLO}, ()),
+        (CHAT, {"messages": HELLO, "tools": []}, ()),
+        (CHAT, {"messages": HELLO, "tools": [{"type": "function"}]}, (Capability.TOOLS,)),
+        (CHAT, {"messages": [{"role": "user", "images": []}]}, ()),
+        (CHAT, {"messages": [*HELLO, {"role": "user", "images": ["AAAA"]}]}, (Capability.VISION,)),
+        (GENERATE, {"prompt": "what is it?", "images": ["AAAA"]}, (Capability.VISION,)),
+        (GENERATE, {"prompt": "def f(", "suffix": "return"}, (Capability.INSERT,)),
+        (OPENAI_CHAT, {"messages": [{"role": "user", "content": [TEXT_PART]}]}, ()),
+        (OPENAI_CHAT, {"messages": [{"role": "user", "content": [TEXT_PART, IMAGE_PART]}]}, (Capability.VISION,)),
+        (OPENAI_CHAT, {"messages": [{"role": "user", "content": [AUDIO_PART]}]}, (Capability.AUDIO,)),
+        (OPENAI_CHAT, {"messages": HELLO, "tools": [{"x": {"images": ["not one"]}}]}, (Capability.TOOLS,)),
+    ],
+)
+def test_what_a_model_must_be_able_to_do(
+    endpoint: Endpoint, fields: dict[str, Any], needs: tuple[Capability, ...]
+) -> None:
+    assert both_ways(endpoint, {"model": "m", **fields}).needs == needs
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "fields", "num_ctx", "max_tokens"),
+    [
+        (CHAT, {"options": {"num_ctx": 8192, "num_predict": 100}}, 8192, 100),
+        (CHAT, {"options": {"num_ctx": 8192.7, "num_predict": -1}}, 8192, None),
+        (CHAT, {"options": {"num_ctx": "8192", "num_predict": True}}, None, None),
+        (CHAT, {"options": {"NUM_CTX": 8192}}, None, None),
+        (CHAT, {"options": None, "max_tokens": 5}, None, None),
+        (CHAT, {"options": {"num_ctx": 10**18 * 10.0}}, None, None),
+        (OPENAI_CHAT, {"max_tokens": 7, "options": {"num_ctx": 8192}}, None, 7),
+        (OPENAI_CHAT, {"max_tokens": None, "max_completion_tokens": 9}, None, 9),
+        (OPENAI_CHAT, {}, None, None),
+    ],
+)
+def test_lengths_asked_for(
+    endpoint: Endpoint, fields: dict[str, Any], num_ctx: int | None, max_tokens: int | None
+) -> None:
+    routing = both_ways(endpoint, {"model": "m", "messages": HELLO, **fields})
+    assert (routing.num_ctx, routing.max_tokens) == (num_ctx, max_tokens)
+
+
+@pytest.mark.parametrize("keep_alive", ["5m", 0, -1, 0.5, None])
+def test_keep_alive_is_as_sent_and_native_only(keep_alive: Any) -> None:
+    fields = {"model": "m", "messages": HELLO, "keep_alive": keep_alive}
+    assert both_ways(CHAT, fields).keep_alive == keep_alive
+    assert both_ways(OPENAI_CHAT, fields).keep_alive is None
+
+
+def test_images_do_not_count_as_prompt() -> None:
+    without = both_ways(CHAT, {"model": "m", "messages": [{"images": [""], "content": "four"}]})
+    with_image = both_ways(CHAT, {"model": "m", "messages": [{"images": ["A" * 100_000], "content": "four"}]})
+    assert with_image.prompt_tokens == without.prompt_tokens
+
+
+def test_a_long_body_is_only_scanned() -> None:
+    fields = {"messages": [{"images": [BIG], "content": "what is it?"}], "options": {"num_ctx": 4096}, "model": "m"}
+    routing = read_request(CHAT, orjson.dumps(fields))
+    assert (routing.model, routing.needs, routing.num_ctx) == ("m", (Capability.VISION,), 4096)
+    assert routing.prompt_tokens < 30
+    prompt = read_request(GENERATE, orjson.dumps({"model": "m", "prompt": BIG}))
+    assert (prompt.loads_only, prompt.prompt_tokens) == (False, len(BIG) // 4 + 6)
+
+
+def test_a_mapped_file_is_read_like_bytes() -> None:
+    for size in (10, len(BIG)):
+        body = orjson.dumps({"model": "m", "prompt": "x" * size})
+        with tempfile.TemporaryFile() as file:
+            file.write(body)
+            file.flush()
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                assert read_request(GENERATE, mapped) == read_request(GENERATE, body)
+        assert read_request(GENERATE, memoryview(body)) == read_request(GENERATE, body)
+
+
+@given(
+    st.sampled_from(INFERENCE),
+    st.binary(max_size=40)
+    | st.lists(
+        st.sampled_from([b"{", b"}", b'"model"', b'"m"', b":", b",", b"[", b"]", b"1", b" ", b'"messages"'])
+    ).map(b"".join)
+    | st.dictionaries(
+        st.sampled_from(["model", "Model", "messages", "stream", "options", "images", "keep_alive", "max_tokens"]),
+        st.recursive(
+            st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(st.sampled_from(["num_ctx", "images", "content", "image_url"]), inner, max_size=3)
+            ),
+            max_leaves=5,
+        ),
+    ).map(orjson.dumps),
+)
+@settings(max_examples=300)
+def test_any_bytes_give_a_routing_or_a_refusal(endpoint: Endpoint, body: bytes) -> None:
+    refused: RequestError | None = None
+    try:
+        routing = read_request(endpoint, body)
+    except RequestError as error:
+        refused = error
+    if refused is not None:
+        assert refused.status in {400, 404}
+        assert str(refused)
+    else:
+        assert routing.model == routing.model.strip() != ""
+        assert routing.prompt_tokens >= 0
