@@ -1,5 +1,6 @@
 """Everything Herd raises on purpose. Each error knows its HTTP status and says one sentence to a person."""
 
+
 class HerdError(Exception):
     """Root of the tree. `str(error)` is the sentence for a person: what is wrong, where, and what to do."""
 
@@ -42,10 +43,25 @@ class BodyTooLarge(HerdError):
 
 
 class StreamFailed(HerdError):
-    """An exchange with a node broke: the link went, the backend refused or died. Before the first byte it is retried."""
+    """An exchange with a node broke: link lost, backend refused or died. Before its first byte a request is retried."""
 
     status = 502
 
 
 class LinkClosed(StreamFailed):
     """The node's link is gone, and with it every stream on it."""
+
+
+class JoinRefused(HerdError):
+    """The router is there but does not let this agent join: wrong token, wrong version, another router's agent.
+
+    Args:
+        text: the sentence.
+        code: the code of its Goodbye.
+    """
+
+    status = 502
+
+    def __init__(self, text: str, code: str = "") -> None:
+        super().__init__(text)
+        self.code = code

@@ -14,6 +14,7 @@ ModelName = NewType("ModelName", str)  # as a backend lists it, tag included whe
 RequestId = NewType("RequestId", str)
 TicketId = NewType("TicketId", str)  # a request's place in the fleet: one per request, kept over moves and retries
 StreamId = NewType("StreamId", int)  # one exchange over one link
+LinkId = NewType("LinkId", int)  # one TCP connection of an agent, counted by the router since its start
 
 Seconds = NewType("Seconds", float)
 Bytes = NewType("Bytes", int)

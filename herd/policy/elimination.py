@@ -1,0 +1,31 @@
+"""Stage 1: which nodes can serve a request at all, and why the others cannot."""
+
+from herd.policy.values import Ask, ModelView, NodeView, Reason
+from herd.types import Capability, NodeState
+
+# States in which a node takes new requests. A degraded one does: it was heard less than 30 s ago.
+TAKES_REQUESTS = (NodeState.READY, NodeState.DEGRADED)
+
+
+def eliminate(ask: Ask, node: NodeView) -> Reason | None:
+    """The first reason for which `node` cannot serve `ask`, or None when it can."""
+    if node.id in ask.excluded:
+        return Reason("failed", "already failed this request")
+    if node.state not in TAKES_REQUESTS:
+        return node.reasons[0] if node.reasons else Reason(node.state.value, f"is {node.state.value}")
+    model = node.models.get(ask.model)
+    if model is None:
+        return Reason("no-model", f"does not have {ask.model} on disk")
+    return _unable(ask, model)
+
+
+def _unable(ask: Ask, model: ModelView) -> Reason | None:
+    """Why the model, or the server it runs on, cannot do what is asked."""
+    if ask.dialect not in model.dialects:
+        return Reason("dialect", f"serves {model.name} through a server that does not speak {ask.dialect.value}'s API")
+    if model.capabilities:
+        for need in ask.needs:
+            # Servers list what is special about a model; that it completes text goes without saying for some.
+            if need is not Capability.COMPLETION and need not in model.capabilities:
+                return Reason("capability", f"has {model.name}, which cannot do {need.value}")
+    return None

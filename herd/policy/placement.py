@@ -1,0 +1,80 @@
+"""Stages 1 and 2 together: rank the nodes for one request."""
+
+from collections.abc import Iterable, Mapping
+
+from herd.policy.edits import edits
+from herd.policy.elimination import eliminate
+from herd.policy.scoring import score
+from herd.policy.values import Ask, Candidate, Decision, Eliminated, Load, NodeView, Reason
+from herd.types import NodeId
+
+# Two scores nearer than this say the same; the load decides then, so that equal nodes share evenly.
+TIE_POINTS = 2.0
+
+NO_LOAD = Load()
+
+# Kinds of reasons that stay as they are while a request waits.
+FOR_GOOD = ("dialect", "capability")
+
+
+def place(ask: Ask, nodes: Iterable[NodeView], loads: Mapping[NodeId, Load]) -> Decision:
+    """Rank `nodes` for `ask`, best first.
+
+    Args:
+        ask: what the request needs.
+        nodes: every node the router knows, online or not; their order does not matter to the result.
+        loads: the ledger's view of each node; a missing one has no load.
+    """
+    candidates: list[Candidate] = []
+    eliminated: list[Eliminated] = []
+    for node in nodes:
+        reason = eliminate(ask, node)
+        if reason is not None:
+            eliminated.append(Eliminated(node.id, node.name, reason))
+            continue
+        model = node.models[ask.model]
+        load = loads.get(node.id, NO_LOAD)
+        candidates.append(
+            Candidate(
+                node.id,
+                node.name,
+                model.name,
+                model.backend,
+                score(ask, node, model, load),
+                edits(ask, model),
+                load.node,
+            )
+        )
+    return Decision(_ranked(candidates, loads), tuple(eliminated))
+
+
+def hopeless(decision: Decision) -> Reason | None:
+    """Why no change that a request could wait for would help it, or None when one might.
+
+    Nodes have the model, and every one of them lacks what is asked for good.
+    """
+    having = [out.reason for out in decision.eliminated if out.reason.kind != "no-model"]
+    if decision.candidates or not having or any(reason.kind not in FOR_GOOD for reason in having):
+        return None
+    return having[0]
+
+
+def why_none(decision: Decision) -> str:
+    """Every node's reason in one line, for the client that gets none."""
+    if not decision.eliminated:
+        return "no node has joined"
+    return "; ".join(f"{out.name} {out.reason.text}" for out in decision.eliminated)
+
+
+def _ranked(candidates: list[Candidate], loads: Mapping[NodeId, Load]) -> tuple[Candidate, ...]:
+    """Best first. Among those tied with the best: least outstanding, then least recently chosen, then by id."""
+    if not candidates:
+        return ()
+    best = max(candidate.score for candidate in candidates)
+
+    def order(candidate: Candidate) -> tuple[float, int, int, str]:
+        points = candidate.score
+        level = best if best - points < TIE_POINTS else points
+        return (-level, candidate.outstanding, loads.get(candidate.node, NO_LOAD).last_chosen, candidate.node)
+
+    return tuple(sorted(candidates, key=order))

@@ -1,0 +1,57 @@
+from dataclasses import replace
+
+import pytest
+
+from herd.policy.elimination import eliminate
+from herd.policy.values import Reason
+from herd.types import Capability, Dialect, NodeId, NodeState
+from tests.policy.views import ASK, OPENAI_ONLY, model, node
+
+
+@pytest.mark.parametrize("state", [NodeState.READY, NodeState.DEGRADED])
+def test_a_node_that_is_heard_and_has_the_model_can_serve(state: NodeState) -> None:
+    assert eliminate(ASK, node("studio", model(), state=state)) is None
+
+
+@pytest.mark.parametrize("state", [NodeState.JOINING, NodeState.PAUSED, NodeState.DRAINING, NodeState.OFFLINE])
+def test_a_node_in_any_other_state_cannot_and_its_own_reason_says_why(state: NodeState) -> None:
+    meeting = Reason("meeting", "is in a meeting")
+
+    assert eliminate(ASK, node("studio", model(), state=state, reasons=(meeting,))) == meeting
+
+
+def test_a_node_without_the_model_cannot_serve() -> None:
+    reason = eliminate(ASK, node("studio", model("qwen3:8b")))
+
+    assert reason is not None
+    assert (reason.kind, reason.text) == ("no-model", "does not have llama3.2:3b on disk")
+
+
+def test_a_node_that_failed_this_request_is_not_asked_again() -> None:
+    reason = eliminate(replace(ASK, excluded=(NodeId("studio"),)), node("studio", model()))
+
+    assert reason is not None
+    assert reason.kind == "failed"
+
+
+def test_a_server_that_does_not_speak_the_clients_language_cannot_serve() -> None:
+    view = replace(model(), dialects=OPENAI_ONLY)
+
+    assert eliminate(ASK, node("studio", view)) is None
+    reason = eliminate(replace(ASK, dialect=Dialect.OLLAMA), node("studio", view))
+    assert reason is not None
+    assert reason.kind == "dialect"
+
+
+def test_a_model_that_says_what_it_can_do_is_held_to_it() -> None:
+    seeing = replace(ASK, needs=(Capability.VISION,))
+    blind = replace(model(), capabilities=(Capability.COMPLETION, Capability.TOOLS))
+
+    reason = eliminate(seeing, node("studio", blind))
+    assert reason is not None
+    assert reason.kind == "capability"
+    assert eliminate(seeing, node("studio", replace(blind, capabilities=(Capability.VISION,)))) is None
+
+
+def test_a_model_that_does_not_say_is_trusted() -> None:
+    assert eliminate(replace(ASK, needs=(Capability.VISION,)), node("studio", model())) is None
