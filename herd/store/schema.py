@@ -1,0 +1,16 @@
+"""The schema, as the steps that lead to it. A step that was released is never changed: the next one corrects it."""
+
+import sqlite_utils
+from sqlite_utils.migrations import Migrations
+
+MIGRATIONS = Migrations("herd")
+
+
+@MIGRATIONS()
+def m001_known_nodes(db: sqlite_utils.Database) -> None:
+    """Nodes that the router has met, and the models they had."""
+    db.table("nodes").create({"id": str, "name": str, "seen": float}, pk="id", strict=True)
+    db.table("models").create({"node": str, "model": str}, pk=("node", "model"), strict=True)
+
+
+STEPS = ("m001_known_nodes",)

@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+import sqlite_utils
+
+from herd.store import database as module
+from herd.store.database import Database, KnownNode, StoreError
+from herd.store.schema import MIGRATIONS, STEPS
+from herd.types import NodeId, NodeName, Seconds
+
+STUDIO = KnownNode(NodeId("a1"), NodeName("studio"), ("llama3.2:3b", "qwen3:8b"), Seconds(100.0))
+MINI = KnownNode(NodeId("b2"), NodeName("mini"), (), Seconds(200.0))
+
+
+def test_what_was_remembered_is_known_after_reopening(tmp_path: Path) -> None:
+    first = Database(tmp_path / "herd.db")
+    first.remember(MINI)
+    first.remember(STUDIO)
+    first.close()
+
+    second = Database(tmp_path / "herd.db")
+    assert second.known_nodes() == (STUDIO, MINI)
+    second.close()
+
+
+def test_a_node_is_remembered_as_it_was_last() -> None:
+    database = Database(None)
+    database.remember(STUDIO)
+    changed = KnownNode(STUDIO.id, NodeName("studio-2"), ("qwen3:8b", "gemma3:4b"), Seconds(300.0))
+    database.remember(changed)
+
+    (known,) = database.known_nodes()
+    assert known.name == "studio-2"
+    assert sorted(known.models) == ["gemma3:4b", "qwen3:8b"]
+    database.close()
+
+
+def test_the_nodes_not_seen_for_longest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_NODES", 2)
+    database = Database(None)
+    for number in range(4):
+        database.remember(KnownNode(NodeId(f"n{number}"), NodeName("x"), ("m",), Seconds(10.0 - number)))
+
+    assert [node.id for node in database.known_nodes()] == ["n0", "n1"]
+    database.close()
+
+
+def test_a_damaged_file_is_set_aside_and_the_router_starts_afresh(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "herd.db"
+    file.write_bytes(b"this is no database, but it is long enough to be taken for one" * 100)
+
+    database = Database(file)
+
+    assert database.known_nodes() == ()
+    assert "set aside as herd.db.unusable-1" in caplog.text
+    assert (tmp_path / "herd.db.unusable-1").exists()
+    database.close()
+
+
+def test_a_file_of_a_newer_version_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "herd.db"
+    Database(file).close()
+    newer = sqlite_utils.Database(file)
+    newer.table(MIGRATIONS.migrations_table).insert(
+        {"migration_set": "herd", "name": "m999_from_tomorrow", "applied_at": "2030-01-01"}
+    )
+    newer.close()
+
+    Database(file).close()
+
+    assert "written by a newer Herd: m999_from_tomorrow" in caplog.text
+
+
+def test_a_file_that_cannot_be_opened_is_an_error_with_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="unable to open database file"):
+        Database(tmp_path / "no such directory" / "herd.db")
+
+
+def test_the_list_of_steps_is_complete() -> None:
+    database = sqlite_utils.Database(memory=True)
+    assert [step.name for step in MIGRATIONS.pending(database)] == list(STEPS)
+    database.close()
