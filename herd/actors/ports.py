@@ -2,14 +2,26 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from herd.protocols.discovery import RouterAddress
-from herd.protocols.messages import Head, Machine, RequestHead
+from herd.protocols.messages import (
+    Failure,
+    Goodbye,
+    Head,
+    Hello,
+    Machine,
+    Report,
+    RequestHead,
+    Usage,
+    Welcome,
+)
 from herd.protocols.session import StreamEvent
-from herd.types import Bytes, RouterId, Seconds, StreamId
+from herd.types import Bytes, LinkId, NodeId, RouterId, Seconds, StreamId
 
 Headers = tuple[tuple[str, str], ...]
+
+T = TypeVar("T")
 
 
 class Clock(Protocol):
@@ -30,8 +42,8 @@ class Body(Protocol):
     @property
     def size(self) -> Bytes: ...
 
-    def view(self) -> "bytes | memoryview":
-        """The whole body as one buffer (a file is mapped, not read)."""
+    async def examine(self, read: Callable[[bytes | memoryview], T]) -> T:
+        """What `read` makes of the whole body as one buffer; a long body is mapped, and read off the loop."""
 
     def chunks(self, size: int) -> AsyncIterator[bytes]:
         """The body from its start in pieces of at most `size` bytes."""
@@ -95,14 +107,18 @@ Handler = Callable[[HttpRequest, Sink], Awaitable[None]]
 class HttpServer(Protocol):
     """An HTTP listener."""
 
+    @property
+    def port(self) -> int:
+        """The port it listens on, once started."""
+
     async def start(self, handler: Handler) -> None:
         """Listen, and call `handler` in a task for each request; the task is cancelled when its client hangs up."""
 
-    async def stop(self, grace: Seconds) -> None:
-        """Stop listening, let running requests end for at most `grace` seconds, then cut them."""
+    async def stop(self) -> None:
+        """Stop listening, let running requests end within the server's grace, then cut them."""
 
 
-# --- HTTP, as a client of model servers ---------------------------------------------------------------------------------
+# --- HTTP, as a client of model servers -------------------------------------------------------------------------------
 
 
 class Answer(Protocol):
@@ -143,7 +159,7 @@ class ModelServers(Protocol):
         """
 
 
-# --- The link, as the router sees it ------------------------------------------------------------------------------------
+# --- The link, as the router sees it ----------------------------------------------------------------------------------
 
 
 class Exchange(Protocol):
@@ -156,10 +172,10 @@ class Exchange(Protocol):
         """No more request bytes."""
 
     async def receive(self) -> StreamEvent:
-        """The next of HeadReceived, DataReceived, StreamEnded, StreamReset. The loss of the link is a StreamReset."""
+        """The next of HeadReceived, DataReceived, StreamEnded, StreamReset. The loss of the link is a StreamReset.
 
-    def close(self) -> None:
-        """Give the stream up: cancelled at the agent unless it has ended. Idempotent."""
+        To ask for the next event says that the bytes of the one before are handed on.
+        """
 
 
 class Streams(Protocol):
@@ -168,8 +184,57 @@ class Streams(Protocol):
     def attach(self, stream: StreamId) -> Exchange:
         """Raises LinkClosed when the stream's link is gone."""
 
+    def close(self, stream: StreamId) -> None:
+        """Give a stream up, attached or not: it is cancelled at the agent unless it has ended. Idempotent."""
 
-# --- The link, as the agent sees it -------------------------------------------------------------------------------------
+
+class Links(Protocol):
+    """The router's TCP links to agents."""
+
+    def open(self, link: LinkId, stream: StreamId, head: RequestHead) -> None:
+        """Begin a stream.
+
+        Raises:
+            StreamFailed: the link is gone, or carries as many streams as it may.
+            UnsendableError: the head of the request is longer than a frame.
+        """
+
+    def silence(self, link: LinkId) -> Seconds:
+        """Seconds since the link's last frame; infinite when the link is gone."""
+
+    def disconnect(self, link: LinkId, goodbye: Goodbye) -> None:
+        """Say goodbye and close. Idempotent."""
+
+
+class LinkEvents(Protocol):
+    """What a link listener tells the fleet."""
+
+    async def hello(self, link: LinkId, hello: Hello, peer: str) -> Welcome | Goodbye:
+        """An agent, its token proven, wants in."""
+
+    def report(self, link: LinkId, node: NodeId, report: Report) -> None: ...
+
+    def draining(self, link: LinkId, node: NodeId) -> None:
+        """The agent is about to leave."""
+
+    def down(self, link: LinkId, node: NodeId, why: str) -> None:
+        """A link that had been welcomed is gone; every stream on it has been reset."""
+
+
+class LinkListener(Protocol):
+    """The TCP listener for agents."""
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, once started."""
+
+    async def start(self, events: LinkEvents) -> None: ...
+
+    async def stop(self) -> None:
+        """Say goodbye to every agent, and close."""
+
+
+# --- The link, as the agent sees it -----------------------------------------------------------------------------------
 
 
 class Serving(Protocol):
@@ -179,15 +244,61 @@ class Serving(Protocol):
     def head(self) -> RequestHead: ...
 
     def body(self) -> AsyncIterator[bytes]:
-        """The request body as it comes in. Raises LinkClosed."""
+        """The request body as it comes in."""
 
     async def send_head(self, head: Head) -> None: ...
 
     async def send(self, data: bytes) -> None:
         """Send a piece of the answer; waits while the stream has no credit."""
 
+    def end(self, usage: Usage) -> None:
+        """The answer is whole."""
 
-# --- The house and the machine --------------------------------------------------------------------------------------------
+    def reset(self, failure: Failure) -> None:
+        """The answer broke."""
+
+
+Relay = Callable[[Serving], Awaitable[None]]
+
+
+class AgentLink(Protocol):
+    """An agent's link to the router, once welcomed."""
+
+    @property
+    def welcome(self) -> Welcome: ...
+
+    def report(self, report: Report) -> None: ...
+
+    def drain(self) -> None:
+        """Ask for nothing new."""
+
+    async def wait_closed(self) -> str:
+        """Wait until the link is gone; why, for a person."""
+
+    async def close(self, goodbye: Goodbye, grace: Seconds) -> None:
+        """Let running streams end for at most `grace` seconds, then say goodbye and close."""
+
+
+class Dialer(Protocol):
+    """Opens links to routers."""
+
+    async def locate(self, url: str) -> RouterAddress:
+        """Ask the router at `url` where its link port is.
+
+        Raises:
+            StreamFailed: nothing there, or something that is not a router.
+        """
+
+    async def dial(self, address: RouterAddress, hello: Hello, relay: Relay) -> AgentLink:
+        """Join a router. `relay` is called in a task for each stream; the task is cancelled with its stream.
+
+        Raises:
+            LinkClosed: no connection, or the router does not answer in time.
+            JoinRefused: the router is there, but will not have this agent.
+        """
+
+
+# --- The house and the machine ----------------------------------------------------------------------------------------
 
 
 class Advertiser(Protocol):
@@ -216,6 +327,13 @@ class MachineSample:
     memory_total: Bytes
     memory_free: Bytes
     week_slot: int
+
+
+class ServerProcesses(Protocol):
+    """The processes behind model servers on this machine."""
+
+    async def variable(self, base_url: str, name: str) -> str | None:
+        """An environment variable of the process that listens at `base_url`; None when it cannot be read."""
 
 
 class MachineProbe(Protocol):

@@ -1,0 +1,149 @@
+"""The agent process on one screen: the Agent actor, and every actor around it started in order, stopped in reverse."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from herd.actors import names
+from herd.actors.backend import Backend, BackendSettings, BackendState
+from herd.actors.collector import Collector
+from herd.actors.ports import Dialer, Finder, MachineProbe, MachineSample, ModelServers, ServerProcesses
+from herd.actors.relay import Relay
+from herd.actors.router_link import GRACE_S, LinkPorts, RouterLink
+from herd.protocols.messages import Hello, Report, Welcome
+from herd.runtime import ActorHandle, context, remote, stop
+from herd.types import BackendId, Bytes, NodeId, RouterId, Seconds
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_S = 5.0
+MAX_MODELS = 2000  # with long names 764 KB of a frame's 1 MiB
+
+
+class Agent:
+    """Owns what this node reports: puts together what the Backends and the Collector say.
+
+    Args:
+        joined: called with the id of each router that lets this agent in, to remember it.
+    """
+
+    def __init__(self, joined: Callable[[RouterId], None]) -> None:
+        self._joined = joined
+        self._link: ActorHandle | None = None
+        self._backends: dict[BackendId, BackendState] = {}
+        self._sample = MachineSample(0.0, Bytes(0), Bytes(0), 0)
+
+    def start_reporting(self, link: ActorHandle) -> None:
+        """Every actor is up: report to the router from now on."""
+        self._link = link
+        self.report()
+        context(self).every(HEARTBEAT_S, self.report)
+
+    def stop_reporting(self) -> None:
+        """The link is about to go: what changes from now on is for nobody."""
+        self._link = None
+
+    def sampled(self, sample: MachineSample) -> None:
+        """The machine as it is now; the next heartbeat carries it."""
+        self._sample = sample
+
+    def backend_changed(self, state: BackendState) -> None:
+        """A model server came, went, loaded or unloaded: the router hears of it at once."""
+        self._backends[state.id] = state
+        self.report()
+
+    def link_up(self, welcome: Welcome) -> None:
+        """A router let this agent in."""
+        logger.info("joined router %s as %s", welcome.router_id, welcome.name)
+        self._joined(welcome.router_id)
+
+    def link_down(self, why: str) -> None:
+        """The link is gone; the RouterLink is already looking for the router."""
+
+    def report(self) -> None:
+        """Send a heartbeat."""
+        if self._link is None:
+            return
+        models = tuple(model for state in self._backends.values() for model in state.models)
+        if len(models) > MAX_MODELS:
+            logger.warning("this node has %d models: only the first %d are reported", len(models), MAX_MODELS)
+        up = [state for state in self._backends.values() if state.info is not None]
+        self._link.report.tell(
+            Report(
+                backends=tuple(state.info for state in up if state.info is not None),
+                models=models[:MAX_MODELS],
+                cpu=self._sample.cpu,
+                memory_total=self._sample.memory_total,
+                memory_free=self._sample.memory_free,
+                week_slot=self._sample.week_slot,
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOptions:
+    """What an agent is told."""
+
+    hello: Hello
+    backends: tuple[BackendSettings, ...]
+    router_url: str = ""
+    grace: Seconds = GRACE_S
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPorts:
+    """What an agent needs of the outside world."""
+
+    servers: ModelServers
+    dialer: Dialer
+    finder: Finder | None  # None: mDNS is off
+    probe: MachineProbe
+    joined: Callable[[RouterId], None]
+    processes: ServerProcesses | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunningAgent:
+    """An agent that is up."""
+
+    node_id: NodeId
+    agent: ActorHandle
+
+
+@asynccontextmanager
+async def running_agent(options: AgentOptions, ports: AgentPorts) -> AsyncIterator[RunningAgent]:
+    """Run an agent until the block ends."""
+    namespace = f"agent-{options.hello.node_id}"
+    async with AsyncExitStack() as stack:
+
+        def started(actor: ActorHandle) -> ActorHandle:
+            stack.push_async_callback(stop, actor)
+            return actor
+
+        agent = started(remote(Agent).options(name=names.AGENT, namespace=namespace).remote(ports.joined))
+        started(remote(Collector).options(name=names.COLLECTOR, namespace=namespace).remote(ports.probe, agent))
+        backends = {
+            settings.id: started(
+                remote(Backend)
+                .options(name=names.backend(settings.id), namespace=namespace)
+                .remote(settings, ports.servers, agent, ports.processes)
+            )
+            for settings in options.backends
+        }
+        base_urls = {settings.id: settings.base_url for settings in options.backends}
+        relay = Relay(base_urls, backends, ports.servers)
+        link = started(
+            remote(RouterLink)
+            .options(name=names.ROUTER_LINK, namespace=namespace)
+            .remote(
+                options.hello,
+                options.router_url,
+                LinkPorts(ports.dialer, ports.finder, relay),
+                agent,
+                options.grace,
+            )
+        )
+        agent.start_reporting.tell(link)
+        stack.push_async_callback(agent.stop_reporting.remote)
+        yield RunningAgent(options.hello.node_id, agent)

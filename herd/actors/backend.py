@@ -1,0 +1,170 @@
+"""The Backend: one model server beside the agent, kept an eye on."""
+
+import logging
+from dataclasses import dataclass
+
+from herd.actors.ports import ModelServers, ServerProcesses
+from herd.errors import HerdError, ProtocolError
+from herd.protocols import openai_servers, servers
+from herd.protocols.messages import BackendInfo, ModelInfo
+from herd.runtime import ActorHandle, context
+from herd.types import BackendId, BackendKind, Dialect, Seconds
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 2.0  # backends have no events: this is the one allowed poll
+LIST_EVERY = 5  # polls between two looks at what is on disk: pulls and deletes are rarer than loads
+PROBE_S = Seconds(5.0)  # a model server under load answers its lists late, but it answers
+MAX_PARALLEL = 1024  # streams of one link: what is beyond could not run at once anyway
+FAILURES_UNTIL_DOWN = 3  # one failed poll says nothing; three in a row are 6 s of silence
+
+# What each program speaks by itself. Ollama serves the /v1 surface beside its own; all others serve that one only.
+DIALECTS: dict[BackendKind, tuple[Dialect, ...]] = {
+    BackendKind.OLLAMA: (Dialect.OLLAMA, Dialect.OPENAI),
+    BackendKind.LLAMACPP: (Dialect.OPENAI,),
+    BackendKind.LMSTUDIO: (Dialect.OPENAI,),
+    BackendKind.VLLM: (Dialect.OPENAI,),
+    BackendKind.OPENAI: (Dialect.OPENAI,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BackendState:
+    """A model server as it is now. `info` is None while it has never answered, or is down."""
+
+    id: BackendId
+    info: BackendInfo | None = None
+    models: tuple[ModelInfo, ...] = ()
+    trouble: str = ""  # why it is down, for a person
+
+
+@dataclass(frozen=True, slots=True)
+class BackendSettings:
+    """One model server, and what the owner said about it."""
+
+    id: BackendId
+    base_url: str
+    parallel: int | None = None  # requests a model runs at once; None: what the server itself declares
+
+
+class Backend:
+    """Owns what is known of one model server; tells the Agent whenever that changes.
+
+    Args:
+        settings: which server.
+        http: the HTTP client.
+        agent: the Agent.
+        processes: shows the settings of servers on this machine; None where they cannot be seen.
+    """
+
+    def __init__(
+        self,
+        settings: BackendSettings,
+        http: ModelServers,
+        agent: ActorHandle,
+        processes: ServerProcesses | None = None,
+    ) -> None:
+        self._settings = settings
+        self._http = http
+        self._agent = agent
+        self._processes = processes
+        self._state = BackendState(settings.id, trouble="has not answered yet")
+        self._listed: tuple[ModelInfo, ...] = ()
+        self._props: openai_servers.Props | None = None  # what a llama.cpp server says of itself, once
+        self._polls = 0
+        self._failures = 0
+        self._polling = False
+
+    def on_start(self) -> None:
+        """Look at once, then again and again."""
+        ctx = context(self)
+        ctx.handle.poll.tell()
+        ctx.every(POLL_S, self.poll)
+
+    async def poll(self) -> None:
+        """Look at the server; at most one look at a time."""
+        if self._polling:
+            return
+        self._polling = True
+        try:
+            state = await self._look()
+        except HerdError as error:
+            self._failed(str(error))
+        else:
+            self._failures = 0
+            self._update(state)
+        finally:
+            self._polling = False
+
+    async def suspect(self) -> None:
+        """A request could not reach the server: if it does not answer now either, it is down."""
+        self._failures = max(self._failures, FAILURES_UNTIL_DOWN - 1)
+        await self.poll()
+
+    def _failed(self, trouble: str) -> None:
+        self._failures += 1
+        self._polls = 0
+        if self._failures >= FAILURES_UNTIL_DOWN or self._state.info is None:
+            self._update(BackendState(self._settings.id, trouble=trouble))
+
+    def _update(self, state: BackendState) -> None:
+        if state == self._state:
+            return
+        if (state.info is None) != (self._state.info is None) or self._state.trouble != state.trouble:
+            what = f"{state.info.kind} {state.info.version}".strip() if state.info else state.trouble
+            logger.info("model server at %s: %s", self._settings.base_url, what)
+        self._state = state
+        self._agent.backend_changed.tell(state)
+
+    async def _look(self) -> BackendState:
+        """One poll. Raises StreamFailed or ProtocolError."""
+        info = self._state.info
+        if info is None:
+            info = await self._recognised()
+        listing = self._polls % LIST_EVERY == 0
+        self._polls += 1
+        if info.kind == BackendKind.OLLAMA:
+            if listing:
+                self._listed = servers.read_ollama_tags(await self._json("/api/tags"), info.id)
+            models = servers.merge_ollama_ps(self._listed, await self._json("/api/ps"), info.id)
+        elif info.kind == BackendKind.LMSTUDIO:
+            models = openai_servers.read_lmstudio_models(await self._json("/api/v0/models"), info.id)
+        else:
+            models = openai_servers.read_openai_models(await self._json("/v1/models"), info.id, self._props)
+        return BackendState(info.id, info, models)
+
+    async def _recognised(self) -> BackendInfo:
+        """Find out which program it is, by asking it."""
+        answers: dict[str, object] = {}
+        for path in servers.PROBES:
+            status, value = await self._answer(path)
+            if status == 200 and value is not None:
+                answers[path] = value
+        kind = servers.recognise(answers)
+        self._props = openai_servers.read_llamacpp_props(answers["/props"]) if kind is BackendKind.LLAMACPP else None
+        return BackendInfo(
+            self._settings.id,
+            kind,
+            version=servers.read_ollama_version(answers["/api/version"]) if kind is BackendKind.OLLAMA else "",
+            dialects=DIALECTS[kind],
+            parallel=self._settings.parallel or await self._declared_parallel(kind),
+        )
+
+    async def _declared_parallel(self, kind: BackendKind) -> int:
+        """How many requests a model runs at once by the server's own word; 0 when it gives none."""
+        if self._props is not None:
+            return self._props.slots
+        if kind is BackendKind.OLLAMA and self._processes is not None:
+            value = await self._processes.variable(self._settings.base_url, "OLLAMA_NUM_PARALLEL")
+            if value and value.isascii() and value.isdigit():
+                return min(int(value), MAX_PARALLEL)
+        return 0
+
+    async def _answer(self, path: str) -> tuple[int, object]:
+        return await self._http.fetch(self._settings.base_url + path, timeout=PROBE_S)
+
+    async def _json(self, path: str) -> object:
+        status, value = await self._answer(path)
+        if status != 200:
+            raise ProtocolError(f"{path} answered {status}")
+        return value

@@ -1,0 +1,160 @@
+"""From a node's answer to the client: what can still be retried is held, and a broken answer never ends cleanly."""
+
+from dataclasses import dataclass, field
+
+from herd.actors.ports import Exchange, Headers, Sink
+from herd.errors import ProtocolError, StreamFailed
+from herd.protocols.answers import BoundaryWatch, StreamFormat, error_event, stream_format
+from herd.protocols.headers import value_of
+from herd.protocols.messages import Failure, Head, Usage
+from herd.protocols.session import DataReceived, HeadReceived, StreamEnded, StreamEvent, StreamReset
+from herd.types import Dialect, MiB
+
+# Whole answers are held until their end, so that they can be retried; a longer one is let through as it comes.
+HOLD_LIMIT = MiB
+# The server itself says that it cannot serve now, or no longer has the model: another node may.
+RETRIED_STATUSES = (404, 502, 503, 504)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What one attempt to serve a request carries along."""
+
+    dialect: Dialect
+    streamed: bool
+    headers: Headers  # of Herd's own, for the client
+
+
+@dataclass(frozen=True, slots=True)
+class WholeAnswer:
+    """An answer that was held to its end."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+    async def send(self, sink: Sink) -> None:
+        """Give it to the client."""
+        await sink.start(self.status, self.headers)
+        if self.body:
+            await sink.write(self.body)
+        await sink.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The attempt failed before a byte of it reached the client. `answer` is what the backend said, if anything."""
+
+    failure: Failure
+    answer: WholeAnswer | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.failure.kind}: {self.failure.text}"
+
+
+class Delivery:
+    """Carries one answer.
+
+    Args:
+        exchange: the router's end of the stream; the request is already sent.
+        sink: the client's answer, not started.
+        attempt: what belongs to this attempt.
+    """
+
+    def __init__(self, exchange: Exchange, sink: Sink, attempt: Attempt) -> None:
+        self._exchange = exchange
+        self._sink = sink
+        self._attempt = attempt
+
+    async def run(self) -> Usage | Failed:
+        """Carry the answer to its end: the usage once the client has it all, or how it failed before its first byte.
+
+        Raises:
+            StreamFailed: it broke after the first byte, and the client was told so as far as that is possible.
+        """
+        event = await self._exchange.receive()
+        if isinstance(event, StreamReset):
+            return Failed(event.failure)
+        if not isinstance(event, HeadReceived):
+            raise ProtocolError("the node's answer does not begin with its head")
+        head = event.head
+        form = stream_format(self._attempt.dialect, value_of(head.headers, "content-type"))
+        if form is not None and head.status == 200:
+            return await self._stream(head, form)
+        return await self._whole(head)
+
+    async def _whole(self, head: Head) -> Usage | Failed:
+        """An answer that is one document: held to its end, up to a limit."""
+        held: list[bytes] = []
+        size = 0
+        while True:
+            event = await self._exchange.receive()
+            if isinstance(event, StreamReset):
+                return Failed(event.failure)
+            if isinstance(event, StreamEnded):
+                break
+            if isinstance(event, DataReceived):
+                held.append(event.data)
+                size += len(event.data)
+                if size > HOLD_LIMIT:
+                    return await self._through(head, b"".join(held))
+        answer = WholeAnswer(head.status, self._headers(head), b"".join(held))
+        if head.status in RETRIED_STATUSES:
+            return Failed(Failure("status", f"the model server answered {head.status}"), answer)
+        await answer.send(self._sink)
+        return event.usage
+
+    async def _through(self, head: Head, held: bytes) -> Usage:
+        """A document too long to hold: what there is, then the rest as it comes."""
+        await self._sink.start(head.status, self._headers(head))
+        await self._sink.write(held)
+        while True:
+            event = await self._exchange.receive()
+            if isinstance(event, DataReceived):
+                await self._sink.write(event.data)
+            elif isinstance(event, StreamEnded):
+                await self._sink.finish()
+                return event.usage
+            else:
+                self._sink.abort()
+                raise StreamFailed(_failure_of(event).text)
+
+    async def _stream(self, head: Head, form: StreamFormat) -> Usage | Failed:
+        """A stream of events. The head goes out together with the first data."""
+        event = await self._exchange.receive()
+        if isinstance(event, StreamReset) or (isinstance(event, StreamEnded) and not _ended_itself(event.usage)):
+            return Failed(_failure_of(event))
+        watch = BoundaryWatch(form)
+        sink = self._sink
+        await sink.start(head.status, self._headers(head))
+        while isinstance(event, DataReceived):
+            watch.feed(event.data)
+            await sink.write(event.data)
+            event = await self._exchange.receive()
+        if isinstance(event, StreamEnded) and _ended_itself(event.usage):
+            await sink.finish()
+            return event.usage
+        failure = _failure_of(event)
+        if not watch.at_boundary:
+            sink.abort()
+            raise StreamFailed(failure.text)
+        await sink.write(error_event(form, StreamFailed(failure.text)))
+        await sink.finish()
+        raise StreamFailed(failure.text)
+
+    def _headers(self, head: Head) -> Headers:
+        own = {name.lower() for name, _ in self._attempt.headers}
+        passed = tuple((name, value) for name, value in head.headers if name.lower() not in own)
+        return (*passed, *self._attempt.headers)
+
+
+def _ended_itself(usage: Usage) -> bool:
+    """The answer came to an end of its own, be it in an error."""
+    return usage.complete or usage.failed
+
+
+def _failure_of(event: StreamEvent) -> Failure:
+    """Why an answer is broken, from the event that ended it."""
+    if isinstance(event, StreamReset):
+        return event.failure
+    return Failure("incomplete", "the model server ended its answer before it was complete")

@@ -1,0 +1,91 @@
+"""From what the actors know to what people and clients are shown."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+
+from herd.actors.node import NodeStatus, models_of
+from herd.policy.elimination import TAKES_REQUESTS
+from herd.policy.values import Reason
+from herd.protocols.herd_api import InfoDocument, ModelEntry, NodeEntry, QueueEntry, ReasonEntry, StatusDocument
+from herd.protocols.messages import ModelInfo
+from herd.types import BackendKind, NodeName, NodeState
+
+
+def served_models(nodes: Iterable[NodeStatus]) -> tuple[tuple[NodeName, ModelInfo], ...]:
+    """Every model of every node that is connected, paused and draining ones included: they still have it."""
+    return tuple(
+        (node.name, model)
+        for node in nodes
+        if node.state not in {NodeState.OFFLINE, NodeState.JOINING}
+        for model in node.report.models
+    )
+
+
+def ollama_versions(nodes: Iterable[NodeStatus]) -> tuple[str, ...]:
+    """The versions of the Ollama servers that are connected."""
+    return tuple(
+        backend.version
+        for node in nodes
+        if node.state is not NodeState.OFFLINE
+        for backend in node.report.backends
+        if backend.kind == BackendKind.OLLAMA
+    )
+
+
+def can_serve(nodes: Iterable[NodeStatus]) -> bool:
+    """True when at least one node takes requests and has a model."""
+    return any(node.state in TAKES_REQUESTS and node.report.models for node in nodes)
+
+
+def status(info: InfoDocument, nodes: tuple[NodeStatus, ...], held: int) -> StatusDocument:
+    """`GET /herd/v1/status`."""
+    entries = tuple(_node(node) for node in nodes)
+    queues = tuple(
+        QueueEntry(queue.node, queue.model, queue.running, queue.waiting, queue.limit)
+        for node in nodes
+        for queue in node.queues
+    )
+    return StatusDocument(
+        router={
+            "id": info.router_id,
+            "version": info.version,
+            "link_port": info.link_port,
+            "protocol_versions": info.protocol_versions,
+        },
+        nodes=entries,
+        queues=queues,
+        totals={
+            "nodes": len(nodes),
+            "serving": sum(node.state in TAKES_REQUESTS for node in nodes),
+            "models": len({model for node in nodes for model in models_of(node.report)}),
+            "running": sum(entry.running for entry in entries),
+            "waiting": sum(entry.waiting for entry in entries),
+            "held": held,
+        },
+    )
+
+
+def _node(node: NodeStatus) -> NodeEntry:
+    return NodeEntry(
+        id=node.id,
+        name=node.name,
+        state=node.state.value,
+        reasons=tuple(_reason(reason) for reason in node.reasons),
+        breaker=None,
+        models=tuple(
+            ModelEntry(view.name, view.resident, view.limit, view.backend, view.size)
+            for view in models_of(node.report).values()
+        ),
+        running=sum(queue.running for queue in node.queues),
+        waiting=sum(queue.waiting for queue in node.queues),
+        cpu=node.report.cpu,
+        memory_total=node.report.memory_total,
+        memory_free=node.report.memory_free,
+        machine=asdict(node.machine),
+        backends=tuple(asdict(backend) for backend in node.report.backends),
+        agent_version=node.agent_version,
+    )
+
+
+def _reason(reason: Reason) -> ReasonEntry:
+    return ReasonEntry(reason.kind, reason.text, reason.since, reason.until)

@@ -1,0 +1,128 @@
+"""The Fleet: which nodes exist, under which names, and who they are connected through."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from herd.actors import names
+from herd.actors.node import Node, NodeStatus
+from herd.actors.node_proxy import NodeProxy
+from herd.actors.ports import Clock, Links
+from herd.policy.naming import readable, unique_name
+from herd.protocols.messages import PROTOCOL_VERSIONS, Goodbye, Hello, Report, Welcome
+from herd.runtime import ActorHandle, remote, stop
+from herd.types import LinkId, NodeId, NodeName, RouterId
+
+logger = logging.getLogger(__name__)
+
+# Far beyond any house; bounds what agents with ever new identities can make a router remember.
+MAX_NODES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RouterIdentity:
+    """Who this router is."""
+
+    id: RouterId
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A node, and the actors that stand for it."""
+
+    name: NodeName
+    node: ActorHandle
+    proxy: ActorHandle
+    link: LinkId  # the current one; what an older one still says is out of date
+
+
+class Fleet:
+    """Owns the table of nodes; starts a Node and a NodeProxy for each.
+
+    Args:
+        identity: the router's.
+        links: the TCP links, handed on to the proxies.
+        scorer: handed on to the nodes.
+        clock: handed on to the nodes.
+    """
+
+    def __init__(self, identity: RouterIdentity, links: Links, scorer: ActorHandle, clock: Clock) -> None:
+        self._identity = identity
+        self._links = links
+        self._scorer = scorer
+        self._clock = clock
+        self._members: dict[NodeId, _Member] = {}
+
+    async def on_stop(self) -> None:
+        """End the actors of every node."""
+        for member in self._members.values():
+            await stop(member.proxy)
+            await stop(member.node)
+
+    def join(self, link: LinkId, hello: Hello, peer: str) -> Welcome | Goodbye:
+        """Let an agent in, or say why not. A newer hello of the same node replaces its old link."""
+        member = self._members.get(hello.node_id)
+        if member is None and len(self._members) >= MAX_NODES:
+            return Goodbye("full", f"this router already knows {MAX_NODES} nodes")
+        taken = [other.name for node, other in self._members.items() if node != hello.node_id]
+        name = unique_name(readable(hello.name) or NodeName(hello.node_id), taken)
+        if member is None:
+            node = remote(Node).options(name=names.node(hello.node_id)).remote(hello.node_id, self._scorer, self._clock)
+            proxy = remote(NodeProxy).options(name=names.node_proxy(hello.node_id)).remote(self._links, node)
+        else:
+            node, proxy = member.node, member.proxy
+        self._members[hello.node_id] = _Member(name, node, proxy, link)
+        node.link_up.tell(name, hello.machine, hello.agent_version)
+        proxy.link_up.tell(link)
+        logger.info("%s joined from %s", name, peer)
+        version = max(set(hello.versions) & set(PROTOCOL_VERSIONS))
+        return Welcome(version, self._identity.id, name, self._identity.version)
+
+    def report(self, link: LinkId, node_id: NodeId, report: Report) -> None:
+        """A heartbeat came in."""
+        member = self._members[node_id]
+        if link == member.link:
+            member.proxy.heard.tell(link)
+            member.node.reported.tell(report)
+
+    def draining(self, link: LinkId, node_id: NodeId) -> None:
+        """An agent is about to leave."""
+        member = self._members[node_id]
+        if link == member.link:
+            member.node.draining.tell()
+
+    def link_down(self, link: LinkId, node_id: NodeId, why: str) -> None:
+        """A link is gone."""
+        member = self._members[node_id]
+        logger.info("link with %s is gone: %s", member.name, why)
+        member.proxy.link_down.tell(link, why)
+
+    async def snapshot(self) -> tuple[NodeStatus, ...]:
+        """Every node, by name."""
+        found = await asyncio.gather(*(member.node.status.remote() for member in self._members.values()))
+        return tuple(sorted(found, key=lambda status: status.name))
+
+
+class FleetEvents:
+    """What a link listener tells, as messages to the Fleet; implements the port `LinkEvents`."""
+
+    def __init__(self, fleet: ActorHandle) -> None:
+        self._fleet = fleet
+
+    async def hello(self, link: LinkId, hello: Hello, peer: str) -> Welcome | Goodbye:
+        """An agent, its token proven, wants in."""
+        answer: Welcome | Goodbye = await self._fleet.join.remote(link, hello, peer)
+        return answer
+
+    def report(self, link: LinkId, node: NodeId, report: Report) -> None:
+        """A heartbeat."""
+        self._fleet.report.tell(link, node, report)
+
+    def draining(self, link: LinkId, node: NodeId) -> None:
+        """The agent is about to leave."""
+        self._fleet.draining.tell(link, node)
+
+    def down(self, link: LinkId, node: NodeId, why: str) -> None:
+        """A welcomed link is gone."""
+        self._fleet.link_down.tell(link, node, why)

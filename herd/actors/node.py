@@ -1,0 +1,182 @@
+"""The Node: what the router knows of one machine, and the queues of its models."""
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from herd.actors import names
+from herd.actors.model_queue import ModelQueue, QueueStatus
+from herd.actors.ports import Clock
+from herd.names import canonical
+from herd.policy.elimination import TAKES_REQUESTS
+from herd.policy.node_state import Standing, node_state
+from herd.policy.values import ModelView, NodeView, Reason
+from herd.protocols.messages import BackendInfo, Machine, ModelInfo, Report
+from herd.runtime import ActorHandle, remote, stop
+from herd.types import NodeId, NodeName, NodeState, Seconds
+
+NO_LINK = Reason("offline", "has not connected yet")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """A node, for people and for the merged lists."""
+
+    id: NodeId
+    name: NodeName
+    state: NodeState
+    reasons: tuple[Reason, ...]
+    machine: Machine
+    agent_version: str
+    report: Report
+    queues: tuple[QueueStatus, ...]
+
+
+class Node:
+    """Owns a node's last report, its standing, and one ModelQueue per model that it has.
+
+    Args:
+        node_id: who it is.
+        scorer: told of every change that matters to routing.
+        clock: wall times of the reasons; the queues measure waits with it.
+    """
+
+    def __init__(self, node_id: NodeId, scorer: ActorHandle, clock: Clock) -> None:
+        self._id = node_id
+        self._name = NodeName(node_id)
+        self._scorer = scorer
+        self._clock = clock
+        self._machine = Machine()
+        self._agent_version = ""
+        self._report = Report()
+        self._standing = Standing(offline=NO_LINK)
+        self._queues: dict[str, ActorHandle] = {}
+        self._limits: dict[str, int] = {}
+        self._open: dict[str, bool] = {}  # whether the queue was last told that it may grant leases
+        self._view = NodeView(node_id, self._name, NodeState.OFFLINE)
+
+    # --- what the link says -------------------------------------------------------------------------------------------
+
+    def link_up(self, name: NodeName, machine: Machine, agent_version: str) -> None:
+        """The node has (re)connected under this name; until its first report it is joining."""
+        self._name, self._machine, self._agent_version = name, machine, agent_version
+        self._standing = Standing()
+        self._changed()
+
+    def link_down(self, why: str) -> None:
+        """The node is gone."""
+        self._standing = Standing(offline=self._now("offline", f"is offline: {why}"))
+        self._changed()
+
+    def silence(self, state: NodeState) -> None:
+        """The link fell silent, or speaks again."""
+        silent = self._now("silent", "has been silent for 15 s") if state is NodeState.DEGRADED else None
+        self._standing = replace(self._standing, silent=silent)
+        self._changed()
+
+    def draining(self) -> None:
+        """The agent is about to leave."""
+        self._standing = replace(self._standing, draining=self._now("draining", "is shutting down"))
+        self._changed()
+
+    def reported(self, report: Report) -> None:
+        """A heartbeat: the node as it is now."""
+        self._report = report
+        pauses = tuple(Reason(pause.kind, pause.text, pause.since, pause.until) for pause in report.pauses)
+        self._standing = replace(self._standing, reported=True, pauses=pauses)
+        self._changed()
+
+    # --- questions ----------------------------------------------------------------------------------------------------
+
+    async def status(self) -> NodeStatus:
+        """The node and its queues."""
+        asked = (queue.status.remote() for queue in self._queues.values())
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        queues = [answer for answer in answers if isinstance(answer, QueueStatus)]  # one that died has none to show
+        return NodeStatus(
+            self._id,
+            self._name,
+            self._view.state,
+            self._view.reasons,
+            self._machine,
+            self._agent_version,
+            self._report,
+            tuple(
+                replace(queue, node=self._name) for queue in queues if queue.model in self._view.models or queue.running
+            ),
+        )
+
+    async def on_stop(self) -> None:
+        """Turn away whoever waits, and end the queues."""
+        for queue in self._queues.values():
+            queue.turn_away.tell(Reason("stopped", "is gone: the router is shutting down"))
+        await asyncio.gather(*(stop(queue) for queue in self._queues.values()))
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _changed(self) -> None:
+        """Bring view and queues in line with what is known, and tell the Scorer if that makes a difference."""
+        state, reasons = node_state(self._standing)
+        view = NodeView(self._id, self._name, state, models_of(self._report), reasons)
+        if view != self._view:
+            self._view = view
+            self._match_queues()
+            self._scorer.node_changed.tell(view)
+
+    def _match_queues(self) -> None:
+        """One queue per model that the node has had. Those it cannot serve now turn their waiters away at once."""
+        view = self._view
+        takes = view.state in TAKES_REQUESTS
+        for model, seen in view.models.items():
+            if model not in self._queues:
+                name = names.model_queue(self._id, model)
+                self._queues[model] = (
+                    remote(ModelQueue).options(name=name).remote(self._name, model, seen.limit, self._clock)
+                )
+                self._open[model] = True
+            elif self._limits.get(model) != seen.limit:
+                self._queues[model].set_limit.tell(seen.limit)
+            self._limits[model] = seen.limit
+        for model, queue in self._queues.items():
+            serves = takes and model in view.models
+            if serves and not self._open[model]:
+                queue.welcome_back.tell()
+            elif not serves and self._open[model]:
+                gone = Reason("no-model", f"does not have {model} on disk any more")
+                queue.turn_away.tell(gone if takes else view.reasons[0])
+            self._open[model] = serves
+
+    def _now(self, kind: str, text: str) -> Reason:
+        return Reason(kind, text, since=Seconds(self._clock.wall()))
+
+
+def models_of(report: Report) -> dict[str, ModelView]:
+    """The models of a report as routing sees them, by canonical name.
+
+    Where two servers of one node have the same model, the one that speaks more dialects serves it, and of two
+    such the one that has it resident.
+    """
+    backends = {backend.id: backend for backend in report.backends}
+    models: dict[str, ModelView] = {}
+    for info in report.models:
+        backend = backends.get(info.backend)
+        if backend is None:
+            continue
+        key = canonical(info.name)
+        view = _model_view(info, backend)
+        other = models.get(key)
+        if other is None or (len(view.dialects), view.resident) > (len(other.dialects), other.resident):
+            models[key] = view
+    return models
+
+
+def _model_view(info: ModelInfo, backend: BackendInfo) -> ModelView:
+    return ModelView(
+        name=info.name,
+        backend=info.backend,
+        dialects=backend.dialects,
+        size=info.size,
+        resident=info.resident,
+        context=info.context_length,
+        capabilities=info.capabilities,
+        limit=max(1, backend.parallel),
+    )

@@ -1,0 +1,95 @@
+"""The NodeProxy: one node's TCP link, as the rest of the router sees it."""
+
+from dataclasses import dataclass
+
+from herd.actors.ports import Links
+from herd.errors import StreamFailed
+from herd.policy.liveness import next_look, state_when_silent
+from herd.protocols.messages import Goodbye, RequestHead
+from herd.runtime import ActorHandle, Timer, context
+from herd.types import LinkId, NodeState, Seconds, StreamId
+
+# Rounding may leave a silence a hair short of a limit; to look again after that hair could take no time, for ever.
+LOOK_AT_LEAST_S = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The stream is open: attach to it."""
+
+    stream: StreamId
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """The stream could not be opened; `text` is for a person."""
+
+    text: str
+
+
+class NodeProxy:
+    """Owns a node's current link, and watches over its silence.
+
+    Args:
+        links: the TCP links of the router.
+        node: the Node actor, told when the link falls silent, speaks again, or is gone.
+    """
+
+    def __init__(self, links: Links, node: ActorHandle) -> None:
+        self._links = links
+        self._node = node
+        self._link: LinkId | None = None
+        self._state = NodeState.OFFLINE
+        self._timer: Timer | None = None
+
+    def link_up(self, link: LinkId) -> None:
+        """The node has (re)connected: this link replaces the one before."""
+        old, self._link = self._link, link
+        if old is not None:
+            self._links.disconnect(old, Goodbye("replaced", "the same node has connected anew"))
+        self._state = NodeState.READY
+        # Its hello was just heard. To ask for its silence would be too early: the listener still waits for our welcome.
+        self._look_in(next_look(Seconds(0.0)), link)
+
+    def link_down(self, link: LinkId, why: str) -> None:
+        """A link is gone; only the current one matters."""
+        if link == self._link:
+            self._link = None
+            self._state = NodeState.OFFLINE
+            self._node.link_down.tell(why)
+
+    def open(self, stream: StreamId, head: RequestHead) -> Opened | Unavailable:
+        """Begin a stream to the node."""
+        if self._link is None:
+            return Unavailable("the node is not connected")
+        try:
+            self._links.open(self._link, stream, head)
+        except StreamFailed as error:
+            return Unavailable(str(error))
+        return Opened(stream)
+
+    def _look(self, link: LinkId) -> None:
+        """Judge the link by its silence; look again when that would change."""
+        if link != self._link:
+            return
+        silence = self._links.silence(link)
+        state = state_when_silent(silence)
+        if state is NodeState.OFFLINE:
+            self._links.disconnect(link, Goodbye("silent", "nothing was heard from the node for 30 s"))
+            return
+        if state is not self._state:
+            self._state = state
+            self._node.silence.tell(state)
+        self._look_in(next_look(silence), link)
+
+    def heard(self, link: LinkId) -> None:
+        """A report came in: a degraded node is well again at once."""
+        if link == self._link and self._state is NodeState.DEGRADED:
+            self._state = NodeState.READY
+            self._node.silence.tell(NodeState.READY)
+            self._look_in(next_look(self._links.silence(link)), link)
+
+    def _look_in(self, seconds: Seconds, link: LinkId) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = context(self).after(max(seconds, LOOK_AT_LEAST_S), self._look, link)

@@ -1,0 +1,54 @@
+"""The agent's request flow: one stream of the link, served by a model server beside the agent."""
+
+from collections.abc import Mapping
+
+from herd.actors.ports import ModelServers, Serving
+from herd.errors import StreamFailed
+from herd.protocols.headers import to_client
+from herd.protocols.messages import Failure, Head
+from herd.protocols.usage import UsageReader
+from herd.runtime import ActorHandle
+from herd.types import BackendId
+
+
+class Relay:
+    """Carries requests to model servers and their answers back; bytes go through unchanged.
+
+    Args:
+        base_urls: the model servers by id.
+        backends: their Backend actors by id, told when one does not answer.
+        servers: the HTTP client.
+    """
+
+    def __init__(
+        self, base_urls: Mapping[BackendId, str], backends: Mapping[BackendId, ActorHandle], servers: ModelServers
+    ) -> None:
+        self._base_urls = base_urls
+        self._backends = backends
+        self._servers = servers
+
+    async def __call__(self, serving: Serving) -> None:
+        """Serve one stream to its end. Cancelled when nobody waits for it any more: the server sees it closed."""
+        head = serving.head
+        base_url = self._base_urls.get(head.backend)
+        if base_url is None:
+            serving.reset(Failure("no-backend", f"this node has no model server {head.backend}"))
+            return
+        try:
+            answer = await self._servers.exchange(base_url, head, serving.body() if head.size else None)
+        except StreamFailed as error:
+            self._backends[head.backend].suspect.tell()
+            serving.reset(Failure("connect", str(error)))
+            return
+        try:
+            await serving.send_head(Head(answer.status, to_client(answer.headers)))
+            usage = UsageReader(head.dialect, head.streamed)
+            while data := await answer.read():
+                usage.feed(data)
+                await serving.send(data)
+            serving.end(usage.usage())
+        except StreamFailed as error:
+            self._backends[head.backend].suspect.tell()
+            serving.reset(Failure("reset", str(error)))
+        finally:
+            answer.close()

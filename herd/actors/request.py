@@ -1,0 +1,333 @@
+"""The one request flow: place, acquire, open, carry the bytes, account. Without sockets; in the caller's task."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from herd.actors import names
+from herd.actors.delivery import Attempt, Delivery, Failed
+from herd.actors.holding_pen import Hold, HoldEnd
+from herd.actors.ids import Ids
+from herd.actors.node_proxy import Opened, Unavailable
+from herd.actors.ports import Body, Clock, Exchange, Headers, Sink, Streams
+from herd.errors import LinkClosed, RequestError
+from herd.names import canonical
+from herd.policy.placement import hopeless, why_none
+from herd.policy.values import Ask, Candidate, Decision, Lease, Moved, Reason, Refused, Ticket
+from herd.protocols.messages import Failure, RequestHead, Usage
+from herd.protocols.paths import Endpoint
+from herd.protocols.requests import Routing
+from herd.protocols.splice import Splice, Splicer, plan, spliced_size
+from herd.runtime import ActorDiedError, ActorHandle
+from herd.types import Bytes, KiB, NodeId, Outcome, Priority, RequestId, Seconds, StreamId
+
+logger = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 3  # a request that broke three nodes is not sent to a fourth
+# Placements of one request, retries and moves included. Each needs a change of the fleet in between; more than this
+# in one request's life means that two actors disagree for good, and an error is better than a spin.
+MAX_PLACEMENTS = 32
+SEND_SIZE = 64 * KiB  # one BODY frame
+RETRY_AFTER_S = 5
+# A node that could not be reached was away for a moment only if by now nothing else was heard of it: its agent looks at
+# the server at once and every 2 s.
+TRY_AGAIN_S = 3.0
+WORTH_HOLDING_S = 0.01  # less is what rounding leaves of a wait that is over
+
+BUSY = "server busy, please try again.  maximum pending requests exceeded"  # Ollama's own words: clients match on them
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A request that was read to its end and understood as far as routing needs."""
+
+    id: RequestId
+    endpoint: Endpoint
+    target: str  # path and query, as the backend shall get them
+    headers: Headers  # those that pass the hop
+    routing: Routing
+    body: Body
+    client: str
+    method: str = "POST"
+    priority: Priority = Priority.INTERACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class RouterParts:
+    """What the flow needs of the router."""
+
+    scorer: ActorHandle
+    pen: ActorHandle
+    find: Callable[[str], ActorHandle]  # by name; raises ValueError when there is no such actor
+    streams: Streams
+    clock: Clock
+    ids: Ids
+    hold_timeout: Seconds = Seconds(30.0)
+    grace_until: Seconds = Seconds(0.0)  # monotonic; until then unknown models are held while known nodes are missing
+
+
+async def serve(inbound: Inbound, sink: Sink, parts: RouterParts) -> Outcome:
+    """Answer one request.
+
+    Cancelled when the client hangs up: whatever the request holds is given back.
+
+    Raises:
+        RequestError: it cannot be served, and no byte of an answer is out yet.
+    """
+    flow = _Flow(inbound, sink, parts)
+    try:
+        outcome = await flow.run()
+    finally:
+        flow.let_go()
+    return outcome
+
+
+@dataclass(slots=True)
+class _Tried:
+    """What has been tried for one request, and what came of it."""
+
+    attempts: int = 0
+    placements: int = 0
+    gone: list[NodeId] = field(default_factory=list)  # could not be reached: not again before the next hold ends
+    broke: list[NodeId] = field(default_factory=list)  # broke on this request: again only when nobody else can
+    full: list[NodeId] = field(default_factory=list)
+    last: Failed | None = None
+
+    @property
+    def excluded(self) -> tuple[NodeId, ...]:
+        return (*self.gone, *self.broke, *self.full)
+
+
+class _Flow:
+    """One request on its way."""
+
+    def __init__(self, inbound: Inbound, sink: Sink, parts: RouterParts) -> None:
+        self._inbound = inbound
+        self._sink = sink
+        self._parts = parts
+        self._arrived = parts.clock.monotonic()
+        self._ticket = Ticket(parts.ids.ticket(), inbound.client, self._arrived, inbound.priority)
+        self._queue: ActorHandle | None = None  # which has, or may have, this ticket
+        self._tried = _Tried()
+
+    async def run(self) -> Outcome:
+        while True:
+            placed = await self._place()
+            if placed is None:
+                return await self._give_up()
+            lease = await self._acquire(placed)
+            if lease is None:
+                continue
+            delivery = await self._attempt(placed, lease)
+            if isinstance(delivery, Usage):
+                return self._served(placed, lease, delivery)
+            self._leave_queue()
+            self._failed(placed, delivery)
+
+    def let_go(self) -> None:
+        """The request is over, however it ended."""
+        self._leave_queue()
+        self._parts.scorer.released.tell(self._ticket.id)
+
+    # --- 2: place, or hold --------------------------------------------------------------------------------------------
+
+    async def _place(self) -> Candidate | None:
+        """The winner; None when there is none and what has been tried must do. Raises RequestError."""
+        tried = self._tried
+        while tried.attempts < MAX_ATTEMPTS and tried.placements < MAX_PLACEMENTS:
+            tried.placements += 1
+            decision: Decision = await self._parts.scorer.place.remote(self._ask(), self._ticket)
+            if decision.chosen is not None:
+                return decision.chosen
+            if tried.full:
+                raise _unavailable(BUSY)
+            if tried.broke:
+                if tried.last is not None and tried.last.answer is not None:
+                    return None  # the backend's own words are the best answer there is
+                tried.broke.clear()
+                continue
+            await self._hold(decision)
+        return None
+
+    def _ask(self) -> Ask:
+        routing = self._inbound.routing
+        return Ask(
+            model=canonical(routing.model),
+            dialect=self._inbound.endpoint.dialect,
+            sent=routing.model,
+            needs=routing.needs,
+            prompt_tokens=routing.prompt_tokens,
+            num_ctx=routing.num_ctx,
+            keep_alive=routing.keep_alive is not None,
+            excluded=self._tried.excluded,
+        )
+
+    async def _hold(self, decision: Decision) -> None:
+        """Wait for a change of the fleet that may help. Raises RequestError when there is no point, or no time."""
+        model = self._inbound.routing.model
+        reason = hopeless(decision)
+        if reason is not None:
+            raise RequestError(f"{model}: the node that has it {reason.text}", status=400)
+        now = self._parts.clock.monotonic()
+        until = self._arrived + self._parts.hold_timeout
+        if not decision.known:
+            until = now if decision.complete else min(until, self._parts.grace_until)
+        if until - now < WORTH_HOLDING_S:
+            if not decision.known:
+                raise RequestError(f"model '{model}' not found", status=404)
+            raise _unavailable(f"no node can serve {model} now: {why_none(decision)}")
+        size = Bytes(min(self._inbound.body.size, 1024 * KiB))
+        wait = min(until - now, TRY_AGAIN_S) if self._tried.gone else until - now
+        hold = Hold(self._ticket.id, canonical(model), decision.version, size, Seconds(wait))
+        end: HoldEnd = await self._parts.pen.hold.remote(hold)
+        if end is HoldEnd.FULL:
+            raise _unavailable(f"no node can serve {model} now, and the router holds as many requests as it may")
+        # Unlocked or out of time: the next placement decides, by the states and for the reasons that hold then.
+        self._tried.gone.clear()
+
+    # --- 3: acquire ---------------------------------------------------------------------------------------------------
+
+    async def _acquire(self, placed: Candidate) -> Lease | None:
+        """A lease at the winner's queue; None when the request must be placed again."""
+        queue = names.model_queue(placed.node, canonical(self._inbound.routing.model))
+        for _ in range(MAX_PLACEMENTS):
+            answer = await self._ask_queue(queue)
+            if isinstance(answer, Lease):
+                return answer
+            self._leave_queue()
+            if isinstance(answer, Refused):
+                if answer.reason.kind == "queue-full":
+                    self._tried.full.append(placed.node)
+                return None
+            queue = answer.queue
+        return None
+
+    async def _ask_queue(self, queue: str) -> Lease | Moved | Refused:
+        try:
+            self._queue = self._parts.find(queue)
+            answer: Lease | Moved | Refused = await self._queue.acquire.remote(self._ticket)
+        except (ValueError, ActorDiedError):
+            return Refused(Reason("queue-gone", "has no such queue any more"))
+        return answer
+
+    def _leave_queue(self) -> None:
+        """Always told, whatever the queue answered: a lease granted while the client hung up comes back this way."""
+        queue, self._queue = self._queue, None
+        if queue is not None:
+            queue.release.tell(self._ticket.id)
+
+    # --- 4 and 5: open, and carry the bytes ---------------------------------------------------------------------------
+
+    async def _attempt(self, placed: Candidate, lease: Lease) -> Usage | Failed:
+        """Send the request to the node and its answer to the client."""
+        stream = self._parts.ids.stream()
+        try:
+            exchange = await self._sent(stream, placed)
+            if isinstance(exchange, Failed):
+                return exchange
+            attempt = Attempt(
+                self._inbound.endpoint.dialect, self._inbound.routing.streamed, self._shown(placed, lease)
+            )
+            # Nothing that it raises is an attempt that failed: bytes of the answer may be out.
+            return await Delivery(exchange, self._sink, attempt).run()
+        finally:
+            self._parts.streams.close(stream)
+
+    async def _sent(self, stream: StreamId, placed: Candidate) -> Exchange | Failed:
+        """Open the stream and send the request over it."""
+        try:
+            splices = await self._splices(placed)
+            proxy = self._parts.find(names.node_proxy(placed.node))
+            opened: Opened | Unavailable = await proxy.open.remote(stream, self._head(placed, splices))
+            if isinstance(opened, Unavailable):
+                return Failed(Failure("link", opened.text))  # no attempt: nothing was sent
+            self._tried.attempts += 1
+            exchange = self._parts.streams.attach(stream)
+            await self._send_body(exchange, splices)
+            await exchange.end()
+        except (LinkClosed, ActorDiedError, ValueError) as error:
+            return Failed(Failure("link", str(error)))
+        return exchange
+
+    async def _splices(self, placed: Candidate) -> tuple[Splice, ...]:
+        if not placed.edits:
+            return ()
+        edits = [(edit.field, edit.value) for edit in placed.edits]
+        return await self._inbound.body.examine(partial(plan, edits=edits))
+
+    def _head(self, placed: Candidate, splices: tuple[Splice, ...]) -> RequestHead:
+        inbound = self._inbound
+        return RequestHead(
+            request_id=inbound.id,
+            backend=placed.backend,
+            method=inbound.method,
+            path=inbound.target,
+            headers=inbound.headers,
+            dialect=inbound.endpoint.dialect,
+            streamed=inbound.routing.streamed,
+            size=spliced_size(inbound.body.size, splices),
+        )
+
+    async def _send_body(self, exchange: Exchange, splices: tuple[Splice, ...]) -> None:
+        splicer = Splicer(splices)
+        async for chunk in self._inbound.body.chunks(SEND_SIZE):
+            if data := splicer.feed(chunk):
+                await exchange.send(data)
+        if data := splicer.end():
+            await exchange.send(data)
+
+    def _shown(self, placed: Candidate, lease: Lease) -> Headers:
+        """What the answer says of its way, always of the node that really served."""
+        shown = [
+            ("X-Request-Id", str(self._inbound.id)),
+            ("X-Herd-Node", str(placed.name)),
+            ("X-Herd-Model", str(placed.model)),
+            ("X-Herd-Score", f"{placed.score:.1f}"),
+            ("X-Herd-Queue-Ms", str(round(lease.waited * 1000))),
+            ("X-Herd-Attempts", str(self._tried.attempts)),
+        ]
+        if placed.edits:
+            shown.append(("X-Herd-Edited", ", ".join(edit.field for edit in placed.edits)))
+        return tuple(shown)
+
+    # --- 6: account ---------------------------------------------------------------------------------------------------
+
+    def _served(self, placed: Candidate, lease: Lease, usage: Usage) -> Outcome:
+        outcome = Outcome.FAILED if usage.failed else Outcome.SERVED
+        logger.info(
+            "request %s: %s %s by %s in %.0f ms (queued %.0f ms, attempt %d, %d tokens in, %d out)",
+            self._inbound.id,
+            placed.model,
+            outcome.value,
+            placed.name,
+            (self._parts.clock.monotonic() - self._arrived) * 1000,
+            lease.waited * 1000,
+            self._tried.attempts,
+            usage.prompt,
+            usage.completion,
+        )
+        return outcome
+
+    def _failed(self, placed: Candidate, failed: Failed) -> None:
+        """Before the first byte: exclude the node, and go on."""
+        tried = self._tried
+        logger.warning("request %s: attempt %d at %s failed: %s", self._inbound.id, tried.attempts, placed.name, failed)
+        tried.last = failed
+        if failed.failure.kind in {"connect", "link", "no-backend"}:
+            tried.gone.append(placed.node)
+        else:
+            tried.broke.append(placed.node)
+
+    async def _give_up(self) -> Outcome:
+        """Nothing is left to try: the last answer as it came, else an error."""
+        last = self._tried.last
+        if last is not None and last.answer is not None:
+            await last.answer.send(self._sink)
+            return Outcome.FAILED
+        why = last.failure.text if last is not None else "no node took it"
+        raise RequestError(f"the request failed on {self._tried.attempts} attempts: {why}", status=502)
+
+
+def _unavailable(text: str) -> RequestError:
+    return RequestError(text, status=503, headers=(("Retry-After", str(RETRY_AFTER_S)),))

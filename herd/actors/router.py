@@ -1,0 +1,126 @@
+"""The router process on one screen: every actor started in order, and stopped in reverse."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+from herd.actors import names
+from herd.actors.discovery import Discovery
+from herd.actors.fleet import Fleet, FleetEvents, RouterIdentity
+from herd.actors.gateway import Gateway
+from herd.actors.holding_pen import HoldingPen
+from herd.actors.ids import Ids
+from herd.actors.ports import Advertiser, Clock, HttpServer, LinkListener, Links, Streams
+from herd.actors.request import RouterParts
+from herd.actors.scorer import Scorer
+from herd.actors.store import Store
+from herd.actors.surface import Surface, SurfaceSettings
+from herd.protocols.discovery import RouterAddress
+from herd.protocols.herd_api import InfoDocument
+from herd.protocols.messages import PROTOCOL_VERSIONS
+from herd.runtime import ActorHandle, get_actor, remote, stop
+from herd.store.database import Database
+from herd.store.executor import Executor, InlineExecutor
+from herd.types import Bytes, Seconds
+
+logger = logging.getLogger(__name__)
+
+# Agents re-dial within 3 s and report at once: while nodes that the router knows are missing, a model that nobody seems
+# to have may be theirs.
+JOIN_GRACE_S = Seconds(10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class RouterOptions:
+    """What a router is told."""
+
+    identity: RouterIdentity
+    seed: int  # of its request ids
+    hold_timeout: Seconds
+    json_limit: Bytes
+    join_grace: Seconds = JOIN_GRACE_S
+
+
+def in_memory() -> Database:
+    """A database that ends with the process: for demos and simulations."""
+    return Database(None)
+
+
+@dataclass(frozen=True, slots=True)
+class RouterPorts:
+    """What a router needs of the outside world. `links`, `streams` and `listener` are mostly one object."""
+
+    clock: Clock
+    http: HttpServer
+    listener: LinkListener
+    links: Links
+    streams: Streams
+    advertiser: Advertiser | None  # None: mDNS is off
+    open_store: Callable[[], Database] = in_memory
+    executor: Executor = field(default_factory=InlineExecutor)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningRouter:
+    """A router that is up."""
+
+    http_port: int
+    link_port: int
+    fleet: ActorHandle
+    parts: RouterParts
+
+
+@asynccontextmanager
+async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIterator[RunningRouter]:
+    """Run a router until the block ends.
+
+    Raises:
+        ConfigError: a port cannot be had.
+        StoreError: the database cannot be opened.
+    """
+    namespace = f"router-{options.identity.id}"
+    async with AsyncExitStack() as stack:
+
+        def started(actor: ActorHandle) -> ActorHandle:
+            stack.push_async_callback(stop, actor)
+            return actor
+
+        store = started(
+            remote(Store).options(name=names.STORE, namespace=namespace).remote(ports.open_store, ports.executor)
+        )
+        known = await store.load.remote()
+        pen = started(remote(HoldingPen).options(name=names.HOLDING_PEN, namespace=namespace).remote())
+        scorer = started(
+            remote(Scorer).options(name=names.SCORER, namespace=namespace).remote(pen, ports.clock, store, known)
+        )
+        fleet = started(
+            remote(Fleet)
+            .options(name=names.FLEET, namespace=namespace)
+            .remote(options.identity, ports.links, scorer, ports.clock)
+        )
+        await ports.listener.start(FleetEvents(fleet))
+        stack.push_async_callback(ports.listener.stop)
+
+        parts = RouterParts(
+            scorer=scorer,
+            pen=pen,
+            find=partial(get_actor, namespace=namespace),
+            streams=ports.streams,
+            clock=ports.clock,
+            ids=Ids(options.seed),
+            hold_timeout=options.hold_timeout,
+            grace_until=Seconds(ports.clock.monotonic() + options.join_grace),
+        )
+        info = InfoDocument(options.identity.id, options.identity.version, ports.listener.port, PROTOCOL_VERSIONS)
+        surface = Surface(SurfaceSettings(info, options.json_limit), parts, fleet)
+        gateway = started(
+            remote(Gateway).options(name=names.GATEWAY, namespace=namespace).remote(ports.http, surface.handle)
+        )
+        await gateway.listen.remote()
+        if ports.advertiser is not None:
+            address = RouterAddress((), ports.http.port, ports.listener.port, options.identity.id, PROTOCOL_VERSIONS)
+            discovery = remote(Discovery).options(name=names.DISCOVERY, namespace=namespace)
+            started(discovery.remote(ports.advertiser, address))
+        yield RunningRouter(ports.http.port, ports.listener.port, fleet, parts)

@@ -1,0 +1,117 @@
+"""The RouterLink: finds the router, dials it, and dials again for ever."""
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass, replace
+
+from herd.actors.ports import AgentLink, Dialer, Finder, Relay
+from herd.errors import HerdError, JoinRefused
+from herd.protocols.discovery import RouterAddress
+from herd.protocols.messages import Goodbye, Hello, Report, Welcome
+from herd.runtime import ActorHandle, context
+from herd.types import RouterId, Seconds
+
+logger = logging.getLogger(__name__)
+
+BACKOFF_MAX_S = 3.0  # a router that is back is found within this
+BACKOFF_FIRST_S = 0.1
+# A link that lasted so long was a good one. Shorter ones count as failures, or two agents with one identity, which
+# replace one another for ever, would do so hundreds of times a second.
+STEADY_S = 5.0
+GRACE_S = Seconds(30.0)  # what an answer of a few hundred tokens takes on a slow machine
+REFUSED_S = 30.0  # a router that refused will not change its mind by itself
+
+
+@dataclass(frozen=True, slots=True)
+class LinkPorts:
+    """What the RouterLink needs of the outside world."""
+
+    dialer: Dialer
+    finder: Finder | None  # None: mDNS is off
+    relay: Relay
+
+
+class RouterLink:
+    """Owns the agent's link to its router.
+
+    Args:
+        hello: who this agent is; carries the id of the router that it belongs to, empty before it first joined.
+        router_url: where the router is; empty to listen for it on the local network.
+        ports: ways to find and dial it.
+        agent: told when the link is up and when it is down.
+        grace: seconds that running streams have to end when the agent stops.
+    """
+
+    def __init__(
+        self, hello: Hello, router_url: str, ports: LinkPorts, agent: ActorHandle, grace: Seconds = GRACE_S
+    ) -> None:
+        self._hello = hello
+        self._router_url = router_url
+        self._ports = ports
+        self._agent = agent
+        self._grace = grace
+        self._link: AgentLink | None = None
+        self._report: Report | None = None
+        # Jitter keeps a houseful of agents from knocking in step after a power cut; it decides nothing.
+        self._random = random.Random(hello.node_id)  # noqa: S311
+
+    def on_start(self) -> None:
+        """Begin to look for the router."""
+        context(self).spawn(self._stay_linked(), name="stay linked")
+
+    async def on_stop(self) -> None:
+        """Ask for nothing new, let running streams end, and leave."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.drain()
+            await link.close(Goodbye("shutdown", "the agent is shutting down"), self._grace)
+
+    def report(self, report: Report) -> None:
+        """Send a heartbeat, now or as soon as there is a link."""
+        self._report = report
+        if self._link is not None:
+            self._link.report(report)
+
+    async def _stay_linked(self) -> None:
+        """Find, dial, wait until the link is gone, and again."""
+        loop = asyncio.get_running_loop()
+        failures = 0
+        while True:
+            began = loop.time()
+            pause = 0.0
+            try:
+                link = await self._ports.dialer.dial(await self._address(), self._hello, self._ports.relay)
+                await self._linked(link)
+            except HerdError as error:
+                if failures == 0 or isinstance(error, JoinRefused):
+                    logger.warning("cannot join the router: %s", error)
+                pause = REFUSED_S if isinstance(error, JoinRefused) else 0.0
+            failures = failures + 1 if loop.time() - began < STEADY_S else 0
+            await asyncio.sleep(pause or self._backoff(failures))
+
+    async def _address(self) -> RouterAddress:
+        if self._router_url:
+            return await self._ports.dialer.locate(self._router_url)
+        if self._ports.finder is None:
+            raise HerdError("there is no --router-url, and --no-mdns forbids looking for the router")
+        return await self._ports.finder.find(self._hello.router_id)
+
+    async def _linked(self, link: AgentLink) -> None:
+        """From the welcome to the end of the link."""
+        welcome: Welcome = link.welcome
+        self._hello = replace(self._hello, router_id=RouterId(welcome.router_id))
+        self._link = link
+        self._agent.link_up.tell(welcome)
+        if self._report is not None:
+            link.report(self._report)
+        why = await link.wait_closed()
+        if self._link is link:  # else this agent itself is leaving
+            self._link = None
+            logger.warning("the link to the router is gone: %s", why)
+        self._agent.link_down.tell(why)
+
+    def _backoff(self, failures: int) -> float:
+        """Seconds to wait after so many failures in a row: doubling, jittered by half, never over the maximum."""
+        full = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(failures, 10))
+        return float(full * self._random.uniform(0.5, 1.0))

@@ -1,0 +1,104 @@
+"""The Scorer: one synchronous `place` that ranks the nodes and writes the ticket into the ledger."""
+
+from dataclasses import replace
+
+from herd.actors.ports import Clock
+from herd.policy.elimination import TAKES_REQUESTS
+from herd.policy.placement import place
+from herd.policy.values import Ask, Decision, Load, ModelView, NodeView, Reason, Ticket
+from herd.runtime import ActorHandle
+from herd.store.database import KnownNode
+from herd.types import BackendId, ModelName, NodeId, NodeState, Seconds, TicketId
+
+# Names that "no node has ever had the model" is judged by: a thousand nodes with sixty models each.
+MAX_MODELS = 65_536
+
+
+class Scorer:
+    """Owns the fleet view and the ledger of tickets that have not ended.
+
+    The ledger, not the nodes' reports, is the load signal: a burst of requests sees its own effect.
+
+    Args:
+        pen: the HoldingPen, told which models a change of the fleet unlocked.
+        store: the Store, told what a node has; None to remember nothing.
+        known: the nodes that were known when the router started; offline until they join.
+        clock: wall times of what is remembered.
+    """
+
+    def __init__(
+        self, pen: ActorHandle, clock: Clock, store: ActorHandle | None = None, known: tuple[KnownNode, ...] = ()
+    ) -> None:
+        self._pen = pen
+        self._clock = clock
+        self._store = store
+        self._nodes = {node.id: _absent(node) for node in known}
+        self._awaited = dict.fromkeys(self._nodes)  # known or joining nodes that have not reported yet
+        self._ever_had = dict.fromkeys(model for node in known for model in node.models)
+        self._placed: dict[TicketId, tuple[NodeId, str]] = {}
+        self._outstanding: dict[NodeId, int] = {}
+        self._last_chosen: dict[NodeId, int] = {}
+        self._placements = 0
+        self._version = 0
+
+    def place(self, ask: Ask, ticket: Ticket) -> Decision:
+        """Rank the nodes for `ask`, and hold the ticket against the winner until it is released or placed again."""
+        self.released(ticket.id)
+        loads = {
+            node: Load(node=self._outstanding.get(node, 0), last_chosen=self._last_chosen.get(node, 0))
+            for node in self._nodes
+        }
+        decision = place(ask, self._nodes.values(), loads)
+        decision = replace(
+            decision, known=ask.model in self._ever_had, complete=not self._awaited, version=self._version
+        )
+        if decision.chosen is not None:
+            node = decision.chosen.node
+            self._placements += 1
+            self._placed[ticket.id] = (node, ask.model)
+            self._outstanding[node] = self._outstanding.get(node, 0) + 1
+            self._last_chosen[node] = self._placements
+        return decision
+
+    def released(self, ticket: TicketId) -> None:
+        """The ticket has ended, or is about to be placed anew. Idempotent."""
+        entry = self._placed.pop(ticket, None)
+        if entry is not None:
+            self._outstanding[entry[0]] -= 1
+
+    def node_changed(self, view: NodeView) -> None:
+        """A node joined, left, or has other models or another state; whoever waits for its models is woken."""
+        before = self._nodes.get(view.id)
+        self._nodes[view.id] = view
+        self._version += 1
+        if view.state is NodeState.JOINING:
+            self._awaited[view.id] = None
+        elif view.state is not NodeState.OFFLINE:
+            self._awaited.pop(view.id, None)
+            self._remember(view, before)
+        could = set(before.models) if before is not None and before.state in TAKES_REQUESTS else set()
+        can = view.models if view.state in TAKES_REQUESTS else {}
+        unlocked = tuple(model for model in can if model not in could)
+        if unlocked:
+            self._pen.unlocked.tell(unlocked, self._version)
+
+    def ledger(self) -> dict[NodeId, int]:
+        """Tickets that have not ended, by node."""
+        return {node: count for node, count in self._outstanding.items() if count}
+
+    def _remember(self, view: NodeView, before: NodeView | None) -> None:
+        """Note which models there are, for as long as the router runs and, where there is a Store, beyond."""
+        self._ever_had.update(dict.fromkeys(view.models))
+        while len(self._ever_had) > MAX_MODELS:
+            del self._ever_had[next(iter(self._ever_had))]
+        known = before is not None and before.name == view.name and before.models.keys() == view.models.keys()
+        if self._store is not None and not known:
+            seen = Seconds(self._clock.wall())
+            self._store.record.tell(KnownNode(view.id, view.name, tuple(view.models), seen))
+
+
+def _absent(node: KnownNode) -> NodeView:
+    """A known node that has not joined since the router started."""
+    models = {model: ModelView(ModelName(model), BackendId("")) for model in node.models}
+    reason = Reason("offline", "has not joined since the router started", since=node.seen)
+    return NodeView(node.id, node.name, NodeState.OFFLINE, models, (reason,))

@@ -1,0 +1,44 @@
+"""The Store: the one actor that reads and writes the router's database."""
+
+import logging
+from collections.abc import Callable
+
+from herd.store.database import Database, KnownNode, StoreError
+from herd.store.executor import Executor
+
+logger = logging.getLogger(__name__)
+
+
+class Store:
+    """Owns the only SQLite connection. A write that fails is logged, and the router goes on without it.
+
+    Args:
+        open_database: opens the file; called through the executor.
+        executor: runs what blocks, in order.
+    """
+
+    def __init__(self, open_database: Callable[[], Database], executor: Executor) -> None:
+        self._open_database = open_database
+        self._executor = executor
+        self._database: Database | None = None
+
+    async def on_stop(self) -> None:
+        """Close the file: what was recorded before is in it."""
+        if self._database is not None:
+            await self._executor.run(self._database.close)
+        self._executor.close()
+
+    async def load(self) -> tuple[KnownNode, ...]:
+        """Open the database, and say what is known of the fleet. Raises StoreError."""
+        self._database = await self._executor.run(self._open_database)
+        return await self._executor.run(self._database.known_nodes)
+
+    async def record(self, node: KnownNode) -> None:
+        """Remember a node."""
+        database = self._database
+        if database is None:
+            return
+        try:
+            await self._executor.run(lambda: database.remember(node))
+        except StoreError as error:
+            logger.error("%s was not remembered: %s", node.name, error)  # noqa: TRY400 - the sentence says it all

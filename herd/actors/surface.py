@@ -1,0 +1,159 @@
+"""The HTTP surface: from a request's head to the answer of whoever is in charge of its endpoint."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+
+from herd.actors import documents
+from herd.actors.node import NodeStatus
+from herd.actors.ports import Headers, HttpRequest, Sink
+from herd.actors.request import Inbound, RouterParts, serve
+from herd.errors import HerdError, StreamFailed
+from herd.protocols import herd_api, listings
+from herd.protocols.answers import error_answer
+from herd.protocols.headers import to_backend, value_of
+from herd.protocols.paths import Endpoint, EndpointKind, find
+from herd.protocols.requests import read_request
+from herd.runtime import ActorHandle
+from herd.types import Bytes, Priority, RequestId
+
+logger = logging.getLogger(__name__)
+
+JSON = "application/json; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class SurfaceSettings:
+    """What the surface says of the router, and what it lets in."""
+
+    info: herd_api.InfoDocument
+    json_limit: Bytes
+
+
+class Surface:
+    """Answers HTTP requests. Without state of its own: whatever it must know it asks the actors.
+
+    Args:
+        settings: limits, and who the router is.
+        parts: what the request flow needs.
+        fleet: the Fleet, asked for its nodes.
+    """
+
+    def __init__(self, settings: SurfaceSettings, parts: RouterParts, fleet: ActorHandle) -> None:
+        self._settings = settings
+        self._parts = parts
+        self._fleet = fleet
+        self._answers: dict[str, Callable[[], Awaitable[tuple[int, str, bytes]]]] = {
+            "ollama.root": self._root,
+            "ollama.version": self._version,
+            "ollama.tags": self._tags,
+            "ollama.ps": self._ps,
+            "openai.models": self._models,
+            "herd.info": self._info,
+            "herd.status": self._status,
+            "herd.healthz": self._healthz,
+            "herd.readyz": self._readyz,
+        }
+
+    async def handle(self, request: HttpRequest, sink: Sink) -> None:
+        """Answer one request, whatever happens; implements the port `Handler`."""
+        request_id = self._parts.ids.request(value_of(request.headers, "x-request-id"))
+        endpoint: Endpoint | None = None
+        try:
+            endpoint = find(request.method, request.path)
+            if endpoint.kind is EndpointKind.INFERENCE:
+                await self._infer(request_id, endpoint, request, sink)
+            else:
+                status, content_type, body = await self._answers[endpoint.name]()
+                await _send(sink, status, (("Content-Type", content_type),), body, request_id)
+        except HerdError as error:
+            await self._refuse(request_id, endpoint, error, sink)
+        except ConnectionError:
+            logger.info("request %s: the client left while it was answered", request_id)
+            sink.abort()
+        except Exception:
+            logger.exception("request %s failed in the router", request_id)
+            await self._refuse(request_id, endpoint, HerdError("the router failed on this request"), sink)
+
+    async def _refuse(self, request_id: RequestId, endpoint: Endpoint | None, error: HerdError, sink: Sink) -> None:
+        """Say why in the client's dialect, unless a part of another answer is already out."""
+        if sink.started:
+            if not isinstance(error, StreamFailed):
+                sink.abort()
+            logger.warning("request %s broke after its first byte: %s", request_id, error)
+            return
+        logger.info("request %s refused with %d: %s", request_id, error.status, error)
+        reply = error_answer(endpoint.dialect if endpoint else None, error, request_id=request_id)
+        await _send(sink, reply.status, reply.headers, reply.body, request_id)
+
+    async def _infer(self, request_id: RequestId, endpoint: Endpoint, request: HttpRequest, sink: Sink) -> None:
+        """Read the request to its end, understand it as far as needed, and let the fleet serve it."""
+        body = await request.read_body(self._settings.json_limit)
+        try:
+            inbound = Inbound(
+                id=request_id,
+                endpoint=endpoint,
+                target=f"{endpoint.path}?{request.query}" if request.query else endpoint.path,
+                headers=to_backend(request.headers),
+                routing=await body.examine(partial(read_request, endpoint)),
+                body=body,
+                client=value_of(request.headers, "x-openwebui-user-id") or request.peer,
+                method=request.method,
+                priority=_priority(request.headers),
+            )
+            await serve(inbound, sink, self._parts)
+        finally:
+            body.close()
+
+    # --- what the router answers itself -------------------------------------------------------------------------------
+
+    async def _nodes(self) -> tuple[NodeStatus, ...]:
+        nodes: tuple[NodeStatus, ...] = await self._fleet.snapshot.remote()
+        return nodes
+
+    async def _root(self) -> tuple[int, str, bytes]:
+        return 200, "text/plain; charset=utf-8", b"Ollama is running"
+
+    async def _version(self) -> tuple[int, str, bytes]:
+        return 200, JSON, listings.version(documents.ollama_versions(await self._nodes()))
+
+    async def _tags(self) -> tuple[int, str, bytes]:
+        return 200, JSON, listings.tags(documents.served_models(await self._nodes()))
+
+    async def _ps(self) -> tuple[int, str, bytes]:
+        return 200, JSON, listings.ps(documents.served_models(await self._nodes()))
+
+    async def _models(self) -> tuple[int, str, bytes]:
+        return 200, "application/json", listings.openai_models(documents.served_models(await self._nodes()))
+
+    async def _info(self) -> tuple[int, str, bytes]:
+        return 200, JSON, herd_api.encode(self._settings.info)
+
+    async def _status(self) -> tuple[int, str, bytes]:
+        held: int = await self._parts.pen.count.remote()
+        document = documents.status(self._settings.info, await self._nodes(), held)
+        return 200, JSON, herd_api.encode(document)
+
+    async def _healthz(self) -> tuple[int, str, bytes]:
+        return 200, JSON, herd_api.encode({"status": "alive"})
+
+    async def _readyz(self) -> tuple[int, str, bytes]:
+        if documents.can_serve(await self._nodes()):
+            return 200, JSON, herd_api.encode({"status": "ready"})
+        return 503, JSON, herd_api.encode({"status": "no node can serve a model now"})
+
+
+def _priority(headers: Headers) -> Priority:
+    """The class that the client asks for; what is no class is interactive, the default."""
+    wanted = value_of(headers, "x-herd-priority").strip().lower()
+    return Priority.BATCH if wanted == Priority.BATCH else Priority.INTERACTIVE
+
+
+async def _send(sink: Sink, status: int, headers: Headers, body: bytes, request_id: RequestId) -> None:
+    """A whole answer of the router's own."""
+    if not any(name.lower() == "content-length" for name, _ in headers):
+        headers = (*headers, ("Content-Length", str(len(body))))
+    await sink.start(status, (*headers, ("X-Request-Id", str(request_id))))
+    await sink.write(body)
+    await sink.finish()

@@ -1,0 +1,106 @@
+"""The Agent: what it reports, and when."""
+
+import asyncio
+from dataclasses import replace
+
+from herd.actors.agent import HEARTBEAT_S, MAX_MODELS, Agent
+from herd.actors.backend import BackendState
+from herd.actors.collector import Collector
+from herd.actors.ports import MachineSample
+from herd.protocols.messages import Report, Welcome
+from herd.runtime import ActorHandle, remote, stop
+from herd.runtime.testing import virtual_time
+from herd.types import Bytes, NodeName, RouterId
+from tests.actors.doubles import LLAMACPP, OLLAMA, FixedMachine, Witness, model, settled
+
+UP = BackendState(OLLAMA.id, OLLAMA, (model("m"),))
+SAMPLE = MachineSample(0.5, Bytes(64), Bytes(32), 17)
+
+
+class Watched:
+    """An Agent, the link it reports to, and the routers that it was told to remember."""
+
+    def __init__(self) -> None:
+        self.joined: list[RouterId] = []
+        self.agent: ActorHandle = remote(Agent).remote(self.joined.append)
+        self.link: ActorHandle = remote(Witness).remote()
+
+    async def reports(self) -> list[Report]:
+        await settled()
+        return [args[0] for _, args in await self.link.heard.remote()]
+
+    async def end(self) -> None:
+        await stop(self.agent)
+        await stop(self.link)
+
+
+@virtual_time
+async def test_a_heartbeat_goes_out_every_5_seconds_and_at_once_when_something_changes() -> None:
+    watched = Watched()
+    watched.agent.start_reporting.tell(watched.link)
+    assert len(await watched.reports()) == 1
+    await asyncio.sleep(3 * HEARTBEAT_S)
+    assert len(await watched.reports()) == 3
+    await asyncio.sleep(1)
+    watched.agent.backend_changed.tell(UP)
+    (report,) = await watched.reports()
+    assert (report.backends, report.models) == ((OLLAMA,), (model("m"),))
+    await asyncio.sleep(HEARTBEAT_S - 1)
+    assert len(await watched.reports()) == 1
+    await watched.end()
+
+
+@virtual_time
+async def test_nothing_is_reported_before_everything_is_up_and_nothing_is_lost() -> None:
+    watched = Watched()
+    watched.agent.backend_changed.tell(UP)
+    watched.agent.sampled.tell(SAMPLE)
+    assert await watched.reports() == []
+    watched.agent.start_reporting.tell(watched.link)
+    (report,) = await watched.reports()
+    assert report.models == (model("m"),)
+    assert (report.cpu, report.memory_total, report.memory_free, report.week_slot) == (0.5, 64, 32, 17)
+    await watched.end()
+
+
+@virtual_time
+async def test_a_server_that_is_down_is_not_reported() -> None:
+    watched = Watched()
+    watched.agent.start_reporting.tell(watched.link)
+    watched.agent.backend_changed.tell(UP)
+    watched.agent.backend_changed.tell(BackendState(LLAMACPP.id, LLAMACPP, (model("n", LLAMACPP),)))
+    watched.agent.backend_changed.tell(BackendState(OLLAMA.id, trouble="connection refused"))
+    report = (await watched.reports())[-1]
+    assert (report.backends, report.models) == ((LLAMACPP,), (model("n", LLAMACPP),))
+    await watched.end()
+
+
+@virtual_time
+async def test_a_server_with_very_many_models_still_fits_a_frame() -> None:
+    watched = Watched()
+    many = tuple(model(f"m{number}") for number in range(MAX_MODELS + 1))
+    watched.agent.backend_changed.tell(replace(UP, models=many))
+    watched.agent.start_reporting.tell(watched.link)
+    (report,) = await watched.reports()
+    assert report.models == many[:MAX_MODELS]
+    await watched.end()
+
+
+@virtual_time
+async def test_the_router_that_let_it_in_is_remembered() -> None:
+    watched = Watched()
+    watched.agent.link_up.tell(Welcome(1, RouterId("r1"), NodeName("mac")))
+    watched.agent.link_down.tell("gone")
+    await settled()
+    assert watched.joined == ["r1"]
+    await watched.end()
+
+
+@virtual_time
+async def test_the_collector_samples_at_once_and_for_every_heartbeat() -> None:
+    agent = remote(Witness).remote()
+    collector = remote(Collector).remote(FixedMachine(), agent)
+    await asyncio.sleep(2 * HEARTBEAT_S + 1)
+    assert [args[0].cpu for _, args in await agent.heard.remote()] == [0.01, 0.02, 0.03]
+    await stop(collector)
+    await stop(agent)

@@ -1,0 +1,55 @@
+from dataclasses import replace
+
+from herd.actors.documents import can_serve, ollama_versions, served_models, status
+from herd.actors.model_queue import QueueStatus
+from herd.actors.node import NodeStatus
+from herd.policy.values import Reason
+from herd.protocols.herd_api import InfoDocument, ReasonEntry
+from herd.protocols.messages import Machine, Report
+from herd.types import NodeId, NodeName, NodeState, Seconds
+from tests.actors.doubles import LLAMACPP, OLLAMA, model, report
+
+INFO = InfoDocument("r1", "1.2", 11436, (1,))
+MEETING = Reason("meeting", "is in a meeting", Seconds(1.0), Seconds(2.0))
+
+
+def node(
+    name: str, state: NodeState, what: Report, *queues: QueueStatus, reasons: tuple[Reason, ...] = ()
+) -> NodeStatus:
+    return NodeStatus(NodeId(name), NodeName(name), state, reasons, Machine(), "0.1", what, queues)
+
+
+def queue(name: str, running: int, waiting: int) -> QueueStatus:
+    return QueueStatus(NodeName(name), "m:latest", running, waiting, 2)
+
+
+READY = node("a", NodeState.READY, report(model("m")), queue("a", 2, 3))
+PAUSED = node("b", NodeState.PAUSED, report(model("m"), model("n")), queue("b", 1, 0), reasons=(MEETING,))
+OFFLINE = node("c", NodeState.OFFLINE, report(model("gone")))
+JOINING = node("d", NodeState.JOINING, report(model("stale")))
+
+
+def test_connected_nodes_have_their_models_whether_they_take_requests_or_not() -> None:
+    listed = served_models((READY, PAUSED, OFFLINE, JOINING))
+    assert [(name, info.name) for name, info in listed] == [("a", "m"), ("b", "m"), ("b", "n")]
+
+
+def test_versions_are_those_of_ollamas() -> None:
+    mixed = node("a", NodeState.READY, report(backends=(OLLAMA, LLAMACPP)))
+    assert ollama_versions((mixed, replace(mixed, state=NodeState.OFFLINE))) == ("0.33.0",)
+
+
+def test_the_router_can_serve_when_a_node_takes_requests_and_has_a_model() -> None:
+    empty = node("e", NodeState.READY, report())
+    degraded = node("f", NodeState.DEGRADED, report(model("m")))
+    assert not can_serve((PAUSED, OFFLINE, JOINING, empty))
+    assert can_serve((PAUSED, degraded))
+
+
+def test_the_status_adds_up() -> None:
+    document = status(INFO, (READY, PAUSED, OFFLINE), held=4)
+    assert document.totals == {"nodes": 3, "serving": 1, "models": 3, "running": 3, "waiting": 3, "held": 4}
+    assert [(entry.running, entry.waiting) for entry in document.nodes] == [(2, 3), (1, 0), (0, 0)]
+    assert [(entry.node, entry.running) for entry in document.queues] == [("a", 2), ("b", 1)]
+    assert document.nodes[1].reasons == (ReasonEntry("meeting", "is in a meeting", 1.0, 2.0),)
+    assert [entry.state for entry in document.nodes] == ["ready", "paused", "offline"]

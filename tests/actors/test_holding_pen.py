@@ -1,0 +1,121 @@
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from herd.actors import holding_pen
+from herd.actors.holding_pen import MAX_HELD_BYTES, Hold, HoldEnd, HoldingPen
+from herd.runtime.testing import run_virtual, virtual_time
+from herd.types import Bytes, Seconds, TicketId
+from tests.actors.doubles import settled
+
+
+def hold(number: int = 1, model: str = "m", *, version: int = 0, size: int = 10, wait: float = 30.0) -> Hold:
+    return Hold(TicketId(f"t{number}"), model, version, Bytes(size), Seconds(wait))
+
+
+@virtual_time
+async def test_a_change_wakes_those_who_wait_for_its_models_and_nobody_else() -> None:
+    pen = HoldingPen()
+    m, n = asyncio.create_task(pen.hold(hold(1, "m"))), asyncio.create_task(pen.hold(hold(2, "n")))
+    await settled()
+    pen.unlocked(("m", "other"), 1)
+    assert await m is HoldEnd.UNLOCKED
+    assert not n.done()
+    assert pen.count() == 1
+    assert await n is HoldEnd.EXPIRED
+    assert asyncio.get_running_loop().time() == 30.0
+
+
+@virtual_time
+async def test_they_are_woken_in_order_of_arrival() -> None:
+    pen = HoldingPen()
+    woken: list[int] = []
+
+    async def wait(number: int) -> None:
+        await pen.hold(hold(number))
+        woken.append(number)
+
+    tasks = [asyncio.create_task(wait(number)) for number in range(5)]
+    await settled()
+    pen.unlocked(("m",), 1)
+    await asyncio.wait(tasks)
+    assert woken == [0, 1, 2, 3, 4]
+
+
+@virtual_time
+async def test_a_change_that_came_while_the_hold_was_under_way_is_not_missed() -> None:
+    pen = HoldingPen()
+    pen.unlocked(("m",), 5)
+    assert await pen.hold(hold(version=4)) is HoldEnd.UNLOCKED
+    assert await pen.hold(hold(version=5)) is HoldEnd.EXPIRED  # its placement knew of that change
+    assert await pen.hold(hold(model="n", version=4)) is HoldEnd.EXPIRED
+
+
+@given(seen=st.integers(0, 6), unlocked=st.lists(st.integers(1, 6), unique=True).map(sorted), arrives=st.integers(0, 6))
+@settings(max_examples=60)
+def test_no_wake_up_is_lost_wherever_the_hold_arrives_among_the_changes(
+    seen: int, unlocked: list[int], arrives: int
+) -> None:
+    """Whoever was placed at version `seen` is woken if and only if a later change unlocked its model."""
+
+    async def story() -> None:
+        pen = HoldingPen()
+        before, after = unlocked[:arrives], unlocked[arrives:]
+        for version in before:
+            pen.unlocked(("m",), version)
+        held = asyncio.create_task(pen.hold(hold(version=seen)))
+        await settled()
+        for version in after:
+            pen.unlocked(("m",), version)
+        end = await held
+        assert (end is HoldEnd.UNLOCKED) == (bool(after) or any(version > seen for version in before))
+        assert pen.count() == 0
+
+    run_virtual(story())
+
+
+@virtual_time
+async def test_who_gives_up_leaves_no_trace() -> None:
+    pen = HoldingPen()
+    task = asyncio.create_task(pen.hold(hold()))
+    await settled()
+    task.cancel()
+    await asyncio.wait([task])
+    assert (pen.count(), pen._bytes, pen._held) == (0, 0, {})
+    pen.unlocked(("m",), 1)
+
+
+@virtual_time
+async def test_who_gives_up_in_the_turn_in_which_it_is_woken_leaves_no_trace() -> None:
+    pen = HoldingPen()
+    task = asyncio.create_task(pen.hold(hold()))
+    await settled()
+    pen.unlocked(("m",), 1)
+    task.cancel()
+    await asyncio.wait([task])
+    assert (pen.count(), pen._bytes, pen._held) == (0, 0, {})
+
+
+@virtual_time
+async def test_there_is_room_for_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holding_pen, "MAX_HELD", 2)
+    pen = HoldingPen()
+    tasks = [asyncio.create_task(pen.hold(hold(number))) for number in range(2)]
+    await settled()
+    assert await pen.hold(hold(3)) is HoldEnd.FULL
+    await asyncio.wait(tasks)
+    assert await pen.hold(hold(4, wait=1.0)) is HoldEnd.EXPIRED
+
+
+@virtual_time
+async def test_there_is_room_for_so_many_bytes() -> None:
+    pen = HoldingPen()
+    task = asyncio.create_task(pen.hold(hold(1, size=MAX_HELD_BYTES - 5)))
+    await settled()
+    assert await pen.hold(hold(2, size=6)) is HoldEnd.FULL
+    assert await pen.hold(hold(3, size=5, wait=1.0)) is HoldEnd.EXPIRED
+    task.cancel()
+    await asyncio.wait([task])
+    assert await pen.hold(hold(4, size=6, wait=1.0)) is HoldEnd.EXPIRED

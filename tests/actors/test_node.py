@@ -1,0 +1,166 @@
+"""The Node: from what is heard of a machine to a view, and to its queues."""
+
+import asyncio
+
+from herd.actors import names
+from herd.actors.node import Node, NodeStatus, models_of
+from herd.policy.values import Lease, NodeView, Refused
+from herd.protocols.messages import BackendInfo, Machine, Pause
+from herd.runtime import ActorHandle, get_actor, remote, stop
+from herd.runtime.testing import virtual_time
+from herd.simulation.house import EPOCH, LoopClock
+from herd.types import BackendId, NodeId, NodeName, NodeState, Seconds
+from tests.actors.doubles import LLAMACPP, OLLAMA, Witness, model, report, settled, ticket
+
+MEETING = Pause("meeting", "is in a meeting", Seconds(1.0), Seconds(2.0))
+
+
+async def started() -> tuple[ActorHandle, ActorHandle]:
+    """A Node, and the scorer that it tells."""
+    scorer = remote(Witness).options(name="scorer").remote()
+    return remote(Node).options(name="node").remote(NodeId("n1"), scorer, LoopClock()), scorer
+
+
+async def views(scorer: ActorHandle) -> list[NodeView]:
+    """What the scorer was told since the last time."""
+    await settled()
+    return [args[0] for _, args in await scorer.heard.remote()]
+
+
+async def end(*actors: ActorHandle) -> None:
+    for actor in actors:
+        await stop(actor)
+
+
+@virtual_time
+async def test_a_node_is_joining_until_its_first_report() -> None:
+    node, scorer = await started()
+    node.link_up.tell(NodeName("studio"), Machine(), "0.1")
+    (view,) = await views(scorer)
+    assert (view.name, view.state, view.models) == ("studio", NodeState.JOINING, {})
+    node.reported.tell(report(model("m")))
+    (view,) = await views(scorer)
+    assert (view.state, list(view.models), view.reasons) == (NodeState.READY, ["m:latest"], ())
+    await end(node, scorer)
+
+
+@virtual_time
+async def test_a_report_that_changes_nothing_for_routing_is_not_told() -> None:
+    node, scorer = await started()
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    for cpu in (0.1, 0.9):
+        node.reported.tell(report(model("m"), cpu=cpu))
+    assert len(await views(scorer)) == 2
+    node.reported.tell(report(model("m", resident=True)))
+    assert [view.models["m:latest"].resident for view in await views(scorer)] == [True]
+    await end(node, scorer)
+
+
+@virtual_time
+async def test_states_have_reasons_with_their_times() -> None:
+    node, scorer = await started()
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    node.reported.tell(report(model("m"), pauses=(MEETING,)))
+    node.silence.tell(NodeState.DEGRADED)
+    node.draining.tell()
+    node.link_down.tell("the cable")
+    paused, silent, draining, offline = (await views(scorer))[1:]
+    assert (paused.state, paused.reasons[0].text) == (NodeState.PAUSED, "is in a meeting")
+    assert (paused.reasons[0].since, paused.reasons[0].until) == (1.0, 2.0)
+    assert (silent.state, [reason.kind for reason in silent.reasons]) == (NodeState.PAUSED, ["meeting", "silent"])
+    assert (draining.state, draining.reasons[0].kind) == (NodeState.DRAINING, "draining")
+    assert (offline.state, offline.reasons[0].text) == (NodeState.OFFLINE, "is offline: the cable")
+    assert offline.reasons[0].since == EPOCH
+    await end(node, scorer)
+
+
+@virtual_time
+async def test_a_new_link_starts_afresh() -> None:
+    node, scorer = await started()
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    node.reported.tell(report(model("m"), pauses=(MEETING,)))
+    node.draining.tell()
+    node.link_down.tell("gone")
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    node.reported.tell(report(model("m")))
+    assert [view.state for view in await views(scorer)][-2:] == [NodeState.JOINING, NodeState.READY]
+    await end(node, scorer)
+
+
+@virtual_time
+async def test_each_model_has_a_queue_with_its_limit_and_its_waiters_leave_with_the_model() -> None:
+    node, scorer = await started()
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    node.reported.tell(report(model("m")))
+    await settled()
+    queue = get_actor(names.model_queue(NodeId("n1"), "m:latest"))
+    leases = [queue.acquire.remote(ticket(number)) for number in range(3)]
+    assert isinstance(await leases[1], Lease)
+    node.reported.tell(report(model("n")))
+    refused = await leases[2]
+    assert isinstance(refused, Refused)
+    assert refused.reason.text == "does not have m:latest on disk any more"
+    status: NodeStatus = await node.status.remote()
+    assert [(queue.model, queue.running) for queue in status.queues] == [("m:latest", 2), ("n:latest", 0)]
+    node.reported.tell(report(model("m"), backends=(BackendInfo(OLLAMA.id, "ollama", parallel=3),)))
+    await settled()
+    assert isinstance(await queue.acquire.remote(ticket(9)), Lease)
+    await end(node, scorer)
+
+
+@virtual_time
+async def test_waiters_leave_a_node_that_pauses_drains_or_is_lost_with_its_reason() -> None:
+    node, scorer = await started()
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    for word in ("meeting", "draining", "offline"):
+        node.reported.tell(report(model("m")))
+        await settled()
+        queue = get_actor(names.model_queue(NodeId("n1"), "m:latest"))
+        refs = [queue.acquire.remote(ticket(number)) for number in range(3)]
+        await settled()
+        if word == "meeting":
+            node.reported.tell(report(model("m"), pauses=(MEETING,)))
+        elif word == "draining":
+            node.draining.tell()
+        else:
+            node.link_down.tell("the cable")
+        refused = await refs[2]
+        assert refused.reason.kind == word
+        for number in range(3):
+            queue.release.tell(ticket(number).id)
+        node.link_up.tell(NodeName("studio"), Machine(), "")
+    await end(node, scorer)
+
+
+@virtual_time
+async def test_whoever_waits_is_turned_away_when_the_node_actor_stops() -> None:
+    node, scorer = await started()
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    node.reported.tell(report(model("m")))
+    await settled()
+    queue = get_actor(names.model_queue(NodeId("n1"), "m:latest"))
+    refs = [queue.acquire.remote(ticket(number)) for number in range(3)]
+    await settled()
+    await asyncio.wait_for(end(node), 5)
+    assert (await refs[2]).reason.kind == "stopped"
+    await end(scorer)
+
+
+def test_a_limit_that_is_not_declared_is_one() -> None:
+    undeclared = BackendInfo(OLLAMA.id, "ollama")
+    assert models_of(report(model("m"), backends=(undeclared,)))["m:latest"].limit == 1
+
+
+def test_of_two_servers_the_one_that_speaks_more_serves_and_then_the_one_that_has_it_resident() -> None:
+    def chosen(*models_: object, backends: tuple[BackendInfo, ...]) -> str:
+        return models_of(report(*models_, backends=backends))["m:latest"].backend  # type: ignore[arg-type]
+
+    second = BackendInfo(BackendId("second"), "ollama", dialects=OLLAMA.dialects)
+    both = (LLAMACPP, OLLAMA, second)
+    assert chosen(model("m", LLAMACPP, resident=True), model("M:latest"), backends=both) == "ollama"
+    assert chosen(model("m"), model("m", second, resident=True), backends=both) == "second"
+    assert chosen(model("m", second), model("m"), backends=both) == "second"
+
+
+def test_a_model_of_a_server_that_is_not_reported_is_no_model() -> None:
+    assert models_of(report(model("m", LLAMACPP))) == {}

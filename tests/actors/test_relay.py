@@ -1,0 +1,133 @@
+"""The Relay: one stream of the link, served by a model server."""
+
+import asyncio
+
+import pytest
+
+from herd.actors.ports import HttpRequest, Sink
+from herd.actors.relay import Relay
+from herd.protocols.messages import Failure, Head, Usage
+from herd.runtime import ActorHandle, remote, stop
+from herd.runtime.testing import virtual_time
+from herd.simulation.wire import InMemoryServers
+from herd.types import BackendId, Bytes, MiB
+from tests.actors.doubles import FakeServing, Witness, request_head, settled
+
+BASE = "http://127.0.0.1:11434"
+LAST = b'{"done":true,"prompt_eval_count":3,"eval_count":2}\n'
+
+
+class Node:
+    """A Relay, its one model server, and the Backend actor that it tells."""
+
+    def __init__(self) -> None:
+        self.servers = InMemoryServers()
+        self.backend: ActorHandle = remote(Witness).remote()
+        self.relay = Relay({BackendId("ollama"): BASE}, {BackendId("ollama"): self.backend}, self.servers)
+        self.closed = False
+
+    async def suspected(self) -> int:
+        await settled()
+        return len(await self.backend.heard.remote())
+
+    async def end(self) -> None:
+        await stop(self.backend)
+
+
+@virtual_time
+async def test_bytes_go_through_unchanged_both_ways_and_the_usage_follows() -> None:
+    node = Node()
+    seen: list[bytes] = []
+
+    async def serve(request: HttpRequest, sink: Sink) -> None:
+        body = await request.read_body(Bytes(MiB))
+        seen.append(await body.examine(bytes))
+        await sink.start(200, (("Content-Type", "application/x-ndjson"), ("Connection", "close"), ("X-Herd-Node", "?")))
+        for piece in (b'{"a"', b":1}\n", LAST):
+            await sink.write(piece)
+        await sink.finish()
+
+    node.servers.serve(BASE, serve)
+    serving = FakeServing(request_head(size=6), b"abc", b"def")
+    await node.relay(serving)
+    assert seen == [b"abcdef"]
+    assert serving.said[:-1] == [
+        Head(200, (("Content-Type", "application/x-ndjson"),)),
+        *(b'{"a"', b":1}\n", LAST),
+    ]
+    usage = serving.said[-1]
+    assert isinstance(usage, Usage)
+    assert (usage.prompt, usage.completion, usage.complete) == (3, 2, True)
+    assert await node.suspected() == 0
+    await node.end()
+
+
+@virtual_time
+async def test_a_server_that_cannot_be_reached_is_suspected() -> None:
+    node = Node()
+    serving = FakeServing(request_head())
+    await node.relay(serving)
+    (failure,) = serving.said
+    assert isinstance(failure, Failure)
+    assert failure.kind == "connect"
+    assert await node.suspected() == 1
+    await node.end()
+
+
+@virtual_time
+async def test_an_answer_that_breaks_off_is_reset_and_its_server_suspected() -> None:
+    node = Node()
+
+    async def dies(request: HttpRequest, sink: Sink) -> None:
+        await sink.start(200, ())
+        await sink.write(b"half")
+        sink.abort()
+
+    node.servers.serve(BASE, dies)
+    serving = FakeServing(request_head())
+    await node.relay(serving)
+    *said, failure = serving.said
+    assert said == [Head(200, ()), b"half"]
+    assert isinstance(failure, Failure)
+    assert failure.kind == "reset"
+    assert await node.suspected() == 1
+    await node.end()
+
+
+@virtual_time
+async def test_a_server_that_the_agent_does_not_have_is_not_asked() -> None:
+    node = Node()
+    serving = FakeServing(request_head(backend="another"))
+    await node.relay(serving)
+    (failure,) = serving.said
+    assert isinstance(failure, Failure)
+    assert failure.kind == "no-backend"
+    await node.end()
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_when_nobody_waits_any_more_the_server_sees_its_connection_closed(answers: bool) -> None:
+    @virtual_time
+    async def story() -> None:
+        node = Node()
+        closed = asyncio.Event()
+
+        async def thinks(request: HttpRequest, sink: Sink) -> None:
+            if answers:
+                await sink.start(200, ())
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                closed.set()
+
+        node.servers.serve(BASE, thinks)
+        relay = asyncio.create_task(node.relay(FakeServing(request_head())))
+        await settled()
+        relay.cancel()
+        await asyncio.wait([relay])
+        await closed.wait()
+        assert relay.cancelled()
+        assert await node.suspected() == 0
+        await node.end()
+
+    story()

@@ -1,0 +1,243 @@
+"""The RouterLink: finds, dials, dials again, and leaves in order."""
+
+import asyncio
+from itertools import pairwise
+
+from herd.actors.ports import Finder, Relay, Serving
+from herd.actors.router_link import BACKOFF_FIRST_S, BACKOFF_MAX_S, REFUSED_S, LinkPorts, RouterLink
+from herd.errors import JoinRefused, LinkClosed, StreamFailed
+from herd.protocols.discovery import RouterAddress
+from herd.protocols.messages import Goodbye, Hello, Report, Welcome
+from herd.runtime import ActorHandle, remote, stop
+from herd.runtime.testing import virtual_time
+from herd.types import NodeId, NodeName, RouterId, Seconds
+from tests.actors.doubles import Witness, model, report, settled
+
+ADDRESS = RouterAddress(("192.0.2.1",), 11435, 11436, RouterId("r1"))
+WELCOME = Welcome(1, RouterId("r1"), NodeName("mac"))
+
+
+class FakeLink:
+    """The port `AgentLink`; the test breaks it."""
+
+    welcome = WELCOME
+
+    def __init__(self) -> None:
+        self.said: list[object] = []
+        self.broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def report(self, report: Report) -> None:
+        self.said.append(report)
+
+    def drain(self) -> None:
+        self.said.append("drain")
+
+    async def wait_closed(self) -> str:
+        return await asyncio.shield(self.broken)
+
+    async def close(self, goodbye: Goodbye, grace: Seconds) -> None:
+        self.said.append((goodbye.code, grace))
+        self.broken.set_result("closed")
+
+
+class FakeDialer:
+    """The ports `Dialer` and `Finder`: a script of what comes of each dial, a link when it is over."""
+
+    def __init__(self, *script: Exception) -> None:
+        self._script = list(script)
+        self.links: list[FakeLink] = []
+        self.dials: list[tuple[float, Hello]] = []
+        self.located: list[str] = []
+        self.found: list[RouterId] = []
+
+    async def locate(self, url: str) -> RouterAddress:
+        self.located.append(url)
+        return ADDRESS
+
+    async def find(self, router_id: RouterId) -> RouterAddress:
+        self.found.append(router_id)
+        return ADDRESS
+
+    async def dial(self, address: RouterAddress, hello: Hello, relay: Relay) -> FakeLink:
+        self.dials.append((asyncio.get_running_loop().time(), hello))
+        await asyncio.sleep(0)
+        if self._script:
+            raise self._script.pop(0)
+        self.links.append(FakeLink())
+        return self.links[-1]
+
+    @property
+    def pauses(self) -> list[float]:
+        """Seconds between the dials."""
+        times = [time for time, _ in self.dials]
+        return [later - earlier for earlier, later in pairwise(times)]
+
+
+async def relay(serving: Serving) -> None:
+    raise NotImplementedError
+
+
+def started(
+    dialer: FakeDialer, *, url: str = "http://router", finder: Finder | None = None, node: str = "n1", router: str = ""
+) -> tuple[ActorHandle, ActorHandle]:
+    """A RouterLink, and the agent that it tells."""
+    agent = remote(Witness).remote()
+    hello = Hello((1,), NodeId(node), NodeName("mac"), router_id=RouterId(router))
+    link = remote(RouterLink).remote(hello, url, LinkPorts(dialer, finder, relay), agent, Seconds(7.0))
+    return link, agent
+
+
+async def end(*actors: ActorHandle) -> None:
+    for actor in actors:
+        await stop(actor)
+
+
+@virtual_time
+async def test_it_dials_again_for_ever_ever_slower_up_to_a_maximum() -> None:
+    dialer = FakeDialer(*[LinkClosed("nobody")] * 40)
+    link, agent = started(dialer)
+    await asyncio.sleep(1000)
+    assert len(dialer.links) == 1
+    pauses = dialer.pauses
+    assert len(pauses) == 40
+    for failures, pause in enumerate(pauses, start=1):
+        full = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2**failures)
+        assert full / 2 <= pause <= full  # jittered by half
+    assert max(pauses) <= BACKOFF_MAX_S
+    await end(link, agent)
+
+
+@virtual_time
+async def test_two_agents_do_not_knock_in_step() -> None:
+    dialers = [FakeDialer(*[LinkClosed("nobody")] * 10) for _ in range(2)]
+    pairs = [started(dialer, node=f"n{number}") for number, dialer in enumerate(dialers)]
+    await asyncio.sleep(60)
+    assert dialers[0].pauses != dialers[1].pauses
+    for pair in pairs:
+        await end(*pair)
+
+
+@virtual_time
+async def test_a_router_that_cannot_be_located_is_looked_for_again() -> None:
+    class Lost(FakeDialer):
+        async def locate(self, url: str) -> RouterAddress:
+            await super().locate(url)
+            if len(self.located) < 4:
+                raise StreamFailed("nobody there")
+            return ADDRESS
+
+    dialer = Lost()
+    link, agent = started(dialer)
+    await asyncio.sleep(20)
+    assert dialer.located == ["http://router"] * 4
+    assert len(dialer.links) == 1
+    await end(link, agent)
+
+
+@virtual_time
+async def test_a_router_that_refuses_is_not_pestered() -> None:
+    dialer = FakeDialer(JoinRefused("wrong token", "token"), JoinRefused("wrong token", "token"))
+    link, agent = started(dialer)
+    await asyncio.sleep(100)
+    assert dialer.pauses == [REFUSED_S, REFUSED_S]
+    assert len(dialer.links) == 1
+    await end(link, agent)
+
+
+@virtual_time
+async def test_a_link_that_breaks_is_told_and_dialled_again_soon() -> None:
+    dialer = FakeDialer()
+    link, agent = started(dialer)
+    await asyncio.sleep(60)
+    dialer.links[0].broken.set_result("the cable")
+    await asyncio.sleep(BACKOFF_FIRST_S * 2)
+    assert len(dialer.links) == 2
+    told = await agent.heard.remote()
+    assert told == [("link_up", (WELCOME,)), ("link_down", ("the cable",)), ("link_up", (WELCOME,))]
+    await end(link, agent)
+
+
+@virtual_time
+async def test_links_that_never_last_are_dialled_ever_slower() -> None:
+    class Rival(FakeDialer):
+        async def dial(self, address: RouterAddress, hello: Hello, relay: Relay) -> FakeLink:
+            link = await super().dial(address, hello, relay)
+            link.broken.set_result("replaced")
+            return link
+
+    dialer = Rival()
+    link, agent = started(dialer)
+    await asyncio.sleep(300)
+    assert len(dialer.dials) < 300 / (BACKOFF_MAX_S / 2) + 10
+    await end(link, agent)
+
+
+@virtual_time
+async def test_it_stays_with_the_router_that_it_joined() -> None:
+    dialer = FakeDialer()
+    link, agent = started(dialer, url="", finder=dialer)
+    await settled()
+    dialer.links[0].broken.set_result("gone")
+    await asyncio.sleep(5)
+    assert dialer.found == ["", "r1"]
+    assert [hello.router_id for _, hello in dialer.dials] == ["", "r1"]
+    await end(link, agent)
+
+
+@virtual_time
+async def test_a_router_url_goes_before_what_is_heard_in_the_house() -> None:
+    dialer = FakeDialer()
+    link, agent = started(dialer, finder=dialer, router="r9")
+    await settled()
+    assert (dialer.located, dialer.found) == (["http://router"], [])
+    await end(link, agent)
+
+
+@virtual_time
+async def test_without_any_way_to_a_router_it_goes_on_without_one() -> None:
+    dialer = FakeDialer()
+    link, agent = started(dialer, url="", finder=None)
+    await asyncio.sleep(60)
+    link.report.tell(report())
+    await settled()
+    assert dialer.dials == []
+    await end(link, agent)
+
+
+@virtual_time
+async def test_the_latest_report_goes_out_with_the_link_and_the_next_ones_at_once() -> None:
+    dialer = FakeDialer(LinkClosed("nobody"))
+    link, agent = started(dialer)
+    old, new, newer = report(model("a")), report(model("b")), report(model("c"))
+    link.report.tell(old)
+    link.report.tell(new)
+    await asyncio.sleep(5)
+    assert dialer.links[0].said == [new]
+    link.report.tell(newer)
+    await settled()
+    assert dialer.links[0].said == [new, newer]
+    await end(link, agent)
+
+
+@virtual_time
+async def test_it_leaves_in_order_and_does_not_come_back() -> None:
+    dialer = FakeDialer()
+    link, agent = started(dialer)
+    await settled()
+    await stop(link)
+    await asyncio.sleep(60)
+    assert dialer.links[0].said == ["drain", ("shutdown", 7.0)]
+    assert len(dialer.dials) == 1
+    await stop(agent)
+
+
+@virtual_time
+async def test_it_can_be_stopped_while_it_dials_looks_or_waits() -> None:
+    class Endless(FakeDialer):
+        async def find(self, router_id: RouterId) -> RouterAddress:
+            return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+    for dialer, finds, moment in ((Endless(), True, 1.0), (FakeDialer(*[LinkClosed("nobody")] * 9), False, 1.0)):
+        link, agent = started(dialer, url="" if finds else "http://router", finder=dialer)
+        await asyncio.sleep(moment)
+        await end(link, agent)

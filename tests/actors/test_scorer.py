@@ -1,0 +1,191 @@
+"""The Scorer: its ledger, and whom it wakes."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from herd.actors.scorer import Scorer
+from herd.policy.values import Ask, ModelView
+from herd.runtime import ActorHandle, get_actor, remote, stop
+from herd.runtime.testing import run_virtual, virtual_time
+from herd.simulation.house import LoopClock
+from herd.store.database import KnownNode
+from herd.types import BackendId, Dialect, ModelName, NodeId, NodeName, NodeState, Seconds, TicketId
+from tests.actors.doubles import Witness, settled, ticket, view
+
+ASK = Ask("m:latest", Dialect.OLLAMA)
+
+
+def has(name: str = "m:latest", *, resident: bool = True) -> dict[str, ModelView]:
+    return {name: ModelView(ModelName(name), BackendId("ollama"), ("ollama", "openai"), resident=resident, limit=2)}
+
+
+async def started(*known: KnownNode) -> tuple[Scorer, ActorHandle]:
+    """A Scorer, and its pen."""
+    pen = remote(Witness).options(name="pen").remote()
+    return Scorer(pen, LoopClock(), None, known), pen
+
+
+@virtual_time
+async def test_each_placement_counts_against_its_node_until_it_is_released() -> None:
+    scorer, pen = await started()
+    for name in ("a", "b"):
+        scorer.node_changed(view(name, has()))
+    chosen = [scorer.place(ASK, ticket(number)).candidates[0].node for number in range(4)]
+    assert chosen == ["a", "b", "a", "b"]
+    assert scorer.ledger() == {"a": 2, "b": 2}
+    for number in (0, 2):
+        scorer.released(ticket(number).id)
+    assert scorer.ledger() == {"b": 2}
+    assert [scorer.place(ASK, ticket(number)).candidates[0].node for number in (5, 6)] == ["a", "a"]
+    await stop(pen)
+
+
+@virtual_time
+async def test_a_ticket_that_is_placed_again_counts_once() -> None:
+    scorer, pen = await started()
+    scorer.node_changed(view("a", has()))
+    for _ in range(3):
+        scorer.place(ASK, ticket(1))
+    assert scorer.ledger() == {"a": 1}
+    scorer.released(ticket(1).id)
+    scorer.released(ticket(1).id)
+    scorer.released(TicketId("never seen"))
+    assert scorer.ledger() == {}
+    await stop(pen)
+
+
+@virtual_time
+async def test_a_ticket_that_finds_nobody_loses_what_it_had() -> None:
+    scorer, pen = await started()
+    scorer.node_changed(view("a", has()))
+    scorer.place(ASK, ticket(1))
+    scorer.node_changed(view("a", has(), NodeState.OFFLINE))
+    decision = scorer.place(ASK, ticket(1))
+    assert (decision.chosen, decision.known, scorer.ledger()) == (None, True, {})
+    await stop(pen)
+
+
+@virtual_time
+async def test_the_pen_is_told_of_models_that_can_be_served_and_could_not() -> None:
+    scorer, pen = await started()
+
+    async def told(state: NodeState, models: dict[str, ModelView] | None = None) -> list[tuple[str, ...]]:
+        scorer.node_changed(view("a", models, state))
+        return [args[0] for _, args in await pen.heard.remote()]
+
+    m, n = has("m"), has("n")
+    assert await told(NodeState.JOINING) == []
+    assert await told(NodeState.READY, m) == [("m",)]
+    assert await told(NodeState.READY, m | n) == [("n",)]
+    assert await told(NodeState.DEGRADED, m | n) == []
+    assert await told(NodeState.READY, m | n) == []
+    assert await told(NodeState.PAUSED, m | n) == []
+    assert await told(NodeState.READY, m | n) == [("m", "n")]
+    assert await told(NodeState.OFFLINE, m | n) == []
+    assert await told(NodeState.DEGRADED, n) == [("n",)]
+    await stop(pen)
+
+
+@virtual_time
+async def test_versions_tell_a_change_from_the_one_before() -> None:
+    scorer, pen = await started()
+    before = scorer.place(ASK, ticket(1)).version
+    scorer.node_changed(view("a", has()))
+    ((_, (_, version)),) = await pen.heard.remote()
+    assert version > before
+    assert scorer.place(ASK, ticket(1)).version == version
+    await stop(pen)
+
+
+@virtual_time
+async def test_a_node_of_earlier_days_is_offline_and_awaited_until_it_reports() -> None:
+    attic = KnownNode(NodeId("attic"), NodeName("attic"), ("old:latest",), Seconds(5.0))
+    scorer, pen = await started(attic)
+    decision = scorer.place(Ask("old:latest", Dialect.OLLAMA), ticket(1))
+    assert (decision.chosen, decision.known, decision.complete) == (None, True, False)
+    assert decision.eliminated[0].reason.since == 5.0
+    scorer.node_changed(view("attic", state=NodeState.JOINING))
+    assert not scorer.place(ASK, ticket(1)).complete
+    scorer.node_changed(view("attic", has()))
+    assert scorer.place(ASK, ticket(1)).complete
+    assert scorer.place(Ask("old:latest", Dialect.OLLAMA), ticket(1)).known
+    await stop(pen)
+
+
+@virtual_time
+async def test_a_new_node_is_awaited_until_its_first_report() -> None:
+    scorer, pen = await started()
+    assert scorer.place(ASK, ticket(1)).complete
+    scorer.node_changed(view("new", state=NodeState.JOINING))
+    assert not scorer.place(ASK, ticket(1)).complete
+    scorer.node_changed(view("new", has()))
+    assert scorer.place(ASK, ticket(1)).complete
+    await stop(pen)
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Whatever is placed, placed again, released and lost: the ledger is the placements that have not ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: dict[int, str] = {}
+        self.steps: list[tuple[str, int]] = []
+
+    @rule(number=st.integers(0, 5))
+    def place(self, number: int) -> None:
+        self.steps.append(("place", number))
+
+    @rule(number=st.integers(0, 5))
+    def release(self, number: int) -> None:
+        self.steps.append(("release", number))
+
+    @rule(number=st.integers(0, 2))
+    def toggle(self, number: int) -> None:
+        self.steps.append(("toggle", number))
+
+    @invariant()
+    def nothing_yet(self) -> None:
+        """The steps are played at the end, in one loop."""
+
+    def teardown(self) -> None:
+        run_virtual(self._play())
+
+    async def _play(self) -> None:
+        scorer, pen = await started()
+        up = dict.fromkeys("abc", False)
+        for what, number in self.steps:
+            if what == "toggle":
+                node = "abc"[number]
+                up[node] = not up[node]
+                scorer.node_changed(view(node, has(), NodeState.READY if up[node] else NodeState.PAUSED))
+            else:
+                self.open.pop(number, None)
+                if what == "release":
+                    scorer.released(ticket(number).id)
+                else:
+                    chosen = scorer.place(ASK, ticket(number)).chosen
+                    assert (chosen is not None) == any(up.values())
+                    if chosen is not None:
+                        assert up[chosen.node]
+                        self.open[number] = chosen.node
+            nodes = list(self.open.values())
+            assert scorer.ledger() == {node: nodes.count(node) for node in nodes}
+        await stop(pen)
+
+
+TestLedger = LedgerMachine.TestCase
+TestLedger.settings = settings(max_examples=30, deadline=None)
+
+
+@virtual_time
+async def test_it_tells_the_store_what_a_node_has_once_and_again_when_that_changes() -> None:
+    pen, store = remote(Witness).remote(), remote(Witness).options(name="store").remote()
+    scorer = Scorer(pen, LoopClock(), store)
+    for models in (has("m"), has("m", resident=False), has("m") | has("n")):
+        scorer.node_changed(view("a", models))
+    await settled()
+    recorded = [args[0].models for _, args in await get_actor("store").heard.remote()]
+    assert recorded == [("m",), ("m", "n")]
+    await stop(pen)
+    await stop(store)

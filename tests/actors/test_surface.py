@@ -1,0 +1,159 @@
+"""The Surface: every endpoint of the router, against a house in memory."""
+
+import json
+from typing import Any
+
+import pytest
+
+from herd.actors.ports import HttpRequest, Sink
+from herd.errors import BodyTooLarge
+from herd.runtime import kill
+from herd.runtime.testing import run_virtual, virtual_time
+from herd.simulation.house import House, house
+from herd.simulation.wire import InMemoryRequest, RecordingSink
+from herd.types import Bytes
+
+LLAMA, QWEN = "llama3.2:3b", "qwen3:8b"
+CHAT = {"model": LLAMA, "messages": [{"role": "user", "content": "hi"}], "stream": False}
+
+
+async def get(home: House, path: str, method: str = "GET") -> RecordingSink:
+    return await home.ask(path, method=method)
+
+
+@virtual_time
+async def test_the_lists_are_those_of_all_nodes_together() -> None:
+    async with house() as home:
+        await home.node("a", [LLAMA, QWEN], resident=[QWEN])
+        await home.node("b", [LLAMA])
+        assert [model["name"] for model in (await get(home, "/api/tags")).json["models"]] == [LLAMA, QWEN]
+        assert [model["name"] for model in (await get(home, "/api/ps")).json["models"]] == [QWEN]
+        assert [model["id"] for model in (await get(home, "/v1/models")).json["data"]] == [LLAMA, QWEN]
+        assert (await get(home, "/api/version")).json == {"version": "0.33.0"}
+
+
+@virtual_time
+async def test_an_empty_house_answers_too() -> None:
+    async with house() as home:
+        assert (await get(home, "/")).body == b"Ollama is running"
+        assert (await get(home, "/api/tags")).json == {"models": []}
+        assert (await get(home, "/v1/models")).json == {"object": "list", "data": []}
+        assert (await get(home, "/healthz")).status == 200
+        ready = await get(home, "/readyz")
+        assert (ready.status, ready.json) == (503, {"status": "no node can serve a model now"})
+
+
+@virtual_time
+async def test_the_router_tells_who_it_is_and_how_its_fleet_stands() -> None:
+    async with house() as home:
+        await home.node("a", [LLAMA], resident=[LLAMA], parallel=3)
+        info = (await get(home, "/herd/v1/info")).json
+        assert info == {"router_id": "simulated", "version": "simulated", "link_port": 11436, "protocol_versions": [1]}
+        assert (await get(home, "/readyz")).status == 200
+        status = (await get(home, "/herd/v1/status")).json
+        (node,) = status["nodes"]
+        assert (node["name"], node["state"], node["reasons"], node["breaker"]) == ("a", "ready", [], None)
+        assert node["models"][0] | {"size": 0} == {
+            "name": LLAMA,
+            "resident": True,
+            "limit": 3,
+            "backend": "ollama",
+            "size": 0,
+        }
+        assert status["queues"] == [{"node": "a", "model": LLAMA, "running": 0, "waiting": 0, "limit": 3}]
+        assert status["totals"] == {"nodes": 1, "serving": 1, "models": 1, "running": 0, "waiting": 0, "held": 0}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "answer"),
+    [
+        ("GET", "/nowhere", None, 404, b"404 page not found"),
+        ("GET", "/api/chat", None, 405, b"405 method not allowed"),
+        ("POST", "/api/chat", b"{", 400, b"unexpected EOF"),
+        ("POST", "/api/chat", {"messages": []}, 400, b"model is required"),
+        ("POST", "/v1/chat/completions", b"nonsense", 400, b"invalid_request_error"),
+        ("POST", "/api/chat", CHAT | {"model": "nobody-has-it"}, 404, b"model 'nobody-has-it' not found"),
+        ("POST", "/v1/chat/completions", CHAT | {"model": "nobody-has-it"}, 404, b"not_found_error"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_in_the_clients_dialect(
+    method: str, path: str, body: Any, status: int, answer: bytes
+) -> None:
+    async def story() -> None:
+        async with house() as home:
+            refusal = await home.ask(path, body, method=method)
+            assert (refusal.status, refusal.finished) == (status, True)
+            assert answer in refusal.body
+            assert refusal.header("X-Request-Id")
+            assert refusal.header("Content-Length") == str(len(refusal.body))
+
+    run_virtual(story())
+
+
+@virtual_time
+async def test_a_wrong_method_is_told_the_right_ones() -> None:
+    async with house() as home:
+        assert (await get(home, "/api/chat")).header("Allow") == "POST"
+
+
+@virtual_time
+async def test_the_clients_request_id_is_kept_where_it_is_fit_for_a_header() -> None:
+    async with house() as home:
+        for wanted, kept in (("my-id:7", True), ("bad id", False), ("x" * 129, False), ("", False)):
+            answer = await home.ask("/healthz", headers=(("x-request-id", wanted),), method="GET")
+            assert (answer.header("X-Request-Id") == wanted) is kept
+            assert answer.header("X-Request-Id")
+
+
+@virtual_time
+async def test_a_body_over_the_limit_is_too_large() -> None:
+    class Endless(InMemoryRequest):
+        async def read_body(self, limit: Bytes) -> Any:
+            raise BodyTooLarge("request body too large")
+
+    async with house() as home:
+        sink = RecordingSink()
+        await home._http.send(Endless("POST", "/api/chat"), sink)
+        assert (sink.status, sink.json) == (413, {"error": "request body too large"})
+
+
+@virtual_time
+async def test_a_failure_of_the_router_itself_says_nothing_of_its_inside() -> None:
+    async with house() as home:
+        kill(home.router.fleet)
+        answer = await get(home, "/api/tags")
+        assert (answer.status, answer.json) == (500, {"error": "the router failed on this request"})
+
+
+@virtual_time
+async def test_a_failure_of_the_router_in_the_middle_of_an_answer_cuts_it() -> None:
+    class Breaks(RecordingSink):
+        async def write(self, data: bytes) -> None:
+            raise ValueError("a mistake of ours")
+
+    async with house() as home:
+        a = await home.node("a", [LLAMA])
+        sink = Breaks()
+        request = InMemoryRequest("POST", "/api/chat", json.dumps(CHAT | {"stream": True}).encode())
+        await home._http.send(request, sink)
+        assert (sink.started, sink.finished, sink.aborted) == (True, False, True)
+        assert a.ollama.requests["/api/chat"] == 1
+
+
+@virtual_time
+async def test_headers_pass_the_hop_but_for_those_that_are_the_routers_own() -> None:
+    seen: list[tuple[str, str]] = []
+
+    async with house() as home:
+        a = await home.node("a", [LLAMA])
+
+        async def spy(request: HttpRequest, sink: Sink) -> None:
+            seen.extend(request.headers)
+            await a.ollama.handle(request, sink)
+
+        home.servers.serve(a.base_url, spy)
+        headers = (("X-Custom", "1"), ("Authorization", "Bearer secret"), ("Host", "herd"), ("Cookie", "c"))
+        answer = await home.ask("/api/chat?x=1", CHAT, headers)
+        assert answer.status == 200
+    assert ("X-Custom", "1") in seen
+    assert not {name.lower() for name, _ in seen} & {"authorization", "host", "cookie"}
