@@ -1,0 +1,1 @@
+"""Machines that behave like real ones: for tests, examples and `herd demo`."""

@@ -1,0 +1,173 @@
+"""What scenarios are told with: requests, an owner who pauses a node, and the check that nothing is left over."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from herd.actors.ports import AgentLink, Relay
+from herd.protocols.discovery import RouterAddress
+from herd.protocols.messages import Goodbye, Hello, Pause, Report, Welcome
+from herd.simulation.house import House, house
+from herd.simulation.links import InMemoryLinks
+from herd.simulation.wire import RecordingSink
+from herd.store.database import Database, KnownNode
+from herd.types import NodeId, NodeName, Seconds
+
+LLAMA = "llama3.2:3b"
+QWEN = "qwen3:8b"
+CHAT = "/api/chat"
+TOO_LONG_S = 900.0  # virtual: heartbeats go on for ever, so a scenario that waits in vain would too
+OPENAI_CHAT = "/v1/chat/completions"
+
+
+def chat(model: str = LLAMA, *, tokens: int = 20, text: str = "hello", **fields: Any) -> dict[str, Any]:
+    """A body for /api/chat."""
+    messages = [{"role": "user", "content": text}]
+    return {"model": model, "messages": messages, "options": {"num_predict": tokens}, **fields}
+
+
+def openai_chat(model: str = LLAMA, *, tokens: int = 20, stream: bool = True) -> dict[str, Any]:
+    """A body for /v1/chat/completions."""
+    return {
+        "model": model,
+        "messages": [{"role": "user", "content": "hello"}],
+        "max_tokens": tokens,
+        "stream": stream,
+    }
+
+
+def served_by(answer: RecordingSink) -> str | None:
+    """The node that a whole answer names."""
+    assert (answer.status, answer.finished, answer.aborted) == (200, True, False), (answer.status, answer.body)
+    return answer.header("X-Herd-Node")
+
+
+def lines(answer: RecordingSink) -> list[dict[str, Any]]:
+    """The events of an NDJSON stream."""
+    assert answer.body.endswith(b"\n")
+    return [json.loads(line) for line in answer.body.splitlines()]
+
+
+async def turns(count: int) -> None:
+    """Let the loop turn so many times."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def begun(answer: RecordingSink, pieces: int = 1) -> None:
+    """Wait until an answer has begun."""
+    async with asyncio.timeout(60):
+        while len(answer.pieces) < pieces:  # noqa: ASYNC110 - in virtual time, and a sink is only a record
+            await asyncio.sleep(0.001)
+
+
+async def queue_of(home: House, node: str, model: str = LLAMA) -> tuple[int, int]:
+    """Running and waiting requests of a node's model."""
+    for status in await home.fleet():
+        for queue in status.queues:
+            if (status.name, queue.model) == (node, model):
+                return queue.running, queue.waiting
+    return 0, 0
+
+
+async def until_waiting(home: House, node: str, waiting: int, model: str = LLAMA) -> None:
+    """Wait until so many requests wait in a node's queue."""
+    await home.until(
+        lambda fleet: any(
+            (status.name, queue.model, queue.waiting) == (node, model, waiting)
+            for status in fleet
+            for queue in status.queues
+        )
+    )
+
+
+async def until_held(home: House, count: int) -> None:
+    """Wait until so many requests are held."""
+    async with asyncio.timeout(60):
+        while await home.router.parts.pen.count.remote() != count:  # noqa: ASYNC110 - virtual time
+            await asyncio.sleep(0.01)
+
+
+async def assert_nothing_is_out(home: House) -> None:
+    """Every lease is back, the ledger and the pen are empty, no stream is open at either end, no backend works."""
+    await turns(30)  # what was told may still be under way; nothing of it takes time
+    parts = home.router.parts
+    queues = [queue for status in await home.fleet() for queue in status.queues]
+    assert [queue for queue in queues if queue.running or queue.waiting] == []
+    assert await parts.scorer.ledger.remote() == {}
+    assert await parts.pen.count.remote() == 0
+    assert (home.links.router_streams, home.links.agent_streams) == (0, 0), home.links
+    async with asyncio.timeout(60):  # a model server notices a hang-up when it has a token to write
+        for node in home.nodes:
+            await node.ollama.until(lambda ollama: ollama.running == 0 and ollama.waiting == 0)
+
+
+def remembers(*nodes: str) -> Callable[[], Database]:
+    """The store of a router that has met these nodes, each with a model of the node's name."""
+    database = Database(None)
+    for node in nodes:
+        database.remember(KnownNode(NodeId(node), NodeName(node), (f"{node}:latest",), Seconds(0.0)))
+    return lambda: database
+
+
+@asynccontextmanager
+async def scenario(
+    *, seed: int = 0, hold_timeout: float = 30.0, join_grace: float = 10.0, knows: tuple[str, ...] = ()
+) -> AsyncIterator[House]:
+    """A house in which, at the end of the scenario, nothing may be left over. `knows`: nodes of earlier days."""
+    store = remembers(*knows)
+    async with house(seed=seed, hold_timeout=hold_timeout, join_grace=join_grace, open_store=store) as home:
+        async with asyncio.timeout(TOO_LONG_S):
+            yield home
+            await assert_nothing_is_out(home)
+
+
+class Owner:
+    """A `Dialer` that adds the pauses of a machine's owner to what the agent reports."""
+
+    def __init__(self, links: InMemoryLinks) -> None:
+        self._links = links
+        self._link: AgentLink | None = None
+        self._report = Report()
+        self._pauses: tuple[Pause, ...] = ()
+
+    def pause(self, *pauses: Pause) -> None:
+        """From now on these pauses are in force; none to resume."""
+        self._pauses = pauses
+        self.report(self._report)
+
+    def report(self, report: Report) -> None:
+        self._report = report
+        if self._link is not None:
+            self._link.report(replace(report, pauses=self._pauses))
+
+    async def locate(self, url: str) -> RouterAddress:
+        return await self._links.locate(url)
+
+    async def dial(self, address: RouterAddress, hello: Hello, relay: Relay) -> "OwnedLink":
+        self._link = await self._links.dial(address, hello, relay)
+        return OwnedLink(self._link, self)
+
+
+class OwnedLink:
+    """The agent's link, with an owner in between."""
+
+    def __init__(self, link: AgentLink, owner: Owner) -> None:
+        self._link = link
+        self.report = owner.report
+
+    @property
+    def welcome(self) -> Welcome:
+        return self._link.welcome
+
+    def drain(self) -> None:
+        self._link.drain()
+
+    async def wait_closed(self) -> str:
+        return await self._link.wait_closed()
+
+    async def close(self, goodbye: Goodbye, grace: Seconds) -> None:
+        await self._link.close(goodbye, grace)

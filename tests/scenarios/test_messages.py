@@ -1,0 +1,28 @@
+"""Every message of a lively house can travel: the actors could live on other machines."""
+
+import asyncio
+
+from herd.runtime.testing import serialize_messages, virtual_time
+from herd.simulation.house import House
+from tests.scenarios.helpers import CHAT, LLAMA, chat, scenario, served_by, until_held
+
+
+async def a_busy_hour(home: House) -> None:
+    a = await home.node("a", [LLAMA], resident=[LLAMA])
+    burst = [home.send(CHAT, chat(tokens=2)) for _ in range(5)]
+    await asyncio.gather(*(one.task for one in burst))
+    home.links.cut(a.id)
+    held = home.send(CHAT, chat())
+    await until_held(home, 1)
+    await held.task
+    a.ollama.die_mid_stream(3)
+    await home.ask(CHAT, chat())
+    assert [served_by(one.sink) for one in (*burst, held)] == ["a"] * 6
+    assert (await home.ask("/herd/v1/status", method="GET")).json["totals"]["nodes"] == 1
+
+
+@virtual_time
+async def test_every_message_of_the_request_flow_survives_the_codec() -> None:
+    async with scenario() as home:
+        with serialize_messages():
+            await a_busy_hour(home)
