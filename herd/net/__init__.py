@@ -1,0 +1,1 @@
+"""Sockets and sensors, behind the ports that the actors ask for."""

@@ -1,0 +1,183 @@
+"""The HTTP client that agents use towards the model servers beside them: aiohttp behind the port `ModelServers`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any, Self
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from herd.actors.ports import Headers
+from herd.errors import StreamFailed
+from herd.net.raw import plain_headers
+from herd.protocols.messages import RequestHead
+from herd.types import MiB, Seconds
+
+# llama.cpp's server closes idle connections after 5 s, Go's never: give ours up first, so that none breaks in use.
+KEEPALIVE_S = 2.0
+CONNECT_S = 5.0  # a model server is on this machine, or at most in this house
+# A body up to this size is held, so that it can be sent again when a kept connection turns out to be dead.
+REPLAY_LIMIT = MiB
+# Answers of /api/tags with thousands of models stay under this; anything longer is not a model list.
+FETCH_LIMIT = 16 * MiB
+
+
+class AiohttpAnswer:
+    """An answer of aiohttp's as the port `Answer`."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        self.headers: Headers = plain_headers(response.raw_headers)
+
+    async def read(self) -> bytes:
+        """The next piece, one HTTP chunk at a time where the server sends chunks; empty at the end."""
+        content = self._response.content
+        try:
+            while True:
+                data, end_of_chunk = await content.readchunk()
+                if data or not end_of_chunk:
+                    return data
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise StreamFailed(f"the model server broke off its answer: {_reason(error)}") from error
+
+    def close(self) -> None:
+        """Give the connection up; it is kept for the next request only when the answer was read to its end."""
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()
+
+
+class AiohttpServers:
+    """A pool of connections to model servers. Use as an async context manager."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+        # For second attempts: a restarted server may have left more than one dead connection in the pool.
+        self._unpooled: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = self._new_session(aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S))
+        self._unpooled = self._new_session(aiohttp.TCPConnector(limit=0, force_close=True))
+        return self
+
+    @staticmethod
+    def _new_session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_reuseconn.append(_mark_reused)
+        trace.on_connection_create_start.append(_mark_fresh)
+        return aiohttp.ClientSession(
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # Only what the client sent, and what HTTP itself needs.
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            trust_env=False,
+            trace_configs=[trace],
+            max_line_size=64 * 1024,
+            max_field_size=64 * 1024,
+        )
+
+    async def __aexit__(self, *_: object) -> None:
+        sessions = (self._session, self._unpooled)
+        self._session = self._unpooled = None
+        for session in sessions:
+            if session is not None:
+                await session.close()
+
+    async def exchange(self, base_url: str, head: RequestHead, body: AsyncIterator[bytes] | None) -> AiohttpAnswer:
+        """Send a request; the answer once its head is there. Raises StreamFailed."""
+        url = URL(base_url.rstrip("/") + head.path, encoded=True)
+        # aiohttp takes a name that comes again in another spelling for a new value of the first.
+        spelling: dict[str, str] = {}
+        headers = [(spelling.setdefault(name.lower(), name), value) for name, value in head.headers]
+        headers.append(("Accept-Encoding", "identity"))
+        if body is None:
+            return await self._send(head.method, url, headers, b"" if head.method != "GET" else None)
+        if 0 <= head.size <= REPLAY_LIMIT:
+            held = b"".join([piece async for piece in body])
+            return await self._send(head.method, url, headers, held)
+        if head.size > REPLAY_LIMIT:
+            headers.append(("Content-Length", str(head.size)))
+        return await self._send(head.method, url, headers, body)
+
+    async def _send(
+        self, method: str, url: URL, headers: list[tuple[str, str]], body: bytes | AsyncIterator[bytes] | None
+    ) -> AiohttpAnswer:
+        trace = SimpleNamespace(reused=False)
+
+        async def request(session: aiohttp.ClientSession | None) -> aiohttp.ClientResponse:
+            if session is None:
+                raise StreamFailed("the HTTP client is closed")
+            return await session.request(
+                method, url, headers=headers, data=body, allow_redirects=False, trace_request_ctx=trace
+            )
+
+        try:
+            try:
+                response = await request(self._session)
+            except aiohttp.ClientConnectionError as error:
+                # A kept connection that the server had just closed is nobody's failure, as long as no byte came back.
+                if not trace.reused or isinstance(body, AsyncIterator) or _has_begun(error):
+                    raise
+                response = await request(self._unpooled)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise StreamFailed(f"no answer from the model server at {url.origin()}: {_reason(error)}") from error
+        return AiohttpAnswer(response)
+
+    async def fetch(self, url: str, body: Any = None, *, timeout: Seconds) -> tuple[int, Any]:
+        """GET `url`, or POST `body` to it; the status and the JSON of the answer, None when it is none."""
+        method = "GET" if body is None else "POST"
+        data = None if body is None else orjson.dumps(body)
+        headers = None if body is None else {"Content-Type": "application/json"}
+        if self._session is None:
+            raise StreamFailed("the HTTP client is closed")
+        text = bytearray()
+        try:
+            async with (
+                asyncio.timeout(timeout),
+                self._session.request(method, URL(url), headers=headers, data=data, allow_redirects=False) as response,
+            ):
+                while more := await response.content.read(FETCH_LIMIT):
+                    text += more
+                    if len(text) > FETCH_LIMIT:
+                        raise StreamFailed(f"{url} answered more than {FETCH_LIMIT // MiB} MiB")
+                status = response.status
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise StreamFailed(f"no answer from {url}: {_reason(error)}") from error
+        try:
+            return status, orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return status, None
+
+
+async def _mark_reused(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+    """Note on the request that it travels on a kept connection."""
+    if context.trace_request_ctx is not None:
+        context.trace_request_ctx.reused = True
+
+
+async def _mark_fresh(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+    """Note on the request that it travels on a connection of its own."""
+    if context.trace_request_ctx is not None:
+        context.trace_request_ctx.reused = False
+
+
+def _has_begun(error: aiohttp.ClientConnectionError) -> bool:
+    """Whether the connection broke inside the head of the answer: aiohttp hands on what there is of it."""
+    return isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str)
+
+
+def _reason(error: BaseException) -> str:
+    """A few words for an error of the client library."""
+    if isinstance(error, TimeoutError):
+        return "it took too long"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "it closed the connection"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.strerror or str(error.os_error)
+    return str(error) or type(error).__name__

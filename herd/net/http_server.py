@@ -1,0 +1,223 @@
+"""The HTTP listener: aiohttp's low-level server behind the port `HttpServer`."""
+
+import socket
+import struct
+import sys
+
+from aiohttp import EMPTY_PAYLOAD, ClientError, HttpVersion11, hdrs, web
+from aiohttp.web_request import BaseRequest
+
+import herd
+from herd.actors.ports import Body, Handler, Headers
+from herd.errors import ConfigError, RequestError, StreamFailed
+from herd.net.bodies import Collector, too_large
+from herd.net.raw import plain_headers
+from herd.types import Bytes, KiB, Seconds
+
+# Codex sends a header of 742 bytes, cookies of other services on one host reach 16 KiB; twice that is plenty.
+MAX_FIELD_SIZE = 32 * KiB
+# Longer than any client's own pool keeps an idle connection, short enough that forgotten ones do not pile up.
+KEEPALIVE_S = 75.0
+BACKLOG = 1024
+# What an answer of a few hundred tokens takes on a slow machine; systemd kills after 90 s.
+GRACE_S = Seconds(30.0)
+
+SERVER = f"herd/{herd.__version__}"
+
+# struct linger {on, 0 seconds}: a close sends RST in place of FIN.
+RESET_ON_CLOSE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+BODYLESS = (204, 304)  # RFC 9110: no body follows, whatever Content-Length says
+
+
+class AiohttpRequest:
+    """One request of aiohttp's as the port `HttpRequest`."""
+
+    def __init__(self, request: BaseRequest) -> None:
+        self._request = request
+        self.method = request.method
+        self.path, _, self.query = request.raw_path.partition("?")
+        self.headers: Headers = plain_headers(request.raw_headers)
+        self.peer = request.remote or ""
+
+    async def read_body(self, limit: Bytes) -> Body:
+        """The whole body. Raises BodyTooLarge, or RequestError when it is cut short or malformed."""
+        request = self._request
+        declared = request.content_length
+        if declared is not None and declared > limit:
+            raise too_large(limit)
+        if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.version >= HttpVersion11:
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0
+        collector = Collector(limit)
+        try:
+            while data := await request.content.readany():
+                await collector.add(data)
+            return await collector.finish()
+        except (ClientError, web.RequestPayloadError) as error:
+            raise RequestError(f"the request body could not be read: {error}") from error
+        finally:
+            collector.discard()
+
+
+class AiohttpSink:
+    """An answer of aiohttp's as the port `Sink`."""
+
+    def __init__(self, request: BaseRequest) -> None:
+        self._request = request
+        self._bodyless = request.method == "HEAD"
+        self._left: int | None = None  # bytes of the declared length that were not written yet
+        self.response: web.StreamResponse | None = None
+
+    @property
+    def started(self) -> bool:
+        """True once a byte of the answer may have left."""
+        return self.response is not None
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Send the head."""
+        response = web.StreamResponse(status=status)
+        for name, value in headers:
+            response.headers.add(name, value)
+        response.headers[hdrs.SERVER] = SERVER
+        self._bodyless = self._bodyless or status in BODYLESS
+        self._left = None if self._bodyless else response.content_length
+        self.response = response
+        await response.prepare(self._request)
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of the body; waits while the client's socket is full.
+
+        Raises:
+            StreamFailed: it is more than the head declared; the connection is cut.
+        """
+        if self._bodyless or not data:
+            return
+        if self.response is None:
+            raise RuntimeError("write before start")
+        if self._left is not None:
+            self._left -= len(data)
+            if self._left < 0:
+                self.abort()
+                raise StreamFailed("the answer is longer than its Content-Length")
+        await self.response.write(data)
+
+    async def finish(self) -> None:
+        """End the answer cleanly.
+
+        Raises:
+            StreamFailed: it is less than the head declared, and what the client would take for the rest of it is the
+                next answer; the connection is cut.
+        """
+        if self._left:
+            self.abort()
+            raise StreamFailed("the answer is shorter than its Content-Length")
+        if self.response is not None:
+            await self.response.write_eof()
+
+    def abort(self) -> None:
+        """Cut the connection. A client of HTTP/1.0 takes its end for the end of the answer, unless it is reset."""
+        transport = self._request.transport
+        if transport is None:
+            return
+        if self._request.version < HttpVersion11 and not transport.is_closing():
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        transport.abort()
+
+
+class Connection(web.RequestHandler):
+    """aiohttp's connection, which tells whoever reads a body that what came in is no body any more.
+
+    aiohttp itself only notes the error for the request after this one, and the reader would wait for ever.
+    """
+
+    __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        super().data_received(data)
+        if not self._messages or self._messages[-1][1] is not EMPTY_PAYLOAD:
+            return
+        error = getattr(self._messages[-1][0], "exc", None)
+        if error is None:
+            return
+        current = [] if self._current_request is None else [self._current_request.content]
+        for payload in (*current, *(payload for _, payload in self._messages)):
+            if not payload.is_eof() and payload.exception() is None:
+                payload.set_exception(web.RequestPayloadError("its chunks are malformed"))
+
+
+class Connections(web.Server):
+    """aiohttp's server, with connections of our kind."""
+
+    def __call__(self) -> Connection:
+        """A new connection."""
+        return Connection(self, loop=self._loop, **self._kwargs)
+
+
+class AiohttpServer:
+    """Listens on one address; implements the port `HttpServer`.
+
+    Args:
+        host: address or name to bind; empty for all interfaces.
+        port: 0 picks a free one, to be read from `port` after `start`.
+        grace: seconds that running requests have to end when the server stops.
+    """
+
+    def __init__(self, host: str, port: int, grace: Seconds = GRACE_S) -> None:
+        self._host = host
+        self.port = port
+        self._grace = grace
+        self._runner: web.ServerRunner | None = None
+        self._handler: Handler | None = None
+
+    async def start(self, handler: Handler) -> None:
+        """Listen. Raises ConfigError when the address cannot be had."""
+        self._handler = handler
+        server = Connections(
+            self._handle,
+            handler_cancellation=True,
+            auto_decompress=False,
+            access_log=None,
+            keepalive_timeout=KEEPALIVE_S,
+            max_field_size=MAX_FIELD_SIZE,
+        )
+        runner = web.ServerRunner(server, shutdown_timeout=self._grace)
+        await runner.setup()
+        site = web.TCPSite(runner, self._host, self.port, backlog=BACKLOG)
+        try:
+            await site.start()
+        except (OSError, OverflowError) as error:
+            await runner.cleanup()
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(f"cannot listen on {self._host or '*'} port {self.port}: {reason}") from error
+        self._runner = runner
+        for address in runner.addresses:
+            self.port = address[1]
+
+    async def stop(self) -> None:
+        """Stop listening, let running requests end within the grace, then cut them."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def _handle(self, request: BaseRequest) -> web.StreamResponse:
+        """One request, in aiohttp's task for it."""
+        if self._handler is None:
+            raise RuntimeError("a request before start")
+        sink = AiohttpSink(request)
+        try:
+            await self._handler(AiohttpRequest(request), sink)
+        except ConnectionError:
+            # The client went away under a write: aiohttp's own task is about to be cancelled, there is nobody to tell.
+            sink.abort()
+            return sink.response or web.Response(status=500)
+        if sink.response is None:
+            raise RuntimeError("the handler gave no answer")
+        return sink.response
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])

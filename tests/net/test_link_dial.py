@@ -1,0 +1,150 @@
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from herd.errors import LinkClosed, StreamFailed
+from herd.net import link_client
+from herd.protocols.framing import encode
+from herd.protocols.messages import FrameType, Goodbye, Report
+from herd.protocols.session import GoodbyeReceived
+from herd.types import Seconds
+from tests.net.link_house import (
+    HELLO,
+    LOOPBACK,
+    Info,
+    house,
+    no_http,
+    nothing,
+    raw_port,
+    welcome_by_hand,
+)
+from tests.net.loops import on_every_loop
+
+# --- Dialling what is no router ---------------------------------------------------------------------------------------
+
+
+@on_every_loop
+async def test_nobody_at_the_address_is_a_closed_link_with_a_reason() -> None:
+    async with house() as home:
+        address = home.address
+    with pytest.raises(LinkClosed, match=r"no router on link port .*127\.0\.0\.1: "):
+        await link_client.LinkDialer(no_http()).dial(address, HELLO, nothing)
+
+
+@on_every_loop
+async def test_the_next_address_of_a_router_is_tried_when_the_first_is_dead() -> None:
+    async with house() as home:
+        address = replace(home.address, hosts=("127.0.0.2", LOOPBACK))
+        agent = await link_client.LinkDialer(no_http()).dial(address, HELLO, nothing)
+        await agent.close(Goodbye("shutdown"), Seconds(0.0))
+
+
+@pytest.mark.parametrize(
+    "words", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x00" * 64, b"\xff" * 64, b"\x00\x00\x00\x01\xc0"]
+)
+@on_every_loop
+async def test_something_that_is_no_router_is_left_at_once(words: bytes) -> None:
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(words)
+        if words:  # wait until the agent hangs up
+            await reader.read()
+
+    async with raw_port(speak) as address:
+        with pytest.raises(LinkClosed):
+            await link_client.LinkDialer(no_http()).dial(address, HELLO, nothing)
+
+
+@on_every_loop
+async def test_a_router_that_never_answers_the_hello_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_client, "JOIN_S", 0.02)
+
+    async def listen(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with raw_port(listen) as address:
+        with pytest.raises(LinkClosed, match="did not answer the hello"):
+            await link_client.LinkDialer(no_http()).dial(address, HELLO, nothing)
+
+
+@on_every_loop
+async def test_a_cancelled_dial_leaves_no_connection_behind() -> None:
+    said, gone = asyncio.Event(), asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.readexactly(4)
+        said.set()
+        await reader.read()
+        gone.set()
+
+    async with raw_port(listen) as address:
+        dialling = asyncio.create_task(link_client.LinkDialer(no_http()).dial(address, HELLO, nothing))
+        await said.wait()
+        dialling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await dialling
+        await gone.wait()
+
+
+@on_every_loop
+async def test_a_router_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_client, "SILENCE_S", 0.05)
+
+    async def fall_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await welcome_by_hand(reader, writer)
+        await reader.read()
+
+    async with raw_port(fall_silent) as address:
+        agent = await link_client.LinkDialer(no_http()).dial(address, HELLO, nothing)
+        assert "silent" in await agent.wait_closed()
+
+
+@on_every_loop
+async def test_a_router_that_breaks_the_rules_is_told_so_and_left() -> None:
+    told: asyncio.Queue[Goodbye] = asyncio.Queue()
+
+    async def misbehave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        session = await welcome_by_hand(reader, writer)
+        while not session.receive(await reader.read(4096)):
+            pass  # the agent's first report
+        writer.write(encode(FrameType.CANCEL, 77))
+        while data := await reader.read(4096):
+            for event in session.receive(data):
+                assert isinstance(event, GoodbyeReceived)
+                told.put_nowait(event.goodbye)
+
+    async with raw_port(misbehave) as address:
+        agent = await link_client.LinkDialer(no_http()).dial(address, HELLO, nothing)
+        agent.report(Report())
+        goodbye = await told.get()
+        assert "stream 77" in goodbye.text
+        assert await agent.wait_closed() == goodbye.text
+
+
+# --- Where the link port is -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://studio.local:11435", "studio.local"),
+        ("http://studio.local:11435/", "studio.local"),
+        ("http://192.168.1.10", "192.168.1.10"),
+        ("http://[fe80::1]:11435", "fe80::1"),
+        ("http://user:word@studio:1/herd", "studio"),
+    ],
+)
+async def test_the_link_port_is_where_the_routers_info_says(url: str, host: str) -> None:
+    info = Info(200, {"link_port": 4711, "router_id": "r-1"})
+    address = await link_client.LinkDialer(info).locate(url)
+    assert (address.hosts, address.link_port, address.router_id) == ((host,), 4711, "r-1")
+    assert info.asked == f"{url.rstrip('/')}/herd/v1/info"
+
+
+@pytest.mark.parametrize(
+    "info",
+    [(404, None), (200, None), (200, []), (200, {}), (200, {"link_port": "1"}), (500, {"link_port": 1})],
+)
+async def test_whatever_does_not_answer_as_a_router_is_none(info: tuple[int, object]) -> None:
+    with pytest.raises(StreamFailed, match="does not answer as a Herd router"):
+        await link_client.LinkDialer(Info(*info)).locate("http://studio:11434")
