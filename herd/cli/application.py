@@ -1,0 +1,56 @@
+"""What the two scripts have in common: a Typer app whose bare form is one of its commands, and `--version`."""
+
+from typing import Annotated, Any
+
+import typer
+
+import herd
+
+_OWN_FLAGS = ("--help", "--version", "--install-completion", "--show-completion")
+
+
+class DefaultCommandGroup(typer.core.TyperGroup):
+    """A group whose bare form is one of its commands: `herd --port 1` means `herd serve --port 1`."""
+
+    default: str
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the default command in front of arguments that name none."""
+        if not args or (args[0].startswith("-") and args[0].partition("=")[0] not in _OWN_FLAGS):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
+
+def application(script: str, *, default: str, about: str, example: str) -> typer.Typer:
+    """An app for `script`, to which commands are added.
+
+    Args:
+        script: the name it is called by.
+        default: the command that is meant where none is named.
+        about: one sentence.
+        example: a line to try.
+    """
+    group = type("Group", (DefaultCommandGroup,), {"default": default})
+    app = typer.Typer(
+        name=script,
+        cls=group,
+        no_args_is_help=False,
+        pretty_exceptions_enable=False,
+        help=f"{about} Without a command: {script} {default}.",
+        epilog=f"Example: {example}",
+    )
+
+    def show_version(wanted: bool) -> None:
+        if wanted:
+            typer.echo(f"{script} {herd.__version__}")
+            raise typer.Exit
+
+    @app.callback()
+    def options(
+        version: Annotated[
+            bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+        ] = False,
+    ) -> None:
+        """What is said before a command; `--version` acts by itself."""
+
+    return app

@@ -1,0 +1,27 @@
+"""The scripts `herd` and `herd-node`: Ctrl-C ends them quietly from the first moment on.
+
+Importing the commands takes half a second, in which Python would answer Ctrl-C with a traceback.
+"""
+
+import os
+import signal
+from importlib import import_module
+
+_EXIT_INTERRUPTED = 130  # 128 and SIGINT's number, as shells count; herd.cli.process is not imported yet
+
+
+def herd() -> None:
+    """Entry point of the script `herd`."""
+    _run("herd.cli.router")
+
+
+def herd_node() -> None:
+    """Entry point of the script `herd-node`."""
+    _run("herd.cli.node")
+
+
+def _run(module: str) -> None:
+    signal.signal(signal.SIGINT, lambda *_: os._exit(_EXIT_INTERRUPTED))
+    main = import_module(module).main
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    main()

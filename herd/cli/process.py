@@ -1,0 +1,99 @@
+"""What both commands do around their event loop: logs, signals, exit codes."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
+
+from herd.errors import ConfigError, HerdError
+
+if sys.platform != "win32":  # there is none
+    import uvloop
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130  # 128 and SIGINT's number, as shells count
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Time (UTC), level, logger and message; a traceback where there is one."""
+        entry = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{record.msecs:03.0f}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False)
+
+
+def set_up_logs(level: str, style: str = "text") -> None:
+    """Log to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    if style == "json":
+        handler.setFormatter(JsonFormatter())
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # The libraries' own chatter says nothing to the person at the terminal unless something is being debugged.
+    for name in ("asyncio", "zeroconf", "pykka"):
+        logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.ERROR)
+    # aiohttp logs a traceback for bytes that are not HTTP: strangers could fill the disk with them.
+    logging.getLogger("aiohttp").setLevel(logging.DEBUG if level == "debug" else logging.CRITICAL)
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run the process's event loop: uvloop's where there is one."""
+    if sys.platform == "win32":
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
+
+
+def stop_signals() -> asyncio.Event:
+    """An event that SIGINT or SIGTERM sets, from now on; whoever says "I am up" calls this first.
+
+    A second signal ends the process at once: a person who presses Ctrl-C again does not want to wait for anything.
+    """
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+
+    def tell() -> None:
+        if told.is_set():
+            os._exit(EXIT_INTERRUPTED)
+        told.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, tell)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(tell))
+    return told
+
+
+def guarded(app: Callable[[], None]) -> NoReturn:
+    """Run a Typer app; errors of ours become one sentence on standard error and an exit code."""
+    try:
+        app()
+    except ConfigError as error:
+        _leave(f"error: {error}", EXIT_USAGE)
+    except HerdError as error:
+        _leave(f"error: {error}", EXIT_FAILED)
+    except KeyboardInterrupt:
+        _leave("", EXIT_INTERRUPTED)
+    sys.exit(0)
+
+
+def _leave(text: str, code: int) -> NoReturn:
+    if text:
+        print(text, file=sys.stderr)  # noqa: T201 - the one place where a command says why it ended
+    sys.exit(code)

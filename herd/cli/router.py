@@ -1,0 +1,96 @@
+"""The command `herd`."""
+
+import logging
+import secrets
+from functools import partial
+
+from rich.console import Console
+from rich.markup import escape
+
+import herd
+from herd.actors.fleet import RouterIdentity
+from herd.actors.router import RouterOptions, RouterPorts, RunningRouter, running_router
+from herd.cli.application import application
+from herd.cli.demo import demo
+from herd.cli.options import settings_command
+from herd.cli.process import guarded, run, set_up_logs, stop_signals
+from herd.config import RouterSettings
+from herd.net.clock import SystemClock
+from herd.net.http_server import AiohttpServer
+from herd.net.identity import Identity, open_identity
+from herd.net.link_server import LinkServer
+from herd.net.mdns import MdnsAdvertiser
+from herd.store.database import Database
+from herd.store.executor import ThreadExecutor
+from herd.types import Bytes, RouterId, Seconds
+
+logger = logging.getLogger(__name__)
+
+DATABASE = "herd.db"  # in the data directory
+
+app = application(
+    "herd",
+    default="serve",
+    about="One URL for every machine in the house that serves models.",
+    example="herd --port 11435",
+)
+
+
+def serve(settings: RouterSettings) -> None:
+    """Run the router: the URL that clients use, and the port to which agents connect.
+
+    Example: herd serve --port 11435
+    """
+    set_up_logs(settings.log_level, settings.log_format)
+    with open_identity(settings.data_dir.expanduser(), "router") as identity:
+        run(_serve(settings, identity))
+
+
+async def _serve(settings: RouterSettings, identity: Identity) -> None:
+    async with running_router(_options(settings, identity), _ports(settings)) as router:
+        told = stop_signals()
+        announce(Console(highlight=False), settings, router)
+        await told.wait()
+        logger.info("stopping: running requests may end")
+
+
+def _options(settings: RouterSettings, identity: Identity) -> RouterOptions:
+    return RouterOptions(
+        identity=RouterIdentity(RouterId(identity.id), herd.__version__),
+        seed=secrets.randbits(64),
+        hold_timeout=Seconds(settings.hold_timeout),
+        json_limit=Bytes(settings.json_limit),
+    )
+
+
+def _ports(settings: RouterSettings) -> RouterPorts:
+    links = LinkServer(settings.host, settings.link_port, settings.join_token)
+    return RouterPorts(
+        clock=SystemClock(),
+        http=AiohttpServer(settings.host, settings.port),
+        listener=links,
+        links=links,
+        streams=links,
+        advertiser=None if settings.no_mdns else MdnsAdvertiser(),
+        open_store=partial(Database, settings.data_dir.expanduser() / DATABASE),
+        executor=ThreadExecutor(),
+    )
+
+
+def announce(console: Console, settings: RouterSettings, router: RunningRouter) -> None:
+    """Tell the person at the terminal that the router is up, and what to do next."""
+    everywhere = settings.host in {"", "0.0.0.0", "::"}  # noqa: S104 - compared
+    host = "localhost" if everywhere else f"[{settings.host}]" if ":" in settings.host else settings.host
+    console.print(f"herd {herd.__version__} is up: [bold]{escape(f'http://{host}:{router.http_port}')}[/bold]")
+    console.print(f"agents connect to port {router.link_port}; start [bold]herd-node[/bold] next to each model server")
+    if settings.no_mdns:
+        console.print(f"mDNS is off: herd-node --router-url http://<this machine>:{router.http_port}")
+
+
+app.command(name="serve")(settings_command(RouterSettings, serve))
+app.command(name="demo")(demo)
+
+
+def main() -> None:
+    """Entry point of the script `herd`."""
+    guarded(app)

