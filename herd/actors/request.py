@@ -20,7 +20,7 @@ from herd.protocols.paths import Endpoint
 from herd.protocols.requests import Routing
 from herd.protocols.splice import Splice, Splicer, plan, spliced_size
 from herd.runtime import ActorDiedError, ActorHandle
-from herd.types import Bytes, KiB, NodeId, Outcome, Priority, RequestId, Seconds, StreamId
+from herd.types import Bytes, KiB, MiB, NodeId, Outcome, Priority, RequestId, Seconds, StreamId
 
 logger = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ class _Flow:
             if not decision.known:
                 raise RequestError(f"model '{model}' not found", status=404)
             raise _unavailable(f"no node can serve {model} now: {why_none(decision)}")
-        size = Bytes(min(self._inbound.body.size, 1024 * KiB))
+        size = Bytes(min(self._inbound.body.size, MiB))  # longer ones lie in files
         wait = min(until - now, TRY_AGAIN_S) if self._tried.gone else until - now
         hold = Hold(self._ticket.id, canonical(model), decision.version, size, Seconds(wait))
         end: HoldEnd = await self._parts.pen.hold.remote(hold)

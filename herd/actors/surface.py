@@ -70,8 +70,7 @@ class Surface:
         except HerdError as error:
             await self._refuse(request_id, endpoint, error, sink)
         except ConnectionError:
-            logger.info("request %s: the client left while it was answered", request_id)
-            sink.abort()
+            raise  # the client left under a write: its connection is the listener's to clear away
         except Exception:
             logger.exception("request %s failed in the router", request_id)
             await self._refuse(request_id, endpoint, HerdError("the router failed on this request"), sink)

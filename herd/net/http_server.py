@@ -127,7 +127,9 @@ class AiohttpSink:
 class Connection(web.RequestHandler):
     """aiohttp's connection, which tells whoever reads a body that what came in is no body any more.
 
-    aiohttp itself only notes the error for the request after this one, and the reader would wait for ever.
+    aiohttp itself only notes the error for the request after this one, and the reader would wait for ever. That takes
+    names which are aiohttp's own, so pyproject.toml names the minor version; tests/net/test_http_server_breaks.py fails
+    if a new one no longer has them.
     """
 
     __slots__ = ()
@@ -214,10 +216,3 @@ class AiohttpServer:
         if sink.response is None:
             raise RuntimeError("the handler gave no answer")
         return sink.response
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
