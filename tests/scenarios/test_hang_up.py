@@ -75,7 +75,7 @@ def test_in_any_turn_around_the_grant(ends: str) -> None:
         async with scenario() as home:
             await home.node("a", [LLAMA], resident=[LLAMA])
             for turn in range(10):
-                first = home.send(CHAT, chat(tokens=1000 if ends == "hangs up" else 5))
+                first = home.send(CHAT, chat(tokens=1000 if ends == "hangs up" else 100))
                 second, third = home.send(CHAT, chat(tokens=1000)), home.send(CHAT, chat(tokens=2))
                 await until_waiting(home, "a", 2)
                 if ends == "hangs up":

@@ -48,7 +48,7 @@ async def test_a_burst_sees_its_own_effect_and_spreads() -> None:
     async with scenario() as home:
         for name in ("a", "b"):
             await home.node(name, [LLAMA], resident=[LLAMA], parallel=2)
-        sent = [home.send(CHAT, chat(tokens=3)) for _ in range(50)]
+        sent = [home.send(CHAT, chat(tokens=100)) for _ in range(50)]
         await until_waiting(home, "a", 23)
         assert await queue_of(home, "b") == (2, 23)
         await asyncio.gather(*(one.task for one in sent))
