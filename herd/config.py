@@ -119,7 +119,7 @@ def load(
     merged: dict[str, Any] = _from_file(role, file, known) if file else {}
     for name, item in known.items():
         value = environ.get(ENV_PREFIX[role] + name.upper())
-        if value is not None:
+        if value:  # compose files and service managers leave unset variables empty
             source = f"the environment variable {ENV_PREFIX[role]}{name.upper()}"
             parts = tuple(part.strip() for part in value.split(",") if part.strip())
             merged[name] = _converted(role, name, parts if item.metadata["many"] else value, source)

@@ -34,7 +34,11 @@ def ollama_versions(nodes: Iterable[NodeStatus]) -> tuple[str, ...]:
 
 def can_serve(nodes: Iterable[NodeStatus]) -> bool:
     """True when at least one node takes requests and has a model."""
-    return any(node.state in TAKES_REQUESTS and node.report.models for node in nodes)
+    return any(_serves(node) for node in nodes)
+
+
+def _serves(node: NodeStatus) -> bool:
+    return node.state in TAKES_REQUESTS and bool(node.report.models)
 
 
 def status(info: InfoDocument, nodes: tuple[NodeStatus, ...], held: int) -> StatusDocument:
@@ -56,7 +60,7 @@ def status(info: InfoDocument, nodes: tuple[NodeStatus, ...], held: int) -> Stat
         queues=queues,
         totals={
             "nodes": len(nodes),
-            "serving": sum(node.state in TAKES_REQUESTS for node in nodes),
+            "serving": sum(_serves(node) for node in nodes),
             "models": len({model for node in nodes for model in models_of(node.report)}),
             "running": sum(entry.running for entry in entries),
             "waiting": sum(entry.waiting for entry in entries),

@@ -7,7 +7,7 @@ from herd.actors import names
 from herd.actors.model_queue import ModelQueue, QueueStatus
 from herd.actors.ports import Clock
 from herd.names import canonical
-from herd.policy.elimination import TAKES_REQUESTS
+from herd.policy.elimination import TAKES_REQUESTS, UNSERVED
 from herd.policy.node_state import Standing, node_state
 from herd.policy.values import ModelView, NodeView, Reason
 from herd.protocols.messages import BackendInfo, Machine, ModelInfo, Report
@@ -82,7 +82,12 @@ class Node:
         """A heartbeat: the node as it is now."""
         self._report = report
         pauses = tuple(Reason(pause.kind, pause.text, pause.since, pause.until) for pause in report.pauses)
-        self._standing = replace(self._standing, reported=True, pauses=pauses)
+        unserved = self._standing.unserved
+        if report.backends:
+            unserved = None
+        elif unserved is None:
+            unserved = self._now(UNSERVED, "has no model server that answers")
+        self._standing = replace(self._standing, reported=True, pauses=pauses, unserved=unserved)
         self._changed()
 
     # --- questions ----------------------------------------------------------------------------------------------------

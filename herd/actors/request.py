@@ -1,5 +1,6 @@
 """The one request flow: place, acquire, open, carry the bytes, account. Without sockets; in the caller's task."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -77,10 +78,12 @@ async def serve(inbound: Inbound, sink: Sink, parts: RouterParts) -> Outcome:
     """
     flow = _Flow(inbound, sink, parts)
     try:
-        outcome = await flow.run()
+        return await flow.run()
+    except asyncio.CancelledError:
+        logger.info("request %s: the client hung up", inbound.id)
+        raise
     finally:
         flow.let_go()
-    return outcome
 
 
 @dataclass(slots=True)
@@ -168,7 +171,7 @@ class _Flow:
         model = self._inbound.routing.model
         reason = hopeless(decision)
         if reason is not None:
-            raise RequestError(f"{model}: the node that has it {reason.text}", status=400)
+            raise RequestError(f"no node can do this with {model}: the one that has it {reason.text}", status=400)
         now = self._parts.clock.monotonic()
         until = self._arrived + self._parts.hold_timeout
         if not decision.known:

@@ -82,7 +82,8 @@ class Surface:
                 sink.abort()
             logger.warning("request %s broke after its first byte: %s", request_id, error)
             return
-        logger.info("request %s refused with %d: %s", request_id, error.status, error)
+        where = endpoint.path if endpoint else "no endpoint"
+        logger.info("request %s to %s refused with %d: %s", request_id, where, error.status, error)
         reply = error_answer(endpoint.dialect if endpoint else None, error, request_id=request_id)
         await _send(sink, reply.status, reply.headers, reply.body, request_id)
 

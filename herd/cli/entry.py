@@ -7,6 +7,7 @@ import os
 import signal
 from importlib import import_module
 
+_STANDARD_ERROR = 2
 _EXIT_INTERRUPTED = 130  # 128 and SIGINT's number, as shells count; herd.cli.process is not imported yet
 
 
@@ -20,7 +21,15 @@ def herd_node() -> None:
     _run("herd.cli.node")
 
 
+def _open_standard_streams() -> None:
+    """Give closed standard streams a place to go: a socket that got their numbers would be taken for one of them."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+        pass
+    os.close(descriptor)
+
+
 def _run(module: str) -> None:
+    _open_standard_streams()
     signal.signal(signal.SIGINT, lambda *_: os._exit(_EXIT_INTERRUPTED))
     main = import_module(module).main
     signal.signal(signal.SIGINT, signal.default_int_handler)

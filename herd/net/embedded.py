@@ -7,11 +7,15 @@ that crashes must take no agent with it.
 import asyncio
 import contextlib
 import importlib.util
+import logging
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from herd.errors import HerdError
 from herd.types import ModelName, Seconds, Tokens
@@ -24,6 +28,13 @@ _STOP_S = Seconds(5.0)
 
 # Enough of llama.cpp's last words to tell a missing file from missing memory; it writes on, request by request.
 _TAIL_BYTES = 2048
+
+# Between two starts of a child that dies: at once is what its users want, half a minute is what a machine without
+# enough memory can bear for ever.
+_PAUSE_FIRST_S = 1.0
+_PAUSE_MAX_S = 30.0
+
+logger = logging.getLogger(__name__)
 
 
 _NAME = ModelName("smollm2:135m")  # as Ollama's library names the same model
@@ -45,6 +56,7 @@ class EmbeddedModel:
     parallel: int = _PARALLEL  # requests that run at once
     context: Tokens = _CONTEXT  # of all requests together
     threads: int = _THREADS
+    port: int = 0  # on loopback; 0: the system picks a free one
 
 
 class EmbeddedError(HerdError):
@@ -60,6 +72,44 @@ def find_model() -> EmbeddedModel | None:
         return None
     path = next(Path(package.origin).parent.glob("*.gguf"), None)
     return EmbeddedModel(path) if path else None
+
+
+@asynccontextmanager
+async def embedded(model: EmbeddedModel) -> AsyncIterator[str]:
+    """Serve `model` as long as the block runs; its base URL. A child that dies is started again on the same port.
+
+    Raises:
+        EmbeddedError: it did not start in the first place.
+    """
+    server = EmbeddedServer(model)
+    base_url = await server.start()
+    keeping = asyncio.create_task(_keep_serving(server, replace(model, port=urlsplit(base_url).port or 0)))
+    try:
+        yield base_url
+    finally:
+        keeping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await keeping
+
+
+async def _keep_serving(server: "EmbeddedServer", model: EmbeddedModel) -> None:
+    """Wait for the child's end, and start another one; until cancelled."""
+    pause = _PAUSE_FIRST_S
+    try:
+        while True:
+            status = await server.wait()
+            await server.stop()
+            logger.warning("the embedded model's process has ended (%d): starting it again", status)
+            await asyncio.sleep(pause)
+            server = EmbeddedServer(model)
+            try:
+                await server.start()
+                pause = _PAUSE_FIRST_S
+            except EmbeddedError as error:
+                logger.warning("%s", error)
+                pause = min(2 * pause, _PAUSE_MAX_S)
+    finally:
+        await server.stop()
 
 
 class EmbeddedServer:
@@ -149,6 +199,7 @@ def _command(model: EmbeddedModel) -> list[str]:
         "--context": model.context,
         "--parallel": model.parallel,
         "--threads": model.threads,
+        "--port": model.port,
     }
     return [
         *(sys.executable, "-m", "herd.net.embedded_server"),

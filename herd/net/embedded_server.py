@@ -35,6 +35,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--alias", required=True, help="the name it is listed under")
     parser.add_argument("--context", type=int, required=True, help="tokens of context, of all requests together")
     parser.add_argument("--parallel", type=int, required=True, help="requests that run at once")
+    parser.add_argument("--port", type=int, required=True, help="port on loopback; 0 for a free one")
     parser.add_argument("--threads", type=int, required=True, help="threads that compute")
     return parser.parse_args()
 
@@ -47,7 +48,7 @@ def _parameters(options: argparse.Namespace) -> "xllamacpp.CommonParams":
     parameters.n_parallel = options.parallel
     parameters.cpuparams.n_threads = options.threads
     parameters.hostnames = ["127.0.0.1"]
-    parameters.port = 0  # the system picks a free one
+    parameters.port = options.port
     parameters.cache_ram_mib = _PROMPT_CACHE_MIB
     parameters.ui = False
     return parameters

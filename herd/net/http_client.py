@@ -176,7 +176,7 @@ def _reason(error: BaseException) -> str:
     """A few words for an error of the client library."""
     if isinstance(error, TimeoutError):
         return "it took too long"
-    if isinstance(error, aiohttp.ServerDisconnectedError):
+    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
         return "it closed the connection"
     if isinstance(error, aiohttp.ClientConnectorError):
         return error.os_error.strerror or str(error.os_error)

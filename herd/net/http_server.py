@@ -1,5 +1,7 @@
 """The HTTP listener: aiohttp's low-level server behind the port `HttpServer`."""
 
+import asyncio
+import os
 import socket
 import struct
 import sys
@@ -19,6 +21,8 @@ MAX_FIELD_SIZE = 32 * KiB
 # Longer than any client's own pool keeps an idle connection, short enough that forgotten ones do not pile up.
 KEEPALIVE_S = 75.0
 BACKLOG = 1024
+# Whoever sends a request and then falls silent in its middle holds a connection that others need.
+BODY_SILENCE_S = 60.0
 # What an answer of a few hundred tokens takes on a slow machine; systemd kills after 90 s.
 GRACE_S = Seconds(30.0)
 
@@ -35,7 +39,10 @@ class AiohttpRequest:
     def __init__(self, request: BaseRequest) -> None:
         self._request = request
         self.method = request.method
-        self.path, _, self.query = request.raw_path.partition("?")
+        target = request.raw_path
+        if "://" in target.partition("?")[0]:  # RFC 9112, 3.2.2: as clients send it that take the router for a proxy
+            target = "/" + target.partition("://")[2].partition("/")[2]
+        self.path, _, self.query = target.partition("?")
         self.headers: Headers = plain_headers(request.raw_headers)
         self.peer = request.remote or ""
 
@@ -50,13 +57,22 @@ class AiohttpRequest:
             request.writer.output_size = 0
         collector = Collector(limit)
         try:
-            while data := await request.content.readany():
+            while data := await self._next_piece():
                 await collector.add(data)
             return await collector.finish()
         except (ClientError, web.RequestPayloadError) as error:
             raise RequestError(f"the request body could not be read: {error}") from error
         finally:
             collector.discard()
+
+    async def _next_piece(self) -> bytes:
+        """The next bytes of the body; empty at its end. Raises RequestError when none come."""
+        try:
+            async with asyncio.timeout(BODY_SILENCE_S):
+                return await self._request.content.readany()
+        except TimeoutError as error:
+            text = f"the request body stopped: nothing came for {BODY_SILENCE_S:.0f} s"
+            raise RequestError(text, status=408, headers=(("Connection", "close"),)) from error
 
 
 class AiohttpSink:
@@ -183,14 +199,15 @@ class AiohttpServer:
             keepalive_timeout=KEEPALIVE_S,
             max_field_size=MAX_FIELD_SIZE,
         )
-        runner = web.ServerRunner(server, shutdown_timeout=self._grace)
+        # aiohttp waits so long twice: for handlers to end, and once more after it has cut their clients off.
+        runner = web.ServerRunner(server, shutdown_timeout=self._grace / 2)
         await runner.setup()
         site = web.TCPSite(runner, self._host, self.port, backlog=BACKLOG)
         try:
             await site.start()
         except (OSError, OverflowError) as error:
             await runner.cleanup()
-            reason = getattr(error, "strerror", None) or error
+            reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
             raise ConfigError(f"cannot listen on {self._host or '*'} port {self.port}: {reason}") from error
         self._runner = runner
         for address in runner.addresses:

@@ -104,7 +104,7 @@ def open_identity(data_dir: Path, role: Role) -> Identity:
     except OSError as error:
         raise ConfigError(f"Cannot use the data directory {data_dir}: {error.strerror or error}.") from error
     raise ConfigError(
-        f"Another {role} is already running on the data directory {data_dir}."
+        f"Another process of Herd is already running on the data directory {data_dir}."
         " Stop it, or give this one a directory of its own with --data-dir."
     )
 

@@ -33,6 +33,7 @@ JOIN_S = 10.0
 INFO_S = Seconds(5.0)
 # Every heartbeat carries a ping, so a router that is there is heard every 5 s; three unanswered are a dead link.
 SILENCE_S = 15.0
+DOUBT_S = 1.0
 
 
 class AgentStream:
@@ -110,6 +111,7 @@ class AgentConnection(LinkConnection):
         self._streams: dict[StreamId, AgentStream] = {}
         self._tasks: dict[StreamId, asyncio.Task[None]] = {}
         self._pings = 0
+        self._doubted = False  # the router was found silent, and has a moment to prove otherwise
         self._change: asyncio.Future[None] = self._loop.create_future()  # of what is written; renewed by who waits
         self._watch: asyncio.TimerHandle | None = None
         self.joined: asyncio.Future[Welcome] = self._loop.create_future()
@@ -138,10 +140,16 @@ class AgentConnection(LinkConnection):
 
     def _look(self) -> None:
         """Give up a router that has been silent for too long; else look again when that could be."""
-        if self.silence >= SILENCE_S:
-            self.hang_up(f"the router has been silent for {SILENCE_S:.0f} s")
-        else:
+        if self.silence < SILENCE_S:
             self._watch = self._loop.call_later(SILENCE_S - self.silence, self._look)
+        elif not self._doubted:
+            # A machine that slept wakes up here, and what the router said meanwhile lies unread in the socket.
+            self._doubted = True
+            self._watch = self._loop.call_later(DOUBT_S, self._look)
+        else:
+            self.hang_up(f"the router has been silent for {SILENCE_S:.0f} s")
+            return
+        self._doubted = self.silence >= SILENCE_S
 
     def _open(self, event: StreamOpened) -> None:
         stream = AgentStream(self, event.stream, event.head)

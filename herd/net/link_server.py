@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import secrets
 from collections import deque
 from collections.abc import Sequence
@@ -223,7 +224,7 @@ class LinkServer:
         try:
             self._server = await loop.create_server(self._connection, self._host, self.port)
         except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
+            reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
             raise ConfigError(f"cannot listen for agents on {self._host} port {self.port}: {reason}") from error
         self.port = self._server.sockets[0].getsockname()[1]
 

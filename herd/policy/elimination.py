@@ -1,9 +1,16 @@
 """Stage 1: which nodes can serve a request at all, and why the others cannot."""
 
 from herd.policy.values import Ask, ModelView, NodeView, Reason
-from herd.types import Capability, NodeState
+from herd.types import Capability, Dialect, NodeState
 
 # States in which a node takes new requests. A degraded one does: it was heard less than 30 s ago.
+API_OF: dict[str, str] = {
+    Dialect.OLLAMA: "Ollama's API (/api/...)",
+    Dialect.OPENAI: "OpenAI's API (/v1/chat/completions)",
+    Dialect.ANTHROPIC: "Anthropic's API (/v1/messages)",
+}
+UNSERVED = "no-backend"  # kind of the reason of a node none of whose model servers answers
+
 TAKES_REQUESTS = (NodeState.READY, NodeState.DEGRADED)
 
 
@@ -15,17 +22,19 @@ def eliminate(ask: Ask, node: NodeView) -> Reason | None:
         return node.reasons[0] if node.reasons else Reason(node.state.value, f"is {node.state.value}")
     model = node.models.get(ask.model)
     if model is None:
-        return Reason("no-model", f"does not have {ask.model} on disk")
+        unserved = (reason for reason in node.reasons if reason.kind == UNSERVED)
+        return next(unserved, Reason("no-model", f"does not have {ask.model} on disk"))
     return _unable(ask, model)
 
 
 def _unable(ask: Ask, model: ModelView) -> Reason | None:
     """Why the model, or the server it runs on, cannot do what is asked."""
     if ask.dialect not in model.dialects:
-        return Reason("dialect", f"serves {model.name} through a server that does not speak {ask.dialect.value}'s API")
+        spoken = ", ".join(API_OF.get(dialect, dialect) for dialect in model.dialects)
+        return Reason("dialect", f"serves it through a program that only speaks {spoken}")
     if model.capabilities:
         for need in ask.needs:
             # Servers list what is special about a model; that it completes text goes without saying for some.
             if need is not Capability.COMPLETION and need not in model.capabilities:
-                return Reason("capability", f"has {model.name}, which cannot do {need.value}")
+                return Reason("capability", f"has a build of it without {need.value}")
     return None

@@ -15,6 +15,7 @@ class Standing:
     draining: Reason | None = None
     pauses: tuple[Reason, ...] = ()
     silent: Reason | None = None  # the link is there, but says nothing
+    unserved: Reason | None = None  # no model server beside the agent answers
 
 
 def node_state(standing: Standing) -> tuple[NodeState, tuple[Reason, ...]]:
@@ -26,12 +27,12 @@ def node_state(standing: Standing) -> tuple[NodeState, tuple[Reason, ...]]:
     reasons = [*standing.pauses]
     if standing.draining is not None:
         reasons.insert(0, standing.draining)
-    if standing.silent is not None:
-        reasons.append(standing.silent)
+    troubles = [trouble for trouble in (standing.unserved, standing.silent) if trouble is not None]
+    reasons += troubles
     if standing.draining is not None:
         state = NodeState.DRAINING
     elif standing.pauses:
         state = NodeState.PAUSED
     else:
-        state = NodeState.DEGRADED if standing.silent is not None else NodeState.READY
+        state = NodeState.DEGRADED if troubles else NodeState.READY
     return state, tuple(reasons)

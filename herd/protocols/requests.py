@@ -18,6 +18,10 @@ from herd.types import Capability, Tokens
 # and Gemma; braces, keys and escapes make the guess a little high, which is the safe side for choosing a context.
 BYTES_PER_TOKEN = 4
 
+# Ollama allows 80 characters for each of a name's four parts, a path of a GGUF file may be 255 long. The name stands in
+# logs, errors and tables, so it has to end somewhere.
+MAX_MODEL_NAME = 512
+
 MAX_INT = 2**63 - 1  # Go's int; what is beyond is no number of tokens
 
 NO_TOKENS = Tokens(0)
@@ -140,6 +144,8 @@ def read_request(endpoint: Endpoint, body: Buffer) -> Routing:
     if not model:
         status, words = form.no_model
         raise RequestError(words, status=status)
+    if len(model) > MAX_MODEL_NAME:
+        raise RequestError("invalid model name")
     return _routing(form, fields, attached, model=model, prompted=prompted, size=len(body))
 
 

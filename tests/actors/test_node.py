@@ -5,7 +5,7 @@ import asyncio
 from herd.actors import names
 from herd.actors.node import Node, NodeStatus, models_of
 from herd.policy.values import Lease, NodeView, Refused
-from herd.protocols.messages import BackendInfo, Machine, Pause
+from herd.protocols.messages import BackendInfo, Machine, Pause, Report
 from herd.runtime import ActorHandle, get_actor, remote, stop
 from herd.runtime.testing import virtual_time
 from herd.simulation.house import EPOCH, LoopClock
@@ -53,6 +53,20 @@ async def test_a_report_that_changes_nothing_for_routing_is_not_told() -> None:
     assert len(await views(scorer)) == 2
     node.reported.tell(report(model("m", resident=True)))
     assert [view.models["m:latest"].resident for view in await views(scorer)] == [True]
+    await end(node, scorer)
+
+
+@virtual_time
+async def test_a_node_whose_model_server_does_not_answer_is_degraded_and_says_so() -> None:
+    node, scorer = await started()
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    node.reported.tell(Report())
+    view = (await views(scorer))[-1]
+    assert view.state is NodeState.DEGRADED
+    assert [(reason.kind, reason.since) for reason in view.reasons] == [("no-backend", EPOCH)]
+    node.reported.tell(report(model("m")))
+    view = (await views(scorer))[-1]
+    assert (view.state, view.reasons) == (NodeState.READY, ())
     await end(node, scorer)
 
 

@@ -75,7 +75,7 @@ async def test_a_second_router_needs_a_directory_of_its_own(programs: Programs) 
     first = await programs.herd(*words)
     await first.says("is up")
     second = await programs.herd(*words, "--data-dir", ".herd")
-    assert "Another router is already running on the data directory" in await refused(second)
+    assert "Another process of Herd is already running on the data directory" in await refused(second)
     assert await first.stop() == 0
 
 

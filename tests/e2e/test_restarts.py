@@ -131,7 +131,7 @@ async def test_a_second_agent_on_the_same_directory_is_refused(shaken: House) ->
     second = await shaken.programs.herd_node("--router-url", shaken.url, "--no-mdns", "--data-dir", "attic")
     assert await second.ended() == 2
     assert len(second.lines) == 1
-    assert "Another agent is already running on the data directory attic" in second.lines[0]
+    assert "Another process of Herd is already running on the data directory attic" in second.lines[0]
 
 
 async def test_a_second_agent_of_the_same_name_gets_a_number(shaken: House) -> None:

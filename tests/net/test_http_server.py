@@ -6,6 +6,7 @@ import pytest
 
 from herd.actors.ports import HttpRequest, Sink
 from herd.errors import BodyTooLarge, ConfigError, RequestError
+from herd.net import http_server
 from herd.net.http_server import AiohttpServer
 from herd.types import Bytes, KiB, MiB, Seconds
 from tests.net.http_house import GET, LOOPBACK, answer, client_of, connection, listening, read_all
@@ -175,6 +176,28 @@ async def test_a_body_with_broken_chunks_is_an_error_of_the_request(chunks: byte
         assert await client.reader.read() == b""
     async with client_of(note) as client:  # all of it at once is not even a request
         assert (await client.ask(CHUNKED + chunks)).status == 400
+
+
+@on_every_loop
+async def test_a_client_that_falls_silent_in_its_body_is_told_and_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "BODY_SILENCE_S", 0.05)
+
+    async def read(request: HttpRequest, sink: Sink) -> None:
+        with pytest.raises(RequestError, match="nothing came for") as error:
+            await request.read_body(Bytes(MiB))
+        await sink.start(error.value.status, (*error.value.headers, ("Content-Length", "0")))
+        await sink.finish()
+
+    async with client_of(read) as client:
+        client.send(post(100) + b"x")
+        assert (await client.reply()).status == 408
+
+
+@on_every_loop
+async def test_a_client_that_takes_the_server_for_a_proxy_is_served() -> None:
+    async with client_of(path) as client:
+        client.send(b"GET http://herd:11435/api/tags?x=http://y HTTP/1.1\r\nHost: herd\r\n\r\n")
+        assert (await client.reply()).body == b"/api/tags"
 
 
 @pytest.mark.parametrize("farewell", ["end", "reset"])

@@ -52,7 +52,7 @@ def test_a_second_process_on_the_directory_is_refused_until_the_first_ends(tmp_p
     ) as holder:
         assert holder.stdout is not None
         held = holder.stdout.readline().strip()
-        with pytest.raises(ConfigError, match=r"Another agent is already running .* --data-dir"):
+        with pytest.raises(ConfigError, match=r"Another process of Herd is already running .* --data-dir"):
             open_identity(tmp_path, "agent")
         holder.kill()  # no goodbye: the lock must not outlive the process
         holder.wait()
@@ -62,7 +62,7 @@ def test_a_second_process_on_the_directory_is_refused_until_the_first_ends(tmp_p
 
 def test_closing_gives_the_identity_back(tmp_path: Path) -> None:
     identity = open_identity(tmp_path, "agent")
-    with pytest.raises(ConfigError, match="Another agent"):
+    with pytest.raises(ConfigError, match="Another process of Herd"):
         open_identity(tmp_path, "agent")
     identity.close()
     identity.close()

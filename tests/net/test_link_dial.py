@@ -7,7 +7,7 @@ from herd.errors import LinkClosed, StreamFailed
 from herd.net import link_client
 from herd.protocols.framing import encode
 from herd.protocols.messages import FrameType, Goodbye, Report
-from herd.protocols.session import GoodbyeReceived
+from herd.protocols.session import GoodbyeReceived, PongReceived
 from herd.types import Seconds
 from tests.net.link_house import (
     HELLO,
@@ -97,6 +97,35 @@ async def test_a_router_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatc
     async with raw_port(fall_silent) as address:
         agent = await link_client.LinkDialer(no_http()).dial(address, HELLO, nothing)
         assert "silent" in await agent.wait_closed()
+
+
+@on_every_loop
+async def test_a_router_whose_words_lay_unread_while_this_machine_slept_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(link_client, "DOUBT_S", 0.05)
+    asleep, awake = asyncio.Event(), asyncio.Event()
+
+    async def speak_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        session = await welcome_by_hand(reader, writer)
+        await asleep.wait()
+        session.ping(1)
+        writer.write(session.take(1024))
+        while not any(isinstance(event, PongReceived) for event in session.receive(await reader.read(1024))):
+            pass
+        awake.set()
+        await reader.read()
+
+    async with raw_port(speak_late) as address:
+        agent = await link_client.LinkDialer(no_http()).dial(address, HELLO, nothing)
+        agent._heard -= 2 * link_client.SILENCE_S  # as a clock says that went on while the process did not
+        agent._look()
+        assert not agent.is_lost
+        asleep.set()
+        await awake.wait()
+        agent._look()
+        assert not agent.is_lost
+        await agent.close(Goodbye("shutdown", "the test is over"), Seconds(0.0))
 
 
 @on_every_loop

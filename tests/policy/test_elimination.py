@@ -27,6 +27,12 @@ def test_a_node_without_the_model_cannot_serve() -> None:
     assert (reason.kind, reason.text) == ("no-model", "does not have llama3.2:3b on disk")
 
 
+def test_a_node_whose_model_server_is_away_is_not_said_to_lack_the_model() -> None:
+    away = Reason("no-backend", "has no model server that answers")
+
+    assert eliminate(ASK, node("studio", state=NodeState.DEGRADED, reasons=(away,))) == away
+
+
 def test_a_node_that_failed_this_request_is_not_asked_again() -> None:
     reason = eliminate(replace(ASK, excluded=(NodeId("studio"),)), node("studio", model()))
 

@@ -10,6 +10,7 @@ from herd.types import NodeState, Seconds
 PAUSE = Reason("manual", "is paused")
 DRAIN = Reason("draining", "is shutting down")
 SILENT = Reason("silent", "has been silent for 15 s")
+UNSERVED = Reason("no-backend", "has no model server that answers")
 OFFLINE = Reason("offline", "is offline")
 
 
@@ -36,6 +37,7 @@ def test_whoever_looks_when_told_misses_no_change(silence: float) -> None:
         (Standing(), NodeState.JOINING, (Reason("joining", "is joining"),)),
         (Standing(reported=True), NodeState.READY, ()),
         (Standing(reported=True, silent=SILENT), NodeState.DEGRADED, (SILENT,)),
+        (Standing(reported=True, unserved=UNSERVED, silent=SILENT), NodeState.DEGRADED, (UNSERVED, SILENT)),
         (Standing(reported=True, pauses=(PAUSE,), silent=SILENT), NodeState.PAUSED, (PAUSE, SILENT)),
         (Standing(reported=True, draining=DRAIN, pauses=(PAUSE,)), NodeState.DRAINING, (DRAIN, PAUSE)),
     ],

@@ -268,3 +268,13 @@ def test_any_bytes_give_a_routing_or_a_refusal(endpoint: Endpoint, body: bytes) 
     else:
         assert routing.model == routing.model.strip() != ""
         assert routing.prompt_tokens >= 0
+
+
+@pytest.mark.parametrize("name", ["ollama.chat", "ollama.generate", "openai.chat"])
+def test_a_name_without_end_is_no_name(name: str) -> None:
+    endpoint = next(row for row in ENDPOINTS if row.name == name)
+    body = orjson.dumps({"model": "x" * 513, "messages": [{}], "prompt": "x"})
+
+    with pytest.raises(RequestError, match=r"^invalid model name$") as error:
+        read_request(endpoint, body)
+    assert error.value.status == 400
