@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import cast
 
@@ -22,7 +23,7 @@ WRITE_AT_ONCE = 64 * KiB
 CLOSE_S = 2.0  # for a last frame to a peer that reads; one that does not is cut
 
 
-class LinkConnection(asyncio.Protocol):
+class LinkConnection(asyncio.Protocol, ABC):
     """One TCP connection. Subclasses handle the events of their side's session."""
 
     def __init__(self, session: Session) -> None:
@@ -84,18 +85,18 @@ class LinkConnection(asyncio.Protocol):
 
     # --- for the two sides --------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def handle(self, events: Sequence[Event]) -> None:
         """React to what came in."""
-        raise NotImplementedError
 
     def broken(self, error: ProtocolError) -> None:
         """The peer broke the rules: say so, and close."""
         logger.warning("link with %s closed: %s", self.peer, error)
         self.hang_up(str(error))
 
+    @abstractmethod
     def lost(self, why: str) -> None:
         """React to the end of the connection; called once."""
-        raise NotImplementedError
 
     @property
     def peer(self) -> str:

@@ -6,10 +6,11 @@ For virtual time, where real sockets are not allowed, and for tests that want to
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from herd.actors.body import MemoryBody
 from herd.actors.ports import Handler, Headers
 from herd.errors import BodyTooLarge, StreamFailed
 from herd.protocols.messages import RequestHead
@@ -20,27 +21,6 @@ from herd.types import Bytes, Seconds
 _PIECES = 4
 
 T = TypeVar("T")
-
-
-class InMemoryBody:
-    """A `Body` over bytes."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    @property
-    def size(self) -> Bytes:
-        return Bytes(len(self._data))
-
-    async def examine(self, read: Callable[[bytes | memoryview], T]) -> T:
-        return read(self._data)
-
-    async def chunks(self, size: int) -> AsyncIterator[bytes]:
-        for start in range(0, len(self._data), size):
-            yield self._data[start : start + size]
-
-    def close(self) -> None:
-        self._data = b""
 
 
 class InMemoryRequest:
@@ -63,11 +43,11 @@ class InMemoryRequest:
         self.peer = peer
         self._body = body
 
-    async def read_body(self, limit: Bytes) -> InMemoryBody:
+    async def read_body(self, limit: Bytes) -> MemoryBody:
         """Raises BodyTooLarge."""
         if len(self._body) > limit:
             raise BodyTooLarge(f"the request body is longer than {limit} bytes")
-        return InMemoryBody(self._body)
+        return MemoryBody(self._body)
 
 
 class RecordingSink:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from herd.actors.body import MemoryBody
 from herd.errors import BodyTooLarge
-from herd.net.bodies import MEMORY_LIMIT, Collector, FileBody, MemoryBody
+from herd.net.bodies import MEMORY_LIMIT, Collector, FileBody
 from herd.types import KiB, MiB
 
 
