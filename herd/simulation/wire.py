@@ -7,7 +7,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 from herd.actors.body import MemoryBody
@@ -19,8 +19,6 @@ from herd.types import Bytes, Seconds
 # Pieces of an answer between a handler and its reader. A few, so that a slow reader is felt as soon as over a socket
 # whose buffers are kept small.
 _PIECES = 4
-
-T = TypeVar("T")
 
 
 class InMemoryRequest:
