@@ -11,6 +11,7 @@ from herd.actors.collector import Collector
 from herd.actors.ports import Dialer, Finder, MachineProbe, MachineSample, ModelServers, ServerProcesses
 from herd.actors.relay import Relay
 from herd.actors.router_link import GRACE_S, LinkPorts, RouterLink
+from herd.errors import HerdError
 from herd.protocols.messages import Hello, Report, Welcome
 from herd.runtime import ActorHandle, context, remote, stop
 from herd.types import BackendId, Bytes, NodeId, RouterId, Seconds
@@ -56,7 +57,10 @@ class Agent:
     def link_up(self, welcome: Welcome) -> None:
         """A router let this agent in."""
         logger.info("joined router %s as %s", welcome.router_id, welcome.name)
-        self._joined(welcome.router_id)
+        try:
+            self._joined(welcome.router_id)
+        except HerdError as error:  # a full disk, say: this agent serves all the same, and looks anew after a restart
+            logger.warning("the router is not remembered: %s", error)
 
     def link_down(self, why: str) -> None:
         """The link is gone; the RouterLink is already looking for the router."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from herd.actors.ports import Exchange, Headers, Sink
 from herd.errors import ProtocolError, StreamFailed
+from herd.policy.retrying import RETRIED_STATUSES
 from herd.protocols.answers import BoundaryWatch, StreamFormat, error_event, stream_format
 from herd.protocols.headers import value_of
 from herd.protocols.messages import Failure, Head, Usage
@@ -12,8 +13,6 @@ from herd.types import Dialect, MiB
 
 # Whole answers are held until their end, so that they can be retried; a longer one is let through as it comes.
 HOLD_LIMIT = MiB
-# The server itself says that it cannot serve now, or no longer has the model: another node may.
-RETRIED_STATUSES = (404, 502, 503, 504)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from herd.actors.node import Node, NodeStatus
 from herd.actors.node_proxy import NodeProxy
 from herd.actors.ports import Clock, Links
 from herd.policy.naming import readable, unique_name
-from herd.protocols.messages import PROTOCOL_VERSIONS, Goodbye, Hello, Report, Welcome
+from herd.protocols.handshake import common_version
+from herd.protocols.messages import Goodbye, Hello, Report, Welcome
 from herd.runtime import ActorHandle, remote, stop
 from herd.types import LinkId, NodeId, NodeName, RouterId
 
@@ -76,7 +77,7 @@ class Fleet:
         node.link_up.tell(name, hello.machine, hello.agent_version)
         proxy.link_up.tell(link)
         logger.info("%s joined from %s", name, peer)
-        version = max(set(hello.versions) & set(PROTOCOL_VERSIONS))
+        version = common_version(hello.versions, "agent")
         return Welcome(version, self._identity.id, name, self._identity.version)
 
     def report(self, link: LinkId, node_id: NodeId, report: Report) -> None:

@@ -7,6 +7,7 @@ from herd.actors import names
 from herd.actors.model_queue import ModelQueue, QueueStatus
 from herd.actors.ports import Clock
 from herd.names import canonical
+from herd.policy.catalog import preferred
 from herd.policy.elimination import TAKES_REQUESTS, UNSERVED
 from herd.policy.node_state import Standing, node_state
 from herd.policy.values import ModelView, NodeView, Reason
@@ -155,22 +156,15 @@ class Node:
 
 
 def models_of(report: Report) -> dict[str, ModelView]:
-    """The models of a report as routing sees them, by canonical name.
-
-    Where two servers of one node have the same model, the one that speaks more dialects serves it, and of two
-    such the one that has it resident.
-    """
+    """The models of a report as routing sees them, by canonical name; each on the server that shall serve it."""
     backends = {backend.id: backend for backend in report.backends}
     models: dict[str, ModelView] = {}
     for info in report.models:
         backend = backends.get(info.backend)
         if backend is None:
             continue
-        key = canonical(info.name)
-        view = _model_view(info, backend)
-        other = models.get(key)
-        if other is None or (len(view.dialects), view.resident) > (len(other.dialects), other.resident):
-            models[key] = view
+        key, view = canonical(info.name), _model_view(info, backend)
+        models[key] = preferred(models[key], view) if key in models else view
     return models
 
 

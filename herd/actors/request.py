@@ -14,7 +14,9 @@ from herd.actors.node_proxy import Opened, Unavailable
 from herd.actors.ports import Body, Clock, Exchange, Headers, Sink, Streams
 from herd.errors import LinkClosed, RequestError
 from herd.names import canonical
+from herd.policy.holding import Patience, hold_for
 from herd.policy.placement import hopeless, why_none
+from herd.policy.retrying import MAX_ATTEMPTS, MAX_PLACEMENTS, Blame, blame
 from herd.policy.values import Ask, Candidate, Decision, Lease, Moved, Reason, Refused, Ticket
 from herd.protocols.messages import Failure, RequestHead, Usage
 from herd.protocols.paths import Endpoint
@@ -25,16 +27,8 @@ from herd.types import Bytes, KiB, MiB, NodeId, Outcome, Priority, RequestId, Se
 
 logger = logging.getLogger(__name__)
 
-MAX_ATTEMPTS = 3  # a request that broke three nodes is not sent to a fourth
-# Placements of one request, retries and moves included. Each needs a change of the fleet in between; more than this
-# in one request's life means that two actors disagree for good, and an error is better than a spin.
-MAX_PLACEMENTS = 32
 SEND_SIZE = 64 * KiB  # one BODY frame
 RETRY_AFTER_S = 5
-# A node that could not be reached was away for a moment only if by now nothing else was heard of it: its agent looks at
-# the server at once and every 2 s.
-TRY_AGAIN_S = 3.0
-WORTH_HOLDING_S = 0.01  # less is what rounding leaves of a wait that is over
 
 BUSY = "server busy, please try again.  maximum pending requests exceeded"  # Ollama's own words: clients match on them
 
@@ -111,6 +105,7 @@ class _Flow:
         self._parts = parts
         self._arrived = parts.clock.monotonic()
         self._ticket = Ticket(parts.ids.ticket(), inbound.client, self._arrived, inbound.priority)
+        self._patience = Patience(Seconds(self._arrived + parts.hold_timeout), parts.grace_until)
         self._queue: ActorHandle | None = None  # which has, or may have, this ticket
         self._tried = _Tried()
 
@@ -173,16 +168,13 @@ class _Flow:
         if reason is not None:
             raise RequestError(f"no node can do this with {model}: the one that has it {reason.text}", status=400)
         now = self._parts.clock.monotonic()
-        until = self._arrived + self._parts.hold_timeout
-        if not decision.known:
-            until = now if decision.complete else min(until, self._parts.grace_until)
-        if until - now < WORTH_HOLDING_S:
+        wait = hold_for(decision, self._patience, now, away=bool(self._tried.gone))
+        if not wait:
             if not decision.known:
                 raise RequestError(f"model '{model}' not found", status=404)
             raise _unavailable(f"no node can serve {model} now: {why_none(decision)}")
         size = Bytes(min(self._inbound.body.size, MiB))  # longer ones lie in files
-        wait = min(until - now, TRY_AGAIN_S) if self._tried.gone else until - now
-        hold = Hold(self._ticket.id, canonical(model), decision.version, size, Seconds(wait))
+        hold = Hold(self._ticket.id, canonical(model), decision.version, size, wait)
         end: HoldEnd = await self._parts.pen.hold.remote(hold)
         if end is HoldEnd.FULL:
             raise _unavailable(f"no node can serve {model} now, and the router holds as many requests as it may")
@@ -317,10 +309,8 @@ class _Flow:
         tried = self._tried
         logger.warning("request %s: attempt %d at %s failed: %s", self._inbound.id, tried.attempts, placed.name, failed)
         tried.last = failed
-        if failed.failure.kind in {"connect", "link", "no-backend"}:
-            tried.gone.append(placed.node)
-        else:
-            tried.broke.append(placed.node)
+        left_out = tried.gone if blame(failed.failure.kind) is Blame.AWAY else tried.broke
+        left_out.append(placed.node)
 
     async def _give_up(self) -> Outcome:
         """Nothing is left to try: the last answer as it came, else an error."""

@@ -71,7 +71,14 @@ class RouterLink:
         """Send a heartbeat, now or as soon as there is a link."""
         self._report = report
         if self._link is not None:
-            self._link.report(report)
+            self._send(self._link, report)
+
+    def _send(self, link: AgentLink, report: Report) -> None:
+        """What does not fit a frame is dropped, with a word to the owner: the router keeps the report before."""
+        try:
+            link.report(report)
+        except HerdError as error:
+            logger.warning("a heartbeat was not sent: %s", error)
 
     async def _stay_linked(self) -> None:
         """Find, dial, wait until the link is gone, and again."""
@@ -104,7 +111,7 @@ class RouterLink:
         self._link = link
         self._agent.link_up.tell(welcome)
         if self._report is not None:
-            link.report(self._report)
+            self._send(link, self._report)
         why = await link.wait_closed()
         if self._link is link:  # else this agent itself is leaving
             self._link = None

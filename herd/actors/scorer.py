@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from herd.actors.ports import Clock
-from herd.policy.elimination import TAKES_REQUESTS
+from herd.policy.holding import unlocked
 from herd.policy.placement import place
 from herd.policy.values import Ask, Decision, Load, ModelView, NodeView, Reason, Ticket
 from herd.runtime import ActorHandle
@@ -76,11 +76,9 @@ class Scorer:
         elif view.state is not NodeState.OFFLINE:
             self._awaited.pop(view.id, None)
             self._remember(view, before)
-        could = set(before.models) if before is not None and before.state in TAKES_REQUESTS else set()
-        can = view.models if view.state in TAKES_REQUESTS else {}
-        unlocked = tuple(model for model in can if model not in could)
-        if unlocked:
-            self._pen.unlocked.tell(unlocked, self._version)
+        models = unlocked(before, view)
+        if models:
+            self._pen.unlocked.tell(models, self._version)
 
     def ledger(self) -> dict[NodeId, int]:
         """Tickets that have not ended, by node."""

@@ -220,8 +220,8 @@ class AgentConnection(LinkConnection):
         """Send a heartbeat, and ask whether the router is there."""
         if not self.is_lost:
             self._pings += 1
+            self.session.ping(self._pings)  # first: a report that cannot be sent must not look like silence
             self.session.report(report)
-            self.session.ping(self._pings)
             self.wake()
 
     def drain(self) -> None:

@@ -3,10 +3,13 @@
 import asyncio
 from dataclasses import replace
 
+import pytest
+
 from herd.actors.agent import HEARTBEAT_S, MAX_MODELS, Agent
 from herd.actors.backend import BackendState
 from herd.actors.collector import Collector
 from herd.actors.ports import MachineSample
+from herd.errors import ConfigError
 from herd.protocols.messages import Report, Welcome
 from herd.runtime import ActorHandle, remote, stop
 from herd.runtime.testing import virtual_time
@@ -104,3 +107,15 @@ async def test_the_collector_samples_at_once_and_for_every_heartbeat() -> None:
     assert [args[0].cpu for _, args in await agent.heard.remote()] == [0.01, 0.02, 0.03]
     await stop(collector)
     await stop(agent)
+
+
+@virtual_time
+async def test_a_router_that_cannot_be_remembered_is_served_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    def full(router: RouterId) -> None:
+        raise ConfigError("Cannot write identity.json: No space left on device.")
+
+    agent = remote(Agent).remote(full)
+    agent.link_up.tell(Welcome(1, RouterId("r1"), NodeName("mac")))
+    await settled()
+    assert "the router is not remembered: Cannot write identity.json" in caplog.text
+    assert await stop(agent)

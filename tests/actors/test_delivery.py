@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from herd.actors.delivery import HOLD_LIMIT, RETRIED_STATUSES, Attempt, Delivery, Failed
+from herd.actors.delivery import HOLD_LIMIT, Attempt, Delivery, Failed
 from herd.actors.ports import Headers
 from herd.errors import ProtocolError, StreamFailed
+from herd.policy.retrying import RETRIED_STATUSES
 from herd.protocols.messages import Failure, Head, Usage
 from herd.protocols.session import DataReceived, HeadReceived, StreamEnded, StreamEvent, StreamReset
 from herd.runtime.testing import run_virtual, virtual_time

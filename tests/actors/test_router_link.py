@@ -3,11 +3,14 @@
 import asyncio
 from itertools import pairwise
 
+import pytest
+
 from herd.actors.ports import Finder, Relay, Serving
 from herd.actors.router_link import BACKOFF_FIRST_S, BACKOFF_MAX_S, REFUSED_S, LinkPorts, RouterLink
 from herd.errors import JoinRefused, LinkClosed, StreamFailed
 from herd.protocols.discovery import RouterAddress
 from herd.protocols.messages import Goodbye, Hello, Report, Welcome
+from herd.protocols.session import UnsendableError
 from herd.runtime import ActorHandle, remote, stop
 from herd.runtime.testing import virtual_time
 from herd.types import NodeId, NodeName, RouterId, Seconds
@@ -24,9 +27,12 @@ class FakeLink:
 
     def __init__(self) -> None:
         self.said: list[object] = []
+        self.refusal: UnsendableError | None = None
         self.broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def report(self, report: Report) -> None:
+        if self.refusal is not None:
+            raise self.refusal
         self.said.append(report)
 
     def drain(self) -> None:
@@ -241,3 +247,19 @@ async def test_it_can_be_stopped_while_it_dials_looks_or_waits() -> None:
         link, agent = started(dialer, url="" if finds else "http://router", finder=dialer)
         await asyncio.sleep(moment)
         await end(link, agent)
+
+
+@virtual_time
+async def test_a_heartbeat_that_fits_no_frame_is_dropped_and_the_link_stays(caplog: pytest.LogCaptureFixture) -> None:
+    dialer = FakeDialer()
+    link, agent = started(dialer)
+    await settled()
+    dialer.links[0].refusal = UnsendableError("HEARTBEAT is longer than a frame.")
+    link.report.tell(report(model("x" * 2**20)))
+    await settled()
+    assert "a heartbeat was not sent: HEARTBEAT is longer than a frame." in caplog.text
+    dialer.links[0].refusal = None
+    link.report.tell(report(model("m")))
+    await settled()
+    assert dialer.links[0].said == [report(model("m"))]
+    await end(link, agent)

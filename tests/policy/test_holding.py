@@ -1,0 +1,74 @@
+from dataclasses import replace
+
+import pytest
+
+from herd.policy.catalog import preferred
+from herd.policy.holding import TRY_AGAIN_S, Patience, hold_for, unlocked
+from herd.policy.retrying import Blame, blame
+from herd.policy.values import Decision
+from herd.types import NodeState, Seconds
+from tests.policy.views import OPENAI_ONLY, model, node
+
+NOW = Seconds(100.0)
+PATIENCE = Patience(until=Seconds(130.0), grace_until=Seconds(105.0))
+KNOWN = Decision((), (), known=True)
+UNKNOWN_YET = Decision((), (), known=False, complete=False)
+UNKNOWN = Decision((), (), known=False, complete=True)
+
+
+@pytest.mark.parametrize(
+    ("decision", "seconds"),
+    [(KNOWN, 30.0), (UNKNOWN_YET, 5.0), (UNKNOWN, 0.0)],
+    ids=["some node had the model", "known nodes are still missing", "nobody ever had it"],
+)
+def test_a_request_waits_for_what_may_still_come(decision: Decision, seconds: float) -> None:
+    assert hold_for(decision, PATIENCE, NOW, away=False) == seconds
+
+
+def test_nobody_waits_beyond_the_deadline_nor_for_what_rounding_leaves_of_it() -> None:
+    assert hold_for(KNOWN, PATIENCE, Seconds(129.995), away=False) == 0.0
+    assert hold_for(KNOWN, PATIENCE, Seconds(200.0), away=True) == 0.0
+
+
+def test_a_node_that_could_not_be_reached_is_tried_again_soon() -> None:
+    assert hold_for(KNOWN, PATIENCE, NOW, away=True) == TRY_AGAIN_S
+    assert hold_for(KNOWN, PATIENCE, Seconds(129.0), away=True) == 1.0
+
+
+@pytest.mark.parametrize("state", [NodeState.OFFLINE, NodeState.PAUSED, NodeState.JOINING])
+def test_a_node_that_takes_requests_again_unlocks_all_its_models(state: NodeState) -> None:
+    before, after = node("a", model("m"), state=state), node("a", model("m"), model("n"))
+
+    assert unlocked(before, after) == ("m", "n")
+    assert unlocked(None, after) == ("m", "n")
+    assert unlocked(after, before) == ()
+
+
+def test_a_node_that_took_requests_before_unlocks_only_what_is_new() -> None:
+    assert unlocked(node("a", model("m")), node("a", model("m"), model("n"))) == ("n",)
+    assert unlocked(node("a", model("m")), node("a", model("m"), state=NodeState.DEGRADED)) == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "where"),
+    [
+        ("connect", Blame.AWAY),
+        ("link", Blame.AWAY),
+        ("no-backend", Blame.AWAY),
+        ("reset", Blame.BROKE),
+        ("status", Blame.BROKE),
+        ("incomplete", Blame.BROKE),
+        ("internal", Blame.BROKE),
+        ("of a newer agent", Blame.BROKE),
+    ],
+)
+def test_only_a_node_that_could_not_be_reached_is_free_of_suspicion(kind: str, where: Blame) -> None:
+    assert blame(kind) is where
+
+
+def test_of_two_servers_with_one_model_the_one_that_can_serve_more_requests_does() -> None:
+    ollama, llamacpp = model(), replace(model(resident=True), dialects=OPENAI_ONLY)
+
+    assert preferred(ollama, llamacpp) is ollama
+    assert preferred(llamacpp, ollama) is ollama
+    assert preferred(model(), model(resident=True)).resident
