@@ -1,6 +1,6 @@
 """The request body of nearly every request: short enough to be held."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import TypeVar
 
 from herd.types import Bytes
@@ -23,7 +23,7 @@ class MemoryBody:
         """What `read` makes of it, at once: so short a body holds the loop for a millisecond at most."""
         return read(self._data)
 
-    async def chunks(self, size: int) -> AsyncIterator[bytes]:
+    async def chunks(self, size: int) -> AsyncGenerator[bytes]:
         """The body in pieces of at most `size` bytes."""
         for start in range(0, len(self._data), size):
             yield self._data[start : start + size]

@@ -142,9 +142,9 @@ class Delivery:
         raise StreamFailed(failure.text)
 
     def _headers(self, head: Head) -> Headers:
+        """The backend's, and Herd's own, which are not a backend's to set."""
         own = {name.lower() for name, _ in self._attempt.headers}
-        passed = tuple((name, value) for name, value in head.headers if name.lower() not in own)
-        return (*passed, *self._attempt.headers)
+        return (*[pair for pair in head.headers if pair[0].lower() not in own], *self._attempt.headers)
 
 
 def _ended_itself(usage: Usage) -> bool:

@@ -1,6 +1,6 @@
 """What the actors need of the outside world. `herd/net` and `herd/simulation` provide it; `herd/cli` hands it in."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -45,7 +45,7 @@ class Body(Protocol):
     async def examine(self, read: Callable[[bytes | memoryview], T]) -> T:
         """What `read` makes of the whole body as one buffer; a long body is mapped, and read off the loop."""
 
-    def chunks(self, size: int) -> AsyncIterator[bytes]:
+    def chunks(self, size: int) -> AsyncGenerator[bytes]:
         """The body from its start in pieces of at most `size` bytes."""
 
     def close(self) -> None: ...
@@ -73,12 +73,23 @@ class HttpRequest(Protocol):
     def peer(self) -> str:
         """The client's address, without its port."""
 
+    @property
+    def size(self) -> int:
+        """Bytes of the body as declared; -1 when only its end will tell."""
+
     async def read_body(self, limit: Bytes) -> Body:
         """Read the body to its end.
 
         Raises:
             BodyTooLarge: it is declared or turns out longer than `limit`.
             RequestError: it ended before its declared length, or its chunks are malformed.
+        """
+
+    def stream_body(self) -> AsyncGenerator[bytes]:
+        """The body in pieces, as it comes and as fast as they are asked for; in place of `read_body`.
+
+        Raises:
+            RequestError: as `read_body` does.
         """
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -10,24 +11,23 @@ from herd.actors import names
 from herd.actors.delivery import Attempt, Delivery, Failed
 from herd.actors.holding_pen import Hold, HoldEnd
 from herd.actors.ids import Ids
-from herd.actors.node_proxy import Opened, Unavailable
-from herd.actors.ports import Body, Clock, Exchange, Headers, Sink, Streams
-from herd.errors import LinkClosed, RequestError
+from herd.actors.ports import Body, Clock, Headers, Sink, Streams
+from herd.actors.sending import SEND_SIZE, carried, opened
+from herd.errors import RequestError
 from herd.names import canonical
 from herd.policy.holding import Patience, hold_for
 from herd.policy.placement import hopeless, why_none
 from herd.policy.retrying import MAX_ATTEMPTS, MAX_PLACEMENTS, Blame, blame
 from herd.policy.values import Ask, Candidate, Decision, Lease, Moved, Reason, Refused, Ticket
-from herd.protocols.messages import Failure, RequestHead, Usage
+from herd.protocols.messages import RequestHead, Usage
 from herd.protocols.paths import Endpoint
 from herd.protocols.requests import Routing
 from herd.protocols.splice import Splice, Splicer, plan, spliced_size
 from herd.runtime import ActorDiedError, ActorHandle
-from herd.types import Bytes, KiB, MiB, NodeId, Outcome, Priority, RequestId, Seconds, StreamId
+from herd.types import Bytes, MiB, NodeId, Outcome, Priority, RequestId, Seconds
 
 logger = logging.getLogger(__name__)
 
-SEND_SIZE = 64 * KiB  # one BODY frame
 RETRY_AFTER_S = 5
 
 BUSY = "server busy, please try again.  maximum pending requests exceeded"  # Ollama's own words: clients match on them
@@ -136,8 +136,8 @@ class _Flow:
         while tried.attempts < MAX_ATTEMPTS and tried.placements < MAX_PLACEMENTS:
             tried.placements += 1
             decision: Decision = await self._parts.scorer.place.remote(self._ask(), self._ticket)
-            if decision.chosen is not None:
-                return decision.chosen
+            if decision.candidates:
+                return decision.candidates[0]
             if tried.full:
                 raise _unavailable(BUSY)
             if tried.broke:
@@ -178,6 +178,8 @@ class _Flow:
         end: HoldEnd = await self._parts.pen.hold.remote(hold)
         if end is HoldEnd.FULL:
             raise _unavailable(f"no node can serve {model} now, and the router holds as many requests as it may")
+        if end is HoldEnd.CLOSED:
+            raise _unavailable("the router is shutting down")
         # Unlocked or out of time: the next placement decides, by the states and for the reasons that hold then.
         self._tried.gone.clear()
 
@@ -216,34 +218,21 @@ class _Flow:
 
     async def _attempt(self, placed: Candidate, lease: Lease) -> Usage | Failed:
         """Send the request to the node and its answer to the client."""
-        stream = self._parts.ids.stream()
-        try:
-            exchange = await self._sent(stream, placed)
-            if isinstance(exchange, Failed):
-                return exchange
-            attempt = Attempt(
-                self._inbound.endpoint.dialect, self._inbound.routing.streamed, self._shown(placed, lease)
-            )
-            # Nothing that it raises is an attempt that failed: bytes of the answer may be out.
-            return await Delivery(exchange, self._sink, attempt).run()
-        finally:
-            self._parts.streams.close(stream)
-
-    async def _sent(self, stream: StreamId, placed: Candidate) -> Exchange | Failed:
-        """Open the stream and send the request over it."""
+        parts = self._parts
+        stream = parts.ids.stream()
         try:
             splices = await self._splices(placed)
-            proxy = self._parts.find(names.node_proxy(placed.node))
-            opened: Opened | Unavailable = await proxy.open.remote(stream, self._head(placed, splices))
-            if isinstance(opened, Unavailable):
-                return Failed(Failure("link", opened.text))  # no attempt: nothing was sent
+            head = self._head(placed, splices)
+            exchange = await opened(parts.find, parts.streams, placed.node, stream, head)
+            if isinstance(exchange, Failed):
+                return exchange  # no attempt: nothing was sent
             self._tried.attempts += 1
-            exchange = self._parts.streams.attach(stream)
-            await self._send_body(exchange, splices)
-            await exchange.end()
-        except (LinkClosed, ActorDiedError, ValueError) as error:
-            return Failed(Failure("link", str(error)))
-        return exchange
+            attempt = Attempt(head.dialect, head.streamed, self._shown(placed, lease))
+            pieces = _spliced(self._inbound.body, splices)
+            # Nothing that it raises is an attempt that failed: bytes of the answer may be out.
+            return await carried(exchange, pieces, head.size, Delivery(exchange, self._sink, attempt))
+        finally:
+            parts.streams.close(stream)
 
     async def _splices(self, placed: Candidate) -> tuple[Splice, ...]:
         if not placed.edits:
@@ -263,14 +252,6 @@ class _Flow:
             streamed=inbound.routing.streamed,
             size=spliced_size(inbound.body.size, splices),
         )
-
-    async def _send_body(self, exchange: Exchange, splices: tuple[Splice, ...]) -> None:
-        splicer = Splicer(splices)
-        async for chunk in self._inbound.body.chunks(SEND_SIZE):
-            if data := splicer.feed(chunk):
-                await exchange.send(data)
-        if data := splicer.end():
-            await exchange.send(data)
 
     def _shown(self, placed: Candidate, lease: Lease) -> Headers:
         """What the answer says of its way, always of the node that really served."""
@@ -324,3 +305,18 @@ class _Flow:
 
 def _unavailable(text: str) -> RequestError:
     return RequestError(text, status=503, headers=(("Retry-After", str(RETRY_AFTER_S)),))
+
+
+def _spliced(body: Body, splices: tuple[Splice, ...]) -> AsyncGenerator[bytes]:
+    """The body as the node shall get it."""
+    chunks = body.chunks(SEND_SIZE)
+    return _edited(chunks, Splicer(splices)) if splices else chunks
+
+
+async def _edited(chunks: AsyncGenerator[bytes], splicer: Splicer) -> AsyncGenerator[bytes]:
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            if data := splicer.feed(chunk):
+                yield data
+    if data := splicer.end():
+        yield data

@@ -9,6 +9,7 @@ from herd.actors import documents
 from herd.actors.node import NodeStatus
 from herd.actors.ports import Headers, HttpRequest, Sink
 from herd.actors.request import Inbound, RouterParts, serve
+from herd.actors.upload import upload
 from herd.errors import HerdError, StreamFailed
 from herd.protocols import herd_api, listings
 from herd.protocols.answers import error_answer
@@ -64,6 +65,8 @@ class Surface:
             endpoint = find(request.method, request.path)
             if endpoint.kind is EndpointKind.INFERENCE:
                 await self._infer(request_id, endpoint, request, sink)
+            elif endpoint.kind is EndpointKind.BLOB:
+                await upload(request_id, request, sink, self._parts, await self._nodes())
             else:
                 status, content_type, body = await self._answers[endpoint.name]()
                 await _send(sink, status, (("Content-Type", content_type),), body, request_id)

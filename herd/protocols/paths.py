@@ -5,6 +5,8 @@ The table is the router's whole HTTP surface. What is not in it is answered as O
 
 from dataclasses import dataclass
 from enum import StrEnum
+from re import ASCII
+from re import compile as pattern
 from urllib.parse import unquote
 
 from herd.errors import RequestError
@@ -17,6 +19,7 @@ class EndpointKind(StrEnum):
     INFERENCE = "inference"  # a node that has the model
     ANSWERED = "answered"  # the router, from what the nodes reported
     HERD = "herd"  # the router, about itself
+    BLOB = "blob"  # the node that keeps the parts of models to be made
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ ENDPOINTS = (
     Endpoint("openai.chat", "/v1/chat/completions", _POST, Dialect.OPENAI, EndpointKind.INFERENCE),
     Endpoint("ollama.chat", "/api/chat", _POST, Dialect.OLLAMA, EndpointKind.INFERENCE),
     Endpoint("ollama.generate", "/api/generate", _POST, Dialect.OLLAMA, EndpointKind.INFERENCE),
+    Endpoint("ollama.blobs", "/api/blobs/", ("POST", "HEAD"), Dialect.OLLAMA, EndpointKind.BLOB),
     Endpoint("ollama.root", "/", _GET_HEAD, Dialect.OLLAMA, EndpointKind.ANSWERED),
     Endpoint("ollama.version", "/api/version", _GET_HEAD, Dialect.OLLAMA, EndpointKind.ANSWERED),
     Endpoint("ollama.tags", "/api/tags", _GET_HEAD, Dialect.OLLAMA, EndpointKind.ANSWERED),
@@ -49,7 +53,9 @@ ENDPOINTS = (
     Endpoint("herd.readyz", "/readyz", _GET, Dialect.OLLAMA, EndpointKind.HERD),
 )
 
-_BY_PATH = {endpoint.path: endpoint for endpoint in ENDPOINTS}
+_BY_PATH = {endpoint.path: endpoint for endpoint in ENDPOINTS if endpoint.kind is not EndpointKind.BLOB}
+_BLOBS = next(endpoint for endpoint in ENDPOINTS if endpoint.kind is EndpointKind.BLOB)  # its path goes on
+_BLOB = pattern(r"/api/blobs/sha256[:-][0-9a-fA-F]{64}", ASCII)  # the digest as Ollama's `manifest.BlobsPath` has it
 
 
 def find(method: str, path: str) -> Endpoint:
@@ -60,12 +66,25 @@ def find(method: str, path: str) -> Endpoint:
             renders it as the plain text that Ollama sends.
     """
     # Nearly every request has the table's own spelling; only the others are cleaned.
-    endpoint = _BY_PATH.get(path) or _BY_PATH.get(normalised(path))
+    endpoint = _BY_PATH.get(path) or _cleaned(normalised(path))
     if endpoint is None:
         raise RequestError("404 page not found", status=404)
     if method not in endpoint.methods:
         raise RequestError("405 method not allowed", status=405, headers=(("Allow", ", ".join(endpoint.methods)),))
     return endpoint
+
+
+def blob_target(path: str) -> str:
+    """The clean path of a blob, from the one that was sent. Raises RequestError in Ollama's words: it names none."""
+    target = normalised(path)
+    if not _BLOB.fullmatch(target):
+        raise RequestError("invalid digest format")
+    return target
+
+
+def _cleaned(path: str) -> Endpoint | None:
+    parent, _, name = path.rpartition("/")
+    return _BLOBS if name and parent + "/" == _BLOBS.path else _BY_PATH.get(path)
 
 
 def normalised(path: str) -> str:

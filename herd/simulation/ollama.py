@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from herd.actors.ports import Headers, HttpRequest, Sink
 from herd.errors import BodyTooLarge, RequestError
+from herd.simulation import blobs
 from herd.simulation.asks import Ask, OllamaError, Surface, read_ask, read_fields
 from herd.simulation.catalog import SimulatedModel
 from herd.simulation.engine import Engine, Slot
@@ -50,6 +51,7 @@ class FakeOllama:
         wall: the clock of times in answers, in seconds since the Unix epoch. To be replaced in virtual time.
         requests: how many came, by path; paths that do not exist count as "".
         cancelled: requests whose client went away.
+        blobs: what was uploaded to it.
     """
 
     def __init__(
@@ -76,7 +78,9 @@ class FakeOllama:
         self._failures: deque[OllamaError] = deque()  # as long as the test that fills it wants
         self._death: int | None = None
         self._wedged = False
+        self.blobs = blobs.Blobs()
         self._routes = self._table()
+        self._blob_methods: dict[str, _Endpoint] = {"POST": self.blobs.post, "HEAD": self.blobs.head}
 
     def __repr__(self) -> str:
         return f"<FakeOllama {self._profile.name} [{self.running} running, {self.waiting} waiting]>"
@@ -125,7 +129,7 @@ class FakeOllama:
 
     async def handle(self, request: HttpRequest, sink: Sink) -> None:
         """Answer one request: this is the `Handler`. Cancelled when the client is gone."""
-        methods = self._routes.get(request.path)
+        methods = self._blob_methods if request.path.startswith(blobs.PATH) else self._routes.get(request.path)
         self.requests[request.path if methods else ""] += 1
         self._watch.changed()
         try:

@@ -6,7 +6,7 @@ For virtual time, where real sockets are not allowed, and for tests that want to
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,11 +14,12 @@ from herd.actors.body import MemoryBody
 from herd.actors.ports import Handler, Headers
 from herd.errors import BodyTooLarge, StreamFailed
 from herd.protocols.messages import RequestHead
-from herd.types import Bytes, Seconds
+from herd.types import Bytes, KiB, Seconds
 
 # Pieces of an answer between a handler and its reader. A few, so that a slow reader is felt as soon as over a socket
 # whose buffers are kept small.
 _PIECES = 4
+_PIECE = 64 * KiB  # what a read of a socket gives at once, about
 
 
 class InMemoryRequest:
@@ -46,6 +47,15 @@ class InMemoryRequest:
         if len(self._body) > limit:
             raise BodyTooLarge(f"the request body is longer than {limit} bytes")
         return MemoryBody(self._body)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self._body)
+
+    def stream_body(self) -> AsyncGenerator[bytes]:
+        """The body in pieces, as a socket would hand them on."""
+        return MemoryBody(self._body).chunks(_PIECE)
 
 
 class RecordingSink:

@@ -7,7 +7,7 @@ serves one at Ollama's usual address, 127.0.0.1:11434, until its standard input 
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from herd.simulation.catalog import CATALOG
 from herd.simulation.ollama import FakeOllama
 from herd.simulation.profiles import PROFILES
 from herd.types import Bytes, Seconds
+from tests.sinks import PassingSink
 
 LOOPBACK = "127.0.0.1"
 OLLAMA_PORT = 11434
@@ -85,7 +86,7 @@ class _Watched:
         self._request = request
         self._sent = sent
         self.method, self.path, self.query = request.method, request.path, request.query
-        self.headers, self.peer = request.headers, request.peer
+        self.headers, self.peer, self.size = request.headers, request.peer, request.size
 
     async def read_body(self, limit: Bytes) -> Body:
         body = await self._request.read_body(limit)
@@ -93,33 +94,23 @@ class _Watched:
         self._sent.append(Sent(self.method, target, self.headers, await body.examine(_copy)))
         return body
 
+    def stream_body(self) -> AsyncGenerator[bytes]:
+        return self._request.stream_body()
 
-class _Gated:
+
+class _Gated(PassingSink):
     """A sink that lets one write through and holds the next until the gate is open."""
 
     def __init__(self, sink: Sink, gate: asyncio.Event) -> None:
-        self._sink = sink
+        super().__init__(sink)
         self._gate = gate
         self._wrote = False
-
-    @property
-    def started(self) -> bool:
-        return self._sink.started
-
-    async def start(self, status: int, headers: Headers) -> None:
-        await self._sink.start(status, headers)
 
     async def write(self, data: bytes) -> None:
         if self._wrote:
             await self._gate.wait()
         self._wrote = True
-        await self._sink.write(data)
-
-    async def finish(self) -> None:
-        await self._sink.finish()
-
-    def abort(self) -> None:
-        self._sink.abort()
+        await super().write(data)
 
 
 def _copy(data: bytes | memoryview) -> bytes:

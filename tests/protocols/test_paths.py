@@ -2,14 +2,17 @@ import pytest
 
 from herd.errors import RequestError
 from herd.protocols.answers import error_answer
-from herd.protocols.paths import ENDPOINTS, Endpoint, EndpointKind, find
+from herd.protocols.paths import ENDPOINTS, Endpoint, EndpointKind, blob_target, find
 from herd.types import Dialect
+
+DIGEST = "sha256:" + "0aF9" * 16
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
 def test_every_row_is_found_by_each_of_its_methods(endpoint: Endpoint) -> None:
+    path = endpoint.path + (DIGEST if endpoint.kind is EndpointKind.BLOB else "")
     for method in endpoint.methods:
-        assert find(method, endpoint.path) is endpoint
+        assert find(method, path) is endpoint
 
 
 @pytest.mark.parametrize(
@@ -22,7 +25,16 @@ def test_paths_are_cleaned_and_served_without_a_redirect(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/nothing", "/api", "/v1/chat/completions/more", "/API/chat", "/v1/images/generations"]
+    "path",
+    [
+        "/nothing",
+        "/api",
+        "/v1/chat/completions/more",
+        "/API/chat",
+        "/v1/images/generations",
+        "/api/blobs/",
+        "/api/blobs/a/b",
+    ],
 )
 def test_an_unknown_path_is_a_404_in_plain_text(path: str) -> None:
     with pytest.raises(RequestError) as caught:
@@ -51,4 +63,20 @@ def test_a_wrong_method_is_a_405_in_plain_text_that_says_which_are_right(method:
 
 
 def test_names_and_paths_are_unique() -> None:
-    assert len({endpoint.name for endpoint in ENDPOINTS}) == len({endpoint.path for endpoint in ENDPOINTS}) == 12
+    assert (
+        len({endpoint.name for endpoint in ENDPOINTS})
+        == len({endpoint.path for endpoint in ENDPOINTS})
+        == len(ENDPOINTS)
+    )
+
+
+@pytest.mark.parametrize("sent", [f"/api/blobs/{DIGEST}", f"//api/./blobs/{DIGEST.replace(':', '%3A')}/"])
+def test_the_path_of_a_blob_is_cleaned(sent: str) -> None:
+    assert blob_target(sent) == f"/api/blobs/{DIGEST}"
+
+
+@pytest.mark.parametrize("name", ["sha256:12", DIGEST + "0", DIGEST[1:], "md5:" + "0" * 64, DIGEST + "%0A", "é" * 71])
+def test_what_is_no_digest_is_a_400_in_ollamas_words(name: str) -> None:
+    with pytest.raises(RequestError, match="invalid digest format") as caught:
+        blob_target(f"/api/blobs/{name}")
+    assert caught.value.status == 400
