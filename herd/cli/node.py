@@ -14,7 +14,7 @@ from herd.actors.agent import AgentOptions, AgentPorts, running_agent
 from herd.actors.backend import BackendSettings
 from herd.cli.application import application
 from herd.cli.options import settings_command
-from herd.cli.process import guarded, run, set_up_logs, stop_signals
+from herd.cli.process import guarded, run, set_up_logs, spare_collector, stop_signals
 from herd.config import NodeSettings
 from herd.errors import ConfigError
 from herd.net.clock import SystemClock
@@ -77,6 +77,7 @@ async def _run(settings: NodeSettings, identity: Identity) -> None:
             processes=PsutilServerProcesses(),
         )
         async with running_agent(agent_options, ports):
+            spare_collector()
             told = stop_signals()
             console = Console(highlight=False, markup=False)  # an IPv6 address in a URL looks like markup
             where = settings.router_url or "the router on this network (mDNS)"

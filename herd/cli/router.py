@@ -13,7 +13,7 @@ from herd.actors.router import RouterOptions, RouterPorts, RunningRouter, runnin
 from herd.cli.application import application
 from herd.cli.demo import demo
 from herd.cli.options import settings_command
-from herd.cli.process import guarded, run, set_up_logs, stop_signals
+from herd.cli.process import guarded, run, set_up_logs, spare_collector, stop_signals
 from herd.config import RouterSettings
 from herd.net.clock import SystemClock
 from herd.net.http_server import AiohttpServer
@@ -48,6 +48,7 @@ def serve(settings: RouterSettings) -> None:
 
 async def _serve(settings: RouterSettings, identity: Identity) -> None:
     async with running_router(_options(settings, identity), _ports(settings)) as router:
+        spare_collector()
         told = stop_signals()
         announce(Console(highlight=False), settings, router)
         await told.wait()

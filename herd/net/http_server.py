@@ -5,39 +5,49 @@ import os
 import socket
 import struct
 import sys
+from collections.abc import AsyncGenerator
 
-from aiohttp import EMPTY_PAYLOAD, ClientError, HttpVersion11, hdrs, web
+from aiohttp import ClientError, HttpVersion11, hdrs, web
 from aiohttp.web_request import BaseRequest
 
-import herd
 from herd.actors.ports import Body, Handler, Headers
 from herd.errors import ConfigError, RequestError, StreamFailed
-from herd.net.bodies import Collector, too_large
+from herd.net.bodies import Collector, Room, too_large
+from herd.net.http_connections import MAX_FIELD_SIZE, MAX_LINE_SIZE, SERVER, Answer, Connections
 from herd.net.raw import plain_headers
+from herd.protocols.headers import value_of
 from herd.types import Bytes, KiB, Seconds
 
-# Codex sends a header of 742 bytes, cookies of other services on one host reach 16 KiB; twice that is plenty.
-MAX_FIELD_SIZE = 32 * KiB
-# Longer than any client's own pool keeps an idle connection, short enough that forgotten ones do not pile up.
+# Longer than any client's own pool keeps an idle connection, short enough that forgotten ones do not pile up. Whoever
+# sends a head byte by byte has as long for all of it.
 KEEPALIVE_S = 75.0
 BACKLOG = 1024
+# How long bytes that nobody reads are still taken after the answer: a client that is cut off while it sends a long
+# body may never see that it was refused.
+LINGER_S = 10.0
+# A body is read in pieces of one frame of the link. aiohttp reads up to three times as much ahead, of each connection.
+READ_AHEAD = 64 * KiB
 # Whoever sends a request and then falls silent in its middle holds a connection that others need.
 BODY_SILENCE_S = 60.0
+# Bytes a second that a body must bring, on top of that: a quarter of what a modem of 33.6 kbit/s did.
+SLOWEST_BODY = KiB
 # What an answer of a few hundred tokens takes on a slow machine; systemd kills after 90 s.
 GRACE_S = Seconds(30.0)
 
-SERVER = f"herd/{herd.__version__}"
-
 # struct linger {on, 0 seconds}: a close sends RST in place of FIN.
 RESET_ON_CLOSE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+MAX_CODING = 40  # characters of a Content-Encoding that are repeated to the client: any that exists
 BODYLESS = (204, 304)  # RFC 9110: no body follows, whatever Content-Length says
 
 
 class AiohttpRequest:
     """One request of aiohttp's as the port `HttpRequest`."""
 
-    def __init__(self, request: BaseRequest) -> None:
+    def __init__(self, request: BaseRequest, room: Room) -> None:
         self._request = request
+        self._room = room
+        self._received = 0
+        self._waited = 0.0  # seconds, for the client's bytes
         self.method = request.method
         target = request.raw_path
         if "://" in target.partition("?")[0]:  # RFC 9112, 3.2.2: as clients send it that take the router for a proxy
@@ -46,33 +56,61 @@ class AiohttpRequest:
         self.headers: Headers = plain_headers(request.raw_headers)
         self.peer = request.remote or ""
 
+    @property
+    def size(self) -> int:
+        """Bytes of the body as declared; -1 when only its end will tell."""
+        if self._request.content_length is not None:
+            return self._request.content_length
+        return -1 if self._request.body_exists else 0
+
     async def read_body(self, limit: Bytes) -> Body:
         """The whole body. Raises BodyTooLarge, or RequestError when it is cut short or malformed."""
-        request = self._request
-        declared = request.content_length
-        if declared is not None and declared > limit:
+        if self.size > limit:
             raise too_large(limit)
-        if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.version >= HttpVersion11:
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            request.writer.output_size = 0
-        collector = Collector(limit)
+        coding = value_of(self.headers, "content-encoding").strip()
+        if coding.lower() not in {"", "identity"}:  # Ollama would read it as it stands, and say that it is no JSON
+            text = f"the request body must not be compressed (Content-Encoding: {coding[:MAX_CODING]})"
+            raise RequestError(text, status=415, headers=(("Accept-Encoding", "identity"),))
+        collector = Collector(limit, self._room)
         try:
-            while data := await self._next_piece():
+            async for data in self.stream_body():
                 await collector.add(data)
             return await collector.finish()
-        except (ClientError, web.RequestPayloadError) as error:
-            raise RequestError(f"the request body could not be read: {error}") from error
         finally:
             collector.discard()
 
-    async def _next_piece(self) -> bytes:
-        """The next bytes of the body; empty at its end. Raises RequestError when none come."""
+    async def stream_body(self) -> AsyncGenerator[bytes]:
+        """The body as it comes. Raises RequestError when it is cut short or malformed."""
+        request = self._request
+        if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.version >= HttpVersion11:
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0
+        content = request.content
         try:
-            async with asyncio.timeout(BODY_SILENCE_S):
-                return await self._request.content.readany()
+            while not content.at_eof():
+                # A short body is here with its head, and nobody has to wait for it.
+                data = content.read_nowait(READ_AHEAD) or await self._next_piece()
+                self._received += len(data)
+                if data:
+                    yield data
+        except (ClientError, web.RequestPayloadError) as error:
+            raise RequestError(f"the request body could not be read: {error}") from error
+
+    async def _next_piece(self) -> bytes:
+        """The next bytes of the body; empty at its end. Raises RequestError when they do not come, or too slowly."""
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
+        patience = min(BODY_SILENCE_S, BODY_SILENCE_S + self._received / SLOWEST_BODY - self._waited)
+        try:
+            async with asyncio.timeout(patience):
+                data = await self._request.content.read(READ_AHEAD)
         except TimeoutError as error:
             text = f"the request body stopped: nothing came for {BODY_SILENCE_S:.0f} s"
+            if patience < BODY_SILENCE_S:
+                text = f"the request body comes too slowly: {SLOWEST_BODY} bytes a second are the least"
             raise RequestError(text, status=408, headers=(("Connection", "close"),)) from error
+        self._waited += loop.time() - asked
+        return data
 
 
 class AiohttpSink:
@@ -90,8 +128,8 @@ class AiohttpSink:
         return self.response is not None
 
     async def start(self, status: int, headers: Headers) -> None:
-        """Send the head."""
-        response = web.StreamResponse(status=status)
+        """The head; it goes out with the first bytes of the body, or with the end."""
+        response = Answer(status=status)
         for name, value in headers:
             response.headers.add(name, value)
         response.headers[hdrs.SERVER] = SERVER
@@ -140,38 +178,6 @@ class AiohttpSink:
         transport.abort()
 
 
-class Connection(web.RequestHandler):
-    """aiohttp's connection, which tells whoever reads a body that what came in is no body any more.
-
-    aiohttp itself only notes the error for the request after this one, and the reader would wait for ever. That takes
-    names which are aiohttp's own, so pyproject.toml names the minor version; tests/net/test_http_server_breaks.py fails
-    if a new one no longer has them.
-    """
-
-    __slots__ = ()
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes from the client."""
-        super().data_received(data)
-        if not self._messages or self._messages[-1][1] is not EMPTY_PAYLOAD:
-            return
-        error = getattr(self._messages[-1][0], "exc", None)
-        if error is None:
-            return
-        current = [] if self._current_request is None else [self._current_request.content]
-        for payload in (*current, *(payload for _, payload in self._messages)):
-            if not payload.is_eof() and payload.exception() is None:
-                payload.set_exception(web.RequestPayloadError("its chunks are malformed"))
-
-
-class Connections(web.Server):
-    """aiohttp's server, with connections of our kind."""
-
-    def __call__(self) -> Connection:
-        """A new connection."""
-        return Connection(self, loop=self._loop, **self._kwargs)
-
-
 class AiohttpServer:
     """Listens on one address; implements the port `HttpServer`.
 
@@ -185,6 +191,7 @@ class AiohttpServer:
         self._host = host
         self.port = port
         self._grace = grace
+        self._room = Room()
         self._runner: web.ServerRunner | None = None
         self._handler: Handler | None = None
 
@@ -197,10 +204,14 @@ class AiohttpServer:
             auto_decompress=False,
             access_log=None,
             keepalive_timeout=KEEPALIVE_S,
+            lingering_time=LINGER_S,
+            max_line_size=MAX_LINE_SIZE,
             max_field_size=MAX_FIELD_SIZE,
+            read_bufsize=READ_AHEAD,
         )
-        # aiohttp waits so long twice: for handlers to end, and once more after it has cut their clients off.
-        runner = web.ServerRunner(server, shutdown_timeout=self._grace / 2)
+        # aiohttp waits so long twice: for handlers to end, and once more after it has cut their clients off. It takes
+        # no time at all for all the time in the world.
+        runner = web.ServerRunner(server, shutdown_timeout=max(self._grace / 2, 0.01))
         await runner.setup()
         site = web.TCPSite(runner, self._host, self.port, backlog=BACKLOG)
         try:
@@ -225,7 +236,7 @@ class AiohttpServer:
             raise RuntimeError("a request before start")
         sink = AiohttpSink(request)
         try:
-            await self._handler(AiohttpRequest(request), sink)
+            await self._handler(AiohttpRequest(request, self._room), sink)
         except ConnectionError:
             # The client went away under a write: aiohttp's own task is about to be cancelled, there is nobody to tell.
             sink.abort()

@@ -1,4 +1,5 @@
 import asyncio
+import sys
 from contextlib import suppress
 
 import pytest
@@ -31,6 +32,37 @@ async def test_a_client_that_hangs_up_cancels_the_handler(when: str, farewell: s
 
     async with client_of(wait) as client:
         client.send(GET)
+        await begun.wait()
+        if farewell == "close":
+            client.writer.close()
+        else:
+            client.hang_up()
+        await cancelled.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of it while nothing is read")
+@pytest.mark.parametrize("stalled", ["its own body", "the request behind it"])
+@pytest.mark.parametrize("farewell", ["close", "reset"])
+@on_every_loop
+async def test_a_client_that_hangs_up_is_missed_even_while_nothing_is_read_from_it(stalled: str, farewell: str) -> None:
+    cancelled, begun = asyncio.Event(), asyncio.Event()
+    head = b"POST / HTTP/1.1\r\nHost: herd\r\nContent-Length: %d\r\n\r\n"
+
+    async def stall(request: HttpRequest, _: Sink) -> None:
+        try:
+            async for _piece in request.stream_body():  # as an upload to a model server that does not read on
+                break
+            begun.set()
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    async with client_of(stall) as client:
+        if stalled == "its own body":
+            client.send(head % (4 * MiB) + bytes(MiB))
+        else:
+            client.send(head % 2 + b"hi" + head % (4 * MiB) + bytes(MiB))
         await begun.wait()
         if farewell == "close":
             client.writer.close()
@@ -151,7 +183,7 @@ async def test_an_answer_of_another_length_than_declared_is_cut_before_it_can_be
     async with client_of(lie) as client:
         client.send(GET + GET)
         assert said in await noted.get()
-        with suppress(ConnectionError):
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
             reply = await client.reply()
             assert not reply.whole
         assert client.reader.at_eof() or client.reader.exception()

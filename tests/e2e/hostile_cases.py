@@ -1,0 +1,237 @@
+"""Bytes that no honest client sends to the HTTP port, each with the only right answer and the reason for it."""
+
+import gzip
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from herd.net.http_connections import MAX_HEAD_SIZE
+from herd.types import KiB, MiB
+
+CHAT = "/api/chat"
+COMPLETIONS = "/v1/chat/completions"
+GET = b"GET /api/version HTTP/1.1\r\nHost: herd\r\n\r\n"
+QUESTION = (
+    b'{"model":"llama3.2:3b","stream":false,"messages":[{"role":"user","content":"Hello?"}],'
+    b'"options":{"num_predict":2}}'
+)
+DEEP = 100_000
+BOMB = gzip.compress(bytes(100 * MiB), compresslevel=1)  # inflated, it would show in the router's memory
+PIECES = range(0, len(QUESTION), 40)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is sent, and the answers to it.
+
+    `statuses` are those of all answers, in order; `error` is the sentence of the last one. `closes` says that the
+    connection ends after them, else another request is served on it. `parts` are sent one by one, each once the one
+    before has left. `ends` sends FIN after the last byte.
+    """
+
+    name: str
+    why: str
+    parts: Sequence[bytes]
+    statuses: tuple[int, ...]
+    error: str = ""
+    closes: bool = False
+    ends: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def post(body: bytes, *headers: bytes, path: str = CHAT, length: int | None = None) -> bytes:
+    """A POST with a Content-Length."""
+    declared = b"Content-Length: %d" % (len(body) if length is None else length)
+    return with_headers(body, declared, *headers, path=path)
+
+
+def with_headers(body: bytes, *headers: bytes, path: str = CHAT, version: bytes = b"1.1") -> bytes:
+    """A POST with just these headers."""
+    head = b"\r\n".join((b"POST %b HTTP/%b" % (path.encode(), version), b"Host: herd", *headers))
+    return head + b"\r\n\r\n" + body
+
+
+def get(path: bytes, *headers: bytes, method: bytes = b"GET") -> bytes:
+    return b"\r\n".join((b"%b %b HTTP/1.1" % (method, path), b"Host: herd", *headers)) + b"\r\n\r\n"
+
+
+def unreadable(name: str, why: str, sent: bytes, words: str = "", status: int = 400) -> Case:
+    """Bytes that are no HTTP: one plain sentence, and the end of the connection. Nothing after them is a request."""
+    return Case(f"unreadable: {name}", why, (sent,), (status,), words, closes=True)
+
+
+def refused(name: str, why: str, sent: bytes, status: int, words: str, *, closes: bool = False) -> Case:
+    """A request that is understood, and refused in the words of its dialect."""
+    return Case(f"refused: {name}", why, (sent,), (status,), words, closes)
+
+
+def served(name: str, why: str, *parts: bytes, statuses: tuple[int, ...] = (200,), closes: bool = False) -> Case:
+    """Odd, but right."""
+    return Case(f"served: {name}", why, parts, statuses, closes=closes)
+
+
+def smuggled(*headers: bytes, body: bytes = b"0\r\n\r\n" + GET, version: bytes = b"1.1") -> bytes:
+    """A body of doubtful length with a request behind it."""
+    return with_headers(body, *headers, version=version)
+
+
+CHUNKED = b"Transfer-Encoding: chunked"
+TWO_READINGS = "two servers could see its end in two places, and one of them another request"
+
+SMUGGLING = [
+    unreadable("two equal lengths", TWO_READINGS, smuggled(b"Content-Length: 5", b"Content-Length: 5")),
+    unreadable("two lengths", TWO_READINGS, smuggled(b"Content-Length: 5", b"Content-Length: 6")),
+    unreadable("a list of lengths", TWO_READINGS, smuggled(b"Content-Length: 5, 5")),
+    unreadable("a negative length", TWO_READINGS, smuggled(b"Content-Length: -5")),
+    unreadable("a length with a plus", TWO_READINGS, smuggled(b"Content-Length: +5")),
+    unreadable("a hexadecimal length", TWO_READINGS, smuggled(b"Content-Length: 0x5")),
+    unreadable("a length of 2^64", TWO_READINGS, smuggled(b"Content-Length: 18446744073709551616")),
+    unreadable("length and chunks", TWO_READINGS, smuggled(b"Content-Length: 5", CHUNKED)),
+    unreadable("chunks and length", TWO_READINGS, smuggled(CHUNKED, b"Content-Length: 5")),
+    unreadable("a coding like chunked", TWO_READINGS, smuggled(b"Transfer-Encoding: xchunked")),
+    unreadable("chunked twice", TWO_READINGS, smuggled(CHUNKED, CHUNKED)),
+    unreadable("chunked, and then not", TWO_READINGS, smuggled(b"Transfer-Encoding: chunked, identity")),
+    unreadable("a control before chunked", TWO_READINGS, smuggled(b"Transfer-Encoding: \x0bchunked")),
+    unreadable("a space before the colon", TWO_READINGS, smuggled(b"Transfer-Encoding : chunked")),
+    unreadable("bare line feeds", TWO_READINGS, smuggled(CHUNKED).replace(b"\r\n", b"\n")),
+    unreadable("a folded header", TWO_READINGS, get(b"/", b"X-A: 1", b" Transfer-Encoding: chunked")),
+    unreadable("two hosts", "which one is meant?", get(b"/", b"Host: other")),
+    unreadable("chunks of HTTP/1.0", "there are none in it", smuggled(CHUNKED, version=b"1.0")),
+    Case(
+        "a body longer than declared",
+        "what follows is the client's next request, by the only reading there is",
+        (post(b"hi") + GET,),
+        (400, 200),
+    ),
+    unreadable("a body with no request after it", "what follows is none", post(QUESTION) + b"there\r\n\r\n"),
+    Case(
+        "a body shorter than declared, and FIN",
+        "it was never sent whole: there is nobody to answer, and nothing to serve",
+        (post(QUESTION, length=len(QUESTION) + 1),),
+        (),
+        closes=True,
+        ends=True,
+    ),
+]
+
+CHUNKS = [
+    unreadable("a chunk size of letters", "it is no number", with_headers(b"xyz\r\n", CHUNKED)),
+    unreadable("a negative chunk size", "it is no size", with_headers(b"-1\r\nx\r\n", CHUNKED)),
+    unreadable("a chunk size over 64 bits", "it is no size", with_headers(b"1" * 17 + b"\r\nx", CHUNKED)),
+    unreadable("a chunk longer than its size", TWO_READINGS, with_headers(b"2\r\nhi0\r\n\r\n", CHUNKED)),
+    Case(
+        "a chunk of 1 GiB that does not come",
+        "nothing is set aside for it; once the client is gone, so is the request",
+        (with_headers(b"40000000\r\nhi", CHUNKED),),
+        (),
+        closes=True,
+        ends=True,
+    ),
+    refused(
+        "a chunk extension of 200 kB",
+        "extensions are skipped, not kept",
+        with_headers(b"2;" + b"a" * 200_000 + b"\r\nhi\r\n0\r\n\r\n", CHUNKED),
+        400,
+        "invalid character 'h' looking for beginning of value",
+    ),
+]
+
+HEADS = [
+    unreadable("10,000 headers", "a head is small", get(b"/", *[b"X-%d: 1" % n for n in range(10_000)]), status=431),
+    unreadable("a header of 1 MB", "a head is small", get(b"/", b"X: " + b"a" * 10**6), status=431),
+    unreadable(
+        "a hundred headers of 30 kB without an end",
+        "each is allowed, all together are not: they would be 3 MB on each connection",
+        get(b"/", *[b"X-%d: %b" % (number, b"a" * 30 * KiB) for number in range(100)]).removesuffix(b"\r\n"),
+        f"{MAX_HEAD_SIZE} in all",
+        status=431,
+    ),
+    unreadable("a request line of 1 MB", "paths are short", get(b"/" + b"a" * 10**6), "request line", status=414),
+    unreadable("a method of 1 MB", "it is not sent back, either", b"G" * 10**6),
+    unreadable("NUL in a header", "it ends a string elsewhere", get(b"/", b"X: a\x00b")),
+    unreadable("controls in a header", "they would reach terminals", get(b"/", b"X: \x1b[31m")),
+    unreadable("NUL in the path", "it ends a string elsewhere", get(b"/api\x00/tags"), "no URL"),
+    unreadable("a path that is no ASCII", "it has to be percent-encoded", get(b"/\xff\xfe"), "no URL"),
+    refused("%00 in the path", "it is no end of a path", get(b"/api/version%00"), 404, "404 page not found"),
+    served("dots and slashes in the path", "they are cleaned, never followed", get(b"//../..//%2e%2e/api/./version/")),
+    served("an absolute URI", "as clients send it to a proxy", get(b"http://elsewhere.example/api/version")),
+    unreadable("an absolute URI without a host", "it is no URL", get(b"http:///api/version"), "no URL"),
+    served("a header that is no UTF-8", "it is not the router's to judge", post(QUESTION, b"X-A: \xff\xfe")),
+    served("a hundred blank lines first", "RFC 9112, 2.2", b"\r\n" * 100 + GET),
+]
+
+PROTOCOLS = [
+    served("HTTP/0.9", "a document, and the end", b"GET /\r\n\r\n", closes=True),
+    unreadable("HTTP/9.9", "unheard of", b"GET / HTTP/9.9\r\n\r\n"),
+    unreadable("the preface of HTTP/2", "it was not offered", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9)),
+    unreadable("a TLS hello", "https:// was meant", bytes.fromhex("16030100c8010000c40303") + bytes(190), "HTTPS"),
+    served(
+        "an upgrade to a websocket",
+        "an offer that a server may ignore",
+        get(b"/api/version", b"Upgrade: websocket", b"Connection: Upgrade", b"Sec-WebSocket-Key: eA=="),
+    ),
+    served(
+        "an upgrade to HTTP/2 with a body in pieces",
+        "as Java's client sends each first request; it goes on with HTTP/1.1",
+        post(b"", b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AA", length=len(QUESTION)),
+        *[QUESTION[start : start + 40] for start in PIECES],
+    ),
+    refused("CONNECT", "this is no proxy", get(b"mail.example:25", method=b"CONNECT"), 404, "404 page not found"),
+    refused("TRACE", "it would echo credentials", get(b"/", method=b"TRACE"), 405, "405 method not allowed"),
+    refused("OPTIONS *", "there is no such page", get(b"*", method=b"OPTIONS"), 404, "404 page not found"),
+    unreadable("an unknown method", "it may have a body, or not", get(b"/", method=b"BREW")),
+]
+
+NO_VALUE = "looking for beginning of value"
+TOO_DEEP = "exceeded max depth"
+
+JSON = [
+    refused("100,000 arrays", "Go stops at 10,000", post(b"[" * DEEP), 400, f"invalid character '[' {TOO_DEEP}"),
+    refused("100,000 objects", "so does it here", post(b'{"a":' * DEEP), 400, f"invalid character '{{' {TOO_DEEP}"),
+    refused(
+        "100,000 arrays for OpenAI",
+        "in its form",
+        post(b"[" * DEEP, path=COMPLETIONS),
+        400,
+        f"invalid character '[' {TOO_DEEP}",
+    ),
+    refused(
+        "100,000 arrays within 2 MB",
+        "a long body is scanned, not parsed",
+        post(b'{"x":"%b","y":%b' % (b"a" * 2 * MiB, b"[" * DEEP)),
+        400,
+        f"invalid character '[' {TOO_DEEP}",
+    ),
+    refused("a gzip body", "Ollama cannot read it", post(BOMB[:99], b"Content-Encoding: gzip"), 415, "compressed"),
+    refused("a zip bomb", "it is never inflated", post(BOMB, b"Content-Encoding: GZip"), 415, "compressed"),
+    refused(
+        "a gzip body that OpenAI's client sends",
+        "in OpenAI's form",
+        post(BOMB[:99], b"Content-Encoding: gzip", path=COMPLETIONS),
+        415,
+        "compressed",
+    ),
+    refused("a model name of 1 MB", "it would be in logs", post(b'{"model":"%b"}' % (b"a" * 10**6)), 400, "model name"),
+    refused("a name that is no UTF-8", "as Go has it", post(b'{"model":"\xff"}'), 404, "model '\ufffd' not found"),
+    refused(
+        "half a surrogate as a name", "as Go has it", post(b'{"model":"\\ud800"}'), 404, "model '\ufffd' not found"
+    ),
+    refused(
+        "controls in a name",
+        "they are escaped, here and in the log",
+        post(b'{"model":"a\\u0000\\u001b[31m"}'),
+        404,
+        "model 'a\x00\x1b[31m' not found",
+    ),
+    served("half a surrogate in the text", "the model server's to judge", post(QUESTION.replace(b"Hello", b"\\ud800"))),
+    served("no UTF-8 in the text", "the model server's to judge", post(QUESTION.replace(b"Hello", b"\xff"))),
+    refused("NaN", "there is none in JSON", post(b'{"keep_alive":NaN}'), 400, f"invalid character 'N' {NO_VALUE}"),
+    refused("Infinity", "nor this", post(b'{"keep_alive":-Infinity}'), 400, "invalid character 'I' in numeric literal"),
+    served("1e999", "no number of tokens: the router forms no opinion", post(QUESTION.replace(b"2}}", b"1e999}}"))),
+    refused(
+        "UTF-16", "JSON is UTF-8", post(QUESTION.decode().encode("utf-16")), 400, f"invalid character 'ÿ' {NO_VALUE}"
+    ),
+]
+
+CASES = [*SMUGGLING, *CHUNKS, *HEADS, *PROTOCOLS, *JSON]
