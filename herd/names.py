@@ -4,6 +4,11 @@ The grammar is Ollama's, `[host/][namespace/]model[:tag]`; a host may hold a por
 last slash. Names of other model servers, such as paths, pass through the same rules unharmed.
 """
 
+from functools import lru_cache
+
+# Spellings that are remembered: every request asks twice, and a house has a few dozen models.
+KEPT = 1024
+
 DEFAULT_HOST = "registry.ollama.ai"
 DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
@@ -18,6 +23,7 @@ def tagged(name: str) -> str:
     return f"{name.removesuffix(':')}:{DEFAULT_TAG}"
 
 
+@lru_cache(maxsize=KEPT)
 def canonical(name: str) -> str:
     """One spelling for all names of a model: lower case, with a tag, without the default host and namespace.
 

@@ -20,6 +20,9 @@ WRITE_HIGH_WATER = 64 * KiB
 WRITE_LOW_WATER = 16 * KiB
 NOTSENT_LOWAT = 128 * KiB
 WRITE_AT_ONCE = 64 * KiB
+# From here on, small pieces that nobody fetches are kept as one: a window full of one-byte frames costs one window.
+MERGE_FROM = 64
+MERGE_UP_TO = 64 * KiB
 CLOSE_S = 2.0  # for a last frame to a peer that reads; one that does not is cut
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from herd.actors.ports import ModelServers, Relay
 from herd.errors import HerdError, JoinRefused, LinkClosed, ProtocolError, StreamFailed
-from herd.net.link import LinkConnection
+from herd.net.link import MERGE_FROM, MERGE_UP_TO, LinkConnection
 from herd.protocols.discovery import RouterAddress
 from herd.protocols.handshake import NONCE_SIZE, HandshakeError
 from herd.protocols.messages import Failure, Goodbye, Head, Hello, Report, RequestHead, Usage, Welcome
@@ -49,7 +49,11 @@ class AgentStream:
 
     def push(self, event: BodyReceived) -> None:
         """Request bytes from the link."""
-        self._body.append(event)
+        body = self._body
+        if len(body) >= MERGE_FROM and len(body[-1].data) + len(event.data) <= MERGE_UP_TO:
+            body[-1] = replace(event, data=body[-1].data + event.data)
+        else:
+            body.append(event)
         if self._body_waiter is not None and not self._body_waiter.done():
             self._body_waiter.set_result(None)
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from herd.actors.ports import LinkEvents
 from herd.errors import ConfigError, LinkClosed
-from herd.net.link import LinkConnection
+from herd.net.link import MERGE_FROM, MERGE_UP_TO, LinkConnection
 from herd.protocols.handshake import NONCE_SIZE
-from herd.protocols.messages import Failure, Goodbye, RequestHead, Welcome
+from herd.protocols.messages import Failure, Goodbye, Report, RequestHead, Welcome
 from herd.protocols.session import (
     STREAM_BUFFER,
     DataReceived,
@@ -26,7 +26,7 @@ from herd.protocols.session import (
     StreamEvent,
     StreamReset,
 )
-from herd.types import KiB, LinkId, NodeId, Seconds, StreamId
+from herd.types import LinkId, NodeId, Seconds, StreamId
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +34,9 @@ logger = logging.getLogger(__name__)
 JOIN_S = 10.0
 # Connections that have not joined yet: a hundred machines may come back at once after a power cut.
 MAX_STRANGERS = 256
-# From here on, small pieces that nobody fetches are kept as one: a window full of one-byte frames costs one window.
-MERGE_FROM = 64
-MERGE_UP_TO = 64 * KiB
+# An agent reports every 5 s, and at once when something changes. Each report replaces the one before, so what comes
+# faster than this is never looked at: reports cost the fleet milliseconds and its mailboxes have no bound.
+REPORT_EVERY_S = 0.1
 SHUTDOWN = Goodbye("shutdown", "the router is shutting down")
 
 
@@ -113,6 +113,9 @@ class RouterConnection(LinkConnection):
         self.exchanges: dict[StreamId, RouterExchange] = {}
         self._joining = self._loop.call_later(JOIN_S, self._too_slow)
         self._join_task: asyncio.Task[None] | None = None
+        self._report: Report | None = None  # the newest one, while it waits for its time
+        self._reporting: asyncio.TimerHandle | None = None  # while a report was handed on a moment ago
+        self._draining = False
 
     def handle(self, events: Sequence[Event]) -> None:
         """Hand stream events to their exchanges and the rest to the fleet."""
@@ -141,10 +144,21 @@ class RouterConnection(LinkConnection):
             if self.node is None:
                 logger.warning("an agent at %s did not join: %r", self.peer, event.goodbye.text or event.goodbye.code)
             self.hang_up(event.goodbye.text or event.goodbye.code)
-        elif self.node is not None and isinstance(event, ReportReceived):
-            fleet.report(self.link, self.node, event.report)
-        elif self.node is not None and isinstance(event, DrainReceived):
+        elif isinstance(event, ReportReceived):
+            self._report = event.report
+            if self._reporting is None:
+                self._hand_on()
+        elif self.node is not None and isinstance(event, DrainReceived) and not self._draining:
+            self._draining = True
             fleet.draining(self.link, self.node)
+
+    def _hand_on(self) -> None:
+        """Tell the fleet the newest report, if there is one, and look again when the next may be told."""
+        self._reporting = None
+        report, self._report = self._report, None
+        if report is not None and self.node is not None and not self.is_lost:
+            self._reporting = self._loop.call_later(REPORT_EVERY_S, self._hand_on)
+            self._server.events.report(self.link, self.node, report)
 
     async def _join(self, event: HelloReceived) -> None:
         """Ask the fleet, and let the agent in or send it away."""
@@ -185,6 +199,8 @@ class RouterConnection(LinkConnection):
     def lost(self, why: str) -> None:
         """Reset every stream, then tell the fleet."""
         self._joining.cancel()
+        if self._reporting is not None:
+            self._reporting.cancel()
         failure = Failure("link", f"the link to the node was lost: {why}")
         for stream, exchange in self.exchanges.items():
             if not exchange.ended:
@@ -274,7 +290,8 @@ class LinkServer:
         connection.session.open(stream, head)
         connection.exchanges[stream] = RouterExchange(connection, stream)
         self._stream_links[stream] = connection
-        connection.wake()
+        # A turn of the loop later than usual: most requests are short, and then go out with their OPEN in one segment.
+        asyncio.get_running_loop().call_soon(connection.wake)
 
     def silence(self, link: LinkId) -> Seconds:
         """Seconds since the link's last bytes."""

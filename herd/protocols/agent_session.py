@@ -4,6 +4,7 @@ from herd.errors import ProtocolError
 from herd.protocols.credit import LINK, MAX_STREAMS
 from herd.protocols.endpoint import MAX_STREAM_ID, Session
 from herd.protocols.events import BodyReceived, CommandReceived, Event, StreamCancelled, StreamOpened, Welcomed
+from herd.protocols.fitness import flaw_of_request
 from herd.protocols.framing import encode
 from herd.protocols.handshake import NONCE_SIZE, HandshakeError, agent_proof, check_proof, common_version, router_proof
 from herd.protocols.messages import Failure, FrameType, Head, Hello, Report, RequestHead, Result, Usage, Welcome
@@ -28,6 +29,7 @@ class AgentSession(Session):
         super().__init__(AGENT, guarded=token is not None)
         self._hello = hello
         self._token = token
+        self._left: dict[StreamId, int] = {}  # bytes of a body of known size that are still to come
         self._handlers |= {
             FrameType.CHALLENGE: self._on_challenge,
             FrameType.WELCOME: self._on_welcome,
@@ -92,16 +94,29 @@ class AgentSession(Session):
         self._version = common_version([welcome.version], "router")
         return Welcomed(welcome)
 
-    def _on_open(self, stream: StreamId, head: RequestHead) -> Event:
+    def _on_open(self, stream: StreamId, head: RequestHead) -> Event | None:
         if not 0 < stream <= MAX_STREAM_ID or stream in self._streams:
             raise ProtocolError(f"OPEN names stream {stream}, which is in use, or no id of a stream.")
         if len(self._streams) >= MAX_STREAMS:
             raise ProtocolError(f"OPEN comes while {MAX_STREAMS} streams are open, which is all there may be.")
         self._begin(stream, StreamState.RECEIVING if head.size else StreamState.SERVING)
         self._outbox.open(stream, started=False)
+        if flaw := flaw_of_request(head):  # one client's doing, perhaps: no reason to leave the others
+            self.reset(stream, Failure("internal", f"the request cannot be passed on: {flaw}"))
+            return None
+        if head.size > 0:
+            self._left[stream] = head.size
         return StreamOpened(stream, head)
 
     def _on_body(self, stream: StreamId, data: bytes, last: bool) -> Event:
+        if stream in self._left:
+            self._left[stream] -= len(data)
+            if self._left[stream] < 0 or (last and self._left[stream]):
+                raise ProtocolError(f"BODY of stream {stream} is not as long as its OPEN declared.")
         if last:
             self._streams[stream] = StreamState.SERVING
         return BodyReceived(stream, data, last)
+
+    def _forget(self, stream: StreamId) -> None:
+        self._left.pop(stream, None)
+        super()._forget(stream)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from herd.errors import LinkClosed, ProtocolError
 from herd.protocols.credit import LINK, CreditLedger
 from herd.protocols.events import Event, GoodbyeReceived, PongReceived
+from herd.protocols.fitness import MAX_TEXT, farewell
 from herd.protocols.framing import (
     MAX_FRAME,
     MAX_FRAME_BEFORE_WELCOME,
@@ -26,8 +27,6 @@ from herd.types import StreamId
 
 # Fits the 64 bits that msgpack and SQLite keep, with room to spare.
 MAX_STREAM_ID = 2**62
-# Characters of a sentence about the peer's mistake: part of it may be the peer's own words.
-_MAX_TEXT = 300
 
 _STREAM_FRAMES = frozenset(
     {FrameType.HEAD, FrameType.END, FrameType.RESET, FrameType.CANCEL, FrameType.WINDOW, FrameType.OPEN}
@@ -162,7 +161,7 @@ class Session:
     def _on_goodbye(self, goodbye: Goodbye) -> Event:
         self._close()
         self._outbox.clear()
-        return GoodbyeReceived(goodbye)
+        return GoodbyeReceived(farewell(goodbye))
 
     # --- Bytes out ----------------------------------------------------------------------------------------------------
 
@@ -239,7 +238,7 @@ class Session:
         code = error.code if isinstance(error, HandshakeError) else "protocol"
         self._close()
         self._outbox.clear()
-        self._outbox.put_control(encode(FrameType.GOODBYE, LINK, Goodbye(code, str(error)[:_MAX_TEXT])))
+        self._outbox.put_control(encode(FrameType.GOODBYE, LINK, Goodbye(code, str(error)[:MAX_TEXT])))
 
     def _raise_failure(self) -> None:
         failure, self._failure = self._failure, None

@@ -45,7 +45,12 @@ _MAX_DEPTH = 16
 # because what a peer put there is passed on to HTTP clients.
 _BYTES_DEPTH = 1
 
+# Kinds whose types leave nothing open: no field holds whatever JSON allows, and no number that could be infinite.
+_CLOSED_SHAPES = frozenset({FrameType.OPEN, FrameType.HEAD, FrameType.RESET, FrameType.CANCEL, FrameType.WINDOW})
+
 _LENGTH = Struct(">I")
+# One for all frames: each Packer takes a buffer of 1 MiB from the system, and gives it back.
+_pack = msgpack.Packer().pack
 _PLAIN = frozenset({str, int, bool, type(None)})
 _NESTED = frozenset({list, tuple, dict})
 
@@ -155,7 +160,8 @@ def fields(frame: Frame) -> tuple[Any, ...]:
     """
     kind = frame[0]
     try:
-        _check(frame, 0)
+        if kind not in _CLOSED_SHAPES:
+            _check(frame, 0)
         values: tuple[Any, ...] = msgspec.convert(frame, _SHAPES[kind], builtin_types=(bytes,))
     except (ValueError, msgspec.ValidationError) as error:
         raise ProtocolError(f"{name_of(kind)} cannot be read: {error}.") from error
@@ -210,8 +216,9 @@ def encode(kind: FrameType, stream: int, *values: Any) -> bytes:
     """
     try:
         frame = [int(kind), stream, *msgspec.to_builtins(values, builtin_types=(bytes,))]
-        _check(frame, 0)
-        packed: bytes = msgpack.packb(frame)
+        if kind not in _CLOSED_SHAPES:
+            _check(frame, 0)
+        packed: bytes = _pack(frame)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UnsendableError(f"{kind.name} cannot be sent: {error}.") from error
     if len(packed) > MAX_FRAME:
@@ -222,7 +229,7 @@ def encode(kind: FrameType, stream: int, *values: Any) -> bytes:
 def encode_piece(kind: FrameType, stream: int, data: bytes | memoryview) -> bytes:
     """A DATA frame, or a BODY frame that is not the last; at most `MAX_PIECE` bytes."""
     if kind is FrameType.DATA:
-        packed: bytes = msgpack.packb((FrameType.DATA, stream, data))
+        packed: bytes = _pack((FrameType.DATA, stream, data))
     else:
-        packed = msgpack.packb((kind, stream, data, False))
+        packed = _pack((kind, stream, data, False))
     return _LENGTH.pack(len(packed)) + packed

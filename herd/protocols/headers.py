@@ -1,7 +1,5 @@
 """Which headers pass a hop, and which end there."""
 
-from collections.abc import Iterable
-
 Headers = tuple[tuple[str, str], ...]
 
 # RFC 9110, section 7.6.1, and the ones that this hop makes anew.
@@ -37,29 +35,31 @@ _NOT_TO_BACKEND = HOP_BY_HOP | {
 _NOT_TO_CLIENT = HOP_BY_HOP | {"server", "date", "vary"}
 
 
-def to_backend(headers: Iterable[tuple[str, str]]) -> Headers:
+def to_backend(headers: Headers) -> Headers:
     """The client's headers that a model server gets. The length of the body travels beside them."""
     return tuple(_passing(headers, _NOT_TO_BACKEND))
 
 
-def to_client(headers: Iterable[tuple[str, str]]) -> Headers:
+def to_client(headers: Headers) -> Headers:
     """The model server's headers that the client gets."""
-    return tuple(
-        (name, value)
-        for name, value in _passing(headers, _NOT_TO_CLIENT)
-        if not name.lower().startswith(("access-control-", "x-herd-"))
-    )
+    passing = _passing(headers, _NOT_TO_CLIENT)
+    return tuple([pair for pair in passing if not pair[0].lower().startswith(("access-control-", "x-herd-"))])
 
 
-def _passing(headers: Iterable[tuple[str, str]], ending: frozenset[str]) -> Iterable[tuple[str, str]]:
-    headers = tuple(headers)
-    named = {
-        token.strip().lower() for name, value in headers if name.lower() == "connection" for token in value.split(",")
-    }
-    return ((name, value) for name, value in headers if name.lower() not in ending and name.lower() not in named)
+def _passing(headers: Headers, ending: frozenset[str]) -> list[tuple[str, str]]:
+    passing = [pair for pair in headers if pair[0].lower() not in ending]
+    if len(passing) != len(headers):  # only then may one of those that end here be a Connection that names others
+        named = [value for name, value in headers if name.lower() == "connection"]
+        if named:
+            ending = frozenset(token.strip().lower() for value in named for token in value.split(","))
+            return [pair for pair in passing if pair[0].lower() not in ending]
+    return passing
 
 
-def value_of(headers: Iterable[tuple[str, str]], wanted: str) -> str:
+def value_of(headers: Headers, wanted: str) -> str:
     """The first value of a header, whatever the case of its name; empty when it is not there."""
     wanted = wanted.lower()
-    return next((value for name, value in headers if name.lower() == wanted), "")
+    for name, value in headers:
+        if name.lower() == wanted:
+            return value
+    return ""

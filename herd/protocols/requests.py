@@ -12,17 +12,12 @@ from herd.errors import RequestError
 from herd.protocols.body_fields import Attached, read_fields
 from herd.protocols.json_scan import Buffer, is_blank
 from herd.protocols.paths import Endpoint
+from herd.protocols.untrusted import MAX_INT, MAX_MODEL_NAME
 from herd.types import Capability, Tokens
 
 # Bytes of JSON for each token of the prompt. English text has about 4 bytes a token in the vocabularies of Llama, Qwen
 # and Gemma; braces, keys and escapes make the guess a little high, which is the safe side for choosing a context.
 BYTES_PER_TOKEN = 4
-
-# Ollama allows 80 characters for each of a name's four parts, a path of a GGUF file may be 255 long. The name stands in
-# logs, errors and tables, so it has to end somewhere.
-MAX_MODEL_NAME = 512
-
-MAX_INT = 2**63 - 1  # Go's int; what is beyond is no number of tokens
 
 NO_TOKENS = Tokens(0)
 

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from herd.errors import LinkClosed, StreamFailed
+from herd.errors import LinkClosed, ProtocolError, StreamFailed
 from herd.protocols.credit import LINK, MAX_STREAMS
 from herd.protocols.endpoint import MAX_STREAM_ID, Session
 from herd.protocols.events import (
@@ -16,9 +16,11 @@ from herd.protocols.events import (
     StreamEnded,
     StreamReset,
 )
+from herd.protocols.fitness import flaw_of_answer, flaw_of_hello, flaw_of_report, told, with_fit_models
 from herd.protocols.framing import encode
 from herd.protocols.handshake import NONCE_SIZE, HandshakeError, agent_proof, check_proof, common_version, router_proof
-from herd.protocols.messages import Command, FrameType, Goodbye, Hello, RequestHead, Welcome
+from herd.protocols.headers import to_client
+from herd.protocols.messages import Command, Failure, FrameType, Goodbye, Head, Hello, Report, RequestHead, Welcome
 from herd.protocols.states import ROUTER, LinkState, StreamState
 from herd.types import StreamId
 
@@ -42,13 +44,13 @@ class RouterSession(Session):
         self._token = token
         self._handlers |= {
             FrameType.HELLO: self._on_hello,
-            FrameType.HEARTBEAT: ReportReceived,
+            FrameType.HEARTBEAT: self._on_report,
             FrameType.RESULT: ResultReceived,
             FrameType.DRAIN: DrainReceived,
-            FrameType.HEAD: HeadReceived,
+            FrameType.HEAD: self._on_head,
             FrameType.DATA: self._on_data,
             FrameType.END: StreamEnded,
-            FrameType.RESET: StreamReset,
+            FrameType.RESET: self._on_reset,
         }
 
     def welcome(self, welcome: Welcome) -> None:
@@ -109,6 +111,8 @@ class RouterSession(Session):
             raise ValueError(f"no agent waits for an answer: the link is {self._state}")
 
     def _on_hello(self, hello: Hello) -> Event | None:
+        if flaw := flaw_of_hello(hello):
+            raise ProtocolError(f"HELLO cannot be accepted: {flaw}.")
         self._version = common_version(hello.versions, "agent")
         if self._token is None:
             return HelloReceived(hello)
@@ -130,6 +134,21 @@ class RouterSession(Session):
             "The agent's join token is not the router's: start herd-node with the --join-token that herd was given.",
         )
         return HelloReceived(hello)
+
+    def _on_report(self, report: Report) -> Event:
+        if flaw := flaw_of_report(report):
+            raise ProtocolError(f"HEARTBEAT cannot be accepted: {flaw}.")
+        return ReportReceived(with_fit_models(report))
+
+    def _on_head(self, stream: StreamId, head: Head) -> Event:
+        """Nothing of an agent's head may tell a client where this answer ends and another begins: that is HTTP's."""
+        if flaw := flaw_of_answer(head):
+            self.cancel(stream)
+            return StreamReset(stream, Failure("reset", f"the node's answer cannot be passed on: {flaw}"))
+        return HeadReceived(stream, Head(head.status, to_client(head.headers)))
+
+    def _on_reset(self, stream: StreamId, failure: Failure) -> Event:
+        return StreamReset(stream, told(failure))
 
     def _on_data(self, stream: StreamId, data: bytes, _last: bool) -> Event:
         return DataReceived(stream, data)

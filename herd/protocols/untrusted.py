@@ -7,6 +7,9 @@ from herd.errors import ProtocolError
 
 # Models read of one list. A heartbeat names every model; at some 300 bytes each this keeps it near half a MiB.
 MAX_MODELS = 2000
+# Ollama allows 80 characters for each of a name's four parts, a path of a GGUF file may be 255 long. The name stands in
+# logs, errors and tables, so it has to end somewhere.
+MAX_MODEL_NAME = 512
 MAX_INT = 2**63 - 1  # what the link's integers and a client's hold
 
 

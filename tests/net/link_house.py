@@ -248,8 +248,10 @@ class RawAgent:
 @asynccontextmanager
 async def raw_port(
     serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    *,
+    receive_buffer: int | None = None,
 ) -> AsyncIterator[RouterAddress]:
-    """A listener that does as `serve` likes, in place of a router."""
+    """A listener that does as `serve` likes, in place of a router; its buffers are the system's, or about so large."""
     connections: set[asyncio.Task[None]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -263,7 +265,10 @@ async def raw_port(
             with suppress(ConnectionError):
                 await writer.wait_closed()
 
-    server = await asyncio.start_server(connected, LOOPBACK, 0)
+    sock = socket.create_server((LOOPBACK, 0))
+    if receive_buffer is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    server = await asyncio.start_server(connected, sock=sock)
     try:
         yield RouterAddress((LOOPBACK,), 0, server.sockets[0].getsockname()[1], RouterId(""))
     finally:

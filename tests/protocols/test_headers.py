@@ -54,12 +54,6 @@ def test_what_passes_passes_unchanged_and_in_order(headers: Headers) -> None:
     assert to_backend(to_backend(headers)) == to_backend(headers)
 
 
-@given(ANY_HEADERS)
-def test_headers_may_come_from_anything_that_can_be_walked_through_once(headers: Headers) -> None:
-    assert to_backend(iter(headers)) == to_backend(headers)
-    assert to_client(iter(headers)) == to_client(headers)
-
-
 def test_the_first_value_of_a_name_counts_whatever_its_case() -> None:
     headers = (("X-A", "1"), ("x-a", "2"), ("X-B", ""))
     assert value_of(headers, "x-A") == "1"

@@ -1,0 +1,89 @@
+"""Whether what the other end of a link sent is fit to be passed on: to HTTP, to tables, to people.
+
+`framing` has seen to the types. A flaw is the half of a sentence that says what is wrong; it is empty when nothing is.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from herd.protocols.messages import Failure, Goodbye, Head, Headers, Hello, Report, RequestHead
+from herd.protocols.untrusted import MAX_MODEL_NAME, MAX_MODELS
+
+# A sentence for a person, part of which may be the peer's own words: it stands in answers, in logs and in states.
+MAX_TEXT = 300
+
+# Agents make up 16 hexadecimal digits. Ids name actors and stand in URLs, headers and tables.
+_NODE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# RFC 9110, 5.6.2: what methods and names of headers are made of.
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# RFC 9110, 5.5: of the control characters only the tab. A line end would begin another header, or another answer.
+_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+# Put behind the base URL of a model server, anything but a slash in front would name another host.
+_TARGET = re.compile(r"/[^\x00-\x20\x7f]*")
+_LENGTH = re.compile(r"[0-9]{1,19}")  # what 63 bits hold
+
+
+def sentence(text: str) -> str:
+    """`text` on one line, without what a terminal would obey, and not endless."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:MAX_TEXT])
+
+
+def flaw_of_hello(hello: Hello) -> str:
+    """Why nobody can join under this hello."""
+    return "" if _NODE_ID.fullmatch(hello.node_id) else "its node id is not 1 to 64 letters, digits, dots and dashes"
+
+
+def flaw_of_report(report: Report) -> str:
+    """Why this is no report of a house's machine."""
+    count = len(report.models)
+    return f"it lists {count} models, and {MAX_MODELS} are allowed" if count > MAX_MODELS else ""
+
+
+def with_fit_models(report: Report) -> Report:
+    """The report without models that no client could name: names stand in URLs, headers, logs and on terminals."""
+    fit = tuple([model for model in report.models if _is_name(model.name)])
+    return report if len(fit) == len(report.models) else replace(report, models=fit)
+
+
+def flaw_of_request(head: RequestHead) -> str:
+    """Why no HTTP request can begin so."""
+    if not _TOKEN.fullmatch(head.method):
+        return "its method is none"
+    if not _TARGET.fullmatch(head.path):
+        return "its path is none"
+    if head.size < -1:
+        return "its size is negative"
+    return _flaw_of_headers(head.headers)
+
+
+def flaw_of_answer(head: Head) -> str:
+    """Why no HTTP answer can begin so. What is below 200 is no answer yet: a client would wait for another head."""
+    if not 200 <= head.status <= 599:
+        return "its status is none of a final answer"
+    lengths = [value for name, value in head.headers if name.lower() == "content-length"]
+    if len(lengths) > 1 or not all(_LENGTH.fullmatch(length) for length in lengths):
+        return "its Content-Length is not one number"
+    return _flaw_of_headers(head.headers)
+
+
+def told(failure: Failure) -> Failure:
+    """A peer's failure, fit for people."""
+    return Failure(sentence(failure.kind), sentence(failure.text))
+
+
+def farewell(goodbye: Goodbye) -> Goodbye:
+    """A peer's goodbye, fit for people."""
+    return Goodbye(sentence(goodbye.code), sentence(goodbye.text))
+
+
+def _is_name(name: str) -> bool:
+    return 0 < len(name) <= MAX_MODEL_NAME and name.isprintable()
+
+
+def _flaw_of_headers(headers: Headers) -> str:
+    return "a header of it is none" if any(_misformed(headers)) else ""
+
+
+def _misformed(headers: Headers) -> Iterable[bool]:
+    return (not (_TOKEN.fullmatch(name) and _VALUE.fullmatch(value)) for name, value in headers)
