@@ -10,7 +10,7 @@ from herd.actors.backend import Backend, BackendSettings, BackendState
 from herd.actors.collector import Collector
 from herd.actors.ports import Dialer, Finder, MachineProbe, MachineSample, ModelServers, ServerProcesses
 from herd.actors.relay import Relay
-from herd.actors.router_link import GRACE_S, LinkPorts, RouterLink
+from herd.actors.router_link import GRACE_S, HEARTBEAT_S, LinkPorts, RouterLink
 from herd.errors import HerdError
 from herd.protocols.messages import Hello, Report, Welcome
 from herd.runtime import ActorHandle, context, remote, stop
@@ -18,7 +18,6 @@ from herd.types import BackendId, Bytes, NodeId, RouterId, Seconds
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT_S = 5.0
 MAX_MODELS = 2000  # with long names 764 KB of a frame's 1 MiB
 
 

@@ -1,6 +1,7 @@
 """The HoldingPen: requests for which no node qualifies now wait here for a change of the fleet, never by polling."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -30,6 +31,7 @@ class HoldEnd(StrEnum):
     UNLOCKED = "unlocked"  # a node that can serve its model is there: it is worth placing again
     EXPIRED = "expired"  # the time is over
     FULL = "full"  # there was no room for it
+    CLOSED = "closed"  # the router is shutting down
 
 
 class _Held:
@@ -37,7 +39,7 @@ class _Held:
 
     __slots__ = ("size", "woken")
 
-    def __init__(self, size: int, woken: asyncio.Future[None]) -> None:
+    def __init__(self, size: int, woken: asyncio.Future[HoldEnd]) -> None:
         self.size = size
         self.woken = woken
 
@@ -50,9 +52,12 @@ class HoldingPen:
         self._count = 0
         self._bytes = 0
         self._unlocked: dict[str, int] = {}  # model -> version of the fleet at its latest unlocking
+        self._closed = False
 
     async def hold(self, hold: Hold) -> HoldEnd:
         """Wait for a change that unlocks the model."""
+        if self._closed:
+            return HoldEnd.CLOSED
         if self._unlocked.get(hold.model, -1) > hold.version:
             return HoldEnd.UNLOCKED  # it happened while this message was under way
         if self._count >= MAX_HELD or self._bytes + hold.size > MAX_HELD_BYTES:
@@ -63,12 +68,11 @@ class HoldingPen:
         self._bytes += hold.size
         try:
             async with asyncio.timeout(hold.wait):
-                await held.woken
+                return await held.woken
         except TimeoutError:
             return HoldEnd.EXPIRED
         finally:
             self._leave(hold)
-        return HoldEnd.UNLOCKED
 
     def _leave(self, hold: Hold) -> None:
         waiting = self._held[hold.model]
@@ -85,9 +89,19 @@ class HoldingPen:
             self._unlocked[model] = version  # the latest last
             if len(self._unlocked) > MAX_MODELS:
                 del self._unlocked[next(iter(self._unlocked))]
-            for held in self._held.get(model, {}).values():
-                if not held.woken.done():
-                    held.woken.set_result(None)
+            self._wake(self._held.get(model, {}), HoldEnd.UNLOCKED)
+
+    def close(self) -> None:
+        """No node will come any more: the router is shutting down. Whoever waits, or wants to, is told so at once."""
+        self._closed = True
+        for waiting in self._held.values():
+            self._wake(waiting, HoldEnd.CLOSED)
+
+    @staticmethod
+    def _wake(waiting: Mapping[TicketId, _Held], end: HoldEnd) -> None:
+        for held in waiting.values():
+            if not held.woken.done():
+                held.woken.set_result(end)
 
     def count(self) -> int:
         """Requests held."""

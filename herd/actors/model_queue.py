@@ -59,15 +59,21 @@ class ModelQueue:
         return f"<ModelQueue {self._model}@{self._node} [{running}]>"
 
     async def acquire(self, ticket: Ticket) -> Lease | Moved | Refused:
-        """A lease, as soon as one is free and nobody waits in front."""
+        """A lease, as soon as one is free and nobody waits in front.
+
+        A ticket that asks again keeps what it has, its lease or its place; of its calls the latest waits.
+        """
         arrived = self._clock.monotonic()
         if self._closed is not None:
             return Refused(self._closed)
-        if len(self._leases) < self._limit and not self._waiting:
+        if ticket.id in self._leases or (len(self._leases) < self._limit and not self._waiting):
             self._leases.add(ticket.id)
             return Lease(ticket.id, Seconds(0.0))
-        if len(self._waiting) >= MAX_WAITING:
+        earlier = self._waiting.get(ticket.id)
+        if earlier is None and len(self._waiting) >= MAX_WAITING:
             return Refused(Reason("queue-full", f"has {MAX_WAITING} requests waiting for {self._model}"))
+        if earlier is not None and not earlier.answer.done():
+            earlier.answer.set_result(Refused(Reason("asked-again", "was asked for the same ticket again")))
         waiter = _Waiter(ticket, asyncio.get_running_loop().create_future())
         self._waiting[ticket.id] = waiter
         try:

@@ -12,7 +12,7 @@ from herd.policy.elimination import TAKES_REQUESTS, UNSERVED
 from herd.policy.node_state import Standing, node_state
 from herd.policy.values import ModelView, NodeView, Reason
 from herd.protocols.messages import BackendInfo, Machine, ModelInfo, Report
-from herd.runtime import ActorHandle, remote, stop
+from herd.runtime import ActorDiedError, ActorHandle, context, kill, remote, stop
 from herd.types import NodeId, NodeName, NodeState, Seconds
 
 NO_LINK = Reason("offline", "has not connected yet")
@@ -54,6 +54,7 @@ class Node:
         self._limits: dict[str, int] = {}
         self._open: dict[str, bool] = {}  # whether the queue was last told that it may grant leases
         self._view = NodeView(node_id, self._name, NodeState.OFFLINE)
+        self._dropping = False
 
     # --- what the link says -------------------------------------------------------------------------------------------
 
@@ -90,6 +91,9 @@ class Node:
             unserved = self._now(UNSERVED, "has no model server that answers")
         self._standing = replace(self._standing, reported=True, pauses=pauses, unserved=unserved)
         self._changed()
+        if not self._dropping and self._gone():
+            self._dropping = True
+            context(self).spawn(self._drop_gone(), name="drop queues of models that are gone")
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -150,6 +154,21 @@ class Node:
                 gone = Reason("no-model", f"does not have {model} on disk any more")
                 queue.turn_away.tell(gone if takes else view.reasons[0])
             self._open[model] = serves
+
+    def _gone(self) -> list[str]:
+        return [model for model in self._queues if model not in self._view.models]
+
+    async def _drop_gone(self) -> None:
+        """End the queues of models that the node has no more, unless a request still runs there: names are many."""
+        for model in self._gone():
+            try:
+                status: QueueStatus = await self._queues[model].status.remote()
+            except ActorDiedError:
+                status = QueueStatus(self._name, model, 0, 0, 0)
+            if not status.running and model not in self._view.models:
+                kill(self._queues.pop(model))
+                del self._limits[model], self._open[model]
+        self._dropping = False
 
     def _now(self, kind: str, text: str) -> Reason:
         return Reason(kind, text, since=Seconds(self._clock.wall()))

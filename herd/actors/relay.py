@@ -6,6 +6,7 @@ from herd.actors.ports import ModelServers, Serving
 from herd.errors import StreamFailed
 from herd.protocols.headers import to_client
 from herd.protocols.messages import Failure, Head
+from herd.protocols.session import UnsendableError
 from herd.protocols.usage import UsageReader
 from herd.runtime import ActorHandle
 from herd.types import BackendId
@@ -47,6 +48,8 @@ class Relay:
                 usage.feed(data)
                 await serving.send(data)
             serving.end(usage.usage())
+        except UnsendableError as error:  # a head of more than a MiB
+            serving.reset(Failure("reset", f"the model server's answer cannot be passed on: {error}"))
         except StreamFailed as error:
             self._backends[head.backend].suspect.tell()
             serving.reset(Failure("reset", str(error)))

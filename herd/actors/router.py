@@ -119,6 +119,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
             remote(Gateway).options(name=names.GATEWAY, namespace=namespace).remote(ports.http, surface.handle)
         )
         await gateway.listen.remote()
+        stack.callback(pen.close.tell)  # first of all when the router stops: the Gateway waits for whoever is held
         if ports.advertiser is not None:
             address = RouterAddress((), ports.http.port, ports.listener.port, options.identity.id, PROTOCOL_VERSIONS)
             discovery = remote(Discovery).options(name=names.DISCOVERY, namespace=namespace)

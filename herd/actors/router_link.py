@@ -14,6 +14,7 @@ from herd.types import RouterId, Seconds
 
 logger = logging.getLogger(__name__)
 
+HEARTBEAT_S = 5.0  # three that are missed are 15 s of silence, which is when both ends begin to doubt a link
 BACKOFF_MAX_S = 3.0  # a router that is back is found within this
 BACKOFF_FIRST_S = 0.1
 # A link that lasted so long was a good one. Shorter ones count as failures, or two agents with one identity, which
@@ -63,9 +64,20 @@ class RouterLink:
     async def on_stop(self) -> None:
         """Ask for nothing new, let running streams end, and leave."""
         link, self._link = self._link, None
-        if link is not None:
-            link.drain()
+        if link is None:
+            return
+        link.drain()
+        beating = asyncio.create_task(self._keep_beating(link), name="last heartbeats")
+        try:
             await link.close(Goodbye("shutdown", "the agent is shutting down"), self._grace)
+        finally:
+            beating.cancel()
+
+    async def _keep_beating(self, link: AgentLink) -> None:
+        """The Agent reports no more, but a stream may say nothing for long: without heartbeats the link would die."""
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            self._send(link, self._report or Report())
 
     def report(self, report: Report) -> None:
         """Send a heartbeat, now or as soon as there is a link."""

@@ -1,7 +1,5 @@
 """The Scorer: one synchronous `place` that ranks the nodes and writes the ticket into the ledger."""
 
-from dataclasses import replace
-
 from herd.actors.ports import Clock
 from herd.policy.holding import unlocked
 from herd.policy.placement import place
@@ -48,12 +46,16 @@ class Scorer:
             node: Load(node=self._outstanding.get(node, 0), last_chosen=self._last_chosen.get(node, 0))
             for node in self._nodes
         }
-        decision = place(ask, self._nodes.values(), loads)
-        decision = replace(
-            decision, known=ask.model in self._ever_had, complete=not self._awaited, version=self._version
+        ranked = place(ask, self._nodes.values(), loads)
+        decision = Decision(
+            ranked.candidates,
+            ranked.eliminated,
+            known=ask.model in self._ever_had,
+            complete=not self._awaited,
+            version=self._version,
         )
-        if decision.chosen is not None:
-            node = decision.chosen.node
+        if decision.candidates:
+            node = decision.candidates[0].node
             self._placements += 1
             self._placed[ticket.id] = (node, ask.model)
             self._outstanding[node] = self._outstanding.get(node, 0) + 1

@@ -105,8 +105,8 @@ async def _keep_serving(server: "EmbeddedServer", model: EmbeddedModel) -> None:
             try:
                 await server.start()
                 pause = _PAUSE_FIRST_S
-            except EmbeddedError as error:
-                logger.warning("%s", error)
+            except (EmbeddedError, OSError) as error:  # OSError: no process or no descriptor to be had now
+                logger.warning("the embedded model is still away: %s", error)
                 pause = min(2 * pause, _PAUSE_MAX_S)
     finally:
         await server.stop()

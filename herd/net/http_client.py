@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from types import SimpleNamespace
+from contextvars import ContextVar
 from typing import Any, Self
+from weakref import WeakSet
 
 import aiohttp
 import orjson
@@ -13,13 +14,15 @@ from herd.actors.ports import Headers
 from herd.errors import StreamFailed
 from herd.net.raw import plain_headers
 from herd.protocols.messages import RequestHead
-from herd.types import MiB, Seconds
+from herd.types import KiB, MiB, Seconds
 
 # llama.cpp's server closes idle connections after 5 s, Go's never: give ours up first, so that none breaks in use.
 KEEPALIVE_S = 2.0
 CONNECT_S = 5.0  # a model server is on this machine, or at most in this house
 # A body up to this size is held, so that it can be sent again when a kept connection turns out to be dead.
 REPLAY_LIMIT = MiB
+# One frame of the link: what has piled up goes on together, and no more of it leaves aiohttp's bounded buffer.
+PIECE = 64 * KiB
 # Answers of /api/tags with thousands of models stay under this; anything longer is not a model list.
 FETCH_LIMIT = 16 * MiB
 
@@ -33,13 +36,9 @@ class AiohttpAnswer:
         self.headers: Headers = plain_headers(response.raw_headers)
 
     async def read(self) -> bytes:
-        """The next piece, one HTTP chunk at a time where the server sends chunks; empty at the end."""
-        content = self._response.content
+        """What has come since the last piece, or what comes next, at most PIECE bytes; empty at the end."""
         try:
-            while True:
-                data, end_of_chunk = await content.readchunk()
-                if data or not end_of_chunk:
-                    return data
+            return await self._response.content.read(PIECE)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise StreamFailed(f"the model server broke off its answer: {_reason(error)}") from error
 
@@ -51,6 +50,30 @@ class AiohttpAnswer:
             self._response.close()
 
 
+class _Pool(aiohttp.TCPConnector):
+    """aiohttp's pool, which tells the task that got a connection whether it has carried a request before.
+
+    Its tracing tells that too, for a fifth of what a request costs.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(limit=0, **options)
+        self._used: WeakSet[object] = WeakSet()
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.connector.Connection:
+        """A connection from the pool, or a new one."""
+        _reused.set(False)
+        connection = await super().connect(req, traces, timeout)
+        _reused.set(connection.protocol in self._used)
+        self._used.add(connection.protocol)
+        return connection
+
+
+_reused: ContextVar[bool] = ContextVar("the task's latest connection has carried a request before", default=False)
+
+
 class AiohttpServers:
     """A pool of connections to model servers. Use as an async context manager."""
 
@@ -60,15 +83,12 @@ class AiohttpServers:
         self._unpooled: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = self._new_session(aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S))
-        self._unpooled = self._new_session(aiohttp.TCPConnector(limit=0, force_close=True))
+        self._session = self._new_session(_Pool(keepalive_timeout=KEEPALIVE_S))
+        self._unpooled = self._new_session(_Pool(force_close=True))
         return self
 
     @staticmethod
     def _new_session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-        trace = aiohttp.TraceConfig()
-        trace.on_connection_reuseconn.append(_mark_reused)
-        trace.on_connection_create_start.append(_mark_fresh)
         return aiohttp.ClientSession(
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
@@ -77,7 +97,6 @@ class AiohttpServers:
             # Only what the client sent, and what HTTP itself needs.
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             trust_env=False,
-            trace_configs=[trace],
             max_line_size=64 * 1024,
             max_field_size=64 * 1024,
         )
@@ -108,21 +127,17 @@ class AiohttpServers:
     async def _send(
         self, method: str, url: URL, headers: list[tuple[str, str]], body: bytes | AsyncIterator[bytes] | None
     ) -> AiohttpAnswer:
-        trace = SimpleNamespace(reused=False)
-
         async def request(session: aiohttp.ClientSession | None) -> aiohttp.ClientResponse:
             if session is None:
                 raise StreamFailed("the HTTP client is closed")
-            return await session.request(
-                method, url, headers=headers, data=body, allow_redirects=False, trace_request_ctx=trace
-            )
+            return await session.request(method, url, headers=headers, data=body, allow_redirects=False)
 
         try:
             try:
                 response = await request(self._session)
             except aiohttp.ClientConnectionError as error:
                 # A kept connection that the server had just closed is nobody's failure, as long as no byte came back.
-                if not trace.reused or isinstance(body, AsyncIterator) or _has_begun(error):
+                if not _reused.get() or isinstance(body, AsyncIterator) or _has_begun(error):
                     raise
                 response = await request(self._unpooled)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -155,18 +170,6 @@ class AiohttpServers:
             return status, None
 
 
-async def _mark_reused(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
-    """Note on the request that it travels on a kept connection."""
-    if context.trace_request_ctx is not None:
-        context.trace_request_ctx.reused = True
-
-
-async def _mark_fresh(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
-    """Note on the request that it travels on a connection of its own."""
-    if context.trace_request_ctx is not None:
-        context.trace_request_ctx.reused = False
-
-
 def _has_begun(error: aiohttp.ClientConnectionError) -> bool:
     """Whether the connection broke inside the head of the answer: aiohttp hands on what there is of it."""
     return isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str)
@@ -180,4 +183,7 @@ def _reason(error: BaseException) -> str:
         return "it closed the connection"
     if isinstance(error, aiohttp.ClientConnectorError):
         return error.os_error.strerror or str(error.os_error)
-    return str(error) or type(error).__name__
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    # What aiohttp says of an answer that it cannot read quotes the answer, and that is nobody's business.
+    return str(error) if isinstance(error, ValueError) else f"its answer is no valid HTTP ({type(error).__name__})"

@@ -44,6 +44,7 @@ class PsutilProbe:
         self._proc = proc
         self._cgroups = cgroups
         psutil.cpu_percent(interval=None)  # the share is counted from here on
+        self._latest = (*self._memory(), 0.0)
 
     def machine(self) -> Machine:
         """What does not change. `cpu` is empty where naming the processor would take a subprocess (macOS, Windows)."""
@@ -57,9 +58,13 @@ class PsutilProbe:
 
     def sample(self) -> MachineSample:
         """What changes; `cpu` is the share since the sample before."""
-        total, free = self._memory()
+        try:
+            self._latest = (*self._memory(), psutil.cpu_percent(interval=None) / 100)
+        except OSError as error:  # out of file descriptors, mostly: what was true 5 s ago will do
+            log.warning("The state of this machine cannot be read now: %s", error)
+        total, free, cpu = self._latest
         return MachineSample(
-            cpu=psutil.cpu_percent(interval=None) / 100,
+            cpu=cpu,
             memory_total=total,
             memory_free=free,
             week_slot=week_slot(datetime.fromtimestamp(self._clock.wall(), tz=UTC).astimezone()),

@@ -68,8 +68,8 @@ def why_none(decision: Decision) -> str:
 
 def _ranked(candidates: list[Candidate], loads: Mapping[NodeId, Load]) -> tuple[Candidate, ...]:
     """Best first. Among those tied with the best: least outstanding, then least recently chosen, then by id."""
-    if not candidates:
-        return ()
+    if len(candidates) < 2:
+        return tuple(candidates)
     best = max(candidate.score for candidate in candidates)
 
     def order(candidate: Candidate) -> tuple[float, int, int, str]:

@@ -7,8 +7,9 @@ from herd.types import NodeState
 THERMAL_RESIDENT = 50.0
 THERMAL_ON_DISK = 10.0
 QUEUE_DEPTH_MAX = 30.0
-# A node that has been silent for 15 s may be about to go: it wins only where nobody else is as good by this much.
-DEGRADED_PENALTY = 25.0
+# More than residency is worth: a model loads elsewhere within seconds, while a node that has been silent for 15 s keeps
+# a request for 15 more if it is gone.
+DEGRADED_PENALTY = 45.0
 
 
 def score(ask: Ask, node: NodeView, model: ModelView, load: Load) -> tuple[Signal, ...]:

@@ -107,7 +107,7 @@ class Candidate:
     @property
     def score(self) -> float:
         """Points over all signals."""
-        return sum(signal.points for signal in self.signals)
+        return sum([signal.points for signal in self.signals])
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from herd.actors.agent import HEARTBEAT_S, MAX_MODELS, Agent
+from herd.actors.agent import MAX_MODELS, Agent
 from herd.actors.backend import BackendState
 from herd.actors.collector import Collector
 from herd.actors.ports import MachineSample
+from herd.actors.router_link import HEARTBEAT_S
 from herd.errors import ConfigError
 from herd.protocols.messages import Report, Welcome
 from herd.runtime import ActorHandle, remote, stop

@@ -29,6 +29,18 @@ async def test_a_change_wakes_those_who_wait_for_its_models_and_nobody_else() ->
 
 
 @virtual_time
+async def test_a_pen_that_is_closed_lets_everybody_go_at_once() -> None:
+    pen = HoldingPen()
+    held = [asyncio.create_task(pen.hold(hold(number, f"m{number % 2}"))) for number in range(4)]
+    await settled()
+    pen.unlocked(("m0",), 1)
+    pen.close()
+    assert await asyncio.gather(*held) == [HoldEnd.UNLOCKED, HoldEnd.CLOSED] * 2
+    assert await pen.hold(hold(9)) is HoldEnd.CLOSED
+    assert (pen.count(), asyncio.get_running_loop().time()) == (0, 0.0)
+
+
+@virtual_time
 async def test_they_are_woken_in_order_of_arrival() -> None:
     pen = HoldingPen()
     woken: list[int] = []

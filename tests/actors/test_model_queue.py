@@ -81,6 +81,34 @@ async def test_a_ticket_that_comes_back_at_once_keeps_its_new_place() -> None:
 
 
 @virtual_time
+async def test_a_ticket_that_has_a_lease_and_asks_again_does_not_wait_for_itself() -> None:
+    full = queue()
+    await full.acquire(ticket(1))
+    second = asyncio.create_task(full.acquire(ticket(2)))
+    await settled()
+    assert isinstance(await full.acquire(ticket(1)), Lease)
+    full.release(ticket(1).id)  # once is enough
+    assert isinstance(await second, Lease)
+
+
+@virtual_time
+async def test_a_ticket_that_waits_and_asks_again_keeps_its_place_and_its_first_call_is_answered() -> None:
+    full = queue()
+    await full.acquire(ticket(1))
+    second, third = (asyncio.create_task(full.acquire(ticket(number))) for number in (2, 3))
+    await settled()
+    again = asyncio.create_task(full.acquire(ticket(2)))
+    refused = await second
+    assert isinstance(refused, Refused)
+    assert refused.reason.kind == "asked-again"
+    full.release(ticket(1).id)
+    assert isinstance(await again, Lease)
+    assert not third.done()
+    full.release(ticket(2).id)
+    await third
+
+
+@virtual_time
 async def test_a_client_that_hangs_up_in_the_turn_of_its_grant_gives_the_lease_back_by_its_release() -> None:
     full = queue()
     await full.acquire(ticket(1))

@@ -83,14 +83,33 @@ class QueueMachine(RuleBasedStateMachine):
         self.settle()
 
     @precondition(lambda self: self.leases and self.waiting and len(self.leases) <= self.limit)
-    @rule(pick=PICK)
-    def hang_up_in_the_turn_of_the_grant(self, pick: int) -> None:
-        """The lease is the ticket's until it is released, though nobody heard of it."""
+    @rule(pick=PICK, before=st.booleans())
+    def hang_up_in_the_turn_of_the_grant(self, pick: int, before: bool) -> None:
+        """After the grant: the lease is the ticket's until it is released, though nobody heard. Before: the next's."""
         leaving = self.leases.pop(pick % len(self.leases))
-        lucky = self.waiting[0]
+        lucky = self.tasks[self.waiting[0]]
+        if before:
+            self.waiting.pop(0)
+            lucky.cancel()
         self.queue.release(ticket(leaving).id)
         self.grant()
-        self.tasks[lucky].cancel()
+        lucky.cancel()
+        self.settle()
+
+    @precondition(lambda self: not self.closed and (self.leases or self.waiting))
+    @rule(pick=PICK)
+    def acquire_again(self, pick: int) -> None:
+        """Without a release: the ticket keeps its lease or its place, and the earlier call is answered."""
+        known = [*self.leases, *self.waiting]
+        number = known[pick % len(known)]
+        earlier = self.tasks[number]
+        self.begin(number)
+        self.settle()
+        assert earlier.done()
+
+    @rule()
+    def release_a_stranger(self) -> None:
+        self.queue.release(ticket(0).id)
         self.settle()
 
     @rule(limit=st.integers(1, 4))

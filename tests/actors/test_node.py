@@ -178,3 +178,35 @@ def test_of_two_servers_the_one_that_speaks_more_serves_and_then_the_one_that_ha
 
 def test_a_model_of_a_server_that_is_not_reported_is_no_model() -> None:
     assert models_of(report(model("m", LLAMACPP))) == {}
+
+
+@virtual_time
+async def test_the_queue_of_a_model_that_is_gone_ends_once_nothing_runs_there() -> None:
+    def queues() -> list[str]:
+        names_of = (names.model_queue(NodeId("n1"), f"{model}:latest") for model in ("m", "idle", "made-up-98"))
+        return [name for name in names_of if exists(name)]
+
+    node, scorer = await started()
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    node.reported.tell(report(model("m"), model("idle")))
+    await settled()
+    busy, idle = queues()
+    assert isinstance(await get_actor(busy).acquire.remote(ticket(1)), Lease)
+    for number in range(100):  # a node that makes up names
+        node.reported.tell(report(model(f"made-up-{number}")))
+        await settled()
+    assert queues() == [busy]
+    get_actor(busy).release.tell(ticket(1).id)
+    node.reported.tell(report(model("idle")))
+    await settled()
+    assert queues() == [idle]
+    assert isinstance(await get_actor(idle).acquire.remote(ticket(2)), Lease)
+    await end(node, scorer)
+
+
+def exists(name: str) -> bool:
+    try:
+        get_actor(name)
+    except ValueError:
+        return False
+    return True

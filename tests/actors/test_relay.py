@@ -7,6 +7,7 @@ import pytest
 from herd.actors.ports import HttpRequest, Sink
 from herd.actors.relay import Relay
 from herd.protocols.messages import Failure, Head, Usage
+from herd.protocols.session import UnsendableError
 from herd.runtime import ActorHandle, remote, stop
 from herd.runtime.testing import virtual_time
 from herd.simulation.wire import InMemoryServers
@@ -91,6 +92,27 @@ async def test_an_answer_that_breaks_off_is_reset_and_its_server_suspected() -> 
     assert isinstance(failure, Failure)
     assert failure.kind == "reset"
     assert await node.suspected() == 1
+    await node.end()
+
+
+@virtual_time
+async def test_an_answer_whose_head_fits_no_frame_is_reset_and_nobody_is_suspected() -> None:
+    class Narrow(FakeServing):
+        async def send_head(self, head: Head) -> None:
+            raise UnsendableError("HEAD cannot be sent: it takes 2000000 bytes")
+
+    async def serve(_: HttpRequest, sink: Sink) -> None:
+        await sink.start(200, (("X-Long", "x" * 2_000_000),))
+        await sink.finish()
+
+    node = Node()
+    node.servers.serve(BASE, serve)
+    serving = Narrow(request_head())
+    await node.relay(serving)
+    (failure,) = serving.said
+    assert isinstance(failure, Failure)
+    assert (failure.kind, "cannot be passed on" in failure.text) == ("reset", True)
+    assert await node.suspected() == 0
     await node.end()
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from herd.actors.ports import Finder, Relay, Serving
-from herd.actors.router_link import BACKOFF_FIRST_S, BACKOFF_MAX_S, REFUSED_S, LinkPorts, RouterLink
+from herd.actors.router_link import BACKOFF_FIRST_S, BACKOFF_MAX_S, HEARTBEAT_S, REFUSED_S, LinkPorts, RouterLink
 from herd.errors import JoinRefused, LinkClosed, StreamFailed
 from herd.protocols.discovery import RouterAddress
 from herd.protocols.messages import Goodbye, Hello, Report, Welcome
@@ -28,6 +28,7 @@ class FakeLink:
     def __init__(self) -> None:
         self.said: list[object] = []
         self.refusal: UnsendableError | None = None
+        self.closing_s = 0.0  # how long streams still run when the agent leaves
         self.broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def report(self, report: Report) -> None:
@@ -42,6 +43,7 @@ class FakeLink:
         return await asyncio.shield(self.broken)
 
     async def close(self, goodbye: Goodbye, grace: Seconds) -> None:
+        await asyncio.sleep(min(self.closing_s, grace))
         self.said.append((goodbye.code, grace))
         self.broken.set_result("closed")
 
@@ -235,6 +237,18 @@ async def test_it_leaves_in_order_and_does_not_come_back() -> None:
     assert dialer.links[0].said == ["drain", ("shutdown", 7.0)]
     assert len(dialer.dials) == 1
     await stop(agent)
+
+
+@virtual_time
+async def test_its_heart_beats_on_while_the_last_answers_end_or_both_ends_would_take_it_for_dead() -> None:
+    dialer = FakeDialer()
+    link, agent = started(dialer)
+    link.report.tell(report(model("a")))
+    await settled()
+    dialer.links[0].closing_s = HEARTBEAT_S + 1
+    await end(link, agent)
+    await asyncio.sleep(60)
+    assert dialer.links[0].said == [report(model("a")), "drain", report(model("a")), ("shutdown", 7.0)]
 
 
 @virtual_time

@@ -1,8 +1,10 @@
+import signal
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
+from tests.e2e.battered import all_given_back, battered_house
 from tests.e2e.house import House, running_house
 
 
@@ -11,3 +13,22 @@ async def one_house_for_all(tmp_path_factory: pytest.TempPathFactory) -> AsyncIt
     """One house for all tests that leave it as they found it: its three processes take seconds to start."""
     async with running_house(tmp_path_factory.mktemp("house")) as house:
         yield house
+
+
+@pytest_asyncio.fixture(name="large_house", scope="session", loop_scope="session")
+async def one_house_for_all_that_break_it(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    async with battered_house(tmp_path_factory.mktemp("large")) as house:
+        yield house
+
+
+@pytest_asyncio.fixture(name="battered", loop_scope="session")
+async def house_that_is_whole_again_afterwards(large_house: House) -> AsyncIterator[House]:
+    """A house with 25 slots on each machine. Whatever a test did to it: afterwards no lease is missing."""
+    yield large_house
+    for program in (large_house.router, *large_house.agents.values()):
+        if program.running:
+            program.tell(signal.SIGCONT)  # a test that failed may have left it frozen
+    for server in large_house.servers.values():
+        server.gate.set()
+    await large_house.settled()
+    await all_given_back(large_house)

@@ -1,7 +1,7 @@
 """A house of three processes: a router, two agents, and a fake Ollama beside each agent."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,17 @@ _CLIENT = aiohttp.ClientTimeout(total=50)
 class House:
     """The three processes and what is around them."""
 
-    def __init__(self, programs: Programs, servers: Mapping[str, ModelServer], client: aiohttp.ClientSession) -> None:
+    def __init__(
+        self,
+        programs: Programs,
+        servers: Mapping[str, ModelServer],
+        client: aiohttp.ClientSession,
+        agent_words: Sequence[str] = (),
+    ) -> None:
         self.programs = programs
         self.servers = servers
         self.client = client
+        self.agent_words = agent_words
         self.agents: dict[str, Program] = {}
         self.router: Program
         self.url = ""
@@ -48,8 +55,13 @@ class House:
 
     async def start_agent(self, name: str) -> None:
         """Start the agent of one machine, and wait until it has joined."""
-        words = ("--router-url", self.url, "--backend-url", self.servers[name].url, "--no-mdns")
-        self.agents[name] = await self.programs.herd_node(*words, "--name", name, "--data-dir", name, name=name)
+        await self.start_agent_at(name, self.url)
+
+    async def start_agent_at(self, name: str, router_url: str) -> None:
+        """The same, where something else stands in front of the router."""
+        words = ("--router-url", router_url, "--backend-url", self.servers[name].url, "--no-mdns")
+        own = ("--name", name, "--data-dir", name, *self.agent_words)
+        self.agents[name] = await self.programs.herd_node(*words, *own, name=name)
         await self.agents[name].says("joined router")
 
     async def settled(self) -> None:
@@ -89,14 +101,22 @@ async def models_listed(client: aiohttp.ClientSession, url: str, models: Iterabl
 
 
 @asynccontextmanager
-async def running_house(home: Path) -> AsyncIterator[House]:
-    """A house in which everything runs and both nodes are ready."""
-    servers = {name: ModelServer(name, models) for name, models in DISKS.items()}
+async def running_house(
+    home: Path, make_server: Callable[[str, Sequence[str]], ModelServer] = ModelServer, agent_words: Sequence[str] = ()
+) -> AsyncIterator[House]:
+    """A house in which everything runs and both nodes are ready.
+
+    Args:
+        home: directory for what the programs remember.
+        make_server: makes the model server of a machine, of its name and its models.
+        agent_words: further arguments of the agents.
+    """
+    servers = {name: make_server(name, models) for name, models in DISKS.items()}
     async with Programs(home) as programs, aiohttp.ClientSession(timeout=_CLIENT) as client:
         for server in servers.values():
             await server.start()
         try:
-            house = House(programs, servers, client)
+            house = House(programs, servers, client, agent_words)
             await house.start_router()
             for name in servers:
                 await house.start_agent(name)

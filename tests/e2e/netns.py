@@ -3,6 +3,7 @@
     with Network(["router", "a", "b"]) as network:
         process = network["a"].run([sys.executable, "-c", "..."], stdout=subprocess.PIPE)
         network["router"].move("10.77.0.99")
+        network.unplug("a")
 
 Every link is made inside these namespaces, so the machine's own network is never touched, and two networks cannot
 collide. Needs root and iproute2 on Linux: `available()` says what is missing.
@@ -52,9 +53,13 @@ class Host:
             command: program and arguments.
             options: as `subprocess.Popen` takes them.
         """
-        process = subprocess.Popen(["ip", "netns", "exec", self._namespace, *command], **options)
+        process = subprocess.Popen(self.words(command), **options)
         self._processes.append(process)
         return process
+
+    def words(self, command: Sequence[str]) -> list[str]:
+        """The command line that runs `command` on this host; the process is the command itself."""
+        return ["ip", "netns", "exec", self._namespace, *command]
 
     def move(self, address: str) -> None:
         """Give the host another address, as a new DHCP lease would: the old one is gone at once.
@@ -91,6 +96,7 @@ class Network:
         self._hosts = {
             name: Host(name, f"{self._prefix}-{name}", f"{SUBNET}.{number}") for number, name in enumerate(hosts, 1)
         }
+        self._ports = {name: f"port{number}" for number, name in enumerate(hosts)}
         self._cleanup = contextlib.ExitStack()
 
     def __getitem__(self, name: str) -> Host:
@@ -101,8 +107,9 @@ class Network:
             self._add_namespace(self._bridge, cleanup)
             _ip("-n", self._bridge, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0")
             _ip("-n", self._bridge, "link", "set", "br0", "up")
-            ports = [self._add_host(host, f"port{n}", cleanup) for n, host in enumerate(self._hosts.values())]
-            for port in ports:
+            for name, port in self._ports.items():
+                self._add_host(self._hosts[name], port, cleanup)
+            for port in self._ports.values():
                 self._wait_until_forwarding(port)
             self._cleanup = cleanup.pop_all()
         return self
@@ -112,13 +119,22 @@ class Network:
     ) -> None:
         self._cleanup.close()
 
+    def unplug(self, name: str) -> None:
+        """Pull a host's cable out: from now on its packets, and those for it, are lost, and nobody is told."""
+        _ip("-n", self._bridge, "link", "set", self._ports[name], "down")
+
+    def plug(self, name: str) -> None:
+        """Put the cable back."""
+        _ip("-n", self._bridge, "link", "set", self._ports[name], "up")
+        self._wait_until_forwarding(self._ports[name])
+
     def _add_namespace(self, namespace: str, cleanup: contextlib.ExitStack) -> None:
         _ip("netns", "add", namespace)
         cleanup.callback(_ip, "netns", "delete", namespace)
         subprocess.run(["ip", "netns", "exec", namespace, "sh", "-c", _NO_DUPLICATE_DETECTION], check=True)
         _ip("-n", namespace, "link", "set", "lo", "up")
 
-    def _add_host(self, host: Host, port: str, cleanup: contextlib.ExitStack) -> str:
+    def _add_host(self, host: Host, port: str, cleanup: contextlib.ExitStack) -> None:
         namespace = f"{self._prefix}-{host.name}"
         self._add_namespace(namespace, cleanup)
         cleanup.callback(host.kill_processes)
@@ -127,7 +143,6 @@ class Network:
         _ip("-n", self._bridge, "link", "set", port, "master", "br0", "up")
         _ip("-n", namespace, "link", "set", _INTERFACE, "up")
         host.assign_address()
-        return port
 
     def _wait_until_forwarding(self, port: str) -> None:
         state = ["ip", "netns", "exec", self._bridge, "cat", f"/sys/class/net/{port}/brport/state"]

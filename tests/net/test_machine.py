@@ -149,3 +149,16 @@ def test_the_system_clock_moves_forward_and_tells_the_present() -> None:
     clock = SystemClock()
     assert clock.monotonic() <= clock.monotonic()
     assert clock.wall() > datetime(2025, 1, 1, tzinfo=UTC).timestamp()
+
+
+def test_what_was_true_a_moment_ago_will_do_when_nothing_can_be_read(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def out_of_descriptors() -> None:
+        raise OSError(24, "Too many open files")
+
+    probe = PsutilProbe(FixedClock(0.0))
+    before = probe.sample()
+    monkeypatch.setattr("psutil.virtual_memory", out_of_descriptors)
+    assert probe.sample() == before
+    assert "Too many open files" in caplog.text
