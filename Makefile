@@ -7,13 +7,20 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test check real clean
+# Each file on one of a few workers: the tests start processes of their own, and more would only stand in their way.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+
+.PHONY: demo test test-slow check real clean
 
 demo: $(VENV)/installed real
 	$(BIN)/herd demo
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+# What must stay silent for half a minute, or weighs a gigabyte.
+test-slow: $(VENV)/installed-dev
+	$(PYTEST) -m slow
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

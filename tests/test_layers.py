@@ -192,7 +192,7 @@ def test_no_error_is_swallowed_whole(path: Path) -> None:
             assert not (everything and silent), f"{name_of(path)}:{node.lineno}"
 
 
-@pytest.mark.parametrize("folder", ["herd", "tests", "docs", "examples"])
+@pytest.mark.parametrize("folder", ["herd", "tests", "docs", "examples", "benchmarks"])
 def test_nothing_knows_the_machine_it_was_written_on(folder: str) -> None:
     """A path that exists for one developer works for nobody else, and says where it was written."""
     elsewhere = re.compile(r"(?<![\w.])/(work|home|Users|root|mnt)/\w|\b[A-Z]:\\{1,2}Users|\.\./shared")
