@@ -158,4 +158,4 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 TestModelQueue = QueueMachine.TestCase
-TestModelQueue.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestModelQueue.settings = settings(max_examples=60, stateful_step_count=30)

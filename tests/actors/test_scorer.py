@@ -175,7 +175,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 TestLedger = LedgerMachine.TestCase
-TestLedger.settings = settings(max_examples=30, deadline=None)
+TestLedger.settings = settings(max_examples=30)
 
 
 @virtual_time

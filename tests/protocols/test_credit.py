@@ -248,4 +248,4 @@ class Sender(RuleBasedStateMachine):
 
 
 TestSender = Sender.TestCase
-TestSender.settings = settings(max_examples=30, stateful_step_count=40, deadline=None, derandomize=True, database=None)
+TestSender.settings = settings(max_examples=30, stateful_step_count=40, derandomize=True, database=None)

@@ -24,7 +24,7 @@ from herd.protocols.messages import Command, FrameType, Head, Hello, Report
 from herd.types import NodeId, NodeName
 from tests.protocols.link_helpers import EXAMPLES, HELLO, REPORT, example, feed_every_way, frames_in
 
-FEW = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+FEW = settings(max_examples=60, derandomize=True, database=None)
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 PIECES = {FrameType.DATA, FrameType.BODY}
 

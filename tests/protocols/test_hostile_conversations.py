@@ -20,7 +20,7 @@ from tests.protocols.link_helpers import (
     receive_or_refuse,
 )
 
-SOME = settings(max_examples=200, deadline=None, derandomize=True, database=None)
+SOME = settings(max_examples=200, derandomize=True, database=None)
 STREAMS = tuple(map(StreamId, (1, 2, 3)))
 
 

@@ -39,7 +39,7 @@ from tests.protocols.link_helpers import (
 NOISE = b"".join(number.to_bytes(4, "big") for number in range(256 * KiB))
 # Around every size that matters: one byte, the first window, a piece, the buffer, more than the largest window.
 SIZES = st.sampled_from([1, 100, 8191, 8192, 8193, 65_536, 65_537, 300_000])
-FEW = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+FEW = settings(max_examples=60, derandomize=True, database=None)
 TOKEN = "open sesame"  # the join token of these tests
 
 
@@ -246,7 +246,7 @@ class Link(RuleBasedStateMachine):
 
 
 TestLink = Link.TestCase
-TestLink.settings = settings(max_examples=80, stateful_step_count=50, deadline=None, derandomize=True, database=None)
+TestLink.settings = settings(max_examples=80, stateful_step_count=50, derandomize=True, database=None)
 
 
 # --- One dishonest end ------------------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ values = st.recursive(
 
 
 @given(values)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_values_come_back_as_they_were(value: Any) -> None:
     back = loads(dumps(value))
     assert back == value
@@ -72,7 +72,7 @@ def test_values_come_back_as_they_were(value: Any) -> None:
 
 
 @given(st.binary(max_size=60))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_bytes_give_a_value_or_an_ordinary_error(data: bytes) -> None:
     with contextlib.suppress(ValueError, TypeError):
         loads(data)

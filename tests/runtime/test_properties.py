@@ -96,7 +96,7 @@ async def live(script: list[tuple[str, int]], ending: str, limit: int) -> Run:
 
 
 @given(scripts, endings, limits)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_every_call_has_one_outcome_and_nothing_runs_twice_or_after_the_end(
     script: list[tuple[str, int]], ending: str, limit: int
 ) -> None:
@@ -109,7 +109,7 @@ def test_every_call_has_one_outcome_and_nothing_runs_twice_or_after_the_end(
 
 
 @given(scripts, limits)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_an_ordered_stop_loses_nothing_that_came_before_it(script: list[tuple[str, int]], limit: int) -> None:
     run = run_virtual(live(script, "stop", limit))
     assert set(run.told) <= set(run.numbers("end"))
@@ -117,14 +117,14 @@ def test_an_ordered_stop_loses_nothing_that_came_before_it(script: list[tuple[st
 
 
 @given(scripts, endings)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_handlers_start_in_the_order_of_their_messages(script: list[tuple[str, int]], ending: str) -> None:
     started = run_virtual(live(script, ending, 1000)).numbers("start")
     assert started == sorted(started)
 
 
 @given(scripts, endings)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_async_handlers_of_a_serial_actor_do_not_interleave(script: list[tuple[str, int]], ending: str) -> None:
     log = run_virtual(live(script, ending, 1)).log
     slow = [(what, number) for what, number in log if script[number][0] in ("slow", "hurried")]
