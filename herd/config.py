@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from herd.errors import ConfigError
-from herd.types import GiB, MiB
+from herd.types import MiB
 
 HTTP_PORT = 11435  # one above Ollama's, so that both can run on one machine
 LINK_PORT = 11436
@@ -56,18 +56,13 @@ class RouterSettings:
     tls_key: str = _setting("", "Key file for HTTPS.")
     hold_timeout: float = _setting(30.0, "Seconds a request waits for a node that can serve it.")
     auto_pull: bool = _setting(False, "Pull a model nobody has onto the best node.")
-    max_body: int | None = _setting(None, "Largest request body, in bytes (default 256 MiB; 4 GiB for uploads).")
+    max_body: int | None = _setting(None, "Largest JSON body, in bytes (default 256 MiB); blobs have no limit.")
     scorer: str = _setting("seven-signals", "seven-signals or completion-time.")
 
     @property
     def json_limit(self) -> int:
         """Largest JSON body, in bytes."""
         return self.max_body if self.max_body is not None else 256 * MiB
-
-    @property
-    def upload_limit(self) -> int:
-        """Largest upload, in bytes."""
-        return self.max_body if self.max_body is not None else 4 * GiB
 
 
 @dataclass(frozen=True, slots=True)

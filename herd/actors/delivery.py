@@ -55,7 +55,7 @@ class Delivery:
     """Carries one answer.
 
     Args:
-        exchange: the router's end of the stream; the request is already sent.
+        exchange: the router's end of the stream; the request is sent, or still being sent beside this.
         sink: the client's answer, not started.
         attempt: what belongs to this attempt.
     """

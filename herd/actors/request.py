@@ -136,8 +136,9 @@ class _Flow:
         while tried.attempts < MAX_ATTEMPTS and tried.placements < MAX_PLACEMENTS:
             tried.placements += 1
             decision: Decision = await self._parts.scorer.place.remote(self._ask(), self._ticket)
-            if decision.candidates:
-                return decision.candidates[0]
+            chosen = decision.chosen
+            if chosen is not None:
+                return chosen
             if tried.full:
                 raise _unavailable(BUSY)
             if tried.broke:

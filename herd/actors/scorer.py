@@ -54,8 +54,9 @@ class Scorer:
             complete=not self._awaited,
             version=self._version,
         )
-        if decision.candidates:
-            node = decision.candidates[0].node
+        chosen = decision.chosen
+        if chosen is not None:
+            node = chosen.node
             self._placements += 1
             self._placed[ticket.id] = (node, ask.model)
             self._outstanding[node] = self._outstanding.get(node, 0) + 1

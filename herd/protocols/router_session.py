@@ -20,7 +20,7 @@ from herd.protocols.fitness import flaw_of_answer, flaw_of_hello, flaw_of_report
 from herd.protocols.framing import encode
 from herd.protocols.handshake import NONCE_SIZE, HandshakeError, agent_proof, check_proof, common_version, router_proof
 from herd.protocols.headers import to_client
-from herd.protocols.messages import Command, Failure, FrameType, Goodbye, Head, Hello, Report, RequestHead, Welcome
+from herd.protocols.messages import Command, Failure, FrameType, Head, Hello, Report, RequestHead, Welcome
 from herd.protocols.states import ROUTER, LinkState, StreamState
 from herd.types import StreamId
 
@@ -59,11 +59,6 @@ class RouterSession(Session):
         frame = encode(FrameType.WELCOME, LINK, welcome)
         self._enter(LinkState.OPEN)
         self._control(frame)
-
-    def refuse(self, goodbye: Goodbye) -> None:
-        """Send the agent away, as the answer to HelloReceived."""
-        self._require_deciding()
-        self.goodbye(goodbye)
 
     def open(self, stream: StreamId, head: RequestHead) -> None:
         """Begin a stream under an id that this session has not had: 1 to 2**62, in any order.

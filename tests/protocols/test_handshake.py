@@ -164,7 +164,7 @@ def test_an_agent_waits_for_its_answer() -> None:
 def test_the_owner_may_refuse() -> None:
     pair = Pair()
     pair.to_router()
-    pair.router.refuse(Goodbye("wrong-router", "This agent belongs to another router."))
+    pair.router.goodbye(Goodbye("wrong-router", "This agent belongs to another router."))
     assert pair.to_agent() == [GoodbyeReceived(Goodbye("wrong-router", "This agent belongs to another router."))]
     assert pair.router.closed
     assert pair.agent.closed
@@ -179,12 +179,10 @@ def test_an_answer_to_an_agent_that_has_left_says_so() -> None:
         pair.router.welcome(WELCOME)
 
 
-def test_answers_nobody_asked_for_are_our_mistake() -> None:
+def test_a_welcome_nobody_asked_for_is_our_mistake() -> None:
     router = RouterSession(ROUTER_NONCE)
     with pytest.raises(ValueError, match="no agent waits for an answer: the link is greeting"):
         router.welcome(WELCOME)
-    with pytest.raises(ValueError, match="no agent waits"):
-        router.refuse(Goodbye("shutdown"))
 
 
 def test_nonces_have_sixteen_bytes() -> None:
