@@ -2,22 +2,34 @@
 
 In reading order:
 
-    errors      what a call can end with
-    _pykka      the one door to Pykka: its names, and its blocking ActorRef and Future made safe on a loop
-    object_ref  the awaitable answer of a call, which is also the envelope that waits in the mailbox
-    timers      `every` and `after`
-    values      how to start an actor, who it is, how it is
-    mailbox     how messages reach their handlers: the heart of the runtime
-    cell        an actor's life: start, stop, failure, death
-    actor       AsyncioActor, and how a plain class becomes one
-    handles     what callers hold: `handle.method.remote(...)`, `.tell(...)`
-    registry    the actors of one event loop: names, namespaces, dead letters
-    engine      which machinery starts an actor
-    api         `@remote`, `get_actor`, `stop`, `kill`, `cancel`, `list_actors`
-    context     what an actor sees of itself: timers and linked tasks
-    codec       values to bytes and back, for messages between actors
-    virtual     an event loop whose clock jumps
-    testing     run a coroutine in virtual time, round-trip every message, find leaks
+    errors        what a call can end with
+    values        how to start an actor, who it is, how it is
+    _pykka        the one door to Pykka: its names, and its blocking ActorRef and Future made safe on a loop
+    object_ref    the awaitable answer of a call, which is also the envelope that waits in the mailbox
+    deadlines     what a call's deadline means for the calls that it leads to
+    dead_letters  messages that no handler was started for, by reason
+    jobs          `every`, `after`, `watch`: what an actor tells itself
+    tallies       how long handlers hold the loop
+    mailbox       what an actor takes and refuses
+    dispatcher    how messages reach their handlers: the heart of the runtime
+    incarnation   what an actor has under way, which ends with a crash
+    cell          an actor's life: start, stop, crash, new start, death
+    actor         AsyncioActor, and how a plain class becomes one
+    handles       what callers hold: `handle.method.remote(...)`, `.tell(...)`
+    waits         who waits for whom, when a call is late
+    registry      the actors of one event loop: names, namespaces, what they share
+    local         how an actor starts on this loop
+    restarts      when a crashed actor is started again, and when that is given up
+    supervision   supervisors: ordered start, restart together, reverse stop
+    engine        which machinery starts an actor: this loop, or a Ray cluster
+    on_ray        the latter
+    api           `@remote`, `get_actor`, `stop`, `kill`, `cancel`, `wait`, `list_actors`
+    context       what an actor sees of itself: timers, linked tasks, watches, children
+    leases        so many at a time: tickets that wait, and never leak
+    codec         values to bytes and back, for messages between actors
+    virtual       an event loop whose clock jumps
+    probe         an actor that tests send to and answer for
+    testing       run a coroutine in virtual time, round-trip every message, shuffle actors, find leaks
 
     class Counter:
         def __init__(self) -> None:
@@ -42,19 +54,27 @@ from herd.runtime.api import (
     list_actors,
     remote,
     stop,
+    wait,
 )
-from herd.runtime.context import ActorContext, context
+from herd.runtime.context import ActorContext, context, exit_actor
+from herd.runtime.dead_letters import DeadLetterReason
+from herd.runtime.deadlines import deadline
 from herd.runtime.errors import (
     ActorDiedError,
+    ActorUnavailableError,
     GetTimeoutError,
     PendingCallsLimitExceeded,
+    RestartLimitExceeded,
     RuntimeCallError,
     TaskCancelledError,
 )
 from herd.runtime.handles import ActorHandle, ActorMethod
+from herd.runtime.jobs import Timer, Watch
+from herd.runtime.leases import Leases
 from herd.runtime.object_ref import ObjectRef
-from herd.runtime.timers import Timer
-from herd.runtime.values import ActorState, ActorStatus, Identity
+from herd.runtime.restarts import RestartPolicy, Strategy
+from herd.runtime.supervision import Supervisor
+from herd.runtime.values import ActorState, ActorStatus, Identity, MethodState, Terminated
 
 __all__ = [
     "ActorClass",
@@ -64,19 +84,32 @@ __all__ = [
     "ActorMethod",
     "ActorState",
     "ActorStatus",
+    "ActorUnavailableError",
+    "DeadLetterReason",
     "GetTimeoutError",
     "Identity",
+    "Leases",
+    "MethodState",
     "ObjectRef",
     "PendingCallsLimitExceeded",
+    "RestartLimitExceeded",
+    "RestartPolicy",
     "RuntimeCallError",
+    "Strategy",
+    "Supervisor",
     "TaskCancelledError",
+    "Terminated",
     "Timer",
+    "Watch",
     "cancel",
     "context",
     "dead_letters",
+    "deadline",
+    "exit_actor",
     "get_actor",
     "kill",
     "list_actors",
     "remote",
     "stop",
+    "wait",
 ]

@@ -3,9 +3,10 @@
 import functools
 import inspect
 import types
+import uuid
 from typing import Any, ClassVar, Self
 
-from herd.runtime._pykka import Actor, Future, LoopActorRef, LoopFuture
+from herd.runtime._pykka import Actor, Future, LoopActorRef, LoopFuture, StoppedFlag
 from herd.runtime.cell import Cell
 from herd.runtime.registry import registry
 from herd.runtime.values import ActorOptions
@@ -22,7 +23,7 @@ class AsyncioActor(Actor):
 
     actor_inbox: Cell  # type: ignore[assignment] # only Pykka's own receive loop, unused here, calls get() and empty()
 
-    _pykka_ref: Any
+    _loop_ref: LoopActorRef[Any]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -31,24 +32,37 @@ class AsyncioActor(Actor):
         )
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
+        # All that Pykka's own __init__ sets, with a ref and a flag that suit a loop in place of its own.
         self = super().__new__(cls)
-        Actor.__init__(self)
-        self._pykka_ref = LoopActorRef(self, self.actor_inbox)
+        self.actor_urn = uuid.uuid4().urn
+        self.actor_inbox = cls._create_actor_inbox()
+        self.actor_stopped = StoppedFlag()
+        self._loop_ref = LoopActorRef(self, self.actor_inbox)
         return self
 
-    def __init__(self) -> None:
+    @classmethod
+    def born_again(cls, cell: Cell) -> Self:
+        """The instance of `cell`'s next incarnation; its __init__ has still to be called."""
+        self = super().__new__(cls)
+        ref = cell.pykka_ref
+        self.actor_urn, self.actor_inbox, self.actor_stopped = ref.actor_urn, cell, ref.actor_stopped
+        self._loop_ref = ref
+        ref.point_to(self)
+        return self
+
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
         """Nothing is left to do; see the class."""
 
     @property
     def actor_ref(self) -> LoopActorRef[Self]:
-        ref: LoopActorRef[Self] = self._pykka_ref
-        return ref
+        return self._loop_ref
 
     def stop(self) -> None:
         self.actor_ref.stop(block=False)
 
     def __str__(self) -> str:
-        return repr(self)
+        # A class that says how it is shown is shown so.
+        return str(self._loop_ref) if type(self).__repr__ is object.__repr__ else repr(self)
 
     @staticmethod
     def _create_actor_inbox() -> Cell:  # type: ignore[override] # as above
@@ -70,6 +84,13 @@ def actor_class(plain: type) -> type[AsyncioActor]:
 
     def body(namespace: dict[str, Any]) -> None:
         namespace.update(__module__=plain.__module__, __qualname__=plain.__qualname__, __doc__=plain.__doc__)
+        # A class without an __init__ takes no arguments: AsyncioActor's would swallow them.
+        if plain.__init__ is object.__init__:  # type: ignore[misc] # it is compared, not called
+            namespace["__init__"] = _take_nothing
 
     mixed: type[AsyncioActor] = types.new_class(plain.__name__, (plain, AsyncioActor), exec_body=body)
     return mixed
+
+
+def _take_nothing(self: object) -> None:
+    pass

@@ -1,14 +1,17 @@
 """The functions of the runtime; names and meanings are Ray's where Ray has them."""
 
-from typing import Any, Generic, NoReturn, TypeVar
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NoReturn, TypeVar, overload
 
-from herd.runtime import engine
-from herd.runtime.handles import ActorHandle, cell_of
-from herd.runtime.object_ref import ObjectRef
+from herd.runtime.dead_letters import DeadLetterReason
+from herd.runtime.engine import engine
+from herd.runtime.handles import ActorHandle
 from herd.runtime.registry import registry
 from herd.runtime.values import MAX_CONCURRENCY, MAX_PENDING_CALLS, ActorOptions, ActorState
 
 T = TypeVar("T")
+Ref = TypeVar("Ref", bound="asyncio.Future[Any]")
 
 
 class ActorClass(Generic[T]):
@@ -16,17 +19,18 @@ class ActorClass(Generic[T]):
 
     def __init__(self, plain: type[T], options: ActorOptions) -> None:
         self.plain = plain
-        self._options = options
+        self.chosen = options
 
     def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
-        """Start an actor on the running loop, built with these arguments. Its on_start runs at the loop's next turn.
+        """Start an actor, built with these arguments. Its on_start runs at the loop's next turn.
 
         Raises:
             ValueError: a living actor has the name.
             RuntimeError: no event loop runs.
             Exception: whatever the class's `__init__` raises.
         """
-        return engine.start(self.plain, self._options, args, kwargs)
+        handle: ActorHandle = engine().start(self.plain, self.chosen, args, kwargs)
+        return handle
 
     def options(
         self,
@@ -34,6 +38,8 @@ class ActorClass(Generic[T]):
         name: str | None = None,
         namespace: str | None = None,
         get_if_exists: bool = False,
+        max_restarts: int = 0,
+        max_task_retries: int = 0,
         max_concurrency: int = MAX_CONCURRENCY,
         max_pending_calls: int = MAX_PENDING_CALLS,
     ) -> "ActorClass[T]":
@@ -43,6 +49,10 @@ class ActorClass(Generic[T]):
             name: for `get_actor`; one living actor of a namespace can have it.
             namespace: default: that of the actor that starts this one.
             get_if_exists: if the name is taken, return the actor that has it.
+            max_restarts: how often in its life a crash is followed by a new start; -1 for no limit. (For more choice,
+                and for groups: `Supervisor`.)
+            max_task_retries: how often a call that a crash interrupts is begun anew, before it ends with
+                ActorUnavailableError; -1 for no limit.
             max_concurrency: async handlers that run at once; later async calls wait, in order.
             max_pending_calls: calls without an answer, beyond which further ones fail with PendingCallsLimitExceeded;
                 -1 for no limit. Tells, stop and cancel are not counted.
@@ -50,7 +60,10 @@ class ActorClass(Generic[T]):
         Raises:
             ValueError: a number is out of range, or get_if_exists is given without a name.
         """
-        return ActorClass(self.plain, ActorOptions(name, namespace, get_if_exists, max_concurrency, max_pending_calls))
+        chosen = ActorOptions(
+            name, namespace, get_if_exists, max_restarts, max_task_retries, max_concurrency, max_pending_calls
+        )
+        return ActorClass(self.plain, chosen)
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         name = self.plain.__name__
@@ -60,55 +73,102 @@ class ActorClass(Generic[T]):
         return f"<ActorClass {self.plain.__name__}>"
 
 
-def remote(plain: type[T]) -> ActorClass[T]:
-    """Make actors of a plain class: `remote(Plain).remote(...)`, or `@remote` above the class.
+@overload
+def remote(plain: type[T], /) -> ActorClass[T]: ...
+
+
+@overload
+def remote(**options: Any) -> Callable[[type[T]], ActorClass[T]]: ...
+
+
+def remote(plain: type[T] | None = None, /, **options: Any) -> Any:
+    """Make actors of a plain class: `remote(Plain).remote(...)`, or `@remote` or `@remote(max_restarts=3)` above it.
 
     Type checkers do not follow a class decorator to something that is no class; in checked code use the first form.
+
+    Args:
+        plain: the class.
+        options: see `ActorClass.options`.
     """
+    if plain is None:
+        return lambda decorated: ActorClass(decorated, ActorOptions(**options))
     return ActorClass(plain, ActorOptions())
 
 
 def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
-    """The living actor of this name; by default in the namespace of the calling actor. Raises ValueError if none."""
-    cell = registry().find(name, namespace)
-    if cell is None:
-        raise ValueError(f'there is no actor "{name}"')
-    handle: ActorHandle = cell.handle
+    """The handle of the living actor of this name; by default in the namespace of the calling actor.
+
+    Raises:
+        ValueError: there is none.
+    """
+    handle: ActorHandle = engine().get_actor(name, namespace)
     return handle
 
 
 def list_actors() -> list[ActorState]:
     """The actors of the running loop, in the order of their start, and before them the last dead ones."""
-    home = registry()
-    return [*home.dead, *(cell.state for cell in home.cells)]
+    return engine().list_actors()
 
 
-def dead_letters() -> int:
-    """How many messages were told to dead actors on the running loop."""
-    return registry().dead_letters
+def dead_letters() -> dict[DeadLetterReason, int]:
+    """How many messages on the running loop no handler was started for, by reason."""
+    return dict(registry().letters.counts)
 
 
-def stop(handle: ActorHandle) -> ObjectRef[bool]:
+def stop(handle: ActorHandle) -> "asyncio.Future[bool]":
     """Stop an actor in order; await the result to know it dead.
 
-    It handles what is in its mailbox, lets its running handlers end, runs on_stop, cancels its timers and tasks. Later
-    messages meet ActorDiedError. The stop goes on if nobody awaits it. (An actor may stop itself, but a handler that
-    awaits that waits for its own end.)
+    It handles what is in its mailbox, lets its running handlers end, runs on_stop, stops its supervised children, and
+    cancels its timers and tasks. Later messages meet ActorDiedError. The stop goes on if nobody awaits it. An actor
+    that has crashed and is not yet up again ends at once. (An actor may stop itself, but a handler that awaits that
+    waits for its own end.)
 
     Returns:
         True once the actor is dead; False if it was dead already.
     """
-    cell = cell_of(handle)
-    item, stopped = cell.new_stop()
-    cell.put(item)
-    return stopped
+    return engine().stop(handle)
 
 
-def kill(handle: ActorHandle) -> None:
-    """End an actor at once, without on_stop: what runs is cancelled, callers get ActorDiedError. Nothing if dead."""
-    cell_of(handle).die(None)
+def kill(handle: ActorHandle, *, no_restart: bool = True) -> None:
+    """End an actor at once, without on_stop: what runs is cancelled, callers get ActorDiedError. Nothing if dead.
+
+    Args:
+        handle: of the actor.
+        no_restart: False: treat it as a crash, after which the actor starts again if it may.
+    """
+    engine().kill(handle, no_restart=no_restart)
 
 
-def cancel(ref: ObjectRef[Any]) -> None:
-    """Cancel a call: it never starts, or its handler is cancelled at its next await. Nothing if it has ended."""
+def cancel(ref: "asyncio.Future[Any]") -> None:
+    """Cancel a call: it never starts, or its handler is cancelled at its next await, and so is what that awaits.
+
+    Nothing if it has ended.
+    """
     ref.cancel()
+
+
+async def wait(
+    refs: Sequence[Ref], *, num_returns: int = 1, timeout: float | None = None
+) -> tuple[list[Ref], list[Ref]]:
+    """Wait until `num_returns` of the calls have ended, however, or `timeout` seconds have passed. Cancels nothing.
+
+    Returns:
+        At most `num_returns` that have ended, and the others; both in the order of `refs`.
+
+    Raises:
+        ValueError: a ref is given twice, or `num_returns` is not from 1 to the number of refs.
+    """
+    if len(set(refs)) != len(refs):
+        raise ValueError("a ref is given twice")
+    if not 1 <= num_returns <= len(refs):
+        raise ValueError(f"num_returns must be from 1 to {len(refs)}, the number of refs, not {num_returns}")
+    loop = asyncio.get_running_loop()
+    deadline = None if timeout is None else loop.time() + timeout
+    while sum(ref.done() for ref in refs) < num_returns:
+        left = None if deadline is None else deadline - loop.time()
+        if left is not None and left <= 0:
+            break
+        pending = [ref for ref in refs if not ref.done()]
+        await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+    ready = [ref for ref in refs if ref.done()][:num_returns]
+    return ready, [ref for ref in refs if ref not in ready]

@@ -1,120 +1,184 @@
-"""One actor's life: its start, its timers and tasks, its ordered stop, its failure and its death."""
+"""One actor's life: its start, its ordered stop, its crashes and new starts, and its death."""
 
 import asyncio
 import contextvars
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, Protocol
 
-from herd.runtime.errors import ActorDiedError
-from herd.runtime.mailbox import Home, Mailbox, Stop
-from herd.runtime.timers import Timer
-from herd.runtime.values import ActorOptions, ActorState, ActorStatus, Identity
+from herd.runtime._pykka import LoopActorRef, log_collapse, log_returned, log_stopped
+from herd.runtime.dead_letters import DeadLetterReason
+from herd.runtime.deadlines import due
+from herd.runtime.errors import ActorDiedError, ActorExit, ActorUnavailableError, RuntimeCallError
+from herd.runtime.incarnation import Incarnation, current
+from herd.runtime.jobs import Watch
+from herd.runtime.mailbox import Home, Stop
+from herd.runtime.object_ref import ObjectRef
+from herd.runtime.values import ActorOptions, ActorState, ActorStatus, Identity, Terminated
 
 log = logging.getLogger("herd.runtime")
 
-PENDING, ALIVE, STOPPING, DEAD = ActorStatus
-
-current: contextvars.ContextVar["Cell | None"] = contextvars.ContextVar("herd.runtime.current", default=None)
+PENDING, ALIVE, RESTARTING, STOPPING, DEAD = ActorStatus
 
 
 class CellHome(Home, Protocol):
     """The registry of the actor's loop, as a cell needs it."""
 
-    def gone(self, cell: "Cell", actor: Any) -> None: ...
+    thread: int  # the loop's
+
+    def gone(self, cell: "Cell") -> None: ...
 
     def keep(self, task: "asyncio.Task[None]") -> None: ...
 
+    def collapse(self) -> None:
+        """The process is to end: all actors of the loop stop in order, as far as they get."""
 
-class Cell(Mailbox):
-    """Pykka's inbox hook makes it; it is told its actor by `adopt`, and lives from `start` on."""
 
-    __slots__ = ("_epitaph", "_idle", "_lifecycle", "handle", "spawned", "timers")
+class Keeper(Protocol):
+    """Who restarts an actor: a supervisor, as a cell needs it."""
+
+    def crashed(self, cell: "Cell", error: Exception) -> None:
+        """`cell` has crashed, and waits between two lives: `revive` or `die` is its next step."""
+
+    def gone(self, cell: "Cell") -> None:
+        """`cell` is dead."""
+
+
+class Cell(Incarnation):
+    """Pykka's inbox hook makes it; it is told its actor by `adopt`, and lives from `start` on.
+
+    It outlives crashes of its actor: the handle, the name and the mailbox are the cell's, the rest is an incarnation's.
+    """
+
+    __slots__ = ("_epitaph", "_idle", "_watches", "birth", "handle", "keeper", "restarts")
 
     home: CellHome
     handle: Any  # its one ActorHandle
 
     def __init__(self) -> None:
         super().__init__()
-        # Both are filled by the actor's own code only, which knows how many it needs.
-        self.timers: dict[Timer, None] = {}
-        self.spawned: dict[asyncio.Task[Any], None] = {}
+        self.keeper: Keeper | None = None  # None: its first crash is its death
+        self.birth: Callable[[], None] | None = None  # makes the next instance and embodies it; only with a keeper
+        self.restarts = 0
         self._epitaph = "is dead"
-        self._lifecycle: asyncio.Task[None] | None = None  # an async on_start, or an ordered stop
         self._idle: asyncio.Future[None] | None = None  # what the ordered stop waits for
+        self._watches: dict[Watch, None] | None = None  # of other actors, to be told of this one's death
 
     def adopt(self, actor: Any, identity: Identity, options: ActorOptions, home: CellHome) -> None:
         """Become the cell of `actor`, on the running loop."""
-        self.actor = actor
-        self.async_methods = actor.async_methods
+        self.embody(actor)
         self.identity = identity
         self.options = options
         self.home = home
         self.loop = asyncio.get_running_loop()
+        self._thread = home.thread
         self.context = contextvars.copy_context()
         self.context.run(current.set, self)
+        self.context.run(due.set, None)  # the actor outlives the call that it was started in
 
-    # --- Life -------------------------------------------------------------------------------------------------------
+    def embody(self, actor: Any) -> None:
+        """`actor` is the instance from now on."""
+        self.actor = actor
+        self.async_methods = actor.async_methods
+
+    # --- Start ------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin with on_start, at the next turn of the loop."""
         self.loop.call_soon(self._begin, context=self.context)
 
     def _begin(self) -> None:
-        if self.status is DEAD:
+        if self.actor is None:
             return
         if "on_start" in self.async_methods:
             self._lifecycle = self.loop.create_task(self._starting())
             return
         try:
             self.actor.on_start()
-        except Exception as error:  # noqa: BLE001 - the actor's end
+        except Exception as error:  # noqa: BLE001 - the actor's crash
             self.fail(error, tell_actor=False)
+        except ActorExit:
+            self.leave()
         else:
             self._started()
 
     async def _starting(self) -> None:
+        actor = self.actor
         try:
-            await self.actor.on_start()
-        except Exception as error:  # noqa: BLE001 - the actor's end
-            self.fail(error, tell_actor=False)
+            await actor.on_start()
+        except Exception as error:  # noqa: BLE001 - the actor's crash
+            if self.actor is actor:
+                self.fail(error, tell_actor=False)
+        except ActorExit:
+            self.leave()
         except BaseException as error:
-            self.die(error)
+            # A cancellation that is not ours is the end of the loop.
+            if self.actor is actor and self._lifecycle is asyncio.current_task():
+                self.die(error)
             raise
         else:
-            self._started()
+            if self.actor is actor:
+                self._started()
 
     def _started(self) -> None:
-        if self.status is PENDING:
+        self._lifecycle = None
+        if self.status is PENDING or self.status is RESTARTING:
             self.status = ALIVE
             self._wake()
 
+    # --- Ordered stop -----------------------------------------------------------------------------------------------
+
     def begin_stop(self, message: Stop) -> None:
         """All that came before the Stop has been taken up. What came after it is refused."""
+        self._stops.append(message.stopped)
+        self._stop_in_order()
+
+    def leave(self) -> None:
+        """The actor ends itself: what waits is refused, what runs may end."""
+        if self.actor is not None and self.status is not STOPPING:
+            self._epitaph = "has left by exit_actor"
+            self._stop_in_order()
+
+    def stop_between_lives(self, message: Stop) -> bool:
+        if self.status is not RESTARTING or self.actor is not None:
+            return False
+        self._stops.append(message.stopped)
+        self.die(None)
+        return True
+
+    def _stop_in_order(self) -> None:
         self.status = STOPPING
         self._open = False
-        self._stops.append(message.stopped)
-        self._cancel_timers()
+        self.cancel_jobs()
         while self.mailbox:
-            self._refuse(self.mailbox.popleft(), None)
-        self._lifecycle = self.loop.create_task(self._stopping())
+            self._refuse(self.mailbox.popleft(), DeadLetterReason.DEAD)
+        starting = self._lifecycle
+        self._lifecycle = self.loop.create_task(self._stopping(), context=self.context.copy())
+        if starting is not None:  # an on_start that a linked task of its own has overtaken
+            starting.cancel()
 
     async def _stopping(self) -> None:
+        actor = self.actor
         try:
             if self.running or self.waiting:
                 self._idle = self.loop.create_future()
                 await self._idle
+            self._retire()
             if "on_stop" in self.async_methods:
-                await self.actor.on_stop()
+                await actor.on_stop()
             else:
-                self.actor.on_stop()
+                actor.on_stop()
+            for family in reversed(self.families):
+                await family.stop()
             if self.spawned:
                 tasks = list(self.spawned)
                 for task in tasks:
                     task.cancel()
                 await asyncio.wait(tasks)
-        except Exception as error:  # noqa: BLE001 - the actor's end
+        except Exception as error:  # noqa: BLE001 - the actor's crash
             self.fail(error, tell_actor=False)
+        except ActorExit:
+            self.die(None)
         except BaseException as error:
             self.die(error)
             raise
@@ -124,101 +188,165 @@ class Cell(Mailbox):
         if self._idle is not None and not self._idle.done() and not self.running and not self.waiting:
             self._idle.set_result(None)
 
+    # --- Crash, and new start ---------------------------------------------------------------------------------------
+
     def fail(self, error: Exception, *, tell_actor: bool = True) -> None:
-        """The actor dies of `error`, and its on_failure is told (not when a hook of its start or stop failed)."""
-        log.error("%s failed", self.label, exc_info=error)
-        if self.status is DEAD:
-            return
+        """The actor crashes of `error`; its on_failure is told, unless a hook of its start or stop failed."""
+        self.log_failure(error)
         actor = self.actor
-        self.die(error)
-        if not tell_actor:
+        if actor is None:  # it has ended already, and this comes out of what still unwinds
             return
+        keeper = None if self.status is STOPPING else self.keeper
+        if keeper is None:
+            self.die(error)
+        else:
+            self._epitaph = f"crashed of {error!r}"
+            self.suspend(None, error)
+        if tell_actor:
+            self._tell_failure(actor, error)
+        if keeper is not None:
+            keeper.crashed(self, error)
+
+    def _tell_failure(self, actor: Any, error: Exception) -> None:
         if "on_failure" in self.async_methods:
-            self.home.keep(self.loop.create_task(self._failing(actor, error)))
+            task = self.loop.create_task(self._failing(actor, error), context=self.context.copy())
+            self._remains += (task,)
+            self.home.keep(task)
             return
         try:
-            actor.on_failure(type(error), error, error.__traceback__)
-        except Exception:
-            log.exception("on_failure of %s failed", self.label)
+            self.context.copy().run(actor.on_failure, type(error), error, error.__traceback__)
+        except Exception as second:  # noqa: BLE001 - it has crashed already
+            self.log_failure(second)
 
     async def _failing(self, actor: Any, error: Exception) -> None:
         try:
             await actor.on_failure(type(error), error, error.__traceback__)
-        except Exception:
-            log.exception("on_failure of %s failed", self.label)
+        except Exception as second:  # noqa: BLE001 - it has crashed already
+            self.log_failure(second)
+
+    def go_along(self, cause: Exception) -> None:
+        """A healthy actor restarts with its group; one that is between two lives anyway, stops or is dead does not."""
+        if self.actor is not None and self.status is not STOPPING:
+            self._epitaph = f"restarts with its group, of which one crashed of {cause!r}"
+            self.suspend(self.actor, cause)
+
+    async def revive(self) -> bool:
+        """Start the next incarnation; False when it crashed as it started, which the keeper has been told."""
+        self.restarts += 1
+        try:
+            if self.birth is not None:  # it has a keeper
+                self.context.run(self.birth)
+        except Exception as error:  # noqa: BLE001 - the next crash
+            self.fail(error, tell_actor=False)
+            return False
+        self.context.run(self._begin)
+        if self._lifecycle is not None:
+            await asyncio.wait([self._lifecycle])
+        return self.status is ALIVE
+
+    # --- Death ------------------------------------------------------------------------------------------------------
+
+    def collapse(self, error: BaseException) -> None:
+        log_collapse(self.label_with_urn, error)
+        if self.actor is not None:
+            self._retire()
+            try:
+                if "on_stop" not in self.async_methods:  # there is no time for more
+                    self.actor.on_stop()
+            except Exception as second:  # noqa: BLE001 - it ends anyway
+                self.log_failure(second)
+        self.die(error)
+        self.home.collapse()
 
     def die(self, cause: BaseException | None) -> None:
         """Be dead at once: nothing more is handled, all that runs is cancelled, all callers get ActorDiedError."""
         if self.status is DEAD:
             return
-        self.status = DEAD
-        self._open = False
-        actor, self.actor = self.actor, None
+        self._retire()
         if cause is not None:
             self._epitaph = f"died of {cause!r}"
-        self.home.gone(self, actor)
-        self._cancel_timers()
-        for ref in list(self.running):
-            ref.fail(self.dead_error(cause))
-            self.cancel_work(ref)
-        for task in list(self.spawned):
-            task.cancel()
-        if self._lifecycle is not None and self._lifecycle is not asyncio.current_task():
-            self._lifecycle.cancel()
-        while self.waiting:
-            ref, asked = self.waiting.popleft()
-            self._refuse(ref if asked else ref.message, cause)
-        while self.mailbox:
-            self._refuse(self.mailbox.popleft(), cause)
-        for stopped in self._stops:
+        elif self.status is RESTARTING:
+            self._epitaph = "is dead"
+        self.status = DEAD
+        self._open = False
+        self.actor = self._retired = None
+        waiting, self.waiting = self.waiting or (), None
+        self.break_off(cause)
+        for family in reversed(self.families):
+            family.kill()
+        for item in [*(ref if asked else ref.message for ref, asked, _ in waiting), *self.mailbox]:
+            self._refuse(item, DeadLetterReason.KILLED)
+        self.mailbox.clear()
+        stops, self._stops = self._stops, []
+        for stopped in stops:
             stopped.reply(True)
+        self.home.gone(self)
+        if self.keeper is not None:
+            self.keeper.gone(self)
+        watches, self._watches = self._watches or {}, None
+        for watch in watches:
+            watch.tell(Terminated(self.handle, self._epitaph, isinstance(cause, Exception)))
 
-    def _cancel_timers(self) -> None:
-        for timer in list(self.timers):
-            timer.cancel()
+    def _retire(self) -> None:
+        """For Pykka, the actor is dead from here on."""
+        if self.pykka_ref.is_alive():
+            self.pykka_ref.leave_registry()
+            log_stopped(self.label_with_urn)
 
-    # --- What the actor asks for, see context -----------------------------------------------------------------------
+    def watch(self, watch: Watch) -> None:
+        """Tell `watch` when this actor is dead."""
+        if self.status is DEAD:
+            watch.tell(Terminated(self.handle, self._epitaph, self._epitaph.startswith("died")))
+            return
+        if self._watches is None:
+            self._watches = {}
+        self._watches[watch] = None
 
-    def add_timer(
-        self, seconds: float, period: float | None, method: Callable[..., Any], args: tuple[Any, ...]
-    ) -> Timer:
-        self._check_open()
-        timer = Timer(self, seconds, period, method, args)
-        self.timers[timer] = None
-        return timer
-
-    def forget_timer(self, timer: Timer) -> None:
-        self.timers.pop(timer, None)
-
-    def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str | None) -> "asyncio.Task[Any]":
-        try:
-            self._check_open()
-        except ActorDiedError:
-            coroutine.close()
-            raise
-        task = self.loop.create_task(coroutine, name=name)
-        self.spawned[task] = None
-        task.add_done_callback(self._spawned_ended)
-        return task
-
-    def _spawned_ended(self, task: "asyncio.Task[Any]") -> None:
-        self.spawned.pop(task, None)
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, Exception):
-            self.fail(error)
-
-    def _check_open(self) -> None:
-        if not self._open:
-            raise self.dead_error(None)
+    def unwatch(self, watch: Watch, /) -> None:
+        if self._watches is not None:
+            self._watches.pop(watch, None)
 
     # --- What is said about it --------------------------------------------------------------------------------------
 
+    def log_failure(self, error: BaseException) -> None:
+        log.error("Unhandled exception in %s:", self.label_with_urn, exc_info=error)  # Pykka's words
+
+    def returned(self, ref: ObjectRef[Any], error: Exception) -> None:
+        log_returned(self.label_with_urn, error)
+        ref.fail(error)
+
+    @property
+    def pykka_ref(self) -> LoopActorRef[Any]:
+        ref: LoopActorRef[Any] = self.handle.actor_ref
+        return ref
+
+    @property
+    def label_with_urn(self) -> str:
+        """As Pykka's log lines name an actor."""
+        return str(self.pykka_ref)
+
     @property
     def state(self) -> ActorState:
-        queued = len(self.mailbox) + len(self.waiting)
-        return ActorState(self.identity, self.status, queued, len(self.running), self.pending)
+        return ActorState(
+            self.identity,
+            self.status,
+            queued=len(self.mailbox) + len(self.waiting or ()),
+            in_flight=len(self.running),
+            pending=self.pending,
+            high_water=max(self.high_water, len(self.mailbox)),
+            oldest=self.age_of_oldest(),
+            restarts=self.restarts,
+            methods=tuple(tally.state for tally in self.tallies.values()),
+        )
 
-    def dead_error(self, cause: BaseException | None) -> ActorDiedError:
+    def broken_off(self, cause: BaseException | None = None) -> RuntimeCallError:
+        if self.status is not RESTARTING:
+            return self.dead_error(cause)
+        error = ActorUnavailableError(f"{self.label} {self._epitaph}, and starts again")
+        error.__cause__ = cause
+        return error
+
+    def dead_error(self, cause: BaseException | None = None) -> ActorDiedError:
         error = ActorDiedError(f"{self.label} {self._epitaph}")
         error.__cause__ = cause
         return error

@@ -1,40 +1,87 @@
-"""Which machinery runs an actor. `@remote` keeps a plain class and its options, and this is where they meet a machine.
+"""Which machinery runs actors: `@remote` keeps a plain class and its options, and this is where they meet a machine.
 
-There is one: the event loop of this process. A second one (a cluster's) is chosen in `start`, from the options or from
-where it is called; callers keep their handles, refs and errors.
+The local engine runs them on the event loop of this process. `herd.runtime.on_ray` has the other one, which hands the
+class to a Ray cluster; callers keep their handles, refs and errors.
 """
 
-from typing import Any
+import asyncio
+import contextvars
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
 
-from herd.runtime._pykka import ActorRegistry
-from herd.runtime.actor import actor_class
-from herd.runtime.handles import ActorHandle
+from herd.runtime import local
+from herd.runtime.errors import ActorKilled
+from herd.runtime.handles import cell_of
 from herd.runtime.registry import registry
-from herd.runtime.values import ActorOptions
+from herd.runtime.restarts import RestartPolicy
+from herd.runtime.supervision import Supervisor
+from herd.runtime.values import ActorOptions, ActorState
 
 
-def start(plain: type, options: ActorOptions, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActorHandle:
-    """Start an actor of the class `plain`, built with `args` and `kwargs`. See `ActorClass.remote`."""
-    return _start_local(plain, options, args, kwargs)
+class Engine(Protocol):
+    """What the functions of `herd.runtime.api` ask of a machinery; there they are described. Handles are its own."""
+
+    def start(self, plain: type, options: ActorOptions, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
+
+    def get_actor(self, name: str, namespace: str | None) -> Any: ...
+
+    def stop(self, handle: Any) -> "asyncio.Future[bool]": ...
+
+    def kill(self, handle: Any, *, no_restart: bool) -> None: ...
+
+    def list_actors(self) -> list[ActorState]: ...
 
 
-def _start_local(plain: type, options: ActorOptions, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActorHandle:
-    home = registry()
-    if options.get_if_exists and options.name is not None:
-        existing = home.find(options.name, options.namespace)
-        if existing is not None:
-            found: ActorHandle = existing.handle
+class LocalEngine:
+    """Actors on the running event loop."""
+
+    def start(self, plain: type, options: ActorOptions, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        found = local.existing(options)
+        if found is not None:
             return found
-    mixed: Any = actor_class(plain)
-    actor = mixed.__new__(mixed)
-    cell = home.adopt(actor, options)
+        if not options.max_restarts:
+            return local.start(plain, options, args, kwargs)
+        lone = Supervisor(restarts=RestartPolicy.lifelong(options.max_restarts))
+        return lone.adopt(plain, options, args, kwargs)
+
+    def get_actor(self, name: str, namespace: str | None) -> Any:
+        cell = registry().find(name, namespace)
+        if cell is None:
+            raise ValueError(f'there is no actor "{name}"')
+        return cell.handle
+
+    def stop(self, handle: Any) -> "asyncio.Future[bool]":
+        cell = cell_of(handle)
+        item, stopped = cell.new_stop()
+        cell.put(item)
+        return stopped
+
+    def kill(self, handle: Any, *, no_restart: bool) -> None:
+        cell = cell_of(handle)
+        if no_restart:
+            cell.die(None)
+        else:
+            cell.fail(ActorKilled("killed, to be restarted"), tell_actor=False)
+
+    def list_actors(self) -> list[ActorState]:
+        home = registry()
+        return [*home.dead, *(cell.state for cell in home.cells)]
+
+
+_chosen: contextvars.ContextVar[Engine] = contextvars.ContextVar("herd.runtime.engine", default=LocalEngine())  # noqa: B039 - it has no state
+
+
+def engine() -> Engine:
+    """The engine of the running code."""
+    return _chosen.get()
+
+
+@contextmanager
+def using(chosen: Engine) -> Iterator[None]:
+    """Within the block, and in tasks that are started there, actors are started and found by `chosen`."""
+    token = _chosen.set(chosen)
     try:
-        # In the actor's own context: what it starts here is in its namespace.
-        cell.context.run(actor.__init__, *args, **kwargs)
-    except BaseException as error:
-        cell.die(error)
-        raise
-    ActorRegistry.register(actor.actor_ref)
-    cell.start()
-    handle: ActorHandle = cell.handle
-    return handle
+        yield
+    finally:
+        _chosen.reset(token)

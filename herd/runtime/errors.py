@@ -11,8 +11,15 @@ class ActorDiedError(RuntimeCallError, ActorDeadError):
     """The actor is dead, or died before it answered. `__cause__` is the exception it died of, if it did of one."""
 
 
+class ActorUnavailableError(RuntimeCallError):
+    """The actor crashed while it worked on the call, and starts again; `__cause__` is what it crashed of.
+
+    Nobody knows how much of the call was done. Later calls to the same handle meet the new incarnation.
+    """
+
+
 class GetTimeoutError(RuntimeCallError, TimeoutError):
-    """The call did not end within its `timeout`; its work has been cancelled."""
+    """The call did not end before its deadline; its work has been cancelled."""
 
 
 class TaskCancelledError(RuntimeCallError):
@@ -21,3 +28,15 @@ class TaskCancelledError(RuntimeCallError):
 
 class PendingCallsLimitExceeded(RuntimeCallError):
     """The actor has `max_pending_calls` unanswered calls already; this one was not queued."""
+
+
+class ActorKilled(Exception):
+    """What an actor crashes of when `kill` leaves it to be restarted."""
+
+
+class RestartLimitExceeded(Exception):
+    """An actor, or a group of them, crashed more often than its policy allows; `__cause__` is the last crash."""
+
+
+class ActorExit(BaseException):
+    """What `exit_actor` raises. Not an Exception: a handler's own `except Exception` is not to keep its actor alive."""

@@ -4,6 +4,8 @@ from typing import Any
 
 from herd.runtime._pykka import LoopActorRef, ProxyCall
 from herd.runtime.cell import Cell
+from herd.runtime.deadlines import due, earliest
+from herd.runtime.incarnation import current
 from herd.runtime.object_ref import ObjectRef, new_ref
 from herd.runtime.values import ActorStatus
 
@@ -21,6 +23,8 @@ class ActorMethod:
     def options(self, *, timeout: float | None) -> "ActorMethod":
         """The same method with a deadline: `timeout` seconds from each call to its answer, or None for as long as it
         takes. A call that is late ends with GetTimeoutError, and its work is cancelled.
+
+        A handler's own calls end no later than the call that it works on: deadlines travel, and only shrink.
         """
         return ActorMethod(self._cell, self._path, timeout)
 
@@ -29,14 +33,17 @@ class ActorMethod:
         cell = self._cell
         if cell.home.wire is not None:
             args, kwargs = cell.home.wire((args, kwargs))
-        ref = new_ref(cell.loop, cell, ProxyCall(self._path, args, kwargs))
-        if self._timeout is not None:
-            ref.expire_in(self._timeout)
+        ref = new_ref(cell.loop, cell, ProxyCall(self._path, args, kwargs), current.get())
+        if self._timeout is not None or due.get() is not None:
+            ref.expire_at(earliest(self._timeout, cell.loop.time()))
         cell.put(ref)
         return ref
 
     def tell(self, *args: Any, **kwargs: Any) -> None:
-        """Have the method run and forget it. If it raises, the actor dies. A dead actor's message is a dead letter."""
+        """Have the method run and forget it. If it raises, the actor crashes. A dead actor's message is a dead letter.
+
+        What is told has no deadline, whatever the teller has.
+        """
         cell = self._cell
         if cell.home.wire is not None:
             args, kwargs = cell.home.wire((args, kwargs))

@@ -1,44 +1,49 @@
-"""An actor's mailbox, and how its messages reach their handlers.
+"""An actor's mailbox: what it takes and what it refuses.
 
 A message is one wake-up of the loop away from its handler, and a burst of messages shares one wake-up; an idle actor
-is an object and nothing else. `def` handlers run to their end inside the wake-up, `async def` handlers in a task each.
-All of it runs on the actor's loop; only `put` may be called from other threads.
+is an object and nothing else. Only `put` may be called from other threads than the loop's.
 """
 
 import asyncio
 import contextvars
-import functools
-import inspect
-import logging
-import sys
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from threading import get_ident
 from typing import Any, Protocol
 
-from herd.runtime._pykka import ProxyCall, ProxyGetAttr, ProxySetAttr
-from herd.runtime.errors import ActorDiedError, PendingCallsLimitExceeded, TaskCancelledError
+from herd.runtime._pykka import ProxyCall
+from herd.runtime.dead_letters import DeadLetterReason, DeadLetters
+from herd.runtime.errors import ActorDiedError, GetTimeoutError, PendingCallsLimitExceeded
+from herd.runtime.jobs import Job
 from herd.runtime.object_ref import ObjectRef, new_ref
-from herd.runtime.timers import Timer
+from herd.runtime.tallies import Tally
 from herd.runtime.values import ActorOptions, ActorStatus, Identity
-
-log = logging.getLogger("herd.runtime")
 
 # Messages handled in one wake-up before the loop gets its turn. A wake-up costs about as much as one small message, so
 # with 64 it is lost in the noise, and even handlers of 50 us each hold up a socket for no more than 3 ms.
 BURST = 64
 
-# From 3.12 on a task can take its first step where it is made; before, it takes it after what the loop has ready.
-EAGER = sys.version_info >= (3, 12)
+UNBORN = Identity("", None, "", 0)  # of a mailbox that has no actor yet
+STOP = ProxyCall(("stop",), (), {})  # what a ref for an ordered stop says that it is for
+
+
+class Wakeup(Protocol):
+    """A wake-up that is under way."""
+
+    def cancel(self) -> None: ...
 
 
 class Home(Protocol):
     """The registry of the actor's loop, as a mailbox needs it."""
 
     wire: Callable[[Any], Any] | None  # when set, every argument and reply goes through it
+    letters: DeadLetters
+    burst: int  # messages in one wake-up
+    hold_limit: float  # seconds after which a handler's step is worth a line in the log
+    schedule: "Callable[[Mailbox], Wakeup] | None"  # when set, it decides which mailbox's turn is next
 
-    def dead_letter(self, actor: str, message: str) -> None: ...
+    def name_cycle(self, ref: ObjectRef[Any]) -> str: ...
 
 
 class Stop:
@@ -50,12 +55,23 @@ class Stop:
         self.stopped = stopped
 
 
+class Starting:
+    """Stands for the wake-up that the start of an incarnation will be."""
+
+    def cancel(self) -> None:
+        """A start is not cancelled here; it looks whether it is still wanted."""
+
+
+STARTING = Starting()
+
+
 class Mailbox(ABC):
-    """Takes messages, starts their handlers and answers the callers. `Cell` adds the actor's life."""
+    """Takes messages. `Dispatcher` adds how they reach their handlers, and `Cell` the actor's life."""
 
     __slots__ = (
-        *("__weakref__", "_awake", "_open", "_stops", "_thread", "actor", "async_methods", "context", "home"),
-        *("identity", "loop", "mailbox", "options", "pending", "running", "status", "waiting"),
+        *("__weakref__", "_mark", "_open", "_since", "_stops", "_taken", "_thread", "_wakeup", "actor"),
+        *("async_methods", "context", "high_water", "home", "identity", "loop", "mailbox", "options", "pending"),
+        *("running", "status", "tallies", "waiting"),
     )
 
     identity: Identity
@@ -63,56 +79,61 @@ class Mailbox(ABC):
     context: contextvars.Context  # in which all the actor's code runs
     options: ActorOptions
     home: Home
+    _thread: int  # the loop's
 
     def __init__(self) -> None:
+        self.identity = UNBORN
         self.actor: Any = None  # the instance, as long as it lives
         self.async_methods: frozenset[str] = frozenset()
         self.status = ActorStatus.PENDING_CREATION
         # Calls are bounded by max_pending_calls. Tells are not, on purpose: what is told (a release, a report) must not
         # be lost in a burst, and as its sender does not wait, a bound could not slow it down either.
         self.mailbox: deque[Any] = deque()
-        self.waiting: deque[tuple[ObjectRef[Any], bool]] = deque()  # calls over max_concurrency; and: is it asked?
-        self.running: dict[ObjectRef[Any], None] = {}  # async handlers; at most max_concurrency
+        # Calls over max_concurrency: is it asked, and since when does it wait? Most actors never have any.
+        self.waiting: deque[tuple[ObjectRef[Any], bool, float]] | None = None
+        self.running: dict[ObjectRef[Any], bool] = {}  # async handlers, at most max_concurrency; and: is it asked?
         self.pending = 0  # calls that take room, so a cancelled one counts until its place in the mailbox is free
-        self._thread = get_ident()
+        self.tallies: dict[Any, Tally] = {}  # by method; as many as the class has
+        self.high_water = 0
         self._open = True  # messages are taken
-        self._awake = True  # a wake-up is under way; the first is that of `start`
+        self._wakeup: Wakeup | None = STARTING  # None: the actor sleeps, and the next message must wake it
         self._stops: list[ObjectRef[bool]] = []  # callers that wait for the end
+        self._since = 0.0  # no message in the mailbox came before, in loop time
+        self._taken = 0  # messages taken out of the mailbox since `_mark` was made
+        self._mark: tuple[int, float] | None = None  # after so many more messages, none came before that time
 
     @abstractmethod
-    def fail(self, error: Exception) -> None:
-        """The actor dies of `error`, which nobody asked for."""
+    def drain(self) -> None:
+        """One wake-up: handle a burst of messages."""
 
     @abstractmethod
-    def die(self, cause: BaseException | None) -> None:
-        """The actor is dead at once."""
-
-    @abstractmethod
-    def begin_stop(self, message: Stop) -> None:
-        """The turn of a Stop has come."""
-
-    @abstractmethod
-    def note_idle(self) -> None:
-        """Perhaps the last async handler has ended."""
+    def stop_between_lives(self, message: Stop) -> bool:
+        """Take the Stop if the actor is crashed and not yet up again: then there is no life to end in order."""
 
     # --- Taking messages --------------------------------------------------------------------------------------------
 
     def put(self, item: Any, /) -> None:
-        """Take a message: an ObjectRef (a call), a Stop, a Timer, or anything else, which is told."""
+        """Take a message: an ObjectRef (a call), a Stop, a Job, or anything else, which is told."""
         if get_ident() != self._thread:
             self.loop.call_soon_threadsafe(self.put, item)
             return
         if not self._open:
-            self._refuse(item, None)
+            self._refuse(item, DeadLetterReason.DEAD)
             return
         if type(item) is ObjectRef:
             if self.pending >= self.options.max_pending_calls != -1:
                 item.fail(PendingCallsLimitExceeded(f"{self.label} has {self.pending} unanswered calls already"))
+                self.home.letters.add(DeadLetterReason.FULL, self.describe(item.message), told=False)
                 return
             self.pending += 1
-        self.mailbox.append(item)
-        if not self._awake:
-            self._wake()
+        elif type(item) is Stop and self.stop_between_lives(item):
+            return
+        mailbox = self.mailbox
+        if not mailbox:
+            self._since = self.loop.time()
+            if self._wakeup is None:
+                self._wake()
+        mailbox.append(item)
 
     def new_call(self, message: Any) -> ObjectRef[Any]:
         """An envelope for `message`, to be `put`."""
@@ -120,7 +141,7 @@ class Mailbox(ABC):
 
     def new_stop(self) -> tuple[Stop, ObjectRef[bool]]:
         """A Stop, to be `put`, and what it ends with."""
-        stopped = new_ref(self.loop, self, "stop")
+        stopped = new_ref(self.loop, self, STOP)
         return Stop(stopped), stopped
 
     def cancel_work(self, ref: ObjectRef[Any]) -> None:
@@ -128,195 +149,66 @@ class Mailbox(ABC):
         if ref.task is not None:
             ref.task.cancel()
 
-    def _refuse(self, item: Any, cause: BaseException | None) -> None:
+    def _wake(self) -> None:
+        if self.home.schedule is None:
+            self._wakeup = self.loop.call_soon(self.drain, context=self.context)
+        else:
+            self._wakeup = self.home.schedule(self)
+
+    def _refuse(self, item: Any, reason: DeadLetterReason) -> None:
+        """`item` will not be handled."""
         if type(item) is ObjectRef:
-            item.fail(self.dead_error(cause))
+            if item.done():
+                self._dropped(item)
+            else:
+                item.fail(self.dead_error())
+                self.home.letters.add(reason, self.describe(item.message), told=False)
         elif type(item) is Stop:
             if self.status is ActorStatus.DEAD:
                 item.stopped.reply(False)
             else:
                 self._stops.append(item.stopped)
-        elif type(item) is not Timer:
-            self.home.dead_letter(self.label, self.describe(item))
+        elif not isinstance(item, Job):
+            self.home.letters.add(reason, self.describe(item), told=True)
 
-    # --- Handling messages ------------------------------------------------------------------------------------------
-
-    def _wake(self) -> None:
-        self._awake = True
-        self.loop.call_soon(self._drain, context=self.context)
-
-    def _drain(self) -> None:
-        """One wake-up: handle a burst of messages."""
-        mailbox = self.mailbox
-        # Has a task been made that has not taken its first step? Then no `def` handler may overtake it: handlers start
-        # in the order of their messages.
-        fresh = self._start_waiting()
-        for _ in range(BURST):
-            if not mailbox:
-                self._awake = False
-                return
-            item = mailbox.popleft()
-            ref = None
-            message = item
-            if type(item) is ObjectRef:
-                if item.done():  # cancelled, or too late
-                    self.pending -= 1
-                    continue
-                ref = item
-                message = item.message
-            if type(message) is Stop:
-                self.begin_stop(message)
-            elif self._is_async(message):
-                fresh = self._start_or_wait(ref, message) or fresh
-            elif fresh:
-                mailbox.appendleft(item)
-                break
-            else:
-                self._run_inline(ref, message)
-        self._wake()
-
-    def _is_async(self, message: Any) -> bool:
-        kind = type(message)
-        if kind is ProxyCall:
-            path = message.attr_path
-            if len(path) == 1:
-                return path[0] in self.async_methods
-            return inspect.iscoroutinefunction(functools.reduce(_attribute, path, self.actor))
-        if kind is Timer:
-            return bool(message.is_async)
-        return kind is not ProxyGetAttr and kind is not ProxySetAttr and "on_receive" in self.async_methods
-
-    def _invoke(self, message: Any) -> Any:
-        kind = type(message)
-        if kind is ProxyCall:
-            path, args, kwargs = message
-            method = getattr(self.actor, path[0]) if len(path) == 1 else functools.reduce(getattr, path, self.actor)
-            return method(*args, **kwargs)
-        if kind is Timer:
-            return message.method(*message.args)
-        if kind is ProxyGetAttr:
-            return functools.reduce(getattr, message.attr_path, self.actor)
-        if kind is ProxySetAttr:
-            *path, name = message.attr_path
-            return setattr(functools.reduce(getattr, path, self.actor), name, message.value)
-        return self.actor.on_receive(message)
-
-    def _run_inline(self, ref: ObjectRef[Any] | None, message: Any) -> None:
-        try:
-            value = self._invoke(message) if not _cancelled_tick(message) else None
-            if ref is not None:
-                self._answer(ref, value)
-        except Exception as error:  # noqa: BLE001 - handed to the caller, or the actor's end
-            if ref is not None:
-                ref.fail(error)
-            else:
-                self.fail(error)
-        except asyncio.CancelledError:  # out of a future that the handler looked into
-            if ref is not None:
-                ref.fail(TaskCancelledError(f"{self.describe(message)} was cancelled"))
-        except BaseException as error:  # the process is to end
-            self.die(error)
-            raise
-        if ref is not None:
-            self.pending -= 1
-        elif type(message) is Timer:
-            message.handled()
-
-    def _start_or_wait(self, ref: ObjectRef[Any] | None, message: Any) -> bool:
-        """Start an async handler, or let it wait for room; True if its first step is still to come."""
-        if ref is not None:
-            asked = True
-        else:
-            ref, asked = new_ref(self.loop, self, message), False
-        if len(self.running) >= self.options.max_concurrency:
-            self.waiting.append((ref, asked))
-            return False
-        return self._start_task(ref, asked)
-
-    def _start_waiting(self) -> bool:
-        fresh = False
-        while self.waiting and len(self.running) < self.options.max_concurrency:
-            ref, asked = self.waiting.popleft()
-            if ref.done():
-                self.pending -= asked
-            else:
-                fresh = self._start_task(ref, asked) or fresh
-        self.note_idle()
-        return fresh
-
-    def _start_task(self, ref: ObjectRef[Any], asked: bool) -> bool:
-        self.running[ref] = None
-        # Only the loop holds the task until its first step puts it into the ref, and that is enough.
-        if sys.version_info >= (3, 12):
-            asyncio.Task(self._run(ref, asked), loop=self.loop, eager_start=True)
-        else:
-            self.loop.create_task(self._run(ref, asked))
-        return not EAGER
-
-    async def _run(self, ref: ObjectRef[Any], asked: bool) -> None:
-        failure = None
-        # It may have been cancelled, or the actor may have died, before this first step.
-        if not (ref.done() or _cancelled_tick(ref.message)):
-            ref.task = asyncio.current_task()
-            try:
-                value = await self._invoke(ref.message)
-                if asked:
-                    self._answer(ref, value)
-            except asyncio.CancelledError:
-                ref.fail(TaskCancelledError(f"{self.describe(ref.message)} was cancelled"))
-            except Exception as error:  # handed to the caller, or the actor's end
-                if not asked:
-                    failure = error
-                elif ref.done():
-                    log.warning("%s failed after its call had ended", self.describe(ref.message), exc_info=error)
-                else:
-                    ref.fail(error)
-            except BaseException as error:  # the process is to end
-                self.die(error)
-                raise
-        self._ran(ref, asked)
-        if failure is not None:
-            self.fail(failure)
-
-    def _ran(self, ref: ObjectRef[Any], asked: bool) -> None:
-        ref.task = None
-        self.running.pop(ref, None)
-        self.pending -= asked
-        if type(ref.message) is Timer:
-            ref.message.handled()
-        if self.waiting and not self._awake:
-            self._wake()
-        self.note_idle()
-
-    def _answer(self, ref: ObjectRef[Any], value: Any) -> None:
-        if self.status is ActorStatus.DEAD:  # the handler killed its own actor
-            ref.fail(self.dead_error(None))
-            return
-        if self.home.wire is not None:
-            value = self.home.wire(value)
-        ref.reply(value)
+    def _dropped(self, ref: ObjectRef[Any]) -> None:
+        """The call ended before its turn came."""
+        late = isinstance(ref.exception(), GetTimeoutError)
+        reason = DeadLetterReason.EXPIRED if late else DeadLetterReason.CANCELLED
+        self.home.letters.add(reason, self.describe(ref.message), told=False)
 
     # --- What is said -----------------------------------------------------------------------------------------------
 
     @property
+    def is_open(self) -> bool:
+        """Are messages taken?"""
+        return self._open
+
+    @property
     def label(self) -> str:
-        return str(self.identity)
+        """Who the actor is, for a person; empty before it is adopted."""
+        return "" if self.identity is UNBORN else str(self.identity)
 
     def describe(self, message: Any) -> str:
-        """For a person: the actor and what it is asked to do."""
+        """For a person: the actor and what it is asked to do, never what the message holds."""
         if type(message) is ProxyCall:
-            message = ".".join(message.attr_path)
-        return f"{self.label}: {message}"
+            what = ".".join(message.attr_path)
+        elif isinstance(message, Job):
+            what = message.name
+        else:
+            what = f"a message of type {type(message).__name__}"
+        return f"{self.label}: {what}"
+
+    def name_cycle(self, ref: ObjectRef[Any]) -> str:
+        """Which actors wait for one another because of `ref`, for an error; empty if none do."""
+        return self.home.name_cycle(ref)
 
     @abstractmethod
-    def dead_error(self, cause: BaseException | None) -> ActorDiedError:
+    def dead_error(self) -> ActorDiedError:
         """Why a message cannot be handled any more."""
 
-
-def _attribute(target: Any, name: str) -> Any:
-    # A name that is not there is the handler's error, raised where the caller is told of it.
-    return getattr(target, name, None)
-
-
-def _cancelled_tick(message: Any) -> bool:
-    return type(message) is Timer and message.cancelled
+    def age_of_oldest(self) -> float:
+        """Seconds that the oldest message has waited: exact where the mailbox was empty before, else at most this."""
+        if self.waiting:
+            return self.loop.time() - self.waiting[0][2]
+        return self.loop.time() - self._since if self.mailbox else 0.0

@@ -18,6 +18,9 @@ class CallOwner(Protocol):
 
     def cancel_work(self, ref: "ObjectRef[Any]") -> None: ...
 
+    def name_cycle(self, ref: "ObjectRef[Any]") -> str:
+        """Which actors wait for one another because of `ref`, for an error; empty if none do."""
+
 
 class ObjectRef(asyncio.Future[T]):
     """The awaitable answer of one call; may be awaited several times, by several tasks.
@@ -31,12 +34,14 @@ class ObjectRef(asyncio.Future[T]):
     `.options(timeout=...)`, or `asyncio.timeout`.)
     """
 
-    __slots__ = ("owner", "message", "task", "timer")  # noqa: RUF023 - in the order of a call's life
+    __slots__ = ("owner", "message", "caller", "task", "timer", "retries")  # noqa: RUF023 - in the order of a call's life
 
     owner: CallOwner
     message: Any
+    caller: Any  # the actor that called; None: none did
     task: "asyncio.Task[Any] | None"  # that runs the async handler, once it has taken its first step
     timer: asyncio.TimerHandle | None  # the call's deadline
+    retries: int  # how often a crash of the actor has sent it back to the mailbox; not set before the first time
 
     def cancel(self, msg: Any | None = None) -> bool:  # noqa: ARG002 - asyncio's signature
         """Cancel the call: it never starts, or its handler is cancelled at its next await. Nothing if it has ended.
@@ -50,13 +55,24 @@ class ObjectRef(asyncio.Future[T]):
             self.owner.cancel_work(self)
         return False
 
-    def expire_in(self, seconds: float) -> None:
-        """Give the call a deadline, `seconds` from now in loop time."""
-        self.timer = self.get_loop().call_later(seconds, self._expire, seconds)
+    def expire_at(self, when: float) -> None:
+        """Give the call a deadline, in loop time."""
+        loop = self.get_loop()
+        self.timer = loop.call_at(when, self._expire, when - loop.time())
+
+    def expire_if_late(self) -> bool:
+        """End the call if its deadline has passed, whether or not the loop has come to its timer; True if it has."""
+        if self.timer is not None and self.get_loop().time() >= self.timer.when() and not self.done():
+            self.timer.cancel()
+            self._expire(0.0)
+            return True
+        return False
 
     def _expire(self, seconds: float) -> None:
         if not self.done():
-            self.fail(GetTimeoutError(f"{self.owner.describe(self.message)} did not end within {seconds:g} s"))
+            when = f"did not end within {seconds:g} s" if seconds > 0 else "came too late for its caller's deadline"
+            cycle = self.owner.name_cycle(self)
+            self.fail(GetTimeoutError(f"{self.owner.describe(self.message)} {when}{cycle}"))
             self.owner.cancel_work(self)
 
     def reply(self, value: T) -> None:
@@ -89,11 +105,12 @@ class ObjectRef(asyncio.Future[T]):
         return f"<ObjectRef {self.owner.describe(self.message)} {state}>"
 
 
-def new_ref(loop: asyncio.AbstractEventLoop, owner: CallOwner, message: Any) -> ObjectRef[Any]:
+def new_ref(loop: asyncio.AbstractEventLoop, owner: CallOwner, message: Any, caller: Any = None) -> ObjectRef[Any]:
     """A pending ref. (Not a constructor of its own: the future's own one, written in C, costs half as much.)"""
     ref: ObjectRef[Any] = ObjectRef(loop=loop)
     ref.owner = owner
     ref.message = message
+    ref.caller = caller
     ref.task = None
     ref.timer = None
     return ref

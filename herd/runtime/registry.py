@@ -1,17 +1,25 @@
-"""The actors of one event loop: their names by namespace, and the messages that reached nobody."""
+"""The actors of one event loop: their names by namespace, and what they share."""
 
 import asyncio
 import itertools
 import logging
+import random
 from collections import deque
-from collections.abc import Callable
-from typing import Any
-from weakref import WeakKeyDictionary
+from collections.abc import Callable, Iterator
+from threading import get_ident
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary, WeakSet
 
 from herd.runtime._pykka import ActorRegistry
-from herd.runtime.cell import Cell, current
+from herd.runtime.cell import Cell
+from herd.runtime.dead_letters import DeadLetters
 from herd.runtime.handles import ActorHandle
+from herd.runtime.incarnation import current
+from herd.runtime.mailbox import BURST, Mailbox, Wakeup
+from herd.runtime.object_ref import ObjectRef
+from herd.runtime.tallies import HOLD_S
 from herd.runtime.values import ActorOptions, ActorState, Identity
+from herd.runtime.waits import cycle_through
 
 log = logging.getLogger("herd.runtime")
 
@@ -20,15 +28,35 @@ DEFAULT_NAMESPACE = "default"
 # Enough to see who died around a failure; some 20 kB.
 REMEMBERED_DEAD = 100
 
+# Calls looked at when a time-out asks who waits for whom, some 2 ms of work, and seconds between two such looks: a
+# thousand calls that expire together are not to hold the loop.
+CALLS_LOOKED_AT = 10_000
+LOOK_EVERY_S = 1.0
+
+
+class Leaky(Protocol):
+    """Something that tests want empty at their end."""
+
+    def leaks(self) -> str:
+        """What is still held, for a person; empty if nothing is."""
+
 
 class Registry:
     """What the actors of one loop share. It belongs to the loop, so that loops do not see each other's names."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.cells: dict[Cell, None] = {}  # the living, in the order of their start; the runtime's users bound it
         self.dead: deque[ActorState] = deque(maxlen=REMEMBERED_DEAD)
-        self.dead_letters = 0
+        self.thread = get_ident()
+        self.letters = DeadLetters(loop.time)
+        self.leaky: WeakSet[Leaky] = WeakSet()
+        self.random = random.Random()  # noqa: S311 - for jitter; tests seed it
         self.wire: Callable[[Any], Any] | None = None
+        self.burst = BURST
+        self.hold_limit = HOLD_S
+        self.schedule: Callable[[Mailbox], Wakeup] | None = None
+        self._loop = loop
+        self._looked = -LOOK_EVERY_S
         self._names: dict[tuple[str, str], Cell] = {}
         self._numbers = itertools.count(1)
         self._hooks: dict[asyncio.Task[None], None] = {}
@@ -44,9 +72,9 @@ class Registry:
             ValueError: a living actor of the namespace has the name.
         """
         namespace = _namespace(options.namespace)
-        identity = Identity(type(actor).__name__, options.name, namespace, next(self._numbers))
         if options.name is not None and (namespace, options.name) in self._names:
             raise ValueError(f'there is an actor "{options.name}" in the namespace "{namespace}" already')
+        identity = Identity(type(actor).__name__, options.name, namespace, next(self._numbers))
         cell: Cell = actor.actor_inbox
         cell.adopt(actor, identity, options, self)
         cell.handle = ActorHandle(cell, actor.actor_ref)
@@ -55,26 +83,42 @@ class Registry:
             self._names[namespace, options.name] = cell
         return cell
 
-    def gone(self, cell: Cell, actor: Any) -> None:
-        """`cell` is dead: its name is free, and Pykka is told."""
+    def gone(self, cell: Cell) -> None:
+        """`cell` is dead: its name is free."""
         self.cells.pop(cell, None)
         self.dead.append(cell.state)
         if cell.identity.name is not None:
             self._names.pop((cell.identity.namespace, cell.identity.name), None)
-        actor.actor_stopped.set()
-        ActorRegistry.unregister(actor.actor_ref)
 
     def keep(self, task: "asyncio.Task[None]") -> None:
-        """Hold the task of a dead actor's last hook until it has ended."""
+        """Hold a task that nobody else holds until it has ended."""
         self._hooks[task] = None
         task.add_done_callback(lambda ended: self._hooks.pop(ended, None))
 
-    def dead_letter(self, actor: str, message: str) -> None:
-        """Count a message that was told to a dead actor."""
-        self.dead_letters += 1
-        # Logged at powers of two: the first is seen, and a flood is a handful of lines.
-        if self.dead_letters & (self.dead_letters - 1) == 0:
-            log.warning("dead letter number %d: %s, which is dead: %s", self.dead_letters, actor, message)
+    def collapse(self) -> None:
+        """The process is to end: have all actors stop in order, the last one first, as far as they get."""
+        for cell in reversed(list(self.cells)):
+            cell.put(cell.new_stop()[0])
+
+    def name_cycle(self, ref: ObjectRef[Any]) -> str:
+        """Which actors wait for one another because of `ref`, as the end of a sentence; empty if none do."""
+        now = self._loop.time()
+        if ref.caller is None or now - self._looked < LOOK_EVERY_S:
+            return ""
+        self._looked = now
+        edges = itertools.islice(self._waits(), CALLS_LOOKED_AT)
+        cycle = cycle_through(ref.caller, ref.owner, edges)
+        if not cycle:
+            return ""
+        return ": these wait for one another: " + " -> ".join(cell.label for cell in (*cycle, cycle[0]))
+
+    def _waits(self) -> Iterator[tuple[Any, Any]]:
+        """Calls of actors by actors that have not ended: who waits, and for whom."""
+        for cell in self.cells:
+            asked = itertools.chain(cell.running, (entry[0] for entry in cell.waiting or ()), cell.mailbox)
+            for item in asked:
+                if type(item) is ObjectRef and item.caller is not None and not item.done():
+                    yield item.caller, cell
 
 
 _registries: WeakKeyDictionary[asyncio.AbstractEventLoop, Registry] = WeakKeyDictionary()
@@ -86,7 +130,7 @@ def registry() -> Registry:
     found = _registries.get(loop)
     if found is None:
         _forget_closed_loops()
-        found = _registries[loop] = Registry()
+        found = _registries[loop] = Registry(loop)
     return found
 
 

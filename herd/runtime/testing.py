@@ -1,13 +1,16 @@
-"""For tests of actors: virtual time, messages that prove they can travel, and leaks that do not go unseen."""
+"""For tests of actors: virtual time, messages that prove they can travel, any order of turns, and no unseen leak."""
 
 import asyncio
 import functools
+import math
+import random
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
-from typing import Any, ParamSpec, TypeVar
+from contextlib import ExitStack, contextmanager
+from typing import Any, ParamSpec, TypeVar, overload
 
 from herd.runtime.codec import dumps, loads
 from herd.runtime.handles import ActorHandle
+from herd.runtime.mailbox import Mailbox
 from herd.runtime.registry import Registry, registry
 from herd.runtime.virtual import VirtualTimeLoop
 
@@ -16,31 +19,52 @@ T = TypeVar("T")
 
 
 class LeakError(AssertionError):
-    """Actors or calls were left over at the end of a test."""
+    """Actors, calls, leases or lost messages were left over at the end of a test."""
 
 
-def run_virtual(main: Coroutine[Any, Any, T], *, allow_alive: bool = False) -> T:
+def run_virtual(
+    main: Coroutine[Any, Any, T],
+    *,
+    allow_alive: bool = False,
+    allow_lost: bool = False,
+    serialize_messages: bool = False,
+    shuffle: int | None = None,
+) -> T:
     """Run `main` on a VirtualTimeLoop of its own, and check what it leaves behind.
 
     Args:
         main: the test or scenario.
         allow_alive: idle actors may be left alive; they are killed. (Calls without an answer may never be left.)
+        allow_lost: messages may have been told to dead actors.
+        serialize_messages: every message between actors makes a round trip through the codec.
+        shuffle: a seed: of the actors that have messages, chance says who handles the next one. (Messages to one actor
+            keep their order.) None: actors take turns in the order in which they were woken.
 
     Raises:
-        LeakError: `main` returned, and actors or unanswered calls are left.
+        LeakError: `main` returned, and actors, unanswered calls, leases or lost messages are left.
         Deadlock: nothing could ever happen again before `main` returned.
         Exception: whatever `main` raises.
     """
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        return runner.run(_checked(main, allow_alive))
+        return runner.run(_checked(main, allow_alive, allow_lost, serialize_messages, shuffle))
 
 
-def virtual_time(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """Decorator: an async test becomes a plain one that runs in virtual time. See `run_virtual`."""
+@overload
+def virtual_time(test: Callable[P, Coroutine[Any, Any, T]], /) -> Callable[P, T]: ...
+
+
+@overload
+def virtual_time(**settings: Any) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Callable[P, T]]: ...
+
+
+def virtual_time(test: Any = None, /, **settings: Any) -> Any:
+    """Decorator: an async test becomes a plain one that runs in virtual time. Settings are those of `run_virtual`."""
+    if test is None:
+        return functools.partial(virtual_time, **settings)
 
     @functools.wraps(test)
-    def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        return run_virtual(test(*args, **kwargs))
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return run_virtual(test(*args, **kwargs), **settings)
 
     return run
 
@@ -61,11 +85,32 @@ def serialize_messages() -> Iterator[None]:
         home.wire = before
 
 
-async def _checked(main: Coroutine[Any, Any, T], allow_alive: bool) -> T:
+@contextmanager
+def shuffled(seed: int) -> Iterator[None]:
+    """While this lasts, chance decides which actor of the running loop handles its next message. See `run_virtual`."""
     home = registry()
+    before = home.schedule, home.burst
+    home.schedule, home.burst = _Shuffle(seed), 1
     try:
-        result = await main
-        leaks = _leaks(home, allow_alive)
+        yield
+    finally:
+        home.schedule, home.burst = before
+
+
+async def _checked(
+    main: Coroutine[Any, Any, T], allow_alive: bool, allow_lost: bool, serialize: bool, shuffle: int | None
+) -> T:
+    home = registry()
+    home.random.seed(shuffle or 0)  # the same seed, the same waits before restarts
+    home.hold_limit = math.inf  # where time stands still, nobody waits for a handler
+    try:
+        with ExitStack() as stack:
+            if serialize:
+                stack.enter_context(serialize_messages())
+            if shuffle is not None:
+                stack.enter_context(shuffled(shuffle))
+            result = await main
+            leaks = _leaks(home, allow_alive, allow_lost)
     finally:
         for cell in reversed(list(home.cells)):
             cell.die(None)
@@ -74,7 +119,7 @@ async def _checked(main: Coroutine[Any, Any, T], allow_alive: bool) -> T:
     return result
 
 
-def _leaks(home: Registry, allow_alive: bool) -> list[str]:
+def _leaks(home: Registry, allow_alive: bool, allow_lost: bool) -> list[str]:
     leaks = []
     for cell in home.cells:
         state = cell.state
@@ -82,7 +127,40 @@ def _leaks(home: Registry, allow_alive: bool) -> list[str]:
             leaks.append(f"{cell.handle!r} with {state.pending} unanswered calls, {state.in_flight} running handlers")
         elif not allow_alive:
             leaks.append(f"{cell.handle!r}, which was not stopped")
-    return leaks
+    if home.letters.lost and not allow_lost:
+        leaks.append(f"{home.letters.lost} messages told to the dead, the last one: {home.letters.last_lost}")
+    return [*leaks, *filter(None, (thing.leaks() for thing in home.leaky))]
+
+
+class _Turn:
+    """A mailbox that waits for its turn."""
+
+    __slots__ = ("mailbox",)
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self.mailbox: Mailbox | None = mailbox
+
+    def cancel(self) -> None:
+        self.mailbox = None
+
+
+class _Shuffle:
+    """The turn of a mailbox, drawn by lot."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)  # noqa: S311 - it is to be repeatable
+        self._turns: list[_Turn] = []
+
+    def __call__(self, mailbox: Mailbox) -> _Turn:
+        turn = _Turn(mailbox)
+        self._turns.append(turn)
+        mailbox.loop.call_soon(self._next)  # as many as there are turns
+        return turn
+
+    def _next(self) -> None:
+        mailbox = self._turns.pop(self._random.randrange(len(self._turns))).mailbox
+        if mailbox is not None:
+            mailbox.context.run(mailbox.drain)
 
 
 def _round_trip(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 # Ray's default for classes with an async method. Beyond it a handler that waits for something slow would pile up tasks
 # of some 2 kB each instead of 200-byte messages.
@@ -18,10 +19,16 @@ class ActorOptions:
     name: str | None = None
     namespace: str | None = None
     get_if_exists: bool = False
+    max_restarts: int = 0
+    max_task_retries: int = 0
     max_concurrency: int = MAX_CONCURRENCY
     max_pending_calls: int = MAX_PENDING_CALLS
 
     def __post_init__(self) -> None:
+        if self.max_restarts < -1:
+            raise ValueError(f"max_restarts must be at least 0, or -1 for no limit, not {self.max_restarts}")
+        if self.max_task_retries < -1:
+            raise ValueError(f"max_task_retries must be at least 0, or -1 for no limit, not {self.max_task_retries}")
         if self.max_concurrency < 1:
             raise ValueError(f"max_concurrency must be at least 1, not {self.max_concurrency}")
         if self.max_pending_calls < -1 or self.max_pending_calls == 0:
@@ -33,8 +40,9 @@ class ActorOptions:
 class ActorStatus(StrEnum):
     """Where an actor is in its life: Ray's words, and STOPPING for an ordered stop under way."""
 
-    PENDING_CREATION = "PENDING_CREATION"  # its on_start has not ended
+    PENDING_CREATION = "PENDING_CREATION"  # its first on_start has not ended
     ALIVE = "ALIVE"
+    RESTARTING = "RESTARTING"  # it crashed; its messages wait for the next incarnation
     STOPPING = "STOPPING"
     DEAD = "DEAD"
 
@@ -53,11 +61,45 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class MethodState:
+    """What one method of an actor has done so far, over all incarnations."""
+
+    name: str
+    processed: int  # handlers that have ended, however
+    failed: int  # of these, by an exception
+    seconds: float  # for which its handlers held the loop
+    longest: float  # of these, at a stretch
+
+
+@dataclass(frozen=True, slots=True)
 class ActorState:
-    """One actor, as `list_actors` shows it."""
+    """One actor, as `list_actors` shows it. Times are in seconds."""
 
     identity: Identity
     status: ActorStatus
     queued: int  # messages in the mailbox, and async calls over max_concurrency
     in_flight: int  # async handlers that run
     pending: int  # calls that have no answer yet
+    high_water: int = 0  # the longest that the mailbox has been
+    oldest: float = 0.0  # age of the oldest message in the mailbox: exact where it was empty before, else at most this
+    restarts: int = 0
+    methods: tuple[MethodState, ...] = ()
+
+    @property
+    def processed(self) -> int:
+        """Handlers that have ended."""
+        return sum(method.processed for method in self.methods)
+
+    @property
+    def failed(self) -> int:
+        """Handlers that have ended by an exception."""
+        return sum(method.failed for method in self.methods)
+
+
+@dataclass(frozen=True, slots=True)
+class Terminated:
+    """What `watch` tells: an actor is dead. It will not be restarted."""
+
+    handle: Any  # its ActorHandle
+    reason: str  # for a person
+    crashed: bool  # by an error; False: it was stopped, killed, or left by `exit_actor`

@@ -1,17 +1,13 @@
 import asyncio
-import logging
 from typing import Any
 
 import pytest
 
 from herd.runtime import (
-    ActorDiedError,
     GetTimeoutError,
     PendingCallsLimitExceeded,
     TaskCancelledError,
     cancel,
-    dead_letters,
-    kill,
     remote,
     stop,
 )
@@ -285,20 +281,6 @@ async def test_a_handler_whose_own_wait_was_cancelled_ends_its_call() -> None:
             await method.remote()
         method.tell()
     await stop(actor)
-
-
-@virtual_time
-async def test_a_tell_to_a_dead_actor_is_a_counted_dead_letter(caplog: pytest.LogCaptureFixture) -> None:
-    counter = remote(Counter).options(name="visits").remote()
-    kill(counter)
-    for _ in range(5):
-        counter.add.tell(1)
-    assert dead_letters() == 5
-    with pytest.raises(ActorDiedError, match='Counter "visits" is dead'):
-        await counter.add.remote(1)
-    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
-        f'dead letter number {n}: Counter "visits", which is dead: Counter "visits": add' for n in (1, 2, 4)
-    ]
 
 
 async def test_a_tell_from_another_thread_arrives() -> None:

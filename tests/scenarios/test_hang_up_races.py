@@ -85,7 +85,7 @@ def play(event: Event, then: Callable[[Scene], Awaitable[None]], *, whole: bool 
                 await then(scene)
 
     for distance in AROUND:
-        run_virtual(story(distance))
+        run_virtual(story(distance), allow_lost=not whole)  # what is told to a queue that has ended says nothing new
 
 
 async def the_last_is_served(scene: Scene) -> None:

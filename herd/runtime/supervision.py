@@ -1,0 +1,189 @@
+"""Supervisors: they start actors in order, start them again when they crash, and stop them in reverse.
+
+Erlang's idea: what is wrong with an actor's state ends with the actor, and a fresh one takes over its mailbox. What a
+fresh start does not cure is handed up, so that more is started afresh, and in the end a person is told.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from herd.runtime import local
+from herd.runtime.cell import Cell
+from herd.runtime.errors import RestartLimitExceeded
+from herd.runtime.handles import ActorHandle, cell_of
+from herd.runtime.registry import Registry, registry
+from herd.runtime.restarts import RestartHistory, RestartPolicy, Strategy
+from herd.runtime.values import ActorOptions, ActorStatus
+
+log = logging.getLogger("herd.runtime")
+
+
+class _Group:
+    """Children that restart together: with ONE_FOR_ONE each is one of its own."""
+
+    def __init__(self, policy: RestartPolicy) -> None:
+        self.history = RestartHistory(policy)
+        self.fallen: dict[Cell, None] = {}  # wait between two lives
+        self.delay: float | None = None  # before that; None: it has been waited for
+        self.task: asyncio.Task[None] | None = None  # that brings them back
+
+    def take_delay(self) -> float:
+        delay, self.delay = self.delay, None
+        return delay or 0.0
+
+
+class Supervisor:
+    """Keeps its children running.
+
+    An actor that crashes keeps its handle, its name and its mailbox; what was in flight ends with
+    ActorUnavailableError. A child that is stopped, killed, or leaves by `exit_actor` is gone for good.
+
+    In `async with` it stops its children at the end of the block. One that belongs to an actor (`context(self)
+    .supervisor(...)`) stops with that actor, and its giving up is that actor's crash.
+
+    Args:
+        strategy: who restarts when one crashes.
+        restarts: how often and how soon: per child with ONE_FOR_ONE, else for the group.
+        give_up: called when children crash too often, once they have been stopped; None: it is logged.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy = Strategy.ONE_FOR_ONE,
+        restarts: RestartPolicy = RestartPolicy(),  # noqa: B008 - it is frozen
+        *,
+        give_up: Callable[[RestartLimitExceeded], None] | None = None,
+    ) -> None:
+        self._strategy = strategy
+        self._policy = restarts
+        self._give_up = give_up
+        self._home: Registry = registry()
+        self._children: dict[Cell, _Group] = {}  # in the order of their start
+        self._together = _Group(restarts)
+        self._stopping: asyncio.Task[None] | None = None
+
+    @property
+    def children(self) -> tuple[ActorHandle, ...]:
+        """The living children, in the order of their start."""
+        return tuple(cell.handle for cell in self._children)
+
+    def start(self, actor_class: Any, /, *args: Any, **kwargs: Any) -> ActorHandle:
+        """Start a child: `supervisor.start(remote(Plain).options(name=...), 1, 2)`.
+
+        Raises:
+            ValueError: its options have restarts of their own, or `get_if_exists`; or its name is taken.
+            RuntimeError: the supervisor has stopped.
+            Exception: whatever the class's `__init__` raises.
+        """
+        options: ActorOptions = actor_class.chosen
+        if options.max_restarts or options.get_if_exists:
+            raise ValueError("max_restarts and get_if_exists are not for supervised actors: their supervisor decides")
+        return self.adopt(actor_class.plain, options, args, kwargs)
+
+    def adopt(self, plain: type, options: ActorOptions, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActorHandle:
+        """`start`, for the engine, without a look at the options."""
+        if self._stopping is not None:
+            raise RuntimeError("this supervisor has stopped")
+        handle = local.start(plain, options, args, kwargs, keeper=self)
+        alone = self._strategy is Strategy.ONE_FOR_ONE
+        self._children[cell_of(handle)] = _Group(self._policy) if alone else self._together
+        return handle
+
+    async def stop(self) -> None:
+        """Stop all children in order, the last one first. Whoever is between two lives is not started again."""
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop())
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
+        while self._children:
+            cell = next(reversed(self._children))
+            item, stopped = cell.new_stop()
+            cell.put(item)
+            await stopped
+
+    def kill(self) -> None:
+        """End all children at once, the last one first."""
+        for cell in reversed(list(self._children)):
+            cell.die(None)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    # --- What cells tell, see `cell.Keeper` -------------------------------------------------------------------------
+
+    def gone(self, cell: Cell) -> None:
+        """`cell` is dead."""
+        group = self._children.pop(cell, None)
+        if group is not None:
+            group.fallen.pop(cell, None)
+
+    def crashed(self, cell: Cell, error: Exception) -> None:
+        """Restart `cell`, and who else the strategy says; or give up."""
+        group = self._children[cell]
+        if self._stopping is not None:
+            cell.die(error)
+            return
+        delay = group.history.crashed(cell.loop.time(), self._home.random.random)
+        if delay is None:
+            self._surrender(cell, error)
+            return
+        log.warning("%s crashed and starts again%s", cell.label, f" in {delay:.1f} s" if delay else "")
+        group.delay = delay
+        for affected in reversed(self._affected(cell)):
+            affected.go_along(error)
+            group.fallen[affected] = None
+        if group.task is None:
+            group.task = asyncio.get_running_loop().create_task(self._bring_back(group))
+
+    def _affected(self, cell: Cell) -> list[Cell]:
+        """Who restarts when `cell` has crashed, in the order of their start."""
+        if self._strategy is Strategy.ONE_FOR_ONE:
+            return [cell]
+        children = list(self._children)
+        first = 0 if self._strategy is Strategy.ONE_FOR_ALL else children.index(cell)
+        return [child for child in children[first:] if child.status is not ActorStatus.STOPPING]
+
+    async def _bring_back(self, group: _Group) -> None:
+        """Start the fallen of a group again, in order, as often as it takes."""
+        try:
+            while group.fallen:
+                for cell in reversed(self._in_order(group)):
+                    await cell.unwind()
+                await asyncio.sleep(group.take_delay())
+                if group.delay is not None:
+                    continue  # another one has crashed meanwhile, and has to unwind
+                for cell in self._in_order(group):
+                    group.fallen.pop(cell, None)
+                    if cell.status is ActorStatus.RESTARTING and not await cell.revive():
+                        break
+        finally:
+            group.task = None
+
+    def _in_order(self, group: _Group) -> list[Cell]:
+        return [cell for cell in self._children if cell in group.fallen]
+
+    def _surrender(self, cell: Cell, error: Exception) -> None:
+        """`cell` has crashed too often."""
+        policy = self._policy
+        failure = RestartLimitExceeded(
+            f"{cell.label} crashed of {error!r}, after {policy.max_restarts} restarts within {policy.window:g} s"
+        )
+        failure.__cause__ = error
+        log.error("%s: given up", failure)
+        cell.die(error)
+        ending = asyncio.get_running_loop().create_task(self._end(failure))
+        self._home.keep(ending)
+
+    async def _end(self, failure: RestartLimitExceeded) -> None:
+        await self.stop()
+        if self._give_up is not None:
+            self._give_up(failure)
