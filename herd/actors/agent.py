@@ -1,9 +1,13 @@
-"""The agent process on one screen: the Agent actor, and every actor around it started in order, stopped in reverse."""
+"""The agent process on one screen: the Agent actor, and every actor around it, supervised, started in order and stopped
+in reverse.
+"""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from herd.actors import names
 from herd.actors.backend import Backend, BackendSettings, BackendState
@@ -13,10 +17,23 @@ from herd.actors.relay import Relay
 from herd.actors.router_link import GRACE_S, HEARTBEAT_S, LinkPorts, RouterLink
 from herd.errors import HerdError
 from herd.protocols.messages import Hello, Report, Welcome
-from herd.runtime import ActorHandle, context, remote, stop
+from herd.runtime import (
+    ActorHandle,
+    RestartLimitExceeded,
+    RestartPolicy,
+    Strategy,
+    Supervisor,
+    context,
+    get_actor,
+    remote,
+    stop,
+)
 from herd.types import BackendId, Bytes, NodeId, RouterId, Seconds
 
 logger = logging.getLogger(__name__)
+
+# A sensor that fails today may work tomorrow, and the node serves without it.
+FOR_EVER = RestartPolicy(max_restarts=-1, max_backoff=30.0)
 
 MAX_MODELS = 2000  # with long names 764 KB of a frame's 1 MiB
 
@@ -26,16 +43,24 @@ class Agent:
 
     Args:
         joined: called with the id of each router that lets this agent in, to remember it.
+        backends: the model servers, each an actor of its own.
     """
 
-    def __init__(self, joined: Callable[[RouterId], None]) -> None:
+    def __init__(self, joined: Callable[[RouterId], None], backends: tuple[BackendId, ...]) -> None:
         self._joined = joined
+        self._known = backends
         self._link: ActorHandle | None = None
         self._backends: dict[BackendId, BackendState] = {}
         self._sample = MachineSample(0.0, Bytes(0), Bytes(0), 0)
 
+    def on_start(self) -> None:
+        """After a crash, have the model servers shown again."""
+        if context(self).restarts:
+            for backend in self._known:
+                get_actor(names.backend(backend)).introduce.tell()
+
     def start_reporting(self, link: ActorHandle) -> None:
-        """Every actor is up: report to the router from now on."""
+        """Every actor is up, or this one and the link are again: report to the router from now on."""
         self._link = link
         self.report()
         context(self).every(HEARTBEAT_S, self.report)
@@ -108,45 +133,38 @@ class AgentPorts:
 
 @dataclass(frozen=True, slots=True)
 class RunningAgent:
-    """An agent that is up."""
+    """An agent that is up. `failed` is done when an actor that it cannot do without crashes again and again."""
 
     node_id: NodeId
     agent: ActorHandle
+    failed: "asyncio.Future[RestartLimitExceeded]"
 
 
 @asynccontextmanager
 async def running_agent(options: AgentOptions, ports: AgentPorts) -> AsyncIterator[RunningAgent]:
     """Run an agent until the block ends."""
     namespace = f"agent-{options.hello.node_id}"
+    failed: asyncio.Future[RestartLimitExceeded] = asyncio.get_running_loop().create_future()
     async with AsyncExitStack() as stack:
+        vital = Supervisor(Strategy.ONE_FOR_ALL, give_up=failed.set_result)  # what one knows, the other was told
+        sensors = Supervisor(restarts=FOR_EVER)
 
-        def started(actor: ActorHandle) -> ActorHandle:
+        def start(supervisor: Supervisor, kind: type, name: str, *args: Any) -> ActorHandle:
+            actor = supervisor.start(remote(kind).options(name=name, namespace=namespace), *args)
             stack.push_async_callback(stop, actor)
             return actor
 
-        agent = started(remote(Agent).options(name=names.AGENT, namespace=namespace).remote(ports.joined))
-        started(remote(Collector).options(name=names.COLLECTOR, namespace=namespace).remote(ports.probe, agent))
+        known = tuple(settings.id for settings in options.backends)
+        agent = start(vital, Agent, names.AGENT, ports.joined, known)
+        start(sensors, Collector, names.COLLECTOR, ports.probe, agent)
         backends = {
-            settings.id: started(
-                remote(Backend)
-                .options(name=names.backend(settings.id), namespace=namespace)
-                .remote(settings, ports.servers, agent, ports.processes)
+            settings.id: start(
+                sensors, Backend, names.backend(settings.id), settings, ports.servers, agent, ports.processes
             )
             for settings in options.backends
         }
         base_urls = {settings.id: settings.base_url for settings in options.backends}
-        relay = Relay(base_urls, backends, ports.servers)
-        link = started(
-            remote(RouterLink)
-            .options(name=names.ROUTER_LINK, namespace=namespace)
-            .remote(
-                options.hello,
-                options.router_url,
-                LinkPorts(ports.dialer, ports.finder, relay),
-                agent,
-                options.grace,
-            )
-        )
-        agent.start_reporting.tell(link)
+        link_ports = LinkPorts(ports.dialer, ports.finder, Relay(base_urls, backends, ports.servers))
+        start(vital, RouterLink, names.ROUTER_LINK, options.hello, options.router_url, link_ports, agent, options.grace)
         stack.push_async_callback(agent.stop_reporting.remote)
-        yield RunningAgent(options.hello.node_id, agent)
+        yield RunningAgent(options.hello.node_id, agent, failed)

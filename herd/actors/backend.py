@@ -81,6 +81,10 @@ class Backend:
         ctx.handle.poll.tell()
         ctx.every(POLL_S, self.poll)
 
+    def introduce(self) -> None:
+        """Tell the Agent, which has lost what it knew, how the server is."""
+        self._agent.backend_changed.tell(self._state)
+
     async def poll(self) -> None:
         """Look at the server; at most one look at a time."""
         if self._polling:

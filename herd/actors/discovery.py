@@ -34,6 +34,10 @@ class Discovery:
         """Say goodbye, so that agents do not dial a router that is gone."""
         await self._advertiser.stop()
 
+    async def on_failure(self, *_crash: object) -> None:
+        """Let go of the network, which the next incarnation may find in order again."""
+        await self._advertiser.stop()
+
     async def refresh(self) -> None:
         """Announce anew if this machine's addresses have changed; one look at a time."""
         if self._busy:

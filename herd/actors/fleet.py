@@ -11,13 +11,15 @@ from herd.actors.ports import Clock, Links
 from herd.policy.naming import readable, unique_name
 from herd.protocols.handshake import common_version
 from herd.protocols.messages import Goodbye, Hello, Report, Welcome
-from herd.runtime import ActorHandle, remote, stop
+from herd.runtime import ActorHandle, Strategy, context, remote
 from herd.types import LinkId, NodeId, NodeName, RouterId
 
 logger = logging.getLogger(__name__)
 
 # Far beyond any house; bounds what agents with ever new identities can make a router remember.
 MAX_NODES = 1024
+
+STARTS_ANEW = Goodbye("shutdown", "this part of the router starts anew")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class _Member:
 
 
 class Fleet:
-    """Owns the table of nodes; starts a Node and a NodeProxy for each.
+    """Owns the table of nodes; supervises a Node and a NodeProxy for each, which restart together.
 
     Args:
         identity: the router's.
@@ -55,11 +57,15 @@ class Fleet:
         self._clock = clock
         self._members: dict[NodeId, _Member] = {}
 
-    async def on_stop(self) -> None:
-        """End the actors of every node."""
+    def on_start(self) -> None:
+        """After a crash nothing is known of the links that are up: have every agent join anew, within seconds."""
+        if context(self).restarts:
+            self._links.disconnect_all(STARTS_ANEW)
+
+    def introduce(self) -> None:
+        """Have every node tell the Scorer what it is like."""
         for member in self._members.values():
-            await stop(member.proxy)
-            await stop(member.node)
+            member.node.introduce.tell()
 
     def join(self, link: LinkId, hello: Hello, peer: str) -> Welcome | Goodbye:
         """Let an agent in, or say why not. A newer hello of the same node replaces its old link."""
@@ -69,8 +75,11 @@ class Fleet:
         taken = [other.name for node, other in self._members.items() if node != hello.node_id]
         name = unique_name(readable(hello.name) or NodeName(hello.node_id), taken)
         if member is None:
-            node = remote(Node).options(name=names.node(hello.node_id)).remote(hello.node_id, self._scorer, self._clock)
-            proxy = remote(NodeProxy).options(name=names.node_proxy(hello.node_id)).remote(self._links, node)
+            household = context(self).supervisor(Strategy.ONE_FOR_ALL)
+            node_class = remote(Node).options(name=names.node(hello.node_id))
+            node = household.start(node_class, hello.node_id, self._scorer, self._clock)
+            proxy_class = remote(NodeProxy).options(name=names.node_proxy(hello.node_id))
+            proxy = household.start(proxy_class, self._links, node)
         else:
             node, proxy = member.node, member.proxy
         self._members[hello.node_id] = _Member(name, node, proxy, link)
@@ -82,22 +91,23 @@ class Fleet:
 
     def report(self, link: LinkId, node_id: NodeId, report: Report) -> None:
         """A heartbeat came in."""
-        member = self._members[node_id]
-        if link == member.link:
+        member = self._members.get(node_id)
+        if member is not None and link == member.link:
             member.proxy.heard.tell(link)
             member.node.reported.tell(report)
 
     def draining(self, link: LinkId, node_id: NodeId) -> None:
         """An agent is about to leave."""
-        member = self._members[node_id]
-        if link == member.link:
+        member = self._members.get(node_id)
+        if member is not None and link == member.link:
             member.node.draining.tell()
 
     def link_down(self, link: LinkId, node_id: NodeId, why: str) -> None:
         """A link is gone."""
-        member = self._members[node_id]
-        logger.info("link with %s is gone: %s", member.name, why)
-        member.proxy.link_down.tell(link, why)
+        member = self._members.get(node_id)
+        if member is not None:  # else it is of the time before a crash
+            logger.info("link with %s is gone: %s", member.name, why)
+            member.proxy.link_down.tell(link, why)
 
     async def snapshot(self) -> tuple[NodeStatus, ...]:
         """Every node, by name."""

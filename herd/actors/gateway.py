@@ -1,6 +1,7 @@
 """The Gateway: the protocol actor that terminates HTTP."""
 
 from herd.actors.ports import Handler, HttpServer
+from herd.runtime import context
 
 
 class Gateway:
@@ -14,6 +15,15 @@ class Gateway:
     def __init__(self, server: HttpServer, handler: Handler) -> None:
         self._server = server
         self._handler = handler
+
+    async def on_start(self) -> None:
+        """After a crash, listen again: to whom the address belongs is settled."""
+        if context(self).restarts:
+            await self.listen()
+
+    async def on_failure(self, *_crash: object) -> None:
+        """Let go of the address."""
+        await self._server.stop()
 
     async def listen(self) -> None:
         """Begin; not in `on_start`, for a taken port is the person's to mend, and no crash of this actor.

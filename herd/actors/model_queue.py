@@ -1,14 +1,17 @@
 """The ModelQueue: who may use one model on one node, and who waits for it."""
 
-import asyncio
 from dataclasses import dataclass
 
 from herd.actors.ports import Clock
 from herd.policy.values import Lease, Moved, Reason, Refused, Ticket
+from herd.runtime import Leases
 from herd.types import NodeName, Seconds, TicketId
 
 # Deeper queues only hide that the fleet is too small: at a second a request, the 512th waits for minutes.
 MAX_WAITING = 512
+
+ASKED_AGAIN = Refused(Reason("asked-again", "was asked for the same ticket again"))
+RELEASED = Refused(Reason("released", "was released while it waited"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +25,10 @@ class QueueStatus:
     limit: int
 
 
-class _Waiter:
-    """A ticket that waits."""
-
-    __slots__ = ("answer", "ticket")
-
-    def __init__(self, ticket: Ticket, answer: "asyncio.Future[Moved | Refused | None]") -> None:
-        self.ticket = ticket
-        self.answer = answer  # None: the lease is granted
-
-
 class ModelQueue:
     """Owns the leases of one model on one node, and the tickets waiting for one.
 
-    The caller names the ticket and always tells `release(ticket)` when it is done with it, whatever it got; so a
-    lease that was granted to a client in the moment in which it hung up comes back too.
+    The ticket protocol is that of `herd.runtime.leases`: the caller names the ticket, and always tells `release`.
 
     Args:
         node: the node's name, for people.
@@ -50,12 +42,12 @@ class ModelQueue:
         self._model = model
         self._limit = limit
         self._clock = clock
-        self._leases: set[TicketId] = set()
-        self._waiting: dict[TicketId, _Waiter] = {}
+        self._leases: Leases[Moved | Refused] = Leases(limit)
         self._closed: Reason | None = None
 
     def __repr__(self) -> str:
-        running = f"{len(self._leases)}/{self._limit} running, {len(self._waiting)} waiting"
+        status = self.status()
+        running = f"{status.running}/{status.limit} running, {status.waiting} waiting"
         return f"<ModelQueue {self._model}@{self._node} [{running}]>"
 
     async def acquire(self, ticket: Ticket) -> Lease | Moved | Refused:
@@ -66,43 +58,25 @@ class ModelQueue:
         arrived = self._clock.monotonic()
         if self._closed is not None:
             return Refused(self._closed)
-        if ticket.id in self._leases or (len(self._leases) < self._limit and not self._waiting):
-            self._leases.add(ticket.id)
-            return Lease(ticket.id, Seconds(0.0))
-        earlier = self._waiting.get(ticket.id)
-        if earlier is None and len(self._waiting) >= MAX_WAITING:
+        held, waiting = self._leases.held, self._leases.waiting
+        if len(waiting) >= MAX_WAITING and ticket.id not in waiting and ticket.id not in held:
             return Refused(Reason("queue-full", f"has {MAX_WAITING} requests waiting for {self._model}"))
-        if earlier is not None and not earlier.answer.done():
-            earlier.answer.set_result(Refused(Reason("asked-again", "was asked for the same ticket again")))
-        waiter = _Waiter(ticket, asyncio.get_running_loop().create_future())
-        self._waiting[ticket.id] = waiter
-        try:
-            answer = await waiter.answer
-        finally:
-            if self._waiting.get(ticket.id) is waiter:  # else it has left, or is back in a new place
-                del self._waiting[ticket.id]
+        answer = await self._leases.acquire(ticket.id, asked_again=ASKED_AGAIN)
         return answer or Lease(ticket.id, Seconds(self._clock.monotonic() - arrived))
 
     def release(self, ticket: TicketId) -> None:
         """The ticket is done with: its lease, or its place in the queue, is free. Idempotent."""
-        self._leases.discard(ticket)
-        waiter = self._waiting.pop(ticket, None)
-        if waiter is not None and not waiter.answer.done():
-            waiter.answer.set_result(Refused(Reason("released", "was released while it waited")))
-        self._grant()
+        self._leases.release(ticket, RELEASED)
 
     def set_limit(self, limit: int) -> None:
         """Run so many requests at once from now on; what runs beyond it ends normally."""
-        self._limit = limit
-        self._grant()
+        self._leases.resize(limit)
 
     def turn_away(self, reason: Reason) -> None:
         """The node takes nothing new: everything that waits is refused at once, what runs goes on."""
         self._closed = reason
-        for waiter in self._waiting.values():
-            if not waiter.answer.done():
-                waiter.answer.set_result(Refused(reason))
-        self._waiting.clear()
+        for ticket in list(self._leases.waiting):
+            self._leases.turn_away(ticket, Refused(reason))
 
     def welcome_back(self) -> None:
         """The node takes requests again."""
@@ -110,13 +84,5 @@ class ModelQueue:
 
     def status(self) -> QueueStatus:
         """How the queue stands."""
-        return QueueStatus(self._node, self._model, len(self._leases), len(self._waiting), self._limit)
-
-    def _grant(self) -> None:
-        """Hand free leases to the head of the queue."""
-        while self._waiting and len(self._leases) < self._limit:
-            ticket_id, waiter = next(iter(self._waiting.items()))
-            del self._waiting[ticket_id]
-            if not waiter.answer.done():  # else its client hung up in this very turn of the loop
-                self._leases.add(ticket_id)
-                waiter.answer.set_result(None)
+        leases = self._leases
+        return QueueStatus(self._node, self._model, len(leases.held), len(leases.waiting), leases.limit)

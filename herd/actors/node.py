@@ -12,8 +12,12 @@ from herd.policy.elimination import TAKES_REQUESTS, UNSERVED
 from herd.policy.node_state import Standing, node_state
 from herd.policy.values import ModelView, NodeView, Reason
 from herd.protocols.messages import BackendInfo, Machine, ModelInfo, Report
-from herd.runtime import ActorDiedError, ActorHandle, context, kill, remote, stop
+from herd.runtime import ActorDiedError, ActorHandle, RestartPolicy, Supervisor, context, kill, remote
 from herd.types import NodeId, NodeName, NodeState, Seconds
+
+# A queue that crashes takes its node's actors with it, and so its link: whatever ran there ends on both sides, and no
+# lease is lost sight of.
+WITH_THE_NODE = RestartPolicy(max_restarts=0)
 
 NO_LINK = Reason("offline", "has not connected yet")
 
@@ -55,6 +59,17 @@ class Node:
         self._open: dict[str, bool] = {}  # whether the queue was last told that it may grant leases
         self._view = NodeView(node_id, self._name, NodeState.OFFLINE)
         self._dropping = False
+        self._supervisor: Supervisor | None = None  # of the queues
+
+    def on_start(self) -> None:
+        """After a crash the node is as good as offline, until its agent has joined anew."""
+        self._supervisor = context(self).supervisor(restarts=WITH_THE_NODE)
+        if context(self).restarts:
+            self.introduce()
+
+    def introduce(self) -> None:
+        """Tell the Scorer, which has lost its view of the fleet, or of this node."""
+        self._scorer.node_changed.tell(self._view)
 
     # --- what the link says -------------------------------------------------------------------------------------------
 
@@ -115,11 +130,10 @@ class Node:
             ),
         )
 
-    async def on_stop(self) -> None:
-        """Turn away whoever waits, and end the queues."""
+    def on_stop(self) -> None:
+        """Turn away whoever waits; the queues then end with this actor."""
         for queue in self._queues.values():
             queue.turn_away.tell(Reason("stopped", "is gone: the router is shutting down"))
-        await asyncio.gather(*(stop(queue) for queue in self._queues.values()))
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -138,10 +152,7 @@ class Node:
         takes = view.state in TAKES_REQUESTS
         for model, seen in view.models.items():
             if model not in self._queues:
-                name = names.model_queue(self._id, model)
-                self._queues[model] = (
-                    remote(ModelQueue).options(name=name).remote(self._name, model, seen.limit, self._clock)
-                )
+                self._queues[model] = self._new_queue(model, seen.limit)
                 self._open[model] = True
             elif self._limits.get(model) != seen.limit:
                 self._queues[model].set_limit.tell(seen.limit)
@@ -154,6 +165,11 @@ class Node:
                 gone = Reason("no-model", f"does not have {model} on disk any more")
                 queue.turn_away.tell(gone if takes else view.reasons[0])
             self._open[model] = serves
+
+    def _new_queue(self, model: str, limit: int) -> ActorHandle:
+        assert self._supervisor is not None  # noqa: S101 - made by on_start
+        kind = remote(ModelQueue).options(name=names.model_queue(self._id, model))
+        return self._supervisor.start(kind, self._name, model, limit, self._clock)
 
     def _gone(self) -> list[str]:
         return [model for model in self._queues if model not in self._view.models]

@@ -42,6 +42,15 @@ class NodeProxy:
         self._state = NodeState.OFFLINE
         self._timer: Timer | None = None
 
+    def on_stop(self) -> None:
+        """When the node's actors start anew, nobody looks after this link any more."""
+        if context(self).restarting:
+            self._hang_up()
+
+    def on_failure(self, *_crash: object) -> None:
+        """Nobody looks after this link any more."""
+        self._hang_up()
+
     def link_up(self, link: LinkId) -> None:
         """The node has (re)connected: this link replaces the one before."""
         old, self._link = self._link, link
@@ -67,6 +76,11 @@ class NodeProxy:
         except StreamFailed as error:
             return Unavailable(str(error))
         return Opened(stream)
+
+    def _hang_up(self) -> None:
+        """Have the agent join anew."""
+        if self._link is not None:
+            self._links.disconnect(self._link, Goodbye("shutdown", "this part of the router starts anew"))
 
     def _look(self, link: LinkId) -> None:
         """Judge the link by its silence; look again when that would change."""

@@ -216,6 +216,9 @@ class Links(Protocol):
     def disconnect(self, link: LinkId, goodbye: Goodbye) -> None:
         """Say goodbye and close. Idempotent."""
 
+    def disconnect_all(self, goodbye: Goodbye) -> None:
+        """`disconnect` every link of an agent that was let in."""
+
 
 class LinkEvents(Protocol):
     """What a link listener tells the fleet."""

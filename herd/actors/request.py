@@ -23,7 +23,7 @@ from herd.protocols.messages import RequestHead, Usage
 from herd.protocols.paths import Endpoint
 from herd.protocols.requests import Routing
 from herd.protocols.splice import Splice, Splicer, plan, spliced_size
-from herd.runtime import ActorDiedError, ActorHandle
+from herd.runtime import ActorDiedError, ActorHandle, ActorUnavailableError
 from herd.types import Bytes, MiB, NodeId, Outcome, Priority, RequestId, Seconds
 
 logger = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ class _Flow:
             if chosen is not None:
                 return chosen
             if tried.full:
-                raise _unavailable(BUSY)
+                raise unavailable(BUSY)
             if tried.broke:
                 if tried.last is not None and tried.last.answer is not None:
                     return None  # the backend's own words are the best answer there is
@@ -173,14 +173,17 @@ class _Flow:
         if not wait:
             if not decision.known:
                 raise RequestError(f"model '{model}' not found", status=404)
-            raise _unavailable(f"no node can serve {model} now: {why_none(decision)}")
+            raise unavailable(f"no node can serve {model} now: {why_none(decision)}")
         size = Bytes(min(self._inbound.body.size, MiB))  # longer ones lie in files
         hold = Hold(self._ticket.id, canonical(model), decision.version, size, wait)
-        end: HoldEnd = await self._parts.pen.hold.remote(hold)
+        try:
+            end: HoldEnd = await self._parts.pen.hold.remote(hold)
+        except ActorUnavailableError:
+            end = HoldEnd.UNLOCKED  # the pen crashed: whether it is worth waiting still is found out anew
         if end is HoldEnd.FULL:
-            raise _unavailable(f"no node can serve {model} now, and the router holds as many requests as it may")
+            raise unavailable(f"no node can serve {model} now, and the router holds as many requests as it may")
         if end is HoldEnd.CLOSED:
-            raise _unavailable("the router is shutting down")
+            raise unavailable("the router is shutting down")
         # Unlocked or out of time: the next placement decides, by the states and for the reasons that hold then.
         self._tried.gone.clear()
 
@@ -205,7 +208,7 @@ class _Flow:
         try:
             self._queue = self._parts.find(queue)
             answer: Lease | Moved | Refused = await self._queue.acquire.remote(self._ticket)
-        except (ValueError, ActorDiedError):
+        except (ValueError, ActorDiedError, ActorUnavailableError):
             return Refused(Reason("queue-gone", "has no such queue any more"))
         return answer
 
@@ -304,7 +307,8 @@ class _Flow:
         raise RequestError(f"the request failed on {self._tried.attempts} attempts: {why}", status=502)
 
 
-def _unavailable(text: str) -> RequestError:
+def unavailable(text: str) -> RequestError:
+    """It cannot be served now, but soon may be."""
     return RequestError(text, status=503, headers=(("Retry-After", str(RETRY_AFTER_S)),))
 
 

@@ -1,10 +1,12 @@
-"""The router process on one screen: every actor started in order, and stopped in reverse."""
+"""The router process on one screen: every actor started in order, supervised, and stopped in reverse."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from herd.actors import names
 from herd.actors.discovery import Discovery
@@ -20,7 +22,7 @@ from herd.actors.surface import Surface, SurfaceSettings
 from herd.protocols.discovery import RouterAddress
 from herd.protocols.herd_api import InfoDocument
 from herd.protocols.messages import PROTOCOL_VERSIONS
-from herd.runtime import ActorHandle, get_actor, remote, stop
+from herd.runtime import ActorHandle, RestartLimitExceeded, RestartPolicy, Supervisor, get_actor, remote, stop
 from herd.store.database import Database
 from herd.store.executor import Executor, InlineExecutor
 from herd.types import Bytes, Seconds
@@ -30,6 +32,9 @@ logger = logging.getLogger(__name__)
 # Agents re-dial within 3 s and report at once: while nodes that the router knows are missing, a model that nobody seems
 # to have may be theirs.
 JOIN_GRACE_S = Seconds(10.0)
+
+# What the fleet can do without is tried for ever: the network that mDNS needs may come back tomorrow.
+FOR_EVER = RestartPolicy(max_restarts=-1, max_backoff=30.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +69,13 @@ class RouterPorts:
 
 @dataclass(frozen=True, slots=True)
 class RunningRouter:
-    """A router that is up."""
+    """A router that is up. `failed` is done when an actor that it cannot do without crashes again and again."""
 
     http_port: int
     link_port: int
     fleet: ActorHandle
     parts: RouterParts
+    failed: "asyncio.Future[RestartLimitExceeded]"
 
 
 @asynccontextmanager
@@ -81,25 +87,21 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         StoreError: the database cannot be opened.
     """
     namespace = f"router-{options.identity.id}"
+    failed: asyncio.Future[RestartLimitExceeded] = asyncio.get_running_loop().create_future()
     async with AsyncExitStack() as stack:
+        vital = Supervisor(give_up=failed.set_result)
+        optional = Supervisor(restarts=FOR_EVER)
 
-        def started(actor: ActorHandle) -> ActorHandle:
+        def start(supervisor: Supervisor, kind: type, name: str, *args: Any) -> ActorHandle:
+            actor = supervisor.start(remote(kind).options(name=name, namespace=namespace), *args)
             stack.push_async_callback(stop, actor)
             return actor
 
-        store = started(
-            remote(Store).options(name=names.STORE, namespace=namespace).remote(ports.open_store, ports.executor)
-        )
+        store = start(vital, Store, names.STORE, ports.open_store, ports.executor)
         known = await store.load.remote()
-        pen = started(remote(HoldingPen).options(name=names.HOLDING_PEN, namespace=namespace).remote())
-        scorer = started(
-            remote(Scorer).options(name=names.SCORER, namespace=namespace).remote(pen, ports.clock, store, known)
-        )
-        fleet = started(
-            remote(Fleet)
-            .options(name=names.FLEET, namespace=namespace)
-            .remote(options.identity, ports.links, scorer, ports.clock)
-        )
+        pen = start(vital, HoldingPen, names.HOLDING_PEN)
+        scorer = start(vital, Scorer, names.SCORER, pen, ports.clock, store, known)
+        fleet = start(vital, Fleet, names.FLEET, options.identity, ports.links, scorer, ports.clock)
         await ports.listener.start(FleetEvents(fleet))
         stack.push_async_callback(ports.listener.stop)
 
@@ -115,13 +117,10 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         )
         info = InfoDocument(options.identity.id, options.identity.version, ports.listener.port, PROTOCOL_VERSIONS)
         surface = Surface(SurfaceSettings(info, options.json_limit), parts, fleet)
-        gateway = started(
-            remote(Gateway).options(name=names.GATEWAY, namespace=namespace).remote(ports.http, surface.handle)
-        )
+        gateway = start(vital, Gateway, names.GATEWAY, ports.http, surface.handle)
         await gateway.listen.remote()
         stack.callback(pen.close.tell)  # first of all when the router stops: the Gateway waits for whoever is held
         if ports.advertiser is not None:
             address = RouterAddress((), ports.http.port, ports.listener.port, options.identity.id, PROTOCOL_VERSIONS)
-            discovery = remote(Discovery).options(name=names.DISCOVERY, namespace=namespace)
-            started(discovery.remote(ports.advertiser, address))
-        yield RunningRouter(ports.http.port, ports.listener.port, fleet, parts)
+            start(optional, Discovery, names.DISCOVERY, ports.advertiser, address)
+        yield RunningRouter(ports.http.port, ports.listener.port, fleet, parts, failed)

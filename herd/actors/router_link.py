@@ -58,7 +58,8 @@ class RouterLink:
         self._random = random.Random(hello.node_id)  # noqa: S311
 
     def on_start(self) -> None:
-        """Begin to look for the router."""
+        """Begin to look for the router, and have the Agent report."""
+        self._agent.start_reporting.tell(context(self).handle)
         context(self).spawn(self._stay_linked(), name="stay linked")
 
     async def on_stop(self) -> None:
@@ -72,6 +73,11 @@ class RouterLink:
             await link.close(Goodbye("shutdown", "the agent is shutting down"), self._grace)
         finally:
             beating.cancel()
+
+    async def on_failure(self, *_crash: object) -> None:
+        """Hang up: the next incarnation dials anew."""
+        if self._link is not None:
+            await self._link.close(Goodbye("shutdown", "the agent starts anew"), Seconds(0.0))
 
     async def _keep_beating(self, link: AgentLink) -> None:
         """The Agent reports no more, but a stream may say nothing for long: without heartbeats the link would die."""

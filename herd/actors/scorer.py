@@ -1,10 +1,11 @@
 """The Scorer: one synchronous `place` that ranks the nodes and writes the ticket into the ledger."""
 
+from herd.actors import names
 from herd.actors.ports import Clock
 from herd.policy.holding import unlocked
 from herd.policy.placement import place
 from herd.policy.values import Ask, Decision, Load, ModelView, NodeView, Reason, Ticket
-from herd.runtime import ActorHandle
+from herd.runtime import ActorHandle, context, get_actor
 from herd.store.database import KnownNode
 from herd.types import BackendId, ModelName, NodeId, NodeState, Seconds, TicketId
 
@@ -38,6 +39,11 @@ class Scorer:
         self._last_chosen: dict[NodeId, int] = {}
         self._placements = 0
         self._version = 0
+
+    def on_start(self) -> None:
+        """After a crash, have the fleet shown again. The ledger fills with what is placed from now on."""
+        if context(self).restarts:
+            get_actor(names.FLEET).introduce.tell()
 
     def place(self, ask: Ask, ticket: Ticket) -> Decision:
         """Rank the nodes for `ask`, and hold the ticket against the winner until it is released or placed again."""

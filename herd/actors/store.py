@@ -28,17 +28,26 @@ class Store:
             await self._executor.run(self._database.close)
         self._executor.close()
 
+    async def on_failure(self, *_crash: object) -> None:
+        """Close the file; the next incarnation opens it."""
+        if self._database is not None:
+            await self._executor.run(self._database.close)
+
+    async def _opened(self) -> Database:
+        """The database, opened when it is first needed. Raises StoreError."""
+        if self._database is None:
+            self._database = await self._executor.run(self._open_database)
+        return self._database
+
     async def load(self) -> tuple[KnownNode, ...]:
         """Open the database, and say what is known of the fleet. Raises StoreError."""
-        self._database = await self._executor.run(self._open_database)
-        return await self._executor.run(self._database.known_nodes)
+        database = await self._opened()
+        return await self._executor.run(database.known_nodes)
 
     async def record(self, node: KnownNode) -> None:
         """Remember a node."""
-        database = self._database
-        if database is None:
-            return
         try:
+            database = await self._opened()
             await self._executor.run(lambda: database.remember(node))
         except StoreError as error:
             logger.error("%s was not remembered: %s", node.name, error)  # noqa: TRY400 - the sentence says it all

@@ -8,7 +8,7 @@ from functools import partial
 from herd.actors import documents
 from herd.actors.node import NodeStatus
 from herd.actors.ports import Headers, HttpRequest, Sink
-from herd.actors.request import Inbound, RouterParts, serve
+from herd.actors.request import Inbound, RouterParts, serve, unavailable
 from herd.actors.upload import upload
 from herd.errors import HerdError, StreamFailed
 from herd.protocols import herd_api, listings
@@ -16,12 +16,14 @@ from herd.protocols.answers import error_answer
 from herd.protocols.headers import to_backend, value_of
 from herd.protocols.paths import Endpoint, EndpointKind, find
 from herd.protocols.requests import read_request
-from herd.runtime import ActorHandle
+from herd.runtime import ActorHandle, ActorUnavailableError
 from herd.types import Bytes, Priority, RequestId
 
 logger = logging.getLogger(__name__)
 
 JSON = "application/json; charset=utf-8"
+
+RECOVERS = "a part of the router is being started again: please try again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,9 @@ class Surface:
                 await _send(sink, status, (("Content-Type", content_type),), body, request_id)
         except HerdError as error:
             await self._refuse(request_id, endpoint, error, sink)
+        except ActorUnavailableError as error:  # an actor of the router crashed, and starts again
+            logger.warning("request %s met an actor that was down: %s", request_id, error)
+            await self._refuse(request_id, endpoint, unavailable(RECOVERS), sink)
         except ConnectionError:
             raise  # the client left under a write: its connection is the listener's to clear away
         except Exception:

@@ -14,7 +14,7 @@ from herd.actors.agent import AgentOptions, AgentPorts, running_agent
 from herd.actors.backend import BackendSettings
 from herd.cli.application import application
 from herd.cli.options import settings_command
-from herd.cli.process import guarded, run, set_up_logs, spare_collector, stop_signals
+from herd.cli.process import guarded, run, set_up_logs, spare_collector, stop_signals, until_told
 from herd.config import NodeSettings
 from herd.errors import ConfigError
 from herd.net.clock import SystemClock
@@ -76,7 +76,7 @@ async def _run(settings: NodeSettings, identity: Identity) -> None:
             joined=identity.remember_router,
             processes=PsutilServerProcesses(),
         )
-        async with running_agent(agent_options, ports):
+        async with running_agent(agent_options, ports) as agent:
             spare_collector()
             told = stop_signals()
             console = Console(highlight=False, markup=False)  # an IPv6 address in a URL looks like markup
@@ -84,7 +84,7 @@ async def _run(settings: NodeSettings, identity: Identity) -> None:
             console.print(f"herd-node {herd.__version__}: looking for {where}", soft_wrap=True)
             for backend in backends:
                 console.print(f"model server: {backend.base_url}", soft_wrap=True)
-            await told.wait()
+            await until_told(told, agent.failed)
             logger.info("stopping: running requests may end")
 
 

@@ -145,6 +145,21 @@ def stop_signals() -> asyncio.Event:
     return told
 
 
+async def until_told(told: asyncio.Event, failed: "asyncio.Future[Any]") -> None:
+    """Wait for a signal.
+
+    Raises:
+        HerdError: the process cannot go on: `failed` says why.
+    """
+    signalled: asyncio.Future[Any] = asyncio.create_task(told.wait())
+    try:
+        await asyncio.wait([signalled, failed], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        signalled.cancel()
+    if failed.done():
+        raise HerdError(f"{failed.result()}; the log says more")
+
+
 def guarded(app: Callable[[], None]) -> NoReturn:
     """Run a Typer app; errors of ours become one sentence on standard error and an exit code."""
     try:

@@ -13,7 +13,7 @@ from herd.actors.router import RouterOptions, RouterPorts, RunningRouter, runnin
 from herd.cli.application import application
 from herd.cli.demo import demo
 from herd.cli.options import settings_command
-from herd.cli.process import guarded, run, set_up_logs, spare_collector, stop_signals
+from herd.cli.process import guarded, run, set_up_logs, spare_collector, stop_signals, until_told
 from herd.config import RouterSettings
 from herd.net.clock import SystemClock
 from herd.net.http_server import AiohttpServer
@@ -51,7 +51,7 @@ async def _serve(settings: RouterSettings, identity: Identity) -> None:
         spare_collector()
         told = stop_signals()
         announce(Console(highlight=False), settings, router)
-        await told.wait()
+        await until_told(told, router.failed)
         logger.info("stopping: running requests may end")
 
 

@@ -304,6 +304,11 @@ class LinkServer:
         if connection is not None:
             connection.say_goodbye(goodbye)
 
+    def disconnect_all(self, goodbye: Goodbye) -> None:
+        """Say goodbye to every agent that was let in."""
+        for connection in list(self._agents.values()):
+            connection.say_goodbye(goodbye)
+
     # --- Streams ------------------------------------------------------------------------------------------------------
 
     def attach(self, stream: StreamId) -> RouterExchange:

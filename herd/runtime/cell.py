@@ -230,6 +230,17 @@ class Cell(Incarnation):
             self._epitaph = f"restarts with its group, of which one crashed of {cause!r}"
             self.suspend(self.actor, cause)
 
+    def go_down(self, cause: BaseException) -> None:
+        """End with a parent or a group that is given up: `unwind` and `die` complete it."""
+        if self.status is STOPPING:  # it only has to be hurried
+            for ref in list(self.running):
+                self.cancel_work(ref)
+            self._remains += (self._lifecycle,) if self._lifecycle is not None else ()
+        elif self.actor is not None:
+            self._open = False
+            self._epitaph = f"went down with others because of {cause!r}"
+            self.suspend(self.actor, cause, STOPPING)
+
     async def revive(self) -> bool:
         """Start the next incarnation; False when it crashed as it started, which the keeper has been told."""
         self.restarts += 1
@@ -273,7 +284,10 @@ class Cell(Incarnation):
         waiting, self.waiting = self.waiting or (), None
         self.break_off(cause)
         for family in reversed(self.families):
-            family.kill()
+            if isinstance(cause, Exception):
+                self.home.keep(self.loop.create_task(family.end(cause)))
+            else:
+                family.kill()
         for item in [*(ref if asked else ref.message for ref, asked, _ in waiting), *self.mailbox]:
             self._refuse(item, DeadLetterReason.KILLED)
         self.mailbox.clear()

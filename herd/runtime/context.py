@@ -11,6 +11,7 @@ from herd.runtime.incarnation import current
 from herd.runtime.jobs import Timer, Watch
 from herd.runtime.restarts import RestartPolicy, Strategy
 from herd.runtime.supervision import Supervisor
+from herd.runtime.values import ActorStatus
 
 
 class ActorContext:
@@ -39,6 +40,16 @@ class ActorContext:
     @property
     def namespace(self) -> str:
         return self._cell.identity.namespace
+
+    @property
+    def restarts(self) -> int:
+        """How often this actor has been started again after a crash, its own or one of its group."""
+        return self._cell.restarts
+
+    @property
+    def restarting(self) -> bool:
+        """For on_stop: is it called because the actor's group starts anew? Else the actor ends for good."""
+        return self._cell.status is ActorStatus.RESTARTING
 
     def every(self, seconds: float, method: Callable[..., Any], *args: Any) -> Timer:
         """Call `method`, which may be async, as a message to this actor, `seconds` from now and every `seconds` after.

@@ -160,8 +160,7 @@ class Dispatcher(Mailbox):
         kind = type(message)
         if kind is ProxyCall:
             path, args, kwargs = message
-            method = getattr(self.actor, path[0]) if len(path) == 1 else functools.reduce(getattr, path, self.actor)
-            return method(*args, **kwargs)
+            return functools.reduce(getattr, path, self.actor)(*args, **kwargs)
         if isinstance(message, Job):
             return None if message.cancelled else message.method(*message.args)
         if kind is ProxyGetAttr:
@@ -176,7 +175,13 @@ class Dispatcher(Mailbox):
         if timer is not None:
             deadlines.due.set(timer.when())
         try:
-            value = self._invoke(message)
+            if (
+                type(message) is ProxyCall and len(message[0]) == 1
+            ):  # as nearly every message: no call is made
+                (name,), args, kwargs = message
+                value = getattr(self.actor, name)(*args, **kwargs)
+            else:
+                value = self._invoke(message)
             if ref is not None:
                 self._answer(ref, value)
         except BaseException as error:  # noqa: BLE001 - all kinds are told apart there

@@ -9,6 +9,9 @@ from herd.runtime.incarnation import current
 from herd.runtime.object_ref import ObjectRef, new_ref
 from herd.runtime.values import ActorStatus
 
+# A named tuple's own constructor is a Python function that does no more than this.
+_new = tuple.__new__
+
 
 class ActorMethod:
     """One method of one actor: `handle.method`."""
@@ -33,7 +36,7 @@ class ActorMethod:
         cell = self._cell
         if cell.home.wire is not None:
             args, kwargs = cell.home.wire((args, kwargs))
-        ref = new_ref(cell.loop, cell, ProxyCall(self._path, args, kwargs), current.get())
+        ref = new_ref(cell.loop, cell, _new(ProxyCall, (self._path, args, kwargs)), current.get())
         if self._timeout is not None or due.get() is not None:
             ref.expire_at(earliest(self._timeout, cell.loop.time()))
         cell.put(ref)
@@ -47,7 +50,7 @@ class ActorMethod:
         cell = self._cell
         if cell.home.wire is not None:
             args, kwargs = cell.home.wire((args, kwargs))
-        cell.put(ProxyCall(self._path, args, kwargs))
+        cell.put_told(_new(ProxyCall, (self._path, args, kwargs)))
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> None:
         raise TypeError(f"{self!r} runs in its actor: use .remote(...) or .tell(...)")

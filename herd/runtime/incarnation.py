@@ -32,6 +32,9 @@ class Family(Protocol):
     async def stop(self) -> None:
         """Stop them in order, the last one first."""
 
+    async def end(self, cause: BaseException) -> None:
+        """Their parent has crashed: break off what they do, have them run their on_stop, the last one first."""
+
     def kill(self) -> None:
         """End them at once."""
 
@@ -85,15 +88,16 @@ class Incarnation(Dispatcher):
         for job in list(self.jobs):
             job.cancel()
 
-    def suspend(self, actor: Any, cause: Exception) -> None:
-        """End the incarnation, and have messages wait for the next.
+    def suspend(self, actor: Any, cause: BaseException, status: ActorStatus = ActorStatus.RESTARTING) -> None:
+        """End the incarnation; messages stay in the mailbox.
 
         Args:
-            actor: its instance, if it is healthy and has to be stopped with its group; None: it has crashed.
+            actor: its instance, if it is healthy and `unwind` shall run its on_stop; None: it has crashed.
             cause: of the end; callers of broken-off work are told.
+            status: what it is from now on.
         """
         self.actor = None
-        self.status = ActorStatus.RESTARTING
+        self.status = status
         self._retired = actor
         if self._wakeup is not None:
             self._wakeup.cancel()
@@ -102,7 +106,7 @@ class Incarnation(Dispatcher):
         self.mailbox.extendleft(ref if asked else ref.message for ref, asked, _ in reversed(waiting))
         self.break_off(cause)
         families, self.families = self.families, ()
-        self._remains += tuple(self.loop.create_task(family.stop()) for family in reversed(families))
+        self._remains += tuple(self.loop.create_task(family.end(cause)) for family in reversed(families))
 
     def break_off(self, cause: BaseException | None) -> None:
         """Cancel all that is under way, and tell the callers; calls that may be tried again go back to the mailbox."""

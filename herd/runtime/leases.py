@@ -7,10 +7,11 @@ slot loses it there.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, KeysView
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
+from herd.runtime.incarnation import current
 from herd.runtime.registry import registry
 
 Answer = TypeVar("Answer")
@@ -31,21 +32,21 @@ class Leases(Generic[Answer]):
         self._limit = limit
         self._held: dict[str, None] = dict.fromkeys(held)
         self._waiting: dict[str, asyncio.Future[Answer | None]] = {}
-        self._tracked = False
+        self._owner: Any = None  # the actor's cell; None: it has not been asked yet, or by no actor
 
     @property
     def limit(self) -> int:
         return self._limit
 
     @property
-    def held(self) -> tuple[str, ...]:
-        """The tickets that have a lease, in the order of their grants."""
-        return tuple(self._held)
+    def held(self) -> KeysView[str]:
+        """The tickets that have a lease, in the order of their grants: a view, which changes with them."""
+        return self._held.keys()
 
     @property
-    def waiting(self) -> tuple[str, ...]:
-        """The tickets that wait, in order."""
-        return tuple(self._waiting)
+    def waiting(self) -> KeysView[str]:
+        """The tickets that wait, in order: a view, which changes with them."""
+        return self._waiting.keys()
 
     async def acquire(self, ticket: str, *, asked_again: Answer) -> Answer | None:
         """Wait for a lease.
@@ -59,8 +60,8 @@ class Leases(Generic[Answer]):
         Returns:
             None with the lease; else the answer with which the ticket was turned away.
         """
-        if not self._tracked:
-            self._tracked = True
+        if self._owner is None:
+            self._owner = current.get()
             registry().leaky.add(self)
         if ticket in self._held or (len(self._held) < self._limit and not self._waiting):
             self._held[ticket] = None
@@ -96,8 +97,8 @@ class Leases(Generic[Answer]):
         self._grant()
 
     def leaks(self) -> str:
-        """For tests: what is still out, or waits."""
-        if not (self._held or self._waiting):
+        """For tests: what is still out, or waits. What a dead actor gave out is out no more."""
+        if not (self._held or self._waiting) or (self._owner is not None and self._owner.actor is None):
             return ""
         return f"leases held by {list(self._held)}, waited for by {list(self._waiting)}"
 

@@ -105,6 +105,20 @@ class Supervisor:
             cell.put(item)
             await stopped
 
+    async def end(self, cause: BaseException) -> None:
+        """End all children for `cause`: what they do is broken off, then they run their on_stop, the last one first."""
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._break_up(cause))
+        await asyncio.shield(self._stopping)
+
+    async def _break_up(self, cause: BaseException) -> None:
+        children = list(reversed(self._children))
+        for cell in children:  # all of them first: what one does may wait for another
+            cell.go_down(cause)
+        for cell in children:
+            await cell.unwind()
+            cell.die(None)
+
     def kill(self) -> None:
         """End all children at once, the last one first."""
         for cell in reversed(list(self._children)):
@@ -184,6 +198,6 @@ class Supervisor:
         self._home.keep(ending)
 
     async def _end(self, failure: RestartLimitExceeded) -> None:
-        await self.stop()
+        await self.end(failure)
         if self._give_up is not None:
             self._give_up(failure)

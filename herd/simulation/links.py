@@ -126,6 +126,12 @@ class InMemoryLinks:
         if link in self._links:
             self._links[link][0].hang_up(goodbye.text or goodbye.code, goodbye)
 
+    def disconnect_all(self, goodbye: Goodbye) -> None:
+        """Say goodbye to every agent that was let in."""
+        for router_end, *_ in list(self._links.values()):
+            if router_end.node is not None:
+                router_end.hang_up(goodbye.text or goodbye.code, goodbye)
+
     # --- Streams ------------------------------------------------------------------------------------------------------
 
     def attach(self, stream: StreamId) -> RouterStream:

@@ -55,6 +55,9 @@ class Witness:
     def silence(self, state: NodeState) -> None:
         self._hear("silence", state)
 
+    def start_reporting(self, link: Any) -> None:
+        """The Agent's own tests are about that."""
+
     def link_up(self, welcome: Any) -> None:
         self._hear("link_up", welcome)
 
@@ -126,6 +129,10 @@ class FakeLinks:
 
     def disconnect(self, link: LinkId, goodbye: Goodbye) -> None:
         self.goodbyes.append((link, goodbye.code))
+
+    def disconnect_all(self, goodbye: Goodbye) -> None:
+        for link in list(self.heard_at):
+            self.disconnect(link, goodbye)
 
 
 class FakeExchange:

@@ -26,7 +26,7 @@ class Watched:
 
     def __init__(self) -> None:
         self.joined: list[RouterId] = []
-        self.agent: ActorHandle = remote(Agent).remote(self.joined.append)
+        self.agent: ActorHandle = remote(Agent).remote(self.joined.append, ())
         self.link: ActorHandle = remote(Witness).remote()
 
     async def reports(self) -> list[Report]:
@@ -115,7 +115,7 @@ async def test_a_router_that_cannot_be_remembered_is_served_all_the_same(caplog:
     def full(router: RouterId) -> None:
         raise ConfigError("Cannot write identity.json: No space left on device.")
 
-    agent = remote(Agent).remote(full)
+    agent = remote(Agent).remote(full, ())
     agent.link_up.tell(Welcome(1, RouterId("r1"), NodeName("mac")))
     await settled()
     assert "the router is not remembered: Cannot write identity.json" in caplog.text

@@ -135,8 +135,8 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def it_is_as_it_ought_to_be(self) -> None:
-        assert self.queue._leases == {ticket(number).id for number in self.leases}
-        assert list(self.queue._waiting) == [ticket(number).id for number in self.waiting]  # in order of arrival
+        assert self.queue._leases.held == {ticket(number).id for number in self.leases}
+        assert list(self.queue._leases.waiting) == [ticket(number).id for number in self.waiting]  # in order of arrival
         assert not set(self.leases) & set(self.waiting)
 
     @invariant()

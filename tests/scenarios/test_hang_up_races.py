@@ -212,10 +212,8 @@ class MovingQueue(ModelQueue):
     """A queue that sends its waiters elsewhere when it is told to."""
 
     def move(self, queue: str) -> None:
-        for waiter in self._waiting.values():
-            if not waiter.answer.done():
-                waiter.answer.set_result(Moved(queue))
-        self._waiting.clear()
+        for ticket in list(self._leases.waiting):
+            self._leases.turn_away(ticket, Moved(queue))
 
 
 @pytest.fixture(name="moving")
