@@ -149,7 +149,7 @@ async def running_agent(options: AgentOptions, ports: AgentPorts) -> AsyncIterat
         vital = Supervisor(Strategy.ONE_FOR_ALL, give_up=failed.set_result)  # what one knows, the other was told
         sensors = Supervisor(restarts=FOR_EVER)
 
-        def start(supervisor: Supervisor, kind: type, name: str, *args: Any) -> ActorHandle:
+        def start(supervisor: Supervisor, kind: type[Any], name: str, *args: Any) -> ActorHandle:
             actor = supervisor.start(remote(kind).options(name=name, namespace=namespace), *args)
             stack.push_async_callback(stop, actor)
             return actor

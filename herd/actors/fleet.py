@@ -9,6 +9,7 @@ from herd.actors.node import Node, NodeStatus
 from herd.actors.node_proxy import NodeProxy
 from herd.actors.ports import Clock, Links
 from herd.policy.naming import readable, unique_name
+from herd.policy.values import NodeView
 from herd.protocols.handshake import common_version
 from herd.protocols.messages import Goodbye, Hello, Report, Welcome
 from herd.runtime import ActorHandle, Strategy, context, remote
@@ -62,10 +63,10 @@ class Fleet:
         if context(self).restarts:
             self._links.disconnect_all(STARTS_ANEW)
 
-    def introduce(self) -> None:
-        """Have every node tell the Scorer what it is like."""
-        for member in self._members.values():
-            member.node.introduce.tell()
+    async def views(self) -> tuple[NodeView, ...]:
+        """Every node, as routing sees it."""
+        views: list[NodeView] = await asyncio.gather(*(member.node.view.remote() for member in self._members.values()))
+        return tuple(views)
 
     def join(self, link: LinkId, hello: Hello, peer: str) -> Welcome | Goodbye:
         """Let an agent in, or say why not. A newer hello of the same node replaces its old link."""
@@ -76,7 +77,8 @@ class Fleet:
         name = unique_name(readable(hello.name) or NodeName(hello.node_id), taken)
         if member is None:
             household = context(self).supervisor(Strategy.ONE_FOR_ALL)
-            node_class = remote(Node).options(name=names.node(hello.node_id))
+            # Its calls are questions: whoever asks one while it crashes is answered by its next incarnation.
+            node_class = remote(Node).options(name=names.node(hello.node_id), max_task_retries=1)
             node = household.start(node_class, hello.node_id, self._scorer, self._clock)
             proxy_class = remote(NodeProxy).options(name=names.node_proxy(hello.node_id))
             proxy = household.start(proxy_class, self._links, node)

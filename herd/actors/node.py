@@ -65,11 +65,7 @@ class Node:
         """After a crash the node is as good as offline, until its agent has joined anew."""
         self._supervisor = context(self).supervisor(restarts=WITH_THE_NODE)
         if context(self).restarts:
-            self.introduce()
-
-    def introduce(self) -> None:
-        """Tell the Scorer, which has lost its view of the fleet, or of this node."""
-        self._scorer.node_changed.tell(self._view)
+            self._scorer.node_changed.tell(self._view)
 
     # --- what the link says -------------------------------------------------------------------------------------------
 
@@ -111,6 +107,10 @@ class Node:
             context(self).spawn(self._drop_gone(), name="drop queues of models that are gone")
 
     # --- questions ----------------------------------------------------------------------------------------------------
+
+    def view(self) -> NodeView:
+        """The node, as routing sees it."""
+        return self._view
 
     async def status(self) -> NodeStatus:
         """The node and its queues."""

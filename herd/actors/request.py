@@ -200,6 +200,8 @@ class _Flow:
             if isinstance(answer, Refused):
                 if answer.reason.kind == "queue-full":
                     self._tried.full.append(placed.node)
+                elif answer.reason.kind == "queue-gone":
+                    self._tried.gone.append(placed.node)  # its actors are being started again
                 return None
             queue = answer.queue
         return None

@@ -92,8 +92,12 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         vital = Supervisor(give_up=failed.set_result)
         optional = Supervisor(restarts=FOR_EVER)
 
-        def start(supervisor: Supervisor, kind: type, name: str, *args: Any) -> ActorHandle:
-            actor = supervisor.start(remote(kind).options(name=name, namespace=namespace), *args)
+        def start(supervisor: Supervisor, kind: type[Any], name: str, *args: Any) -> ActorHandle:
+            # Calls that wait for an answer are questions: whoever asks while an actor crashes is answered by its next
+            # incarnation. Only what is held in the pen is placed again, for its time runs.
+            retries = 0 if kind is HoldingPen else 1
+            options = remote(kind).options(name=name, namespace=namespace, max_task_retries=retries)
+            actor = supervisor.start(options, *args)
             stack.push_async_callback(stop, actor)
             return actor
 

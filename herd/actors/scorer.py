@@ -31,19 +31,30 @@ class Scorer:
         self._pen = pen
         self._clock = clock
         self._store = store
-        self._nodes = {node.id: _absent(node) for node in known}
-        self._awaited = dict.fromkeys(self._nodes)  # known or joining nodes that have not reported yet
-        self._ever_had = dict.fromkeys(model for node in known for model in node.models)
+        self._nodes: dict[NodeId, NodeView] = {}
+        self._awaited: dict[NodeId, None] = {}  # known or joining nodes that have not reported yet
+        self._ever_had: dict[str, None] = {}
+        self._expect(known)
         self._placed: dict[TicketId, tuple[NodeId, str]] = {}
         self._outstanding: dict[NodeId, int] = {}
         self._last_chosen: dict[NodeId, int] = {}
         self._placements = 0
         self._version = 0
 
-    def on_start(self) -> None:
-        """After a crash, have the fleet shown again. The ledger fills with what is placed from now on."""
-        if context(self).restarts:
-            get_actor(names.FLEET).introduce.tell()
+    async def on_start(self) -> None:
+        """After a crash, have the fleet shown again before anything is placed. The ledger begins anew."""
+        if not context(self).restarts:
+            return
+        if self._store is not None:
+            self._expect(await self._store.load.remote())
+        for view in await get_actor(names.FLEET).views.remote():
+            self.node_changed(view)
+
+    def _expect(self, known: tuple[KnownNode, ...]) -> None:
+        """These nodes may join; what they had is a model that the fleet knows."""
+        self._nodes.update((node.id, _absent(node)) for node in known)
+        self._awaited.update(dict.fromkeys(node.id for node in known))
+        self._ever_had.update(dict.fromkeys(model for node in known for model in node.models))
 
     def place(self, ask: Ask, ticket: Ticket) -> Decision:
         """Rank the nodes for `ask`, and hold the ticket against the winner until it is released or placed again."""

@@ -175,9 +175,7 @@ class Dispatcher(Mailbox):
         if timer is not None:
             deadlines.due.set(timer.when())
         try:
-            if (
-                type(message) is ProxyCall and len(message[0]) == 1
-            ):  # as nearly every message: no call is made
+            if type(message) is ProxyCall and len(message[0]) == 1:  # as nearly every message: no call is made
                 (name,), args, kwargs = message
                 value = getattr(self.actor, name)(*args, **kwargs)
             else:
