@@ -33,6 +33,7 @@ MAY_IMPORT = {
 # One home for each library, so that to replace it is the work of one room.
 HOMES = {
     "pykka": {"runtime/_pykka.py"},
+    "ray": {"runtime/on_ray.py"},
     "msgpack": {"protocols/framing.py", "runtime/codec.py"},
     "sqlite_utils": {"store/"},
     "sqlite3": {"store/"},
@@ -56,10 +57,10 @@ FORBIDDEN = {
     "time.sleep": ("it stops the whole loop", set()),
     "asyncio.sleep": (
         "there is an event for it: only back-off, polls across processes and simulated time may wait for a clock",
-        {"actors/router_link.py", "cli/talk.py", "simulation/", "net/"},
+        {"actors/router_link.py", "cli/talk.py", "simulation/", "net/", "runtime/supervision.py"},
     ),
     "os.getenv": ("config is the only reader of the environment", set()),
-    "uuid.uuid4": ("ids come from a seeded source", set()),
+    "uuid.uuid4": ("ids come from a seeded source; Pykka's URNs decide nothing", {"runtime/actor.py"}),
     "print": ("a person is spoken to through the console or the log", {"cli/process.py", "net/embedded_server.py"}),
     "hash": ("it differs from process to process", set()),
 }

@@ -196,7 +196,9 @@ class Cell(Incarnation):
         actor = self.actor
         if actor is None:  # it has ended already, and this comes out of what still unwinds
             return
-        keeper = None if self.status is STOPPING else self.keeper
+        # One that is to stop anyway is not started again: whoever waits for its end is not to wait for a back-off.
+        stops = self.status is STOPPING or any(type(item) is Stop for item in self.mailbox)
+        keeper = None if stops else self.keeper
         if keeper is None:
             self.die(error)
         else:
@@ -204,7 +206,7 @@ class Cell(Incarnation):
             self.suspend(None, error)
         if tell_actor:
             self._tell_failure(actor, error)
-        if keeper is not None:
+        if keeper is not None and self.status is RESTARTING:  # else its on_failure has ended it
             keeper.crashed(self, error)
 
     def _tell_failure(self, actor: Any, error: Exception) -> None:
@@ -217,18 +219,22 @@ class Cell(Incarnation):
             self.context.copy().run(actor.on_failure, type(error), error, error.__traceback__)
         except Exception as second:  # noqa: BLE001 - it has crashed already
             self.log_failure(second)
+        except ActorExit:
+            self.die(None)
 
     async def _failing(self, actor: Any, error: Exception) -> None:
         try:
             await actor.on_failure(type(error), error, error.__traceback__)
         except Exception as second:  # noqa: BLE001 - it has crashed already
             self.log_failure(second)
+        except ActorExit:
+            self.die(None)
 
     def go_along(self, cause: Exception) -> None:
         """A healthy actor restarts with its group; one that is between two lives anyway, stops or is dead does not."""
         if self.actor is not None and self.status is not STOPPING:
             self._epitaph = f"restarts with its group, of which one crashed of {cause!r}"
-            self.suspend(self.actor, cause)
+            self.suspend(self.actor if self.status is ALIVE else None, cause)
 
     def go_down(self, cause: BaseException) -> None:
         """End with a parent or a group that is given up: `unwind` and `die` complete it."""
@@ -239,7 +245,7 @@ class Cell(Incarnation):
         elif self.actor is not None:
             self._open = False
             self._epitaph = f"went down with others because of {cause!r}"
-            self.suspend(self.actor, cause, STOPPING)
+            self.suspend(self.actor if self.status is ALIVE else None, cause, STOPPING)
 
     async def revive(self) -> bool:
         """Start the next incarnation; False when it crashed as it started, which the keeper has been told."""
@@ -249,6 +255,9 @@ class Cell(Incarnation):
                 self.context.run(self.birth)
         except Exception as error:  # noqa: BLE001 - the next crash
             self.fail(error, tell_actor=False)
+            return False
+        except ActorExit:
+            self.die(None)
             return False
         self.context.run(self._begin)
         if self._lifecycle is not None:
@@ -288,10 +297,13 @@ class Cell(Incarnation):
                 self.home.keep(self.loop.create_task(family.end(cause)))
             else:
                 family.kill()
-        for item in [*(ref if asked else ref.message for ref, asked, _ in waiting), *self.mailbox]:
-            self._refuse(item, DeadLetterReason.KILLED)
-        self.mailbox.clear()
         stops, self._stops = self._stops, []
+        for item in [*(ref if asked else ref.message for ref, asked, _ in waiting), *self.mailbox]:
+            if type(item) is Stop:
+                stops.append(item.stopped)
+            else:
+                self._refuse(item, DeadLetterReason.KILLED)
+        self.mailbox.clear()
         for stopped in stops:
             stopped.reply(True)
         self.home.gone(self)

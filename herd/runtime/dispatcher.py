@@ -171,11 +171,10 @@ class Dispatcher(Mailbox):
         return self.actor.on_receive(message)
 
     def _run_inline(self, ref: ObjectRef[Any] | None, message: Any, tally: Tally) -> None:
-        timer = None if ref is None else ref.timer
-        if timer is not None:
-            deadlines.due.set(timer.when())
         try:
-            if type(message) is ProxyCall and len(message[0]) == 1:  # as nearly every message: no call is made
+            if ref is not None and ref.timer is not None:
+                value = self._invoke_in_time(ref.timer.when(), message)
+            elif type(message) is ProxyCall and len(message[0]) == 1:  # as nearly every message: without a further call
                 (name,), args, kwargs = message
                 value = getattr(self.actor, name)(*args, **kwargs)
             else:
@@ -184,13 +183,18 @@ class Dispatcher(Mailbox):
                 self._answer(ref, value)
         except BaseException as error:  # noqa: BLE001 - all kinds are told apart there
             self._failed(ref, message, tally, error)
-        finally:
-            if timer is not None:
-                deadlines.due.set(None)
         if ref is not None:
             self.pending -= 1
         elif type(message) is not ProxyCall and isinstance(message, Job):
             message.handled()
+
+    def _invoke_in_time(self, when: float, message: Any) -> Any:
+        """What the handler asks of others must end by `when`, too."""
+        deadlines.due.set(when)
+        try:
+            return self._invoke(message)
+        finally:
+            deadlines.due.set(None)
 
     def _start_or_wait(self, ref: ObjectRef[Any] | None, message: Any, tally: Tally) -> bool:
         """Start an async handler, or let it wait for room; True if its first step is still to come."""
@@ -220,9 +224,9 @@ class Dispatcher(Mailbox):
         # Only the loop holds the task until its first step puts it into the ref, and that is enough.
         work = self._run(ref, asked, tally, self.running)
         if sys.version_info >= (3, 12):
-            asyncio.Task(work, loop=self.loop, eager_start=True)
+            asyncio.Task(work, loop=self.loop, name=tally.name, eager_start=True)
         else:
-            self.loop.create_task(work)
+            asyncio.Task(work, loop=self.loop, name=tally.name)
         return not EAGER
 
     async def _run(self, ref: ObjectRef[Any], asked: bool, tally: Tally, running: dict[ObjectRef[Any], bool]) -> None:

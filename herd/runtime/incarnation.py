@@ -55,6 +55,10 @@ class Incarnation(Dispatcher):
         self._retired: Any = None  # the instance of one that ended in health: its on_stop is still to come
 
     @abstractmethod
+    def die(self, cause: BaseException | None) -> None:
+        """The actor is dead at once."""
+
+    @abstractmethod
     def log_failure(self, error: BaseException) -> None:
         """A hook of the actor raised `error`, and nobody else is told."""
 
@@ -92,7 +96,7 @@ class Incarnation(Dispatcher):
         """End the incarnation; messages stay in the mailbox.
 
         Args:
-            actor: its instance, if it is healthy and `unwind` shall run its on_stop; None: it has crashed.
+            actor: its instance, if `unwind` shall run its on_stop; None: it has crashed, or was not yet up.
             cause: of the end; callers of broken-off work are told.
             status: what it is from now on.
         """
@@ -157,3 +161,5 @@ class Incarnation(Dispatcher):
                 self.context.run(retired.on_stop)
         except Exception as error:  # noqa: BLE001 - it has ended already
             self.log_failure(error)
+        except ActorExit:
+            self.die(None)

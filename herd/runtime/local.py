@@ -5,6 +5,7 @@ from typing import Any
 from herd.runtime._pykka import ActorRegistry
 from herd.runtime.actor import actor_class
 from herd.runtime.cell import Cell, Keeper
+from herd.runtime.errors import ActorDiedError, ActorExit
 from herd.runtime.handles import ActorHandle
 from herd.runtime.registry import registry
 from herd.runtime.values import ActorOptions
@@ -29,6 +30,9 @@ def start(
     try:
         # In the actor's own context: what it starts here is in its namespace.
         cell.context.run(actor.__init__, *args, **kwargs)
+    except ActorExit:  # it is the new actor's, and not to end the one that starts it
+        cell.die(None)
+        raise ActorDiedError(f"{cell.label} left as it was built") from None
     except BaseException as error:
         cell.die(error)
         raise
