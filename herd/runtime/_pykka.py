@@ -46,6 +46,8 @@ class Inbox(Protocol):
 
     def put(self, item: Any, /) -> None: ...
 
+    def check_loop(self, *, blocks: bool) -> None: ...
+
     def new_call(self, message: Any) -> "asyncio.Future[Any]":
         """An envelope around `message`, to be put; done when the message is answered."""
 
@@ -161,6 +163,7 @@ class LoopActorRef(ActorRef[A]):
         """Put `message` into the mailbox. Raises ActorDeadError when the actor is dead."""
         if not self.is_alive():
             raise ActorDeadError(f"{self} not found")
+        self._inbox.check_loop(blocks=False)
         self._inbox.put(message)
 
     @overload
@@ -178,6 +181,7 @@ class LoopActorRef(ActorRef[A]):
             forbid_on_loop("a blocking ask()")
         future: LoopFuture[Any] = LoopFuture()
         if self.is_alive():
+            self._inbox.check_loop(blocks=block)
             call = self._inbox.new_call(message)
             call.add_done_callback(future.settle)
             self._inbox.put(call)
@@ -204,6 +208,7 @@ class LoopActorRef(ActorRef[A]):
         if block:
             forbid_on_loop("a blocking stop()")
         future: LoopFuture[bool] = LoopFuture()
+        self._inbox.check_loop(blocks=block)
         item, stopped = self._inbox.new_stop()
         stopped.add_done_callback(future.settle)
         self._inbox.put(item)

@@ -6,7 +6,7 @@ import types
 import uuid
 from typing import Any, ClassVar, Self
 
-from herd.runtime._pykka import Actor, Future, LoopActorRef, LoopFuture, StoppedFlag
+from herd.runtime._pykka import Actor, Future, LoopActorRef, LoopFuture, StoppedFlag, log
 from herd.runtime.cell import Cell
 from herd.runtime.registry import registry
 from herd.runtime.values import ActorOptions
@@ -56,6 +56,10 @@ class AsyncioActor(Actor):
     @property
     def actor_ref(self) -> LoopActorRef[Self]:
         return self._loop_ref
+
+    def on_receive(self, message: Any) -> None:
+        """Log that nobody handles `message`: its type, never what is in it."""
+        log.warning("Unexpected message received by %s: a %s", self, type(message).__name__)
 
     def stop(self) -> None:
         self.actor_ref.stop(block=False)

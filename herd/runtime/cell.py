@@ -10,7 +10,7 @@ from herd.runtime._pykka import LoopActorRef, log_collapse, log_returned, log_st
 from herd.runtime.dead_letters import DeadLetterReason
 from herd.runtime.deadlines import due
 from herd.runtime.errors import ActorDiedError, ActorExit, ActorUnavailableError, RuntimeCallError
-from herd.runtime.incarnation import Incarnation, current
+from herd.runtime.incarnation import Incarnation, as_crash, cancelled_from_outside, current
 from herd.runtime.jobs import Watch
 from herd.runtime.mailbox import Home, Stop
 from herd.runtime.object_ref import ObjectRef
@@ -27,8 +27,6 @@ class CellHome(Home, Protocol):
     thread: int  # the loop's
 
     def gone(self, cell: "Cell") -> None: ...
-
-    def keep(self, task: "asyncio.Task[None]") -> None: ...
 
     def collapse(self) -> None:
         """The process is to end: all actors of the loop stop in order, as far as they get."""
@@ -50,7 +48,7 @@ class Cell(Incarnation):
     It outlives crashes of its actor: the handle, the name and the mailbox are the cell's, the rest is an incarnation's.
     """
 
-    __slots__ = ("_epitaph", "_idle", "_watches", "birth", "handle", "keeper", "restarts")
+    __slots__ = ("_epitaph", "_idle", "_watches", "birth", "handle", "keeper")
 
     home: CellHome
     handle: Any  # its one ActorHandle
@@ -59,7 +57,6 @@ class Cell(Incarnation):
         super().__init__()
         self.keeper: Keeper | None = None  # None: its first crash is its death
         self.birth: Callable[[], None] | None = None  # makes the next instance and embodies it; only with a keeper
-        self.restarts = 0
         self._epitaph = "is dead"
         self._idle: asyncio.Future[None] | None = None  # what the ordered stop waits for
         self._watches: dict[Watch, None] | None = None  # of other actors, to be told of this one's death
@@ -88,41 +85,47 @@ class Cell(Incarnation):
         self.loop.call_soon(self._begin, context=self.context)
 
     def _begin(self) -> None:
-        if self.actor is None:
+        actor = self.actor
+        if actor is None:
             return
         if "on_start" in self.async_methods:
             self._lifecycle = self.loop.create_task(self._starting())
             return
         try:
-            self.actor.on_start()
-        except Exception as error:  # noqa: BLE001 - the actor's crash
-            self.fail(error, tell_actor=False)
-        except ActorExit:
-            self.leave()
+            actor.on_start()
+        except BaseException as error:  # noqa: BLE001 - all kinds are told apart there
+            self._start_failed(actor, error)
         else:
-            self._started()
+            self._started(actor)
 
     async def _starting(self) -> None:
         actor = self.actor
         try:
             await actor.on_start()
-        except Exception as error:  # noqa: BLE001 - the actor's crash
-            if self.actor is actor:
-                self.fail(error, tell_actor=False)
-        except ActorExit:
-            self.leave()
         except BaseException as error:
-            # A cancellation that is not ours is the end of the loop.
-            if self.actor is actor and self._lifecycle is asyncio.current_task():
-                self.die(error)
-            raise
+            if cancelled_from_outside(error):
+                if self.actor is actor and self._lifecycle is asyncio.current_task():
+                    self.die(error)  # the loop is ending
+                raise
+            self._start_failed(actor, error)
         else:
-            if self.actor is actor:
-                self._started()
+            self._started(actor)
 
-    def _started(self) -> None:
-        self._lifecycle = None
-        if self.status is PENDING or self.status is RESTARTING:
+    def _start_failed(self, actor: Any, error: BaseException) -> None:
+        """What __init__, in a later life, or on_start raised."""
+        if self.actor is not actor:
+            self.log_failure(error)  # it had ended its own actor before
+        elif isinstance(error, ActorExit):
+            self.leave()
+        elif isinstance(error, Exception | asyncio.CancelledError):
+            self.fail(as_crash(error), tell_actor=False)
+        else:
+            self.collapse(error)
+            raise error
+
+    def _started(self, actor: Any) -> None:
+        if self.actor is actor and self.status is not STOPPING:  # else it has ended itself as it started
+            self._lifecycle = None
             self.status = ALIVE
             self._wake()
 
@@ -137,6 +140,9 @@ class Cell(Incarnation):
         """The actor ends itself: what waits is refused, what runs may end."""
         if self.actor is not None and self.status is not STOPPING:
             self._epitaph = "has left by exit_actor"
+            waiting, self.waiting = self.waiting or (), None
+            for ref, asked, _ in waiting:
+                self.drop(ref if asked else ref.message, DeadLetterReason.DEAD)
             self._stop_in_order()
 
     def stop_between_lives(self, message: Stop) -> bool:
@@ -151,9 +157,9 @@ class Cell(Incarnation):
         self._open = False
         self.cancel_jobs()
         while self.mailbox:
-            self._refuse(self.mailbox.popleft(), DeadLetterReason.DEAD)
+            self.drop(self.mailbox.popleft(), DeadLetterReason.DEAD)
         starting = self._lifecycle
-        self._lifecycle = self.loop.create_task(self._stopping(), context=self.context.copy())
+        self._lifecycle = self.loop.create_task(self._stopping(), context=self.own_context())
         if starting is not None:  # an on_start that a linked task of its own has overtaken
             starting.cancel()
 
@@ -175,13 +181,12 @@ class Cell(Incarnation):
                 for task in tasks:
                     task.cancel()
                 await asyncio.wait(tasks)
-        except Exception as error:  # noqa: BLE001 - the actor's crash
-            self.fail(error, tell_actor=False)
-        except ActorExit:
-            self.die(None)
         except BaseException as error:
-            self.die(error)
-            raise
+            if cancelled_from_outside(error) or not isinstance(error, Exception | asyncio.CancelledError | ActorExit):
+                self.die(error)
+                raise
+            if not isinstance(error, ActorExit):
+                self.fail(as_crash(error), tell_actor=False)
         self.die(None)
 
     def note_idle(self) -> None:
@@ -211,13 +216,13 @@ class Cell(Incarnation):
 
     def _tell_failure(self, actor: Any, error: Exception) -> None:
         if "on_failure" in self.async_methods:
-            task = self.loop.create_task(self._failing(actor, error), context=self.context.copy())
+            task = self.loop.create_task(self._failing(actor, error), context=self.own_context())
             self._remains += (task,)
             self.home.keep(task)
             return
         try:
-            self.context.copy().run(actor.on_failure, type(error), error, error.__traceback__)
-        except Exception as second:  # noqa: BLE001 - it has crashed already
+            self.own_context().run(actor.on_failure, type(error), error, error.__traceback__)
+        except (Exception, asyncio.CancelledError) as second:  # noqa: BLE001 - it has crashed already
             self.log_failure(second)
         except ActorExit:
             self.die(None)
@@ -253,13 +258,10 @@ class Cell(Incarnation):
         try:
             if self.birth is not None:  # it has a keeper
                 self.context.run(self.birth)
-        except Exception as error:  # noqa: BLE001 - the next crash
-            self.fail(error, tell_actor=False)
-            return False
-        except ActorExit:
-            self.die(None)
-            return False
-        self.context.run(self._begin)
+        except BaseException as error:  # noqa: BLE001 - all kinds are told apart there
+            self._start_failed(self.actor, error)
+        else:
+            self.context.run(self._begin)
         if self._lifecycle is not None:
             await asyncio.wait([self._lifecycle])
         return self.status is ALIVE
@@ -302,7 +304,7 @@ class Cell(Incarnation):
             if type(item) is Stop:
                 stops.append(item.stopped)
             else:
-                self._refuse(item, DeadLetterReason.KILLED)
+                self.drop(item, DeadLetterReason.KILLED)
         self.mailbox.clear()
         for stopped in stops:
             stopped.reply(True)

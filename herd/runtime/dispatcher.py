@@ -66,10 +66,9 @@ class Dispatcher(Mailbox):
 
     # --- One wake-up ------------------------------------------------------------------------------------------------
 
-    def drain(self) -> None:
+    def drain(self) -> None:  # noqa: C901, PLR0912 - each message takes this way, so it makes few calls
         """One wake-up: handle a burst of messages."""
-        mailbox, tallies = self.mailbox, self.tallies
-        self.high_water = max(self.high_water, len(mailbox))
+        mailbox, tallies, high_water = self.mailbox, self.tallies, self.high_water
         # Has a task been made that has not taken its first step? Then no `def` handler may overtake it: handlers start
         # in the order of their messages.
         fresh = self._start_waiting() if self.waiting else False
@@ -77,9 +76,12 @@ class Dispatcher(Mailbox):
         for taken in range(self.home.burst):  # noqa: B007 - used after the loop
             if self.actor is None:
                 return  # it died, or crashed and will be woken in its next life
-            if not mailbox:
+            depth = len(mailbox)
+            if not depth:
                 self._wakeup = self._mark = None
                 return
+            if depth > high_water:
+                high_water = self.high_water = depth
             item = mailbox.popleft()
             ref = None
             message = item
@@ -108,10 +110,9 @@ class Dispatcher(Mailbox):
             now = perf_counter()
             took = now - clock
             clock = now
-            tally.processed += 1
             tally.seconds += took
-            if took > tally.longest:
-                tally.note_longest(took, self.label, self.home.hold_limit)
+            if took > tally.notable:
+                tally.note(took, self.label, self.home.hold_limit)
         else:
             taken = self.home.burst
         if self.actor is not None:
@@ -181,7 +182,9 @@ class Dispatcher(Mailbox):
                 value = self._invoke(message)
             if ref is not None:
                 self._answer(ref, value)
+            tally.processed += 1
         except BaseException as error:  # noqa: BLE001 - all kinds are told apart there
+            tally.processed += 1
             self._failed(ref, message, tally, error)
         if ref is not None:
             self.pending -= 1
@@ -231,8 +234,11 @@ class Dispatcher(Mailbox):
 
     async def _run(self, ref: ObjectRef[Any], asked: bool, tally: Tally, running: dict[ObjectRef[Any], bool]) -> None:
         ended: BaseException | None = None
-        # Before this first step it may have been cancelled, or the incarnation that it was started for may have ended.
-        if not ref.done() and running is self.running and not _cancelled(ref.message):
+        # Before this first step the call may have ended, or the incarnation that it was started for, which counts it.
+        late = ref.done() or ref.expire_if_late()
+        if late and running is self.running:
+            self._dropped(ref)
+        elif running is self.running and not _cancelled(ref.message):
             ref.task = asyncio.current_task()
             if ref.timer is not None:
                 deadlines.due.set(ref.timer.when())
@@ -275,8 +281,8 @@ class Dispatcher(Mailbox):
 
     def _account(self, tally: Tally, seconds: float) -> None:
         tally.seconds += seconds
-        if seconds > tally.longest:
-            tally.note_longest(seconds, self.label, self.home.hold_limit)
+        if seconds > tally.notable:
+            tally.note(seconds, self.label, self.home.hold_limit)
 
     def _ran(self, ref: ObjectRef[Any], asked: bool) -> None:
         ref.task = None

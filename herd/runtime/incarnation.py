@@ -10,8 +10,9 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from herd.runtime.dead_letters import DeadLetterReason
+from herd.runtime.deadlines import due
 from herd.runtime.dispatcher import Dispatcher
-from herd.runtime.errors import ActorExit
+from herd.runtime.errors import ActorExit, TaskCancelledError
 from herd.runtime.jobs import Job
 from herd.runtime.mailbox import STARTING
 from herd.runtime.object_ref import ObjectRef
@@ -24,6 +25,21 @@ log = logging.getLogger("herd.runtime")
 UNWIND_S = 5.0
 
 current: contextvars.ContextVar["Incarnation | None"] = contextvars.ContextVar("herd.runtime.current", default=None)
+
+
+def as_crash(error: BaseException) -> Exception:
+    """What a hook raised, as something that an actor can crash of: a cancellation in it that is its own is one, too."""
+    if isinstance(error, Exception):
+        return error
+    crash = TaskCancelledError("it awaited something that was cancelled")
+    crash.__cause__ = error
+    return crash
+
+
+def cancelled_from_outside(error: BaseException) -> bool:
+    """Is `error` the cancellation of the running task, and not one of something that it awaited?"""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 class Family(Protocol):
@@ -42,10 +58,11 @@ class Family(Protocol):
 class Incarnation(Dispatcher):
     """The part of a `Cell` that is new with every incarnation."""
 
-    __slots__ = ("_lifecycle", "_remains", "_retired", "families", "jobs", "spawned")
+    __slots__ = ("_lifecycle", "_remains", "_retired", "families", "jobs", "restarts", "spawned")
 
     def __init__(self) -> None:
         super().__init__()
+        self.restarts = 0
         # They are filled by the actor's own code only, which knows how many it needs.
         self.jobs: dict[Job, None] = {}
         self.spawned: dict[asyncio.Task[Any], None] = {}
@@ -71,10 +88,16 @@ class Incarnation(Dispatcher):
         self.jobs.pop(job, None)
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str | None) -> "asyncio.Task[Any]":
-        task = self.loop.create_task(coroutine, name=name, context=self.context.copy())
+        task = self.loop.create_task(coroutine, name=name, context=self.own_context())
         self.spawned[task] = None
         task.add_done_callback(self._spawned_ended)
         return task
+
+    def own_context(self) -> contextvars.Context:
+        """A copy of the actor's context, for what is not part of the call that it may be working on."""
+        context = self.context.copy()
+        context.run(due.set, None)
+        return context
 
     def _spawned_ended(self, task: "asyncio.Task[Any]") -> None:
         error = None if task.cancelled() else task.exception()
@@ -107,6 +130,8 @@ class Incarnation(Dispatcher):
             self._wakeup.cancel()
         self._wakeup = STARTING
         waiting, self.waiting = self.waiting or (), None
+        if waiting:
+            self._since = waiting[0][2]
         self.mailbox.extendleft(ref if asked else ref.message for ref, asked, _ in reversed(waiting))
         self.break_off(cause)
         families, self.families = self.families, ()
@@ -123,13 +148,13 @@ class Incarnation(Dispatcher):
             tasks.append(lifecycle)
         again = []
         for ref, asked in running.items():
-            ref.task = None
+            begun, ref.task = ref.task is not None, None
             if asked and self._tries_again(ref):
                 again.append(ref)
                 continue
             self.pending -= asked
-            if not asked and not isinstance(ref.message, Job):
-                self.home.letters.add(DeadLetterReason.KILLED, self.describe(ref.message), told=True)
+            if not isinstance(ref.message, Job) and not (asked and begun) and not ref.done():
+                self.home.letters.add(DeadLetterReason.KILLED, self.describe(ref.message), told=not asked)
             ref.fail(self.broken_off(cause))
         self.mailbox.extendleft(reversed(again))
         for task in tasks:
@@ -151,15 +176,28 @@ class Incarnation(Dispatcher):
             if pending:
                 log.warning("%s goes on although %d of its tasks will not end", self.label, len(pending))
         retired, self._retired = self._retired, None
-        if retired is None:
+        if retired is not None:
+            await self._stop_retired(retired)
+
+    async def _stop_retired(self, actor: Any) -> None:
+        """Have an instance run its on_stop, which may take UNWIND_S."""
+        if "on_stop" not in self.async_methods:
+            try:
+                self.own_context().run(actor.on_stop)
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it has ended already
+                self.log_failure(error)
+            except ActorExit:
+                self.die(None)
             return
-        try:
-            if "on_stop" in self.async_methods:
-                async with asyncio.timeout(UNWIND_S):
-                    await self.loop.create_task(retired.on_stop(), context=self.context.copy())
-            else:
-                self.context.run(retired.on_stop)
-        except Exception as error:  # noqa: BLE001 - it has ended already
-            self.log_failure(error)
-        except ActorExit:
+        task = self.loop.create_task(actor.on_stop(), context=self.own_context())
+        _, pending = await asyncio.wait([task], timeout=UNWIND_S)
+        if pending:
+            task.cancel()
+            self.home.keep(task)
+            log.warning("%s goes on although its on_stop has not ended", self.label)
+            return
+        raised = TaskCancelledError("on_stop was cancelled") if task.cancelled() else task.exception()
+        if isinstance(raised, ActorExit):
             self.die(None)
+        elif raised is not None:
+            self.log_failure(raised)

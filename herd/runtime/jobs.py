@@ -1,6 +1,7 @@
 """Calls that an actor makes of its own methods: they come to its mailbox, so each is a message like any other."""
 
 import asyncio
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -48,7 +49,10 @@ class Job:
     @property
     def name(self) -> str:
         """Of the method."""
-        return getattr(self.method, "__name__", None) or repr(self.method)
+        method: Any = self.method
+        while isinstance(method, functools.partial):  # whose repr would show what it hands over
+            method = method.func
+        return getattr(method, "__name__", None) or type(method).__name__
 
 
 class Timer(Job):

@@ -32,7 +32,10 @@ class Leases(Generic[Answer]):
         self._limit = limit
         self._held: dict[str, None] = dict.fromkeys(held)
         self._waiting: dict[str, asyncio.Future[Answer | None]] = {}
-        self._owner: Any = None  # the actor's cell; None: it has not been asked yet, or by no actor
+        self._owner: Any = None  # the actor's cell; None: it belongs to no actor, or has not been asked yet
+        self._life = 0  # of the owner: what a former incarnation gave out is out no more
+        if self._held:
+            self._track()
 
     @property
     def limit(self) -> int:
@@ -61,8 +64,7 @@ class Leases(Generic[Answer]):
             None with the lease; else the answer with which the ticket was turned away.
         """
         if self._owner is None:
-            self._owner = current.get()
-            registry().leaky.add(self)
+            self._track()
         if ticket in self._held or (len(self._held) < self._limit and not self._waiting):
             self._held[ticket] = None
             return None
@@ -98,9 +100,16 @@ class Leases(Generic[Answer]):
 
     def leaks(self) -> str:
         """For tests: what is still out, or waits. What a dead actor gave out is out no more."""
-        if not (self._held or self._waiting) or (self._owner is not None and self._owner.actor is None):
+        owner = self._owner
+        over = owner is not None and (owner.actor is None or owner.restarts != self._life)
+        if over or not (self._held or self._waiting):
             return ""
         return f"leases held by {list(self._held)}, waited for by {list(self._waiting)}"
+
+    def _track(self) -> None:
+        self._owner = owner = current.get()
+        self._life = 0 if owner is None else owner.restarts
+        registry().leaky.add(self)
 
     def _grant(self) -> None:
         """Hand free leases to the head of the queue."""

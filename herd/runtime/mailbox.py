@@ -45,6 +45,9 @@ class Home(Protocol):
 
     def name_cycle(self, ref: ObjectRef[Any]) -> str: ...
 
+    def keep(self, task: "asyncio.Task[Any]") -> None:
+        """Hold a task that nobody else holds until it has ended."""
+
 
 class Stop:
     """The message of an ordered stop; `stopped` gives True once the actor is dead, False if it was dead before."""
@@ -147,6 +150,20 @@ class Mailbox(ABC):
                 self._wake()
         mailbox.append(message)
 
+    def check_loop(self, *, blocks: bool) -> None:
+        """For senders that are not on the loop: can anything come of a message?
+
+        Args:
+            blocks: this thread is to wait for the answer.
+
+        Raises:
+            RuntimeError: the loop is closed, or this thread would have to run it.
+        """
+        if self.loop.is_closed():
+            raise RuntimeError(f"the event loop of {self.label} is closed")
+        if blocks and get_ident() == self._thread:
+            raise RuntimeError(f"{self.label} has its event loop in this thread, which therefore cannot wait for it")
+
     def new_call(self, message: Any) -> ObjectRef[Any]:
         """An envelope for `message`, to be `put`."""
         return new_ref(self.loop, self, message)
@@ -166,6 +183,12 @@ class Mailbox(ABC):
             self._wakeup = self.loop.call_soon(self.drain, context=self.context)
         else:
             self._wakeup = self.home.schedule(self)
+
+    def drop(self, item: Any, reason: DeadLetterReason) -> None:
+        """`item`, which was taken, will not be handled."""
+        if type(item) is ObjectRef:
+            self.pending -= 1
+        self._refuse(item, reason)
 
     def _refuse(self, item: Any, reason: DeadLetterReason) -> None:
         """`item` will not be handled."""

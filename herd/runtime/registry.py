@@ -19,7 +19,7 @@ from herd.runtime.mailbox import BURST, Mailbox, Wakeup
 from herd.runtime.object_ref import ObjectRef
 from herd.runtime.tallies import HOLD_S
 from herd.runtime.values import ActorOptions, ActorState, Identity
-from herd.runtime.waits import cycle_through
+from herd.runtime.waits import Waits, find_cycle
 
 log = logging.getLogger("herd.runtime")
 
@@ -57,9 +57,10 @@ class Registry:
         self.schedule: Callable[[Mailbox], Wakeup] | None = None
         self._loop = loop
         self._looked = -LOOK_EVERY_S
+        self._found: Waits[Any] = Waits((), frozenset())
         self._names: dict[tuple[str, str], Cell] = {}
         self._numbers = itertools.count(1)
-        self._hooks: dict[asyncio.Task[None], None] = {}
+        self._hooks: dict[asyncio.Task[Any], None] = {}
 
     def find(self, name: str, namespace: str | None) -> Cell | None:
         """The living actor of that name; namespace None is that of the calling actor."""
@@ -90,7 +91,7 @@ class Registry:
         if cell.identity.name is not None:
             self._names.pop((cell.identity.namespace, cell.identity.name), None)
 
-    def keep(self, task: "asyncio.Task[None]") -> None:
+    def keep(self, task: "asyncio.Task[Any]") -> None:
         """Hold a task that nobody else holds until it has ended."""
         self._hooks[task] = None
         task.add_done_callback(lambda ended: self._hooks.pop(ended, None))
@@ -103,14 +104,14 @@ class Registry:
     def name_cycle(self, ref: ObjectRef[Any]) -> str:
         """Which actors wait for one another because of `ref`, as the end of a sentence; empty if none do."""
         now = self._loop.time()
-        if ref.caller is None or now - self._looked < LOOK_EVERY_S:
+        if now - self._looked >= LOOK_EVERY_S:
+            self._looked = now
+            self._found = find_cycle(ref.owner, itertools.islice(self._waits(), CALLS_LOOKED_AT))
+        # Calls within one another share a deadline: what was found for the first of them holds for the others.
+        if ref.owner not in self._found.waiters:
             return ""
-        self._looked = now
-        edges = itertools.islice(self._waits(), CALLS_LOOKED_AT)
-        cycle = cycle_through(ref.caller, ref.owner, edges)
-        if not cycle:
-            return ""
-        return ": these wait for one another: " + " -> ".join(cell.label for cell in (*cycle, cycle[0]))
+        cycle = (*self._found.cycle, self._found.cycle[0])
+        return ": these wait for one another: " + " -> ".join(cell.label for cell in cycle)
 
     def _waits(self) -> Iterator[tuple[Any, Any]]:
         """Calls of actors by actors that have not ended: who waits, and for whom."""

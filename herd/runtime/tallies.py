@@ -21,7 +21,7 @@ LOG_EVERY_S = 10.0
 class Tally:
     """What one method of one actor has done."""
 
-    __slots__ = ("_logged", "failed", "is_async", "longest", "name", "processed", "seconds")
+    __slots__ = ("_logged", "failed", "is_async", "longest", "name", "notable", "processed", "seconds")
 
     def __init__(self, name: str, is_async: bool) -> None:
         self.name = name
@@ -30,18 +30,15 @@ class Tally:
         self.failed = 0
         self.seconds = 0.0
         self.longest = 0.0
+        self.notable = 0.0  # a stretch longer than this is one for `note`
         self._logged = float("-inf")
 
-    def note_longest(self, seconds: float, label: str, limit: float) -> None:
-        """`seconds` is the longest stretch so far; say so if it kept the loop from everything else."""
-        self.longest = seconds
-        if seconds > limit:
-            self.held(seconds, label)
-
-    def held(self, seconds: float, label: str) -> None:
-        """Log that a handler held the loop."""
+    def note(self, seconds: float, label: str, limit: float) -> None:
+        """A stretch of `seconds` is the longest so far, or kept everything else waiting, which is logged."""
+        self.longest = max(self.longest, seconds)
+        self.notable = min(self.longest, limit)
         now = perf_counter()
-        if now - self._logged >= LOG_EVERY_S:
+        if seconds > limit and now - self._logged >= LOG_EVERY_S:
             self._logged = now
             log.warning("%s: %s held the loop for %.0f ms", label, self.name, seconds * 1000)
 

@@ -1,34 +1,35 @@
 """Who waits for whom. Pure."""
 
-from collections import deque
 from collections.abc import Hashable, Iterable
-from typing import TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 N = TypeVar("N", bound=Hashable)
 
 
-def cycle_through(waiter: N, waited_for: N, edges: Iterable[tuple[N, N]]) -> tuple[N, ...]:
-    """The shortest way from `waited_for` back to `waiter` along the edges (who waits, for whom).
+class Waits(NamedTuple, Generic[N]):
+    """What was found from one place on."""
 
-    Returns:
-        `waiter`, `waited_for`, and so on to the last one, which waits for `waiter`; empty if there is no way.
-    """
-    if waiter == waited_for:
-        return (waiter,)
-    neighbours: dict[N, list[N]] = {}
-    for start, end in edges:
-        neighbours.setdefault(start, []).append(end)
-    came_from: dict[N, N] = {waited_for: waiter}
-    queue = deque([waited_for])
-    while queue:
-        at = queue.popleft()
-        for following in neighbours.get(at, ()):
-            if following == waiter:
-                way = [at]
-                while way[-1] != waiter:
-                    way.append(came_from[way[-1]])
-                return tuple(reversed(way))
-            if following not in came_from:
-                came_from[following] = at
-                queue.append(following)
-    return ()
+    cycle: tuple[N, ...]  # each waits for the next, the last one for the first; empty if there is none
+    waiters: frozenset[N]  # the place looked from, the cycle, and who is between them
+
+
+def find_cycle(start: N, edges: Iterable[tuple[N, N]]) -> Waits[N]:
+    """Look along the edges (who waits, for whom) for some who wait for one another, from `start` on."""
+    neighbours: dict[N, dict[N, None]] = {}
+    for waiter, waited_for in edges:
+        neighbours.setdefault(waiter, {})[waited_for] = None
+    path: dict[N, None] = {start: None}  # in order
+    seen: dict[N, None] = {start: None}
+    ways = [iter(neighbours.get(start, ()))]
+    while ways:
+        following = next(ways[-1], None)
+        if following is None:
+            ways.pop()
+            path.popitem()
+        elif following in path:
+            nodes = list(path)
+            return Waits(tuple(nodes[nodes.index(following) :]), frozenset(nodes))
+        elif following not in seen:
+            seen[following] = path[following] = None
+            ways.append(iter(neighbours.get(following, ())))
+    return Waits((), frozenset())
