@@ -9,7 +9,7 @@ from herd.runtime import context, get_actor, remote, stop
 
 
 class Counter:
-    """Counts what it is told. Its handlers never overlap, so it needs no lock."""
+    """Counts what it is told. Between two awaits nothing else of it runs, so it needs no lock."""
 
     def __init__(self) -> None:
         self.total = 0

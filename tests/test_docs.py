@@ -1,22 +1,31 @@
 """What the documents say is true: they are read, and held against the code."""
 
+import ast
+import inspect
 import re
+import sys
 import tomllib
 from dataclasses import fields
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import typer
 
+from herd import runtime
 from herd.cli import node, router
 from herd.config import NodeSettings, RouterSettings
 from herd.protocols.messages import FrameType
 from herd.protocols.paths import ENDPOINTS
 from herd.protocols.session import describe_states
+from herd.runtime import ActorStatus, DeadLetterReason, RestartPolicy
+from herd.runtime.testing import run_virtual
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRACTS = (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8")
+RUNTIME = (ROOT / "docs" / "runtime.md").read_text(encoding="utf-8")
+EXAMPLES = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "examples").glob("*.py")))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
@@ -28,7 +37,7 @@ def test_every_dependency_has_its_reason_in_the_readme() -> None:
     assert named == declared
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/contracts.md", "docs/link.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/contracts.md", "docs/link.md", "docs/runtime.md"])
 def test_every_file_that_a_document_names_exists(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
     linked = [ROOT / document / ".." / target for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text)]
@@ -71,3 +80,56 @@ def test_the_make_targets_of_the_readme_exist() -> None:
     for target in set(re.findall(r"^make (\w+)|`make (\w+)", README, flags=re.MULTILINE)):
         name = target[0] or target[1]
         assert f"\n{name}:" in makefile
+
+
+def chapters(document: str) -> dict[str, list[str]]:
+    """The Python code of each chapter that has some; each piece behind as many lines as stand before it."""
+    found: dict[str, list[str]] = {}
+    for piece in re.finditer(r"^```python\n(.*?)^```$", document, flags=re.MULTILINE | re.DOTALL):
+        before = document[: piece.start(1)]
+        title = re.findall(r"^## (.+)$", before, flags=re.MULTILINE)[-1]
+        found.setdefault(title, []).append("\n" * before.count("\n") + piece[1])
+    return found
+
+
+def no_links(document: str) -> set[str]:
+    """Links to chapters of the document that it does not have."""
+    titles = re.findall(r"^#+ (.+)$", document, flags=re.MULTILINE)
+    return set(re.findall(r"\]\(#([^)]+)\)", document)) - {title.lower().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize(("title", "pieces"), chapters(RUNTIME).items(), ids=chapters(RUNTIME))
+def test_the_code_about_the_runtime_runs_or_is_a_piece_of_an_example(
+    title: str, pieces: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType("runtime_md")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec("import asyncio\nfrom herd.runtime import *", vars(module))
+
+    async def read() -> None:
+        for piece in pieces:
+            if piece.strip() in EXAMPLES:
+                continue
+            code = compile(piece, "docs/runtime.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            running = eval(code, vars(module))
+            if inspect.iscoroutine(running):
+                await running
+
+    run_virtual(read(), allow_alive=True, allow_lost=True)
+
+
+def test_the_chapters_that_the_text_about_the_runtime_links_to_are_there() -> None:
+    assert not no_links(RUNTIME)
+
+
+def test_each_name_of_the_runtime_is_compared_with_ray() -> None:
+    table = RUNTIME.partition("## For those who know Ray")[2].partition("\n## ")[0]
+
+    assert [name for name in runtime.__all__ if not re.search(rf"\b{name}\b", table)] == []
+
+
+def test_states_reasons_and_defaults_of_the_runtime_are_those_of_the_code() -> None:
+    for word in (*ActorStatus, *DeadLetterReason):
+        assert re.search(rf"^\| {word.name} \|", RUNTIME, flags=re.MULTILINE), word
+    for item in fields(RestartPolicy):
+        assert re.search(rf"^\| `{item.name}` \| {item.default:g}( s)? \|", RUNTIME, flags=re.MULTILINE), item.name

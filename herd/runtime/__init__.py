@@ -70,7 +70,7 @@ from herd.runtime.errors import (
 )
 from herd.runtime.handles import ActorHandle, ActorMethod
 from herd.runtime.jobs import Timer, Watch
-from herd.runtime.leases import Leases
+from herd.runtime.leases import Leases, leased
 from herd.runtime.object_ref import ObjectRef
 from herd.runtime.restarts import RestartPolicy, Strategy
 from herd.runtime.supervision import Supervisor
@@ -108,6 +108,7 @@ __all__ = [
     "exit_actor",
     "get_actor",
     "kill",
+    "leased",
     "list_actors",
     "remote",
     "stop",

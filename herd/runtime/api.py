@@ -158,6 +158,8 @@ async def wait(
     Raises:
         ValueError: a ref is given twice, or `num_returns` is not from 1 to the number of refs.
     """
+    if not refs:
+        return [], []
     if len(set(refs)) != len(refs):
         raise ValueError("a ref is given twice")
     if not 1 <= num_returns <= len(refs):

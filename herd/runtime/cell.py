@@ -304,7 +304,7 @@ class Cell(Incarnation):
             if type(item) is Stop:
                 stops.append(item.stopped)
             else:
-                self.drop(item, DeadLetterReason.KILLED)
+                self.drop(item, DeadLetterReason.KILLED, cause)
         self.mailbox.clear()
         for stopped in stops:
             stopped.reply(True)

@@ -62,7 +62,7 @@ class LocalEngine:
         if no_restart:
             cell.die(None)
         else:
-            cell.fail(ActorKilled("killed, to be restarted"))
+            cell.fail(ActorKilled("killed, as if it had crashed"))
 
     def list_actors(self) -> list[ActorState]:
         home = registry()

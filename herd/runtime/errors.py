@@ -8,7 +8,10 @@ class RuntimeCallError(Exception):
 
 
 class ActorDiedError(RuntimeCallError, ActorDeadError):
-    """The actor is dead, or died before it answered. `__cause__` is the exception it died of, if it did of one."""
+    """The actor is dead, or died before it answered.
+
+    `__cause__` of calls that were waiting or under way is the exception that it died of, if it did of one.
+    """
 
 
 class ActorUnavailableError(RuntimeCallError):

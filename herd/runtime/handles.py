@@ -2,12 +2,14 @@
 
 from typing import Any
 
-from herd.runtime._pykka import LoopActorRef, ProxyCall
+from herd.runtime._pykka import Actor, LoopActorRef, ProxyCall
 from herd.runtime.cell import Cell
 from herd.runtime.deadlines import due, earliest
 from herd.runtime.incarnation import current
 from herd.runtime.object_ref import ObjectRef, new_ref
 from herd.runtime.values import ActorStatus
+
+HOOKS = frozenset({"on_start", "on_stop", "on_failure", "on_receive"})  # of an actor's life: the runtime calls them
 
 # A named tuple's own constructor is a Python function that does no more than this.
 _new = tuple.__new__
@@ -32,7 +34,11 @@ class ActorMethod:
         return ActorMethod(self._cell, self._path, timeout)
 
     def remote(self, *args: Any, **kwargs: Any) -> ObjectRef[Any]:
-        """Call the method: its answer can be awaited. Never raises; what goes wrong is in the ref."""
+        """Call the method: its answer can be awaited.
+
+        What goes wrong is in the ref. Only where tests serialize messages, arguments that cannot travel raise
+        TypeError.
+        """
         cell = self._cell
         if cell.home.wire is not None:
             args, kwargs = cell.home.wire((args, kwargs))
@@ -62,7 +68,8 @@ class ActorMethod:
 class ActorHandle:
     """An actor, as others see it. There is one handle for each actor, so handles can be compared.
 
-    Attributes are the methods of the actor's class. Names with a leading underscore are private to the actor.
+    Attributes are the methods of the actor's class. Names with a leading underscore are private to the actor, and so
+    are the hooks of its life.
     """
 
     def __init__(self, cell: Cell, actor_ref: LoopActorRef[Any]) -> None:
@@ -75,7 +82,7 @@ class ActorHandle:
         return self._actor_ref
 
     def __getattr__(self, name: str) -> ActorMethod:
-        if name.startswith("_") or not callable(getattr(self._actor_ref.actor_class, name, None)):
+        if not _can_be_called(self._actor_ref.actor_class, name):
             raise AttributeError(f"{self._cell.identity.class_name} has no method {name!r} to call")
         method = ActorMethod(self._cell, (name,), None)
         self.__dict__[name] = method
@@ -85,6 +92,13 @@ class ActorHandle:
         status = self._cell.status
         word = "starting" if status is ActorStatus.PENDING_CREATION else status.lower()
         return f"<ActorHandle {self._cell.label} {word}>"
+
+
+def _can_be_called(kind: type, name: str) -> bool:
+    if name.startswith("_") or name in HOOKS or not callable(getattr(kind, name, None)):
+        return False
+    defined_by = next((base for base in kind.__mro__ if name in vars(base)), object)
+    return not (hasattr(Actor, name) and issubclass(defined_by, Actor))  # Pykka's own `stop` and `start`
 
 
 def cell_of(handle: ActorHandle) -> Cell:

@@ -184,19 +184,19 @@ class Mailbox(ABC):
         else:
             self._wakeup = self.home.schedule(self)
 
-    def drop(self, item: Any, reason: DeadLetterReason) -> None:
-        """`item`, which was taken, will not be handled."""
+    def drop(self, item: Any, reason: DeadLetterReason, cause: BaseException | None = None) -> None:
+        """`item`, which was taken, will not be handled, because the actor died of `cause`, or stops."""
         if type(item) is ObjectRef:
             self.pending -= 1
-        self._refuse(item, reason)
+        self._refuse(item, reason, cause)
 
-    def _refuse(self, item: Any, reason: DeadLetterReason) -> None:
+    def _refuse(self, item: Any, reason: DeadLetterReason, cause: BaseException | None = None) -> None:
         """`item` will not be handled."""
         if type(item) is ObjectRef:
             if item.done():
                 self._dropped(item)
             else:
-                item.fail(self.dead_error())
+                item.fail(self.dead_error(cause))
                 self.home.letters.add(reason, self.describe(item.message), told=False)
         elif type(item) is Stop:
             if self.status is ActorStatus.DEAD:
@@ -239,7 +239,7 @@ class Mailbox(ABC):
         return self.home.name_cycle(ref)
 
     @abstractmethod
-    def dead_error(self) -> ActorDiedError:
+    def dead_error(self, cause: BaseException | None = None) -> ActorDiedError:
         """Why a message cannot be handled any more."""
 
     def age_of_oldest(self) -> float:

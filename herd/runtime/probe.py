@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from herd.runtime.api import remote, stop
-from herd.runtime.handles import ActorHandle
-
-HOOKS = frozenset({"on_start", "on_stop", "on_failure", "on_receive"})  # a probe has no life of its own
+from herd.runtime.handles import HOOKS, ActorHandle
 
 
 @dataclass(frozen=True, slots=True)

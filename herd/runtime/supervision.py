@@ -21,6 +21,10 @@ from herd.runtime.values import ActorOptions, ActorStatus
 log = logging.getLogger("herd.runtime")
 
 
+def plural(restarts: int) -> str:
+    return "1 restart" if restarts == 1 else f"{restarts} restarts"
+
+
 class _Group:
     """Children that restart together: with ONE_FOR_ONE each is one of its own."""
 
@@ -189,7 +193,7 @@ class Supervisor:
         """`cell` has crashed too often."""
         policy = self._policy
         failure = RestartLimitExceeded(
-            f"{cell.label} crashed of {error!r}, after {policy.max_restarts} restarts within {policy.window:g} s"
+            f"{cell.label} crashed of {error!r}, after {plural(policy.max_restarts)} within {policy.window:g} s"
         )
         failure.__cause__ = error
         log.error("%s: given up", failure)
