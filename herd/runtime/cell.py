@@ -149,7 +149,11 @@ class Cell(Incarnation):
         if self.status is not RESTARTING or self.actor is not None:
             return False
         self._stops.append(message.stopped)
-        self.die(None)
+        if self._retired is None:
+            self.die(None)
+        else:  # it goes with its group, in health: its on_stop is still to come
+            self.actor, self._retired = self._retired, None
+            self._stop_in_order()
         return True
 
     def _stop_in_order(self) -> None:
@@ -158,6 +162,7 @@ class Cell(Incarnation):
         self.cancel_jobs()
         while self.mailbox:
             self.drop(self.mailbox.popleft(), DeadLetterReason.DEAD)
+        self.note_overtaken()
         starting = self._lifecycle
         self._lifecycle = self.loop.create_task(self._stopping(), context=self.own_context())
         if starting is not None:  # an on_start that a linked task of its own has overtaken
@@ -233,7 +238,8 @@ class Cell(Incarnation):
         except Exception as second:  # noqa: BLE001 - it has crashed already
             self.log_failure(second)
         except ActorExit:
-            self.die(None)
+            if self.actor is None:  # else the next incarnation did not wait for it
+                self.die(None)
 
     def go_along(self, cause: Exception) -> None:
         """A healthy actor restarts with its group; one that is between two lives anyway, stops or is dead does not."""
@@ -255,6 +261,7 @@ class Cell(Incarnation):
     async def revive(self) -> bool:
         """Start the next incarnation; False when it crashed as it started, which the keeper has been told."""
         self.restarts += 1
+        self._epitaph = "is dead"
         try:
             if self.birth is not None:  # it has a keeper
                 self.context.run(self.birth)
@@ -263,7 +270,7 @@ class Cell(Incarnation):
         else:
             self.context.run(self._begin)
         if self._lifecycle is not None:
-            await asyncio.wait([self._lifecycle])
+            await self.until_started(self._lifecycle)
         return self.status is ALIVE
 
     # --- Death ------------------------------------------------------------------------------------------------------
@@ -360,7 +367,7 @@ class Cell(Incarnation):
             self.status,
             queued=len(self.mailbox) + len(self.waiting or ()),
             in_flight=len(self.running),
-            pending=self.pending,
+            pending=0 if self.status is DEAD else self.pending,
             high_water=max(self.high_water, len(self.mailbox)),
             oldest=self.age_of_oldest(),
             restarts=self.restarts,

@@ -61,7 +61,7 @@ class LocalEngine:
         cell = cell_of(handle)
         if no_restart:
             cell.die(None)
-        else:
+        elif cell.actor is not None:
             cell.fail(ActorKilled("killed, as if it had crashed"))
 
     def list_actors(self) -> list[ActorState]:

@@ -58,7 +58,10 @@ class Family(Protocol):
 class Incarnation(Dispatcher):
     """The part of a `Cell` that is new with every incarnation."""
 
-    __slots__ = ("_lifecycle", "_remains", "_retired", "families", "jobs", "restarts", "spawned")
+    __slots__ = (
+        *("_cause", "_lifecycle", "_orphans", "_overtaken", "_remains", "_retired", "_unwind_by"),
+        *("families", "jobs", "restarts", "spawned"),
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,6 +72,10 @@ class Incarnation(Dispatcher):
         self.families: tuple[Family, ...] = ()
         self._lifecycle: asyncio.Task[None] | None = None  # an async on_start, or an ordered stop
         self._remains: tuple[asyncio.Task[Any], ...] = ()  # of incarnations that have ended
+        self._unwind_by = 0.0  # in loop time: they are waited for until then
+        self._orphans: tuple[Family, ...] = ()  # children of an incarnation that crashed
+        self._cause: BaseException | None = None  # of the last end
+        self._overtaken: asyncio.Future[None] | None = None  # a restart waits for its on_start, or for this
         self._retired: Any = None  # the instance of one that ended in health: its on_stop is still to come
 
     @abstractmethod
@@ -131,15 +138,19 @@ class Incarnation(Dispatcher):
         self._wakeup = STARTING
         waiting, self.waiting = self.waiting or (), None
         if waiting:
-            self._since = waiting[0][2]
+            self._since, self._mark = waiting[0][2], None
         self.mailbox.extendleft(ref if asked else ref.message for ref, asked, _ in reversed(waiting))
         self.break_off(cause)
-        families, self.families = self.families, ()
-        self._remains += tuple(self.loop.create_task(family.end(cause)) for family in reversed(families))
+        self._cause = cause
+        self._unwind_by = self.loop.time() + UNWIND_S
+        if actor is None:  # else they end after its on_stop
+            self._orphans, self.families = self._orphans + self.families, ()
+            self._remains += tuple(self.loop.create_task(family.end(cause)) for family in reversed(self._orphans))
 
     def break_off(self, cause: BaseException | None) -> None:
         """Cancel all that is under way, and tell the callers; calls that may be tried again go back to the mailbox."""
         self.cancel_jobs()
+        self.note_overtaken()
         spawned, self.spawned = self.spawned, {}
         running, self.running = self.running, {}
         lifecycle, self._lifecycle = self._lifecycle, None
@@ -149,8 +160,8 @@ class Incarnation(Dispatcher):
         again = []
         for ref, asked in running.items():
             begun, ref.task = ref.task is not None, None
-            if asked and self._tries_again(ref):
-                again.append(ref)
+            if self.status is ActorStatus.RESTARTING and (not begun or (asked and self._tries_again(ref))):
+                again.append(ref if asked else ref.message)
                 continue
             self.pending -= asked
             if not isinstance(ref.message, Job) and not (asked and begun) and not ref.done():
@@ -163,7 +174,7 @@ class Incarnation(Dispatcher):
 
     def _tries_again(self, ref: ObjectRef[Any]) -> bool:
         retries = getattr(ref, "retries", 0)
-        if self.status is not ActorStatus.RESTARTING or ref.done() or retries >= self.options.max_task_retries != -1:
+        if ref.done() or retries >= self.options.max_task_retries != -1:
             return False
         ref.retries = retries + 1
         return True
@@ -172,32 +183,49 @@ class Incarnation(Dispatcher):
         """Wait for what ended incarnations still have under way, then have a healthy one run its on_stop."""
         remains, self._remains = [task for task in self._remains if not task.done()], ()
         if remains:
-            _, pending = await asyncio.wait(remains, timeout=UNWIND_S)
+            _, pending = await asyncio.wait(remains, timeout=max(0.0, self._unwind_by - self.loop.time()))
             if pending:
                 log.warning("%s goes on although %d of its tasks will not end", self.label, len(pending))
         retired, self._retired = self._retired, None
         if retired is not None:
             await self._stop_retired(retired)
+            self._orphans, self.families = self._orphans + self.families, ()
+            for family in reversed(self._orphans):
+                await self._bounded(family.end(self._cause or asyncio.CancelledError()))
+        orphans, self._orphans = self._orphans, ()
+        for family in reversed(orphans):
+            family.kill()  # it has had its time, and the next incarnation needs the names
 
     async def _stop_retired(self, actor: Any) -> None:
-        """Have an instance run its on_stop, which may take UNWIND_S."""
-        if "on_stop" not in self.async_methods:
-            try:
+        """Have an instance run its on_stop."""
+        try:
+            if "on_stop" in self.async_methods:
+                await self._bounded(actor.on_stop())
+            else:
                 self.own_context().run(actor.on_stop)
-            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it has ended already
-                self.log_failure(error)
-            except ActorExit:
-                self.die(None)
-            return
-        task = self.loop.create_task(actor.on_stop(), context=self.own_context())
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it has ended already
+            self.log_failure(error)
+        except ActorExit:
+            self.die(None)
+
+    async def _bounded(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` for UNWIND_S at most, whether or not it can be cancelled then."""
+        task = self.loop.create_task(work, context=self.own_context())
         _, pending = await asyncio.wait([task], timeout=UNWIND_S)
         if pending:
+            log.warning("%s goes on although its stop does not end", self.label)
             task.cancel()
-            self.home.keep(task)
-            log.warning("%s goes on although its on_stop has not ended", self.label)
-            return
-        raised = TaskCancelledError("on_stop was cancelled") if task.cancelled() else task.exception()
-        if isinstance(raised, ActorExit):
-            self.die(None)
-        elif raised is not None:
-            self.log_failure(raised)
+            self._remains += (task,)
+        else:
+            task.result()
+
+    async def until_started(self, starting: "asyncio.Task[None]") -> None:
+        """Wait for an async on_start, as long as its incarnation lasts."""
+        self._overtaken = self.loop.create_future()
+        await asyncio.wait([starting, self._overtaken], return_when=asyncio.FIRST_COMPLETED)
+        self._overtaken = None
+
+    def note_overtaken(self) -> None:
+        """The incarnation ends before its on_start has."""
+        if self._overtaken is not None and not self._overtaken.done():
+            self._overtaken.set_result(None)

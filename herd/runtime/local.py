@@ -36,12 +36,14 @@ def start(
     except BaseException as error:
         cell.die(error)
         raise
+    handle: ActorHandle = cell.handle
+    if cell.actor is None:  # it has killed itself
+        return handle
     if keeper is not None:
         cell.keeper = keeper
         cell.birth = lambda: _be_born(cell, mixed, args, kwargs)
     ActorRegistry.register(actor.actor_ref)
     cell.start()
-    handle: ActorHandle = cell.handle
     return handle
 
 

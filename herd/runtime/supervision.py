@@ -68,6 +68,7 @@ class Supervisor:
         self._children: dict[Cell, _Group] = {}  # in the order of their start
         self._together = _Group(restarts)
         self._stopping: asyncio.Task[None] | None = None
+        self._closed = False  # nobody is started any more, or started again
 
     @property
     def children(self) -> tuple[ActorHandle, ...]:
@@ -89,15 +90,17 @@ class Supervisor:
 
     def adopt(self, plain: type, options: ActorOptions, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActorHandle:
         """`start`, for the engine, without a look at the options."""
-        if self._stopping is not None:
+        if self._closed:
             raise RuntimeError("this supervisor has stopped")
         handle = local.start(plain, options, args, kwargs, keeper=self)
-        alone = self._strategy is Strategy.ONE_FOR_ONE
-        self._children[cell_of(handle)] = _Group(self._policy) if alone else self._together
+        cell, alone = cell_of(handle), self._strategy is Strategy.ONE_FOR_ONE
+        if cell.status is not ActorStatus.DEAD:  # else it has killed itself as it was built
+            self._children[cell] = _Group(self._policy) if alone else self._together
         return handle
 
     async def stop(self) -> None:
         """Stop all children in order, the last one first. Whoever is between two lives is not started again."""
+        self._closed = True
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._stop())
         await asyncio.shield(self._stopping)
@@ -111,6 +114,7 @@ class Supervisor:
 
     async def end(self, cause: BaseException) -> None:
         """End all children for `cause`: what they do is broken off, then they run their on_stop, the last one first."""
+        self._closed = True
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._break_up(cause))
         await asyncio.shield(self._stopping)
@@ -125,6 +129,7 @@ class Supervisor:
 
     def kill(self) -> None:
         """End all children at once, the last one first."""
+        self._closed = True
         for cell in reversed(list(self._children)):
             cell.die(None)
 
@@ -147,7 +152,7 @@ class Supervisor:
     def crashed(self, cell: Cell, error: Exception) -> None:
         """Restart `cell`, and who else the strategy says; or give up."""
         group = self._children[cell]
-        if self._stopping is not None:
+        if self._closed:
             cell.die(error)
             return
         delay = group.history.crashed(cell.loop.time(), self._home.random.random)
@@ -173,18 +178,22 @@ class Supervisor:
     async def _bring_back(self, group: _Group) -> None:
         """Start the fallen of a group again, in order, as often as it takes."""
         try:
-            while group.fallen:
+            while group.fallen and not self._closed:
                 for cell in reversed(self._in_order(group)):
                     await cell.unwind()
                 await asyncio.sleep(group.take_delay())
-                if group.delay is not None:
+                if group.delay is not None or self._closed:
                     continue  # another one has crashed meanwhile, and has to unwind
                 for cell in self._in_order(group):
                     group.fallen.pop(cell, None)
-                    if cell.status is ActorStatus.RESTARTING and not await cell.revive():
+                    if self._wants(cell) and not await cell.revive():
                         break
         finally:
             group.task = None
+
+    def _wants(self, cell: Cell) -> bool:
+        """Is `cell` still to be started again?"""
+        return not self._closed and cell.status is ActorStatus.RESTARTING
 
     def _in_order(self, group: _Group) -> list[Cell]:
         return [cell for cell in self._children if cell in group.fallen]
@@ -197,6 +206,7 @@ class Supervisor:
         )
         failure.__cause__ = error
         log.error("%s: given up", failure)
+        self._closed = True
         cell.die(error)
         ending = asyncio.get_running_loop().create_task(self._end(failure))
         self._home.keep(ending)

@@ -153,9 +153,13 @@ class _Shuffle:
 
     def __call__(self, mailbox: Mailbox) -> _Turn:
         turn = _Turn(mailbox)
-        self._turns.append(turn)
-        mailbox.loop.call_soon(self._next)  # as many as there are turns
+        # Not to be drawn before a handler that this mailbox has just begun has taken its first step.
+        mailbox.loop.call_soon(self._enter, turn, mailbox.loop)
         return turn
+
+    def _enter(self, turn: _Turn, loop: asyncio.AbstractEventLoop) -> None:
+        self._turns.append(turn)
+        loop.call_soon(self._next)  # as many as there are turns
 
     def _next(self) -> None:
         mailbox = self._turns.pop(self._random.randrange(len(self._turns))).mailbox
