@@ -1,11 +1,11 @@
 """What the README's and the documents' figures come from.
 
-`python benchmarks/overhead.py --help`: what the two hops cost. In reading order: `traffic` (what is asked and answered),
+`python benchmarks/overhead.py --help`: what the two hops cost. In reading order: `traffic` (what is asked, answered),
 `backend` (the fake model server), `hop` (the yardstick), `load` (the clients) with `client` (their connections),
 `programs` and `targets` (the processes), `measures` (what is measured, and how much of it), `figures` (the tables),
 `profiled` and `profiling` (where the time goes).
 
 `python benchmarks/runtime.py --help`: what a message between actors costs. In reading order: `runtime_contenders` (a
-bare queue and `herd.runtime`), `runtime_guests` (Pykka's threads, xoscar, Ray), `runtime_worker` and `runtime_processes`
+bare queue and `herd.runtime`), `runtime_guests` (Pykka's threads, xoscar, Ray), `runtime_worker`, `runtime_processes`
 (each in a process of its own), `runtime_figures` (the table).
 """

@@ -74,30 +74,28 @@ class Dispatcher(Mailbox):
         fresh = self._start_waiting() if self.waiting else False
         clock = perf_counter()
         for taken in range(self.home.burst):  # noqa: B007 - used after the loop
-            if self.actor is None:
-                return  # it died, or crashed and will be woken in its next life
             depth = len(mailbox)
             if not depth:
-                self._wakeup = self._mark = None
+                if self.actor is not None:  # else it died, or crashed and will be woken in its next life
+                    self._wakeup = self._mark = None
                 return
             if depth > high_water:
                 high_water = self.high_water = depth
             item = mailbox.popleft()
-            ref = None
-            message = item
             if type(item) is ObjectRef:
                 if item.done() or (item.timer is not None and item.expire_if_late()):
                     self.pending -= 1
                     self._dropped(item)
                     continue
-                ref = item
-                message = item.message
-            if type(message) is Stop:
+                ref, message = item, item.message
+            else:
+                ref, message = None, item
+            if type(message) is ProxyCall:  # as nearly every message: its tally is found without a call
+                tally = tallies.get(message[0][0]) or self._tally(message)
+            elif type(message) is Stop:
                 self.begin_stop(message)
                 continue
-            # What nearly every message is gets its tally without a call.
-            tally = tallies.get(message[0][0]) if type(message) is ProxyCall else None
-            if tally is None:
+            else:
                 tally = self._tally(message)
             if tally.is_async:
                 fresh = self._start_or_wait(ref, message, tally) or fresh

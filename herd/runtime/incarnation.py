@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import logging
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
@@ -139,7 +140,10 @@ class Incarnation(Dispatcher):
         waiting, self.waiting = self.waiting or (), None
         if waiting:
             self._since, self._mark = waiting[0][2], None
-        self.mailbox.extendleft(ref if asked else ref.message for ref, asked, _ in reversed(waiting))
+        # A wake-up that is under way has the old deque, and finds it empty.
+        old, self.mailbox = self.mailbox, deque(ref if asked else ref.message for ref, asked, _ in waiting)
+        self.mailbox += old
+        old.clear()
         self.break_off(cause)
         self._cause = cause
         self._unwind_by = self.loop.time() + UNWIND_S
@@ -210,8 +214,11 @@ class Incarnation(Dispatcher):
 
     async def _bounded(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` for UNWIND_S at most, whether or not it can be cancelled then."""
-        task = self.loop.create_task(work, context=self.own_context())
+        task = self._lifecycle = self.loop.create_task(work, context=self.own_context())
         _, pending = await asyncio.wait([task], timeout=UNWIND_S)
+        if self._lifecycle is not task:  # the actor was killed meanwhile, which has cancelled it
+            return
+        self._lifecycle = None
         if pending:
             log.warning("%s goes on although its stop does not end", self.label)
             task.cancel()

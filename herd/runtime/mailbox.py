@@ -131,15 +131,10 @@ class Mailbox(ABC):
             self.pending += 1
         elif type(item) is Stop and self.stop_between_lives(item):
             return
-        mailbox = self.mailbox
-        if not mailbox:
-            self._since = self.loop.time()
-            if self._wakeup is None:
-                self._wake()
-        mailbox.append(item)
+        self.put_told(item)
 
     def put_told(self, message: Any, /) -> None:
-        """`put` for what is neither a call nor a Stop, with fewer questions."""
+        """`put`, for what neither a bound nor a stop concerns: what is told."""
         if not self._open or get_ident() != self._thread:
             self.put(message)
             return
