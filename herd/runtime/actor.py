@@ -36,7 +36,7 @@ class AsyncioActor(Actor):
         self = super().__new__(cls)
         self.actor_urn = uuid.uuid4().urn
         self.actor_inbox = cls._create_actor_inbox()
-        self.actor_stopped = StoppedFlag()
+        self.actor_stopped = StoppedFlag()  # type: ignore[assignment] # what is used of an Event
         self._loop_ref = LoopActorRef(self, self.actor_inbox)
         return self
 

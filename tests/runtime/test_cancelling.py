@@ -19,15 +19,12 @@ from herd.runtime import (
     wait,
 )
 from herd.runtime.testing import virtual_time
+from tests.runtime.clock import now
 
 
 async def turns(number: int) -> None:
     for _ in range(number):
         await asyncio.sleep(0)
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 class Link:

@@ -5,10 +5,7 @@ import pytest
 from herd.runtime import ActorDiedError, ActorHandle, Timer, context, get_actor, remote, stop
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.runtime.virtual import Deadlock
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
+from tests.runtime.clock import now
 
 
 class Clock:

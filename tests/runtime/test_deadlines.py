@@ -25,18 +25,7 @@ from herd.runtime import (
 )
 from herd.runtime.deadlines import due
 from herd.runtime.testing import run_virtual, virtual_time
-from herd.runtime.virtual import VirtualTimeLoop
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-def pass_time(seconds: float) -> None:
-    """As a handler that keeps the loop so long: timers fall due, and the loop has not come to them."""
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, VirtualTimeLoop)
-    loop.advance(seconds)
+from tests.runtime.clock import now, pass_time
 
 
 class Worker:

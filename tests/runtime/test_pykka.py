@@ -7,6 +7,7 @@ import pykka
 import pytest
 
 from herd.runtime import remote, stop
+from herd.runtime._pykka import LoopActorRef, LoopFuture
 from herd.runtime.actor import AsyncioActor
 
 
@@ -133,3 +134,24 @@ async def test_a_method_of_a_traversable_attribute_can_be_called() -> None:
 
     await asyncio.to_thread(use)
     await stop(whole)
+
+
+def test_of_pykkas_private_names_only_the_three_hooks_for_new_kinds_of_actors_are_used() -> None:
+    hooks = {"_create_actor_inbox", "_create_future", "_start_actor_loop"}
+    for ours, theirs in (
+        (AsyncioActor, pykka.Actor),
+        (LoopActorRef, pykka.ActorRef),
+        (LoopFuture, pykka.ThreadingFuture),
+    ):
+        bases = [kind for kind in theirs.__mro__ if kind.__module__.startswith("pykka")]
+        names = {name for kind in bases for name in (*vars(kind), *_names_in(kind)) if not name.startswith("__")}
+        private = {name for name in names if name.startswith("_")} - {
+            "_abc_impl"
+        }  # that one is of the standard library
+        assert private & {*vars(ours), *_names_in(ours)} <= hooks, ours
+
+
+def _names_in(kind: type) -> set[str]:
+    """Every attribute that the code of a class names."""
+    functions = [member for member in vars(kind).values() if hasattr(member, "__code__")]
+    return {name for function in functions for name in function.__code__.co_names}

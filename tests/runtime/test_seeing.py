@@ -30,17 +30,7 @@ from herd.runtime.mailbox import BURST
 from herd.runtime.registry import registry
 from herd.runtime.tallies import HOLD_S, LOG_EVERY_S
 from herd.runtime.testing import run_virtual, virtual_time
-from herd.runtime.virtual import VirtualTimeLoop
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-def pass_time(seconds: float) -> None:
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, VirtualTimeLoop)
-    loop.advance(seconds)
+from tests.runtime.clock import now, pass_time
 
 
 def spin(seconds: float) -> None:

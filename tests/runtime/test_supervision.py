@@ -33,6 +33,7 @@ from herd.runtime import (
 from herd.runtime._pykka import ActorRegistry
 from herd.runtime.incarnation import UNWIND_S
 from herd.runtime.testing import virtual_time
+from tests.runtime.clock import now
 
 Act = Callable[[Any], Any]  # what one hook of a Part does, given the Part
 
@@ -44,10 +45,6 @@ FOREVER_S = 1e6  # longer than any test
 
 class Boom(Exception):
     """What crashes here."""
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 async def turns(count: int) -> None:
