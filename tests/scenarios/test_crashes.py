@@ -43,6 +43,8 @@ LINKS = [
 ]
 # With it the link goes in order: what runs there has a moment to end.
 HEAD = pytest.param(AGENT, names.AGENT, id="the Agent")
+# It hangs up on its clients.
+LISTENER = pytest.param(ROUTER, names.GATEWAY, id="the Gateway")
 
 
 def crash(namespace: str, name: str) -> ActorHandle:
@@ -60,7 +62,7 @@ async def all_is_well(home: House) -> None:
 
 
 @virtual_time(allow_lost=True)
-@pytest.mark.parametrize(("namespace", "name"), [*BYSTANDERS, *LINKS, HEAD])
+@pytest.mark.parametrize(("namespace", "name"), [*BYSTANDERS, *LINKS, HEAD, LISTENER])
 async def test_the_next_request_is_served(namespace: str, name: str) -> None:
     async with scenario() as home:
         await home.node("a", [LLAMA], resident=[LLAMA])
