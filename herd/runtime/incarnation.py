@@ -60,7 +60,7 @@ class Incarnation(Dispatcher):
     """The part of a `Cell` that is new with every incarnation."""
 
     __slots__ = (
-        *("_cause", "_lifecycle", "_orphans", "_overtaken", "_remains", "_retired", "_unwind_by"),
+        *("_cause", "_lifecycle", "_orphans", "_overtaken", "_remains", "_retired", "_unwind_by", "_unwinding"),
         *("families", "jobs", "restarts", "spawned"),
     )
 
@@ -76,6 +76,7 @@ class Incarnation(Dispatcher):
         self._unwind_by = 0.0  # in loop time: they are waited for until then
         self._orphans: tuple[Family, ...] = ()  # children of an incarnation that crashed
         self._cause: BaseException | None = None  # of the last end
+        self._unwinding: asyncio.Task[None] | None = None
         self._overtaken: asyncio.Future[None] | None = None  # a restart waits for its on_start, or for this
         self._retired: Any = None  # the instance of one that ended in health: its on_stop is still to come
 
@@ -184,7 +185,18 @@ class Incarnation(Dispatcher):
         return True
 
     async def unwind(self) -> None:
-        """Wait for what ended incarnations still have under way, then have a healthy one run its on_stop."""
+        """Wait for what ended incarnations still have under way, then have a healthy one run its on_stop.
+
+        Whoever asks for it while it is under way waits for the same.
+        """
+        if self._unwinding is None:
+            self._unwinding = self.loop.create_task(self._unwind(), context=self.own_context())
+        unwinding = self._unwinding
+        await asyncio.wait([unwinding])
+        self._unwinding = None
+        unwinding.result()
+
+    async def _unwind(self) -> None:
         remains, self._remains = [task for task in self._remains if not task.done()], ()
         if remains:
             _, pending = await asyncio.wait(remains, timeout=max(0.0, self._unwind_by - self.loop.time()))

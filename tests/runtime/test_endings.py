@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from herd.runtime import ActorHandle, Strategy, Supervisor, kill, list_actors, remote, stop
+from herd.runtime import ActorHandle, RestartPolicy, Strategy, Supervisor, kill, list_actors, remote, stop
 from herd.runtime.testing import virtual_time
 
 
@@ -38,6 +38,21 @@ async def test_a_healthy_sibling_that_is_killed_in_its_on_stop_does_nothing_more
         assert diary == ["stops"]
         assert supervisor.children == (second,)
         kill(second)
+
+
+@virtual_time
+async def test_an_on_stop_that_is_under_way_when_the_group_is_given_up_comes_to_its_end() -> None:
+    diary: list[str] = []
+    policy = RestartPolicy(max_restarts=1)
+    supervisor = Supervisor(Strategy.REST_FOR_ONE, policy)
+    first, second, _ = (supervisor.start(remote(Slow), diary) for _ in range(3))
+    await asyncio.sleep(0.1)
+    second.crash.tell()
+    await asyncio.sleep(1)
+    first.crash.tell()  # one crash too many, while the third stops
+    await asyncio.sleep(10)
+    assert diary == ["stops", "has stopped"]
+    assert supervisor.children == ()
 
 
 class Ends:
