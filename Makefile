@@ -18,7 +18,7 @@ demo: $(VENV)/installed real
 test: $(VENV)/installed-dev
 	$(PYTEST)
 
-# What must stay silent for half a minute, or weighs a gigabyte.
+# What must stay silent for half a minute, weighs a gigabyte, or needs a Ray cluster.
 test-slow: $(VENV)/installed-dev
 	$(PYTEST) -m slow
 

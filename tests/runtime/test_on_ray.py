@@ -35,7 +35,7 @@ from herd.runtime.engine import Engine, LocalEngine, using
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "on_ray.py"
 
-RAY = [pytest.mark.ray]
+RAY = [pytest.mark.ray, pytest.mark.slow]
 if importlib.util.find_spec("ray") is None:
     RAY.append(pytest.mark.skip(reason="needs Ray: pip install -e '.[ray]'"))
 
