@@ -11,8 +11,8 @@ import herd
 from herd.actors.agent import AgentOptions, AgentPorts, running_agent
 from herd.actors.backend import BackendSettings
 from herd.actors.fleet import RouterIdentity
-from herd.actors.router import RouterOptions, RouterPorts, running_router
-from herd.cli.process import run, set_up_logs, stop_signals
+from herd.actors.router import RouterOptions, RouterPorts, RunningRouter, running_router
+from herd.cli.process import run, set_up_logs, stop_signals, until_told
 from herd.cli.talk import Talk, ask, wait_for_models
 from herd.config import HTTP_PORT, RouterSettings
 from herd.errors import ConfigError
@@ -65,11 +65,12 @@ async def _demo(port: int, console: Console) -> None:
     async with AsyncExitStack() as stack:
         http = AiohttpServer(LOOPBACK, port)
         try:
-            url = await stack.enter_async_context(_router(http))
+            router = await stack.enter_async_context(_router(http))
         except ConfigError:
             http = AiohttpServer(LOOPBACK, 0)
             console.print(f"port {port} is taken: using a free one")
-            url = await stack.enter_async_context(_router(http))
+            router = await stack.enter_async_context(_router(http))
+        url = f"http://{LOOPBACK}:{router.http_port}"
         servers = await stack.enter_async_context(AiohttpServers())
         models: set[str] = set()
         for name, disk in HOUSE.items():
@@ -88,7 +89,7 @@ async def _demo(port: int, console: Console) -> None:
             await ask(servers, url, talk, console)
         told = stop_signals()
         _invite(console, url, real=model is not None)
-        await told.wait()
+        await until_told(told, router.failed)
 
 
 def _invite(console: Console, url: str, *, real: bool) -> None:
@@ -109,8 +110,8 @@ def _invite(console: Console, url: str, *, real: bool) -> None:
 
 
 @asynccontextmanager
-async def _router(http: AiohttpServer) -> AsyncIterator[str]:
-    """A router on loopback; its URL."""
+async def _router(http: AiohttpServer) -> AsyncIterator[RunningRouter]:
+    """A router on loopback."""
     links = LinkServer(LOOPBACK, 0)
     options = RouterOptions(
         identity=RouterIdentity(RouterId("demo"), herd.__version__),
@@ -121,7 +122,7 @@ async def _router(http: AiohttpServer) -> AsyncIterator[str]:
     )
     ports = RouterPorts(SystemClock(), http, links, links, links, advertiser=None)
     async with running_router(options, ports) as router:
-        yield f"http://{LOOPBACK}:{router.http_port}"
+        yield router
 
 
 @asynccontextmanager

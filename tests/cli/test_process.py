@@ -1,3 +1,4 @@
+import asyncio
 import logging
 import resource
 import subprocess
@@ -6,7 +7,9 @@ import sys
 import pytest
 
 from herd.cli import process
-from herd.cli.process import JsonFormatter, LineFormatter, printable, raise_file_limit
+from herd.cli.process import JsonFormatter, LineFormatter, printable, raise_file_limit, until_told
+from herd.errors import HerdError
+from herd.runtime import RestartLimitExceeded
 
 FORGED = "no model 'x\n22:00:00 INFO    evil joined\x1b[31m' here"
 
@@ -59,3 +62,19 @@ def test_a_process_without_standard_streams_gives_them_a_place_to_go() -> None:
     )
 
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=30).returncode == 0
+
+
+async def test_a_process_runs_until_it_is_told_to_stop() -> None:
+    told = asyncio.Event()
+    waiting = asyncio.create_task(until_told(told, asyncio.get_running_loop().create_future()))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    told.set()
+    await waiting
+
+
+async def test_a_process_whose_actors_crash_again_and_again_ends_with_a_sentence() -> None:
+    failed: asyncio.Future[RestartLimitExceeded] = asyncio.get_running_loop().create_future()
+    failed.set_result(RestartLimitExceeded("Fleet crashed of ValueError(), after 5 restarts within 60 s"))
+    with pytest.raises(HerdError, match="^Fleet crashed of .* within 60 s; the log says more$"):
+        await until_told(asyncio.Event(), failed)
