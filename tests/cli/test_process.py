@@ -76,5 +76,5 @@ async def test_a_process_runs_until_it_is_told_to_stop() -> None:
 async def test_a_process_whose_actors_crash_again_and_again_ends_with_a_sentence() -> None:
     failed: asyncio.Future[RestartLimitExceeded] = asyncio.get_running_loop().create_future()
     failed.set_result(RestartLimitExceeded("Fleet crashed of ValueError(), after 5 restarts within 60 s"))
-    with pytest.raises(HerdError, match="^Fleet crashed of .* within 60 s; the log says more$"):
+    with pytest.raises(HerdError, match=r"^Fleet crashed of .* within 60 s; the log says more$"):
         await until_told(asyncio.Event(), failed)
