@@ -11,8 +11,10 @@ In reading order:
     jobs          `every`, `after`, `watch`: what an actor tells itself
     tallies       how long handlers hold the loop
     mailbox       what an actor takes and refuses
+    crashes       what an actor's code may raise, and what that means
     dispatcher    how messages reach their handlers: the heart of the runtime
     incarnation   what an actor has under way, which ends with a crash
+    epitaph       what is said of an actor's end, to callers and to those who watch
     cell          an actor's life: start, stop, crash, new start, death
     actor         AsyncioActor, and how a plain class becomes one
     handles       what callers hold: `handle.method.remote(...)`, `.tell(...)`

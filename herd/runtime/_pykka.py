@@ -90,7 +90,7 @@ class LoopFuture(ThreadingFuture[T]):
         """The value, which must be there: Pykka's futures cannot be waited for without blocking the thread.
 
         Raises:
-            RuntimeError: there is no value yet.
+            RuntimeError: there is no value yet, and this thread runs an event loop.
         """
         if not self._settled:
             forbid_on_loop("awaiting an unfinished Pykka future")

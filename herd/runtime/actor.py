@@ -1,15 +1,17 @@
 """The local kind of actor: a Pykka actor that runs on the event loop it was started on."""
 
-import functools
 import inspect
 import types
 import uuid
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 from herd.runtime._pykka import Actor, Future, LoopActorRef, LoopFuture, StoppedFlag, log
 from herd.runtime.cell import Cell
 from herd.runtime.registry import registry
 from herd.runtime.values import ActorOptions
+
+MIXED = "_herd_actor_class"  # the attribute of a plain class under which its actor class is kept
 
 
 class AsyncioActor(Actor):
@@ -28,7 +30,7 @@ class AsyncioActor(Actor):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.async_methods = frozenset(
-            name for name in dir(cls) if inspect.iscoroutinefunction(getattr(cls, name, None))
+            name for name in dir(cls) if callable(method := getattr(cls, name, None)) and _is_async(method)
         )
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
@@ -82,19 +84,39 @@ class AsyncioActor(Actor):
         self.actor_inbox.start()
 
 
-@functools.cache  # one entry for each decorated class
+def check_plain(plain: Any) -> None:
+    """Raises TypeError for what no actors can be made of."""
+    if not isinstance(plain, type):
+        what = "is an actor class already" if hasattr(plain, "plain") else "is no class"
+        raise TypeError(f"actors are made of plain classes, and {plain!r} {what}")
+    if issubclass(plain, Actor) and not issubclass(plain, AsyncioActor):
+        raise TypeError(f"{plain.__name__} is another kind of Pykka's actors: leave out its base class")
+
+
 def actor_class(plain: type) -> type[AsyncioActor]:
-    """`plain` with AsyncioActor mixed in: its name, its own methods first."""
+    """`plain` with AsyncioActor mixed in: its name, its own methods first. One for each class, kept with it."""
+    known: type[AsyncioActor] | None = vars(plain).get(MIXED)
+    if known is not None:
+        return known
 
     def body(namespace: dict[str, Any]) -> None:
         namespace.update(__module__=plain.__module__, __qualname__=plain.__qualname__, __doc__=plain.__doc__)
         # A class without an __init__ takes no arguments: AsyncioActor's would swallow them.
         if plain.__init__ is object.__init__:  # type: ignore[misc] # it is compared, not called
-            namespace["__init__"] = _take_nothing
+            namespace["__init__"] = _without_arguments(plain)
 
     mixed: type[AsyncioActor] = types.new_class(plain.__name__, (plain, AsyncioActor), exec_body=body)
+    setattr(plain, MIXED, mixed)
     return mixed
 
 
-def _take_nothing(self: object) -> None:
-    pass
+def _without_arguments(plain: type) -> Callable[[object], None]:
+    def init(_self: object) -> None: ...
+
+    init.__qualname__ = f"{plain.__name__}.__init__"  # what Python says when there are some
+    return init
+
+
+def _is_async(method: Any) -> bool:
+    """Is it an `async def`, or a wrapper around one?"""
+    return inspect.iscoroutinefunction(method) or inspect.iscoroutinefunction(inspect.unwrap(method))

@@ -1,14 +1,17 @@
 """The functions of the runtime; names and meanings are Ray's where Ray has them."""
 
 import asyncio
+import dataclasses
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, NoReturn, TypeVar, overload
+from typing import Any, Generic, NoReturn, TypeVar, Unpack, overload
 
+from herd.runtime.actor import check_plain
 from herd.runtime.dead_letters import DeadLetterReason
 from herd.runtime.engine import engine
 from herd.runtime.handles import ActorHandle
 from herd.runtime.registry import registry
-from herd.runtime.values import MAX_CONCURRENCY, MAX_PENDING_CALLS, ActorOptions, ActorState
+from herd.runtime.values import ActorOptions, ActorState, OptionNames
 
 T = TypeVar("T")
 Ref = TypeVar("Ref", bound="asyncio.Future[Any]")
@@ -32,18 +35,8 @@ class ActorClass(Generic[T]):
         handle: ActorHandle = engine().start(self.plain, self.chosen, args, kwargs)
         return handle
 
-    def options(
-        self,
-        *,
-        name: str | None = None,
-        namespace: str | None = None,
-        get_if_exists: bool = False,
-        max_restarts: int = 0,
-        max_task_retries: int = 0,
-        max_concurrency: int = MAX_CONCURRENCY,
-        max_pending_calls: int = MAX_PENDING_CALLS,
-    ) -> "ActorClass[T]":
-        """The same class, to be started otherwise.
+    def options(self, **changes: Unpack[OptionNames]) -> "ActorClass[T]":
+        """The same class, to be started otherwise: what is not named here stays as it was.
 
         Args:
             name: for `get_actor`; one living actor of a namespace can have it.
@@ -60,10 +53,11 @@ class ActorClass(Generic[T]):
         Raises:
             ValueError: a number is out of range, or get_if_exists is given without a name.
         """
-        chosen = ActorOptions(
-            name, namespace, get_if_exists, max_restarts, max_task_retries, max_concurrency, max_pending_calls
-        )
-        return ActorClass(self.plain, chosen)
+        return ActorClass(self.plain, dataclasses.replace(self.chosen, **changes))
+
+    def __mro_entries__(self, _bases: tuple[Any, ...]) -> NoReturn:
+        name = self.plain.__name__
+        raise TypeError(f"{name} is an actor class: subclass {name}.plain, and make an actor class of that")
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         name = self.plain.__name__
@@ -74,14 +68,14 @@ class ActorClass(Generic[T]):
 
 
 @overload
-def remote(plain: type[T], /) -> ActorClass[T]: ...
+def remote(plain: type[T], /, **options: Unpack[OptionNames]) -> ActorClass[T]: ...
 
 
 @overload
-def remote(**options: Any) -> Callable[[type[T]], ActorClass[T]]: ...
+def remote(**options: Unpack[OptionNames]) -> Callable[[type[T]], ActorClass[T]]: ...
 
 
-def remote(plain: type[T] | None = None, /, **options: Any) -> Any:
+def remote(plain: Any = None, /, **options: Any) -> Any:
     """Make actors of a plain class: `remote(Plain).remote(...)`, or `@remote` or `@remote(max_restarts=3)` above it.
 
     Type checkers do not follow a class decorator to something that is no class; in checked code use the first form.
@@ -89,10 +83,14 @@ def remote(plain: type[T] | None = None, /, **options: Any) -> Any:
     Args:
         plain: the class.
         options: see `ActorClass.options`.
+
+    Raises:
+        TypeError: `plain` is no class, an actor class already, or of another kind of Pykka's actors.
     """
     if plain is None:
-        return lambda decorated: ActorClass(decorated, ActorOptions(**options))
-    return ActorClass(plain, ActorOptions())
+        return functools.partial(remote, **options)
+    check_plain(plain)
+    return ActorClass(plain, ActorOptions(**options))
 
 
 def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
@@ -156,21 +154,33 @@ async def wait(
         At most `num_returns` that have ended, and the others; both in the order of `refs`.
 
     Raises:
+        TypeError: it is given a single ref.
         ValueError: a ref is given twice, or `num_returns` is not from 1 to the number of refs.
     """
+    if isinstance(refs, asyncio.Future):
+        raise TypeError(f"wait takes a list of refs, not {refs!r}")
     if not refs:
         return [], []
     if len(set(refs)) != len(refs):
         raise ValueError("a ref is given twice")
     if not 1 <= num_returns <= len(refs):
         raise ValueError(f"num_returns must be from 1 to {len(refs)}, the number of refs, not {num_returns}")
-    loop = asyncio.get_running_loop()
-    deadline = None if timeout is None else loop.time() + timeout
-    while sum(ref.done() for ref in refs) < num_returns:
-        left = None if deadline is None else deadline - loop.time()
-        if left is not None and left <= 0:
-            break
-        pending = [ref for ref in refs if not ref.done()]
-        await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+    enough = asyncio.get_running_loop().create_future()
+    missing = num_returns - sum(ref.done() for ref in refs)
+
+    def ended(_ref: object) -> None:
+        nonlocal missing
+        missing -= 1
+        if missing <= 0 and not enough.done():
+            enough.set_result(None)
+
+    pending = [ref for ref in refs if not ref.done()]
+    if missing > 0:
+        for ref in pending:
+            ref.add_done_callback(ended)
+        await asyncio.wait([enough], timeout=timeout)
+        for ref in pending:
+            ref.remove_done_callback(ended)
     ready = [ref for ref in refs if ref.done()][:num_returns]
-    return ready, [ref for ref in refs if ref not in ready]
+    chosen = set(ready)
+    return ready, [ref for ref in refs if ref not in chosen]

@@ -7,18 +7,23 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from herd.runtime._pykka import LoopActorRef, log_collapse, log_returned, log_stopped
+from herd.runtime.crashes import as_crash, cancelled_from_outside, ends_process, is_crash, is_exit
 from herd.runtime.dead_letters import DeadLetterReason
 from herd.runtime.deadlines import due
-from herd.runtime.errors import ActorDiedError, ActorExit, ActorUnavailableError, RuntimeCallError
-from herd.runtime.incarnation import Incarnation, as_crash, cancelled_from_outside, current
-from herd.runtime.jobs import Watch
+from herd.runtime.epitaph import Remembered
+from herd.runtime.incarnation import current
 from herd.runtime.mailbox import Home, Stop
 from herd.runtime.object_ref import ObjectRef
-from herd.runtime.values import ActorOptions, ActorState, ActorStatus, Identity, Terminated
+from herd.runtime.values import ActorOptions, ActorState, ActorStatus, Identity
 
 log = logging.getLogger("herd.runtime")
 
-PENDING, ALIVE, RESTARTING, STOPPING, DEAD = ActorStatus
+ALIVE, RESTARTING, STOPPING, DEAD = (
+    ActorStatus.ALIVE,
+    ActorStatus.RESTARTING,
+    ActorStatus.STOPPING,
+    ActorStatus.DEAD,
+)
 
 
 class CellHome(Home, Protocol):
@@ -28,8 +33,8 @@ class CellHome(Home, Protocol):
 
     def gone(self, cell: "Cell") -> None: ...
 
-    def collapse(self) -> None:
-        """The process is to end: all actors of the loop stop in order, as far as they get."""
+    def collapse(self, error: BaseException) -> None:
+        """`error` is to end the process: all actors of the loop stop, as far as they get."""
 
 
 class Keeper(Protocol):
@@ -38,28 +43,28 @@ class Keeper(Protocol):
     def crashed(self, cell: "Cell", error: Exception) -> None:
         """`cell` has crashed, and waits between two lives: `revive` or `die` is its next step."""
 
+    def started(self, cell: "Cell") -> None:
+        """The on_start of `cell` has ended well."""
+
     def gone(self, cell: "Cell") -> None:
         """`cell` is dead."""
 
 
-class Cell(Incarnation):
+class Cell(Remembered):
     """Pykka's inbox hook makes it; it is told its actor by `adopt`, and lives from `start` on.
 
     It outlives crashes of its actor: the handle, the name and the mailbox are the cell's, the rest is an incarnation's.
     """
 
-    __slots__ = ("_epitaph", "_idle", "_watches", "birth", "handle", "keeper")
+    __slots__ = ("_idle", "birth", "handle", "keeper")
 
     home: CellHome
-    handle: Any  # its one ActorHandle
 
     def __init__(self) -> None:
         super().__init__()
         self.keeper: Keeper | None = None  # None: its first crash is its death
         self.birth: Callable[[], None] | None = None  # makes the next instance and embodies it; only with a keeper
-        self._epitaph = "is dead"
         self._idle: asyncio.Future[None] | None = None  # what the ordered stop waits for
-        self._watches: dict[Watch, None] | None = None  # of other actors, to be told of this one's death
 
     def adopt(self, actor: Any, identity: Identity, options: ActorOptions, home: CellHome) -> None:
         """Become the cell of `actor`, on the running loop."""
@@ -115,9 +120,9 @@ class Cell(Incarnation):
         """What __init__, in a later life, or on_start raised."""
         if self.actor is not actor:
             self.log_failure(error)  # it had ended its own actor before
-        elif isinstance(error, ActorExit):
+        elif is_exit(error):
             self.leave()
-        elif isinstance(error, Exception | asyncio.CancelledError):
+        elif is_crash(error):
             self.fail(as_crash(error), tell_actor=False)
         else:
             self.collapse(error)
@@ -128,6 +133,8 @@ class Cell(Incarnation):
             self._lifecycle = None
             self.status = ALIVE
             self._wake()
+            if self.keeper is not None:
+                self.keeper.started(self)
 
     # --- Ordered stop -----------------------------------------------------------------------------------------------
 
@@ -179,7 +186,7 @@ class Cell(Incarnation):
                 await actor.on_stop()
             else:
                 actor.on_stop()
-            for family in reversed(self.families):
+            for family in reversed(list(self.families)):
                 await family.stop()
             if self.spawned:
                 tasks = list(self.spawned)
@@ -187,11 +194,14 @@ class Cell(Incarnation):
                     task.cancel()
                 await asyncio.wait(tasks)
         except BaseException as error:
-            if cancelled_from_outside(error) or not isinstance(error, Exception | asyncio.CancelledError | ActorExit):
-                self.die(error)
+            if cancelled_from_outside(error):
+                self.die(error)  # killed, or the loop is ending
                 raise
-            if not isinstance(error, ActorExit):
+            if is_crash(error):
                 self.fail(as_crash(error), tell_actor=False)
+            elif not is_exit(error):
+                self.collapse(error)
+                raise
         self.die(None)
 
     def note_idle(self) -> None:
@@ -227,18 +237,23 @@ class Cell(Incarnation):
             return
         try:
             self.own_context().run(actor.on_failure, type(error), error, error.__traceback__)
-        except (Exception, asyncio.CancelledError) as second:  # noqa: BLE001 - it has crashed already
-            self.log_failure(second)
-        except ActorExit:
-            self.die(None)
+        except BaseException as second:
+            if ends_process(second):
+                raise
+            if is_exit(second):
+                self.die(None)
+            else:
+                self.log_failure(second)  # it has crashed already
 
     async def _failing(self, actor: Any, error: Exception) -> None:
         try:
             await actor.on_failure(type(error), error, error.__traceback__)
-        except Exception as second:  # noqa: BLE001 - it has crashed already
-            self.log_failure(second)
-        except ActorExit:
-            if self.actor is None:  # else the next incarnation did not wait for it
+        except BaseException as second:
+            if ends_process(second) or cancelled_from_outside(second):
+                raise
+            if not is_exit(second):
+                self.log_failure(second)  # it has crashed already
+            elif self.actor is None:  # else the next incarnation did not wait for it
                 self.die(None)
 
     def go_along(self, cause: Exception) -> None:
@@ -250,8 +265,8 @@ class Cell(Incarnation):
     def go_down(self, cause: BaseException) -> None:
         """End with a parent or a group that is given up: `unwind` and `die` complete it."""
         if self.status is STOPPING:  # it only has to be hurried
-            for ref in list(self.running):
-                self.cancel_work(ref)
+            self.break_off_handlers(cause)
+            self.note_idle()
             self._remains += (self._lifecycle,) if self._lifecycle is not None else ()
         elif self.actor is not None:
             self._open = False
@@ -277,31 +292,33 @@ class Cell(Incarnation):
 
     def collapse(self, error: BaseException) -> None:
         log_collapse(self.label_with_urn, error)
-        if self.actor is not None:
+        self.end_now(error)
+        self.home.collapse(error)
+
+    def end_now(self, error: BaseException) -> None:
+        """Die of `error`, after an on_stop that needs no loop: there may be none any more."""
+        actor = self.actor
+        if actor is not None:
             self._retire()
             try:
-                if "on_stop" not in self.async_methods:  # there is no time for more
-                    self.actor.on_stop()
-            except Exception as second:  # noqa: BLE001 - it ends anyway
+                if "on_stop" not in self.async_methods and self.status is not STOPPING:
+                    self.own_context().run(actor.on_stop)
+            except BaseException as second:  # noqa: BLE001 - all is ending anyway
                 self.log_failure(second)
         self.die(error)
-        self.home.collapse()
 
     def die(self, cause: BaseException | None) -> None:
         """Be dead at once: nothing more is handled, all that runs is cancelled, all callers get ActorDiedError."""
         if self.status is DEAD:
             return
         self._retire()
-        if cause is not None:
-            self._epitaph = f"died of {cause!r}"
-        elif self.status is RESTARTING:
-            self._epitaph = "is dead"
+        self.bury(cause)
         self.status = DEAD
         self._open = False
         self.actor = self._retired = None
         waiting, self.waiting = self.waiting or (), None
         self.break_off(cause)
-        for family in reversed(self.families):
+        for family in reversed(list(self.families)):
             if isinstance(cause, Exception):
                 self.home.keep(self.loop.create_task(family.end(cause)))
             else:
@@ -318,28 +335,13 @@ class Cell(Incarnation):
         self.home.gone(self)
         if self.keeper is not None:
             self.keeper.gone(self)
-        watches, self._watches = self._watches or {}, None
-        for watch in watches:
-            watch.tell(Terminated(self.handle, self._epitaph, isinstance(cause, Exception)))
+        self.tell_watches()
 
     def _retire(self) -> None:
         """For Pykka, the actor is dead from here on."""
         if self.pykka_ref.is_alive():
             self.pykka_ref.leave_registry()
             log_stopped(self.label_with_urn)
-
-    def watch(self, watch: Watch) -> None:
-        """Tell `watch` when this actor is dead."""
-        if self.status is DEAD:
-            watch.tell(Terminated(self.handle, self._epitaph, self._epitaph.startswith("died")))
-            return
-        if self._watches is None:
-            self._watches = {}
-        self._watches[watch] = None
-
-    def unwatch(self, watch: Watch, /) -> None:
-        if self._watches is not None:
-            self._watches.pop(watch, None)
 
     # --- What is said about it --------------------------------------------------------------------------------------
 
@@ -373,15 +375,3 @@ class Cell(Incarnation):
             restarts=self.restarts,
             methods=tuple(tally.state for tally in self.tallies.values()),
         )
-
-    def broken_off(self, cause: BaseException | None = None) -> RuntimeCallError:
-        if self.status is not RESTARTING:
-            return self.dead_error(cause)
-        error = ActorUnavailableError(f"{self.label} {self._epitaph}, and starts again")
-        error.__cause__ = cause
-        return error
-
-    def dead_error(self, cause: BaseException | None = None) -> ActorDiedError:
-        error = ActorDiedError(f"{self.label} {self._epitaph}")
-        error.__cause__ = cause
-        return error

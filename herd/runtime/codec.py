@@ -52,8 +52,15 @@ def loads(data: bytes, *, resolve: Resolve | None = None) -> Any:
         TypeError: it names a class that is not imported here, is no dataclass or enum, or does not take these fields.
     """
 
+    depth = 0
+
     def from_ext(code: int, payload: bytes) -> Any:
+        nonlocal depth
+        if depth >= MAX_DEPTH:
+            raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+        depth += 1
         content = unpack(payload)
+        depth -= 1
         if code == _REFERENCE and resolve is not None:
             return resolve(content)
         return _from_tag(code, content)
@@ -138,6 +145,8 @@ def _from_tag(code: int, content: Any) -> Any:
 
 def _class(name: str) -> Any:
     """A class by its name; nothing is imported and only values are built, whatever the data says."""
+    if not isinstance(name, str):
+        raise TypeError(f"{name!r} is no name of a class")
     module, _, path = name.partition(":")
     found: Any = sys.modules.get(module)
     for part in path.split("."):

@@ -93,8 +93,8 @@ class ActorContext:
         gives up, this actor crashes.
         """
         cell = self._living()
-        supervisor = Supervisor(strategy, restarts, give_up=self._given_up)
-        cell.families += (supervisor,)
+        supervisor = Supervisor(strategy, restarts, give_up=self._given_up, ended=cell.families.pop)
+        cell.families[supervisor] = None
         return supervisor
 
     def _given_up(self, failure: RestartLimitExceeded) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 
 from herd.runtime import deadlines
 from herd.runtime._pykka import ProxyCall, ProxyGetAttr, ProxySetAttr
-from herd.runtime.errors import ActorExit, RuntimeCallError, TaskCancelledError
+from herd.runtime.crashes import as_crash, cancelled_from_outside, is_exit
+from herd.runtime.errors import RuntimeCallError, TaskCancelledError
 from herd.runtime.jobs import Job
 from herd.runtime.mailbox import Mailbox, Stop
 from herd.runtime.object_ref import ObjectRef, new_ref
@@ -241,7 +242,9 @@ class Dispatcher(Mailbox):
             if ref.timer is not None:
                 deadlines.due.set(ref.timer.when())
             try:
-                value = await stepped(self._invoke(ref.message), functools.partial(self._account, tally))
+                work = self._invoke(ref.message)
+                account = functools.partial(self._account, tally)
+                value = await stepped(work, account) if inspect.iscoroutine(work) else work
                 if asked and running is self.running:
                     self._answer(ref, value)
             except GeneratorExit:  # its loop is gone
@@ -266,14 +269,18 @@ class Dispatcher(Mailbox):
                 log.warning("%s failed after its call had ended", self.describe(message), exc_info=error)
             else:
                 self.returned(ref, error)
-        elif isinstance(error, asyncio.CancelledError):  # its caller's, or out of a future that it looked into
+        elif isinstance(error, asyncio.CancelledError):
             if ref is not None:
                 ref.fail(TaskCancelledError(f"{self.describe(message)} was cancelled"))
-        elif isinstance(error, ActorExit):
+            elif not cancelled_from_outside(error):  # out of something that it awaited, or looked into
+                self.fail(as_crash(error))
+        elif is_exit(error):
             self.leave()
             if ref is not None:
                 ref.fail(self.dead_error())
         else:  # the process is to end
+            if ref is not None:
+                ref.fail(self.dead_error(error))
             self.collapse(error)
             raise error
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from herd.runtime import local
 from herd.runtime.errors import ActorKilled
 from herd.runtime.handles import cell_of
-from herd.runtime.registry import registry
+from herd.runtime.registry import namespace_of, registry
 from herd.runtime.restarts import RestartPolicy
 from herd.runtime.supervision import Supervisor
 from herd.runtime.values import ActorOptions, ActorState
@@ -48,7 +48,7 @@ class LocalEngine:
     def get_actor(self, name: str, namespace: str | None) -> Any:
         cell = registry().find(name, namespace)
         if cell is None:
-            raise ValueError(f'there is no actor "{name}"')
+            raise ValueError(f'there is no actor "{name}" in the namespace "{namespace_of(namespace)}"')
         return cell.handle
 
     def stop(self, handle: Any) -> "asyncio.Future[bool]":

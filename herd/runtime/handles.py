@@ -1,6 +1,7 @@
 """What callers hold of an actor."""
 
-from typing import Any
+import math
+from typing import Any, NoReturn
 
 from herd.runtime._pykka import Actor, LoopActorRef, ProxyCall
 from herd.runtime.cell import Cell
@@ -29,8 +30,13 @@ class ActorMethod:
         """The same method with a deadline: `timeout` seconds from each call to its answer, or None for as long as it
         takes. A call that is late ends with GetTimeoutError, and its work is cancelled.
 
-        A handler's own calls end no later than the call that it works on: deadlines travel, and only shrink.
+        A handler's own calls end no later than the call that it works on: deadlines travel, and only shrink. Raises
+        ValueError for a timeout that is not a number.
         """
+        if timeout is not None and math.isnan(timeout):
+            raise ValueError("a timeout must be a number of seconds, or None")
+        if timeout == math.inf:
+            timeout = None
         return ActorMethod(self._cell, self._path, timeout)
 
     def remote(self, *args: Any, **kwargs: Any) -> ObjectRef[Any]:
@@ -82,11 +88,20 @@ class ActorHandle:
         return self._actor_ref
 
     def __getattr__(self, name: str) -> ActorMethod:
-        if not _can_be_called(self._actor_ref.actor_class, name):
+        if name.startswith("_") or not _can_be_called(self._actor_ref.actor_class, name):
             raise AttributeError(f"{self._cell.identity.class_name} has no method {name!r} to call")
         method = ActorMethod(self._cell, (name,), None)
         self.__dict__[name] = method
         return method
+
+    def __copy__(self) -> "ActorHandle":
+        return self
+
+    def __deepcopy__(self, _memo: object) -> "ActorHandle":
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{self!r} cannot leave its process: send its name, or run its class on Ray")
 
     def __repr__(self) -> str:
         status = self._cell.status
@@ -95,7 +110,7 @@ class ActorHandle:
 
 
 def _can_be_called(kind: type, name: str) -> bool:
-    if name.startswith("_") or name in HOOKS or not callable(getattr(kind, name, None)):
+    if name in HOOKS or not callable(getattr(kind, name, None)):
         return False
     defined_by = next((base for base in kind.__mro__ if name in vars(base)), object)
     return not (hasattr(Actor, name) and issubclass(defined_by, Actor))  # Pykka's own `stop` and `start`

@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
+from herd.runtime.crashes import as_crash, ends_process, is_exit
 from herd.runtime.dead_letters import DeadLetterReason
 from herd.runtime.deadlines import due
 from herd.runtime.dispatcher import Dispatcher
-from herd.runtime.errors import ActorExit, TaskCancelledError
 from herd.runtime.jobs import Job
 from herd.runtime.mailbox import STARTING
 from herd.runtime.object_ref import ObjectRef
@@ -26,21 +26,6 @@ log = logging.getLogger("herd.runtime")
 UNWIND_S = 5.0
 
 current: contextvars.ContextVar["Incarnation | None"] = contextvars.ContextVar("herd.runtime.current", default=None)
-
-
-def as_crash(error: BaseException) -> Exception:
-    """What a hook raised, as something that an actor can crash of: a cancellation in it that is its own is one, too."""
-    if isinstance(error, Exception):
-        return error
-    crash = TaskCancelledError("it awaited something that was cancelled")
-    crash.__cause__ = error
-    return crash
-
-
-def cancelled_from_outside(error: BaseException) -> bool:
-    """Is `error` the cancellation of the running task, and not one of something that it awaited?"""
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 class Family(Protocol):
@@ -70,7 +55,7 @@ class Incarnation(Dispatcher):
         # They are filled by the actor's own code only, which knows how many it needs.
         self.jobs: dict[Job, None] = {}
         self.spawned: dict[asyncio.Task[Any], None] = {}
-        self.families: tuple[Family, ...] = ()
+        self.families: dict[Family, None] = {}
         self._lifecycle: asyncio.Task[None] | None = None  # an async on_start, or an ordered stop
         self._remains: tuple[asyncio.Task[Any], ...] = ()  # of incarnations that have ended
         self._unwind_by = 0.0  # in loop time: they are waited for until then
@@ -109,14 +94,21 @@ class Incarnation(Dispatcher):
         return context
 
     def _spawned_ended(self, task: "asyncio.Task[Any]") -> None:
-        error = None if task.cancelled() else task.exception()
+        if not task.cancelled():
+            error = task.exception()
+        else:  # whoever has cancelled the task itself meant that
+            error = None if task.cancelling() else as_crash(asyncio.CancelledError())
         if self.spawned.pop(task, self) is self:  # it is of an incarnation that has ended
             if error is not None:
                 log.warning("%s: task %s failed after its actor had ended", self.label, task.get_name(), exc_info=error)
+        elif error is None:
+            pass
+        elif is_exit(error):
+            self.leave()
         elif isinstance(error, Exception):
             self.fail(error)
-        elif isinstance(error, ActorExit):
-            self.leave()
+        else:
+            self.collapse(error)
 
     # --- Its end ----------------------------------------------------------------------------------------------------
 
@@ -149,7 +141,7 @@ class Incarnation(Dispatcher):
         self._cause = cause
         self._unwind_by = self.loop.time() + UNWIND_S
         if actor is None:  # else they end after its on_stop
-            self._orphans, self.families = self._orphans + self.families, ()
+            self._orphans, self.families = (*self._orphans, *self.families), {}
             self._remains += tuple(self.loop.create_task(family.end(cause)) for family in reversed(self._orphans))
 
     def break_off(self, cause: BaseException | None) -> None:
@@ -157,11 +149,19 @@ class Incarnation(Dispatcher):
         self.cancel_jobs()
         self.note_overtaken()
         spawned, self.spawned = self.spawned, {}
-        running, self.running = self.running, {}
         lifecycle, self._lifecycle = self._lifecycle, None
-        tasks = [*spawned, *(ref.task for ref in running if ref.task is not None)]
+        tasks: list[asyncio.Task[Any]] = list(spawned)
         if lifecycle is not None and lifecycle is not asyncio.current_task():
             tasks.append(lifecycle)
+        for task in tasks:
+            task.cancel()
+        self._remains += tuple(tasks)
+        self.break_off_handlers(cause)
+
+    def break_off_handlers(self, cause: BaseException | None) -> None:
+        """The part of it that concerns calls and told work."""
+        running, self.running = self.running, {}
+        tasks = [ref.task for ref in running if ref.task is not None]
         again = []
         for ref, asked in running.items():
             begun, ref.task = ref.task is not None, None
@@ -205,7 +205,7 @@ class Incarnation(Dispatcher):
         retired, self._retired = self._retired, None
         if retired is not None:
             await self._stop_retired(retired)
-            self._orphans, self.families = self._orphans + self.families, ()
+            self._orphans, self.families = (*self._orphans, *self.families), {}
             for family in reversed(self._orphans):
                 await self._bounded(family.end(self._cause or asyncio.CancelledError()))
         orphans, self._orphans = self._orphans, ()
@@ -219,10 +219,13 @@ class Incarnation(Dispatcher):
                 await self._bounded(actor.on_stop())
             else:
                 self.own_context().run(actor.on_stop)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it has ended already
-            self.log_failure(error)
-        except ActorExit:
-            self.die(None)
+        except BaseException as error:
+            if ends_process(error):
+                raise
+            if is_exit(error):
+                self.die(None)
+            else:
+                self.log_failure(error)
 
     async def _bounded(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` for UNWIND_S at most, whether or not it can be cancelled then."""

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -72,8 +73,10 @@ class Timer(Job):
         seconds: float,
         period: float | None,
     ) -> None:
-        if period is not None and period <= 0:
+        if period is not None and not period > 0:
             raise ValueError(f"a period must be more than 0 seconds, not {period!r}")
+        if math.isnan(seconds):
+            raise ValueError("a timer needs a number of seconds")
         super().__init__(owner, method, args)
         self.period = period
         self._busy = False

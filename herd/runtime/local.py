@@ -21,7 +21,8 @@ def start(
         options: how to start it.
         args: of its `__init__`, as often as it is built.
         kwargs: likewise.
-        keeper: restarts it when it crashes; None: its first crash is its death.
+        keeper: starts its cell when its turn has come, and again when it crashes; None: it begins at the loop's next
+            turn, and its first crash is its death.
     """
     home = registry()
     mixed: Any = actor_class(plain)
@@ -43,7 +44,8 @@ def start(
         cell.keeper = keeper
         cell.birth = lambda: _be_born(cell, mixed, args, kwargs)
     ActorRegistry.register(actor.actor_ref)
-    cell.start()
+    if keeper is None:  # else it says when
+        cell.start()
     return handle
 
 

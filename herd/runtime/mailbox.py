@@ -96,7 +96,7 @@ class Mailbox(ABC):
         self.waiting: deque[tuple[ObjectRef[Any], bool, float]] | None = None
         self.running: dict[ObjectRef[Any], bool] = {}  # async handlers, at most max_concurrency; and: is it asked?
         self.pending = 0  # calls that take room, so a cancelled one counts until its place in the mailbox is free
-        self.tallies: dict[Any, Tally] = {}  # by method; as many as the class has
+        self.tallies: dict[Any, Tally] = {}  # by method; as many as the class has, and its timers call
         self.high_water = 0
         self._open = True  # messages are taken
         self._wakeup: Wakeup | None = STARTING  # None: the actor sleeps, and the next message must wake it

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from herd.runtime.actor import check_plain
 from herd.runtime.api import remote, stop
 from herd.runtime.handles import HOOKS, ActorHandle
 
@@ -37,6 +38,7 @@ class Probe:
     """
 
     def __init__(self, like: type, **options: Any) -> None:
+        check_plain(like)
         self._heard: deque[Heard] = deque()
         self._news = asyncio.Event()
         self._answers: dict[str, deque[Any]] = {}

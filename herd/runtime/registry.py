@@ -6,12 +6,14 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from threading import get_ident
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
 from herd.runtime._pykka import ActorRegistry
 from herd.runtime.cell import Cell
+from herd.runtime.crashes import ends_process
 from herd.runtime.dead_letters import DeadLetters
 from herd.runtime.handles import ActorHandle
 from herd.runtime.incarnation import current
@@ -64,7 +66,7 @@ class Registry:
 
     def find(self, name: str, namespace: str | None) -> Cell | None:
         """The living actor of that name; namespace None is that of the calling actor."""
-        return self._names.get((_namespace(namespace), name))
+        return self._names.get((namespace_of(namespace), name))
 
     def adopt(self, actor: Any, options: ActorOptions) -> Cell:
         """Give `actor`, which is about to start, its identity and its handle.
@@ -72,7 +74,7 @@ class Registry:
         Raises:
             ValueError: a living actor of the namespace has the name.
         """
-        namespace = _namespace(options.namespace)
+        namespace = namespace_of(options.namespace)
         if options.name is not None and (namespace, options.name) in self._names:
             raise ValueError(f'there is an actor "{options.name}" in the namespace "{namespace}" already')
         identity = Identity(type(actor).__name__, options.name, namespace, next(self._numbers))
@@ -96,30 +98,40 @@ class Registry:
         self._hooks[task] = None
         task.add_done_callback(lambda ended: self._hooks.pop(ended, None))
 
-    def collapse(self) -> None:
-        """The process is to end: have all actors stop in order, the last one first, as far as they get."""
+    def collapse(self, error: BaseException) -> None:
+        """`error` is to end the process: have all actors stop, the last one first.
+
+        Where the loop goes on, they stop in order; where it does not, they are dead at once, after a `def` on_stop.
+        """
         for cell in reversed(list(self.cells)):
-            cell.put(cell.new_stop()[0])
+            if ends_process(error):
+                cell.end_now(error)
+            else:
+                cell.put(cell.new_stop()[0])
 
     def name_cycle(self, ref: ObjectRef[Any]) -> str:
         """Which actors wait for one another because of `ref`, as the end of a sentence; empty if none do."""
         now = self._loop.time()
         if now - self._looked >= LOOK_EVERY_S:
             self._looked = now
-            self._found = find_cycle(ref.owner, itertools.islice(self._waits(), CALLS_LOOKED_AT))
+            waits = list(itertools.islice(self._waits(), CALLS_LOOKED_AT))
+            self._found = find_cycle(ref.owner, [(waiter, owner) for waiter, owner, _ in waits])
+            stuck = {(waiter, owner) for waiter, owner, begun in waits if not begun}
+            if not any(pair in stuck for pair in pairwise((*self._found.cycle, *self._found.cycle[:1]))):
+                self._found = Waits((), frozenset())  # all of their calls are being worked on
         # Calls within one another share a deadline: what was found for the first of them holds for the others.
         if ref.owner not in self._found.waiters:
             return ""
         cycle = (*self._found.cycle, self._found.cycle[0])
         return ": these wait for one another: " + " -> ".join(cell.label for cell in cycle)
 
-    def _waits(self) -> Iterator[tuple[Any, Any]]:
-        """Calls of actors by actors that have not ended: who waits, and for whom."""
+    def _waits(self) -> Iterator[tuple[Any, Any, bool]]:
+        """Calls of actors by actors that have not ended: who waits, for whom, and is it being worked on?"""
         for cell in self.cells:
             asked = itertools.chain(cell.running, (entry[0] for entry in cell.waiting or ()), cell.mailbox)
             for item in asked:
                 if type(item) is ObjectRef and item.caller is not None and not item.done():
-                    yield item.caller, cell
+                    yield item.caller, cell, item in cell.running
 
 
 _registries: WeakKeyDictionary[asyncio.AbstractEventLoop, Registry] = WeakKeyDictionary()
@@ -142,7 +154,8 @@ def _forget_closed_loops() -> None:
             ActorRegistry.unregister(cell.handle.actor_ref)
 
 
-def _namespace(given: str | None) -> str:
+def namespace_of(given: str | None) -> str:
+    """The namespace that is meant: by default that of the calling actor."""
     if given is not None:
         return given
     cell = current.get()

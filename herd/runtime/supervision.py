@@ -6,6 +6,7 @@ fresh start does not cure is handed up, so that more is started afresh, and in t
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -52,6 +53,7 @@ class Supervisor:
         strategy: who restarts when one crashes.
         restarts: how often and how soon: per child with ONE_FOR_ONE, else for the group.
         give_up: called when children crash too often, once they have been stopped; None: it is logged.
+        ended: called when the last child is gone and no other will come.
     """
 
     def __init__(
@@ -60,13 +62,16 @@ class Supervisor:
         restarts: RestartPolicy = RestartPolicy(),  # noqa: B008 - it is frozen
         *,
         give_up: Callable[[RestartLimitExceeded], None] | None = None,
+        ended: Callable[["Supervisor", None], None] | None = None,
     ) -> None:
         self._strategy = strategy
         self._policy = restarts
         self._give_up = give_up
+        self._ended = ended
         self._home: Registry = registry()
         self._children: dict[Cell, _Group] = {}  # in the order of their start
         self._together = _Group(restarts)
+        self._unborn: dict[Cell, None] = {}  # children whose on_start waits for that of the first of them
         self._stopping: asyncio.Task[None] | None = None
         self._closed = False  # nobody is started any more, or started again
 
@@ -77,6 +82,8 @@ class Supervisor:
 
     def start(self, actor_class: Any, /, *args: Any, **kwargs: Any) -> ActorHandle:
         """Start a child: `supervisor.start(remote(Plain).options(name=...), 1, 2)`.
+
+        Its on_start runs once that of the child before has ended; until then its messages wait.
 
         Raises:
             ValueError: its options have restarts of their own, or `get_if_exists`; or its name is taken.
@@ -96,11 +103,14 @@ class Supervisor:
         cell, alone = cell_of(handle), self._strategy is Strategy.ONE_FOR_ONE
         if cell.status is not ActorStatus.DEAD:  # else it has killed itself as it was built
             self._children[cell] = _Group(self._policy) if alone else self._together
+            self._unborn[cell] = None
+            if len(self._unborn) == 1:
+                cell.start()
         return handle
 
     async def stop(self) -> None:
         """Stop all children in order, the last one first. Whoever is between two lives is not started again."""
-        self._closed = True
+        self._close()
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._stop())
         await asyncio.shield(self._stopping)
@@ -114,7 +124,7 @@ class Supervisor:
 
     async def end(self, cause: BaseException) -> None:
         """End all children for `cause`: what they do is broken off, then they run their on_stop, the last one first."""
-        self._closed = True
+        self._close()
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._break_up(cause))
         await asyncio.shield(self._stopping)
@@ -129,9 +139,14 @@ class Supervisor:
 
     def kill(self) -> None:
         """End all children at once, the last one first."""
-        self._closed = True
+        self._close()
         for cell in reversed(list(self._children)):
             cell.die(None)
+
+    def _close(self) -> None:
+        """Nobody is started any more, or started again."""
+        self._closed = True
+        self._look_around()
 
     async def __aenter__(self) -> Self:
         return self
@@ -148,10 +163,25 @@ class Supervisor:
         group = self._children.pop(cell, None)
         if group is not None:
             group.fallen.pop(cell, None)
+        self.started(cell)
+        self._look_around()
+
+    def started(self, cell: Cell) -> None:
+        """The first on_start of `cell` has ended, in one way or another: it is the next one's turn."""
+        first = next(iter(self._unborn), None)
+        self._unborn.pop(cell, None)
+        if cell is first and self._unborn:
+            next(iter(self._unborn)).start()
+
+    def _look_around(self) -> None:
+        if self._closed and not self._children and self._ended is not None:
+            ended, self._ended = self._ended, None
+            ended(self, None)
 
     def crashed(self, cell: Cell, error: Exception) -> None:
         """Restart `cell`, and who else the strategy says; or give up."""
         group = self._children[cell]
+        self.started(cell)
         if self._closed:
             cell.die(error)
             return
@@ -202,11 +232,12 @@ class Supervisor:
         """`cell` has crashed too often."""
         policy = self._policy
         failure = RestartLimitExceeded(
-            f"{cell.label} crashed of {error!r}, after {plural(policy.max_restarts)} within {policy.window:g} s"
+            f"{cell.label} crashed of {error!r}, after {plural(policy.max_restarts)}"
+            f"{'' if math.isinf(policy.window) else f' within {policy.window:g} s'}"
         )
         failure.__cause__ = error
         log.error("%s: given up", failure)
-        self._closed = True
+        self._close()
         cell.die(error)
         ending = asyncio.get_running_loop().create_task(self._end(failure))
         self._home.keep(ending)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict
 
 # Ray's default for classes with an async method. Beyond it a handler that waits for something slow would pile up tasks
 # of some 2 kB each instead of 200-byte messages.
@@ -10,6 +10,18 @@ MAX_CONCURRENCY = 1000
 
 # Ten rounds of the default concurrency: a caller that waits behind more is better told so. About 10 MB of messages.
 MAX_PENDING_CALLS = 10_000
+
+
+class OptionNames(TypedDict, total=False):
+    """The options by name, for `ActorClass.options`."""
+
+    name: str | None
+    namespace: str | None
+    get_if_exists: bool
+    max_restarts: int
+    max_task_retries: int
+    max_concurrency: int
+    max_pending_calls: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +45,9 @@ class ActorOptions:
             raise ValueError(f"max_concurrency must be at least 1, not {self.max_concurrency}")
         if self.max_pending_calls < -1 or self.max_pending_calls == 0:
             raise ValueError(f"max_pending_calls must be at least 1, or -1 for no limit, not {self.max_pending_calls}")
+        for what, value in (("name", self.name), ("namespace", self.namespace)):
+            if value == "":
+                raise ValueError(f"a {what} must have at least one character")
         if self.get_if_exists and self.name is None:
             raise ValueError("get_if_exists needs a name")
 

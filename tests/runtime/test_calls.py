@@ -1,18 +1,24 @@
 import asyncio
+import functools
+import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from herd.runtime import (
+    ActorDiedError,
     GetTimeoutError,
     PendingCallsLimitExceeded,
     TaskCancelledError,
     cancel,
     remote,
     stop,
+    wait,
 )
 from herd.runtime.mailbox import BURST
-from herd.runtime.testing import virtual_time
+from herd.runtime.testing import run_virtual, virtual_time
+from herd.runtime.virtual import Deadlock
 
 
 class Counter:
@@ -262,25 +268,37 @@ async def test_a_call_with_a_timeout_ends_in_time_and_its_work_is_cancelled() ->
     assert issubclass(GetTimeoutError, TimeoutError)
 
 
+class Impatient:
+    async def wait(self) -> None:
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    def look(self) -> None:
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        future.result()
+
+    async def idle(self) -> None:
+        await asyncio.sleep(60)
+
+
 @virtual_time
 async def test_a_handler_whose_own_wait_was_cancelled_ends_its_call() -> None:
-    class Impatient:
-        async def wait(self) -> None:
-            future = asyncio.get_running_loop().create_future()
-            future.cancel()
-            await future
-
-        def look(self) -> None:
-            future = asyncio.get_running_loop().create_future()
-            future.cancel()
-            future.result()
-
     actor = remote(Impatient).remote()
     for method in (actor.wait, actor.look):
         with pytest.raises(TaskCancelledError):
             await method.remote()
-        method.tell()
     await stop(actor)
+
+
+@virtual_time
+@pytest.mark.parametrize("method", ["wait", "look"])
+async def test_a_told_handler_whose_own_wait_was_cancelled_is_a_crash(method: str) -> None:
+    actor = remote(Impatient).remote()
+    getattr(actor, method).tell()
+    with pytest.raises(ActorDiedError, match="awaited something that was cancelled"):
+        await actor.idle.remote()
 
 
 async def test_a_tell_from_another_thread_arrives() -> None:
@@ -288,3 +306,71 @@ async def test_a_tell_from_another_thread_arrives() -> None:
     await asyncio.to_thread(counter.add.tell, 5)
     assert await counter.add.remote(0) == 5
     await stop(counter)
+
+
+def logged(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator as people write them: a `def` around whatever it wraps."""
+
+    @functools.wraps(method)
+    def wrapper(*args: Any) -> Any:
+        return method(*args)
+
+    return wrapper
+
+
+class Wrapped:
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    @logged
+    async def slow(self, what: str) -> str:
+        await asyncio.sleep(1)
+        self.done.append(what)
+        return what
+
+    @logged
+    def quick(self, what: str) -> str:
+        self.done.append(what)
+        return what
+
+    def read(self) -> list[str]:
+        return self.done
+
+
+@virtual_time
+async def test_a_handler_may_be_wrapped() -> None:
+    wrapped = remote(Wrapped).remote()
+    wrapped.slow.tell("told")
+    both: list[str] = await asyncio.gather(wrapped.slow.remote("asked"), wrapped.quick.remote("quick"))
+    assert both == ["asked", "quick"]
+    assert await wrapped.read.remote() == ["quick", "told", "asked"]
+    await stop(wrapped)
+
+
+@virtual_time
+async def test_wait_takes_its_time_for_thousands() -> None:
+    gate = remote(Gate).options(max_pending_calls=-1, max_concurrency=3000).remote()
+    refs = [gate.enter.remote(str(number)) for number in range(3000)]
+    opening = asyncio.get_running_loop().call_later(5, gate.open.tell)
+    ready, others = await wait(refs, num_returns=3000)
+    assert (len(ready), others, opening.cancelled()) == (3000, [], False)
+    with pytest.raises(TypeError, match="takes a list of refs"):
+        await wait(refs[0])  # type: ignore[arg-type]
+    await stop(gate)
+
+
+@pytest.mark.parametrize("timeout", [math.inf, None])
+def test_a_call_without_an_end_to_its_patience_is_seen_to_wait_for_ever(timeout: float | None) -> None:
+    async def main() -> None:
+        await remote(Gate).remote().enter.options(timeout=timeout).remote("guest")
+
+    with pytest.raises(Deadlock):
+        run_virtual(main())
+
+
+@virtual_time
+async def test_no_number_is_no_timeout() -> None:
+    gate = remote(Gate).remote()
+    with pytest.raises(ValueError, match="a timeout must be a number"):
+        gate.enter.options(timeout=math.nan)
+    await stop(gate)

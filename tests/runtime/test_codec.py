@@ -4,6 +4,7 @@ import dataclasses
 import enum
 from typing import Any, NewType
 
+import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -92,6 +93,14 @@ def test_any_bytes_give_a_value_or_an_ordinary_error(data: bytes) -> None:
 def test_what_is_alive_cannot_travel_and_the_error_names_the_place(value: Any, text: str) -> None:
     with pytest.raises(TypeError, match=text):
         dumps(value)
+
+
+def test_bytes_that_nest_without_end_are_an_ordinary_error() -> None:
+    data = b"\xc0"
+    for _ in range(5000):
+        data = msgpack.packb(msgpack.ExtType(1, data))
+    with pytest.raises(ValueError, match=f"deeper than {MAX_DEPTH}"):
+        loads(data)
 
 
 def test_cyclic_values_cannot_travel() -> None:

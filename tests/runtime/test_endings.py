@@ -1,10 +1,26 @@
 """Ends in the middle of other ends: a kill while an actor goes down with its group, and the end of the process."""
 
 import asyncio
+from typing import Any
 
 import pytest
+import uvloop
 
-from herd.runtime import ActorHandle, RestartPolicy, Strategy, Supervisor, kill, list_actors, remote, stop
+from herd.runtime import (
+    ActorDiedError,
+    ActorHandle,
+    DeadLetterReason,
+    RestartPolicy,
+    Strategy,
+    Supervisor,
+    context,
+    dead_letters,
+    exit_actor,
+    kill,
+    list_actors,
+    remote,
+    stop,
+)
 from herd.runtime.testing import virtual_time
 
 
@@ -55,6 +71,138 @@ async def test_an_on_stop_that_is_under_way_when_the_group_is_given_up_comes_to_
     assert supervisor.children == ()
 
 
+class Leaver:
+    async def leave_with_others(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(60))
+            group.create_task(self.leave())
+
+    async def leave(self) -> None:
+        exit_actor()
+
+    async def idle(self) -> None:
+        await asyncio.sleep(60)
+
+
+@virtual_time
+async def test_exit_actor_in_a_task_group_ends_that_actor_and_no_other() -> None:
+    leaver, other = remote(Leaver).remote(), remote(Leaver).remote()
+    with pytest.raises(ActorDiedError, match="has left by exit_actor"):
+        await leaver.leave_with_others.remote()
+    assert await stop(leaver) is False
+    assert await stop(other) is True
+
+
+class Linked:
+    def __init__(self) -> None:
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def wait_for_nothing(self) -> None:
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    def link(self) -> None:
+        self.tasks.append(context(self).spawn(self.wait_for_nothing()))
+
+    def link_and_cancel(self) -> None:
+        context(self).spawn(asyncio.sleep(60)).cancel()
+
+    def alive(self) -> bool:
+        return True
+
+
+@virtual_time
+async def test_a_linked_task_that_is_cancelled_ends_and_one_that_meets_a_cancellation_is_a_crash() -> None:
+    actor = remote(Linked).remote()
+    await actor.link_and_cancel.remote()
+    await asyncio.sleep(1)
+    assert await actor.alive.remote()
+    await actor.link.remote()
+    await asyncio.sleep(1)
+    with pytest.raises(ActorDiedError, match="awaited something that was cancelled"):
+        await actor.alive.remote()
+
+
+class Busy:
+    async def work(self) -> None:
+        await asyncio.sleep(60)
+
+    def crash(self) -> None:
+        raise ValueError("crash")
+
+
+@virtual_time(allow_lost=True)
+async def test_work_of_an_actor_that_stops_while_its_group_is_given_up_is_broken_off_and_accounted_for() -> None:
+    supervisor = Supervisor(restarts=RestartPolicy(max_restarts=0))
+    busy, other = (supervisor.start(remote(Busy)) for _ in range(2))
+    busy.work.tell()
+    asked = busy.work.remote()
+    stopped = stop(busy)
+    await asyncio.sleep(1)
+    other.crash.tell()
+    with pytest.raises(ActorDiedError):
+        await asked
+    assert await stopped
+    assert dead_letters()[DeadLetterReason.KILLED] == 1
+
+
+class Odd(BaseException):
+    """What no handler is expected to raise."""
+
+
+class OddStop(Busy):
+    def on_stop(self) -> None:
+        raise Odd
+
+
+@virtual_time
+async def test_whatever_a_healthy_siblings_on_stop_raises_its_group_comes_back() -> None:
+    async with Supervisor(Strategy.ONE_FOR_ALL) as supervisor:
+        first, second = supervisor.start(remote(OddStop)), supervisor.start(remote(Busy))
+        second.crash.tell()
+        await asyncio.sleep(1)
+        assert "alive" in repr(first)
+        assert "alive" in repr(second)
+        kill(first)
+
+
+@virtual_time
+async def test_children_start_one_after_the_other_as_they_do_when_they_restart() -> None:
+    diary: list[str] = []
+
+    class Starts(Busy):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        async def on_start(self) -> None:
+            diary.append(f"{self.name} begins")
+            await asyncio.sleep(1)
+            diary.append(f"{self.name} is up")
+
+    in_order = [f"{name} {what}" for name in "abc" for what in ("begins", "is up")]
+    async with Supervisor(Strategy.ONE_FOR_ALL) as supervisor:
+        first, _, _ = (supervisor.start(remote(Starts), name) for name in "abc")
+        await asyncio.sleep(10)
+        assert diary == in_order
+        first.crash.tell()
+        await asyncio.sleep(10)
+        assert diary == in_order * 2
+
+
+@virtual_time
+async def test_an_actor_keeps_no_supervisor_that_has_ended() -> None:
+    class Parent:
+        async def use(self) -> int:
+            async with context(self).supervisor() as supervisor:
+                supervisor.start(remote(Busy))
+            return len(self.actor_inbox.families)  # type: ignore[attr-defined]
+
+    parent = remote(Parent).remote()
+    assert await asyncio.gather(*(parent.use.remote() for _ in range(3))) == [0, 0, 0]
+    await stop(parent)
+
+
 class Ends:
     """Wants the process to end, in one of its hooks or handlers."""
 
@@ -65,7 +213,7 @@ class Ends:
 
     def enter(self, place: str) -> None:
         self.diary.append(place)
-        if place == self.where and (place in {"handler", "async handler"} or self.diary.count(place) == 2):
+        if place == self.where and (place not in {"init", "on_start"} or self.diary.count(place) == 2):
             raise SystemExit(7)
 
     def on_start(self) -> None:
@@ -76,6 +224,15 @@ class Ends:
 
     async def async_handler(self) -> None:
         self.enter("async handler")
+
+    def task(self) -> None:
+        context(self).spawn(self.linked())
+
+    async def linked(self) -> None:
+        self.enter("task")
+
+    def on_stop(self) -> None:
+        self.enter("on_stop")
 
     def crash(self) -> None:
         raise ValueError("crash")
@@ -90,8 +247,9 @@ class Witness:
 
 
 # The restart's own __init__ and on_start are the second ones.
-@pytest.mark.parametrize("where", ["handler", "async handler", "init", "on_start"])
-def test_an_actor_may_end_the_process_and_the_others_still_stop_in_order(where: str) -> None:
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("where", ["handler", "async handler", "task", "on_stop", "init", "on_start"])
+def test_an_actor_may_end_the_process_and_the_others_still_run_their_on_stop(where: str, loop: Any) -> None:
     diary: list[str] = []
 
     async def main() -> None:
@@ -99,12 +257,14 @@ def test_an_actor_may_end_the_process_and_the_others_still_stop_in_order(where: 
         ends: ActorHandle = remote(Ends).options(max_restarts=1).remote(where, diary)
         if where in {"init", "on_start"}:
             ends.crash.tell()
+        elif where == "on_stop":
+            stop(ends)
         else:
             getattr(ends, where.replace(" ", "_")).tell()
         await asyncio.sleep(60)
 
-    with pytest.raises(SystemExit) as end:
-        asyncio.run(main())
+    with pytest.raises(SystemExit) as end, asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(main())
     assert end.value.code == 7
     assert diary[-1] == "the witness stops"
 

@@ -1,8 +1,15 @@
 import asyncio
+import copy
+import gc
+import pickle
+import weakref
+from typing import Any
 
+import pykka
 import pytest
 
 from herd.runtime import ActorStatus, Identity, get_actor, kill, list_actors, remote, stop
+from herd.runtime.probe import Probe
 from herd.runtime.registry import REMEMBERED_DEAD
 from herd.runtime.testing import virtual_time
 
@@ -99,3 +106,55 @@ def test_an_actor_needs_a_running_loop() -> None:
 def test_only_handles_can_be_stopped_and_killed() -> None:
     with pytest.raises(TypeError, match="expected an ActorHandle"):
         kill("queue")  # type: ignore[arg-type]
+
+
+def test_options_add_up() -> None:
+    chosen = remote(ModelQueue, max_restarts=3).options(name="q").options(max_concurrency=2).chosen
+    assert (chosen.max_restarts, chosen.name, chosen.max_concurrency) == (3, "q", 2)
+    with pytest.raises(TypeError, match="patience"):
+        remote(ModelQueue).options(patience=3)  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="a name must have at least one character"):
+        remote(ModelQueue).options(name="")
+
+
+def test_actors_are_made_of_plain_classes() -> None:
+    actors: Any = remote(ModelQueue)
+    with pytest.raises(TypeError, match=r"subclass ModelQueue\.plain"):
+
+        class Special(actors):  # type: ignore[misc]
+            pass
+
+    wrong: dict[str, Any] = {"is an actor class already": actors, "is no class": print, "another": pykka.ThreadingActor}
+    for why, given in wrong.items():
+        with pytest.raises(TypeError, match=why):
+            remote(given)
+        with pytest.raises(TypeError, match=why):
+            Probe(given)
+
+
+@virtual_time
+async def test_a_class_without_an_init_takes_no_arguments() -> None:
+    with pytest.raises(TypeError, match=r"ModelQueue\.__init__\(\) takes 1 positional argument but 2"):
+        remote(ModelQueue).remote("surplus")
+
+
+@virtual_time
+async def test_a_copied_handle_is_the_handle_and_none_leaves_its_process() -> None:
+    queue = remote(ModelQueue).options(name="q").remote()
+    assert copy.copy(queue) is copy.deepcopy([queue])[0] is queue
+    with pytest.raises(TypeError, match='ModelQueue "q" starting> cannot leave its process'):
+        pickle.dumps(queue)
+    with pytest.raises(ValueError, match='no actor "p" in the namespace "default"'):
+        get_actor("p")
+    await stop(queue)
+
+
+@virtual_time
+async def test_the_class_of_a_probe_is_forgotten_with_it() -> None:
+    probe = Probe(ModelQueue)
+    kind = weakref.ref(probe.handle.actor_ref.actor_class)
+    await probe.stop()
+    del probe
+    await asyncio.sleep(0)
+    gc.collect()
+    assert kind() is None
