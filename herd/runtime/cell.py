@@ -87,7 +87,11 @@ class Cell(Remembered):
 
     def start(self) -> None:
         """Begin with on_start, at the next turn of the loop."""
-        self.loop.call_soon(self._begin, context=self.context)
+        self.loop.call_soon(self._begin_first_life, context=self.context)
+
+    def _begin_first_life(self) -> None:
+        if self.status is ActorStatus.PENDING_CREATION:  # else a later one has begun already, or none will
+            self._begin()
 
     def _begin(self) -> None:
         actor = self.actor

@@ -168,9 +168,14 @@ class Supervisor:
 
     def started(self, cell: Cell) -> None:
         """The first on_start of `cell` has ended, in one way or another: it is the next one's turn."""
+        self._leave_the_line([cell])
+
+    def _leave_the_line(self, cells: list[Cell]) -> None:
+        """These children do not wait for their first on_start any more."""
         first = next(iter(self._unborn), None)
-        self._unborn.pop(cell, None)
-        if cell is first and self._unborn:
+        for cell in cells:
+            self._unborn.pop(cell, None)
+        if self._unborn and first not in self._unborn:
             next(iter(self._unborn)).start()
 
     def _look_around(self) -> None:
@@ -181,7 +186,6 @@ class Supervisor:
     def crashed(self, cell: Cell, error: Exception) -> None:
         """Restart `cell`, and who else the strategy says; or give up."""
         group = self._children[cell]
-        self.started(cell)
         if self._closed:
             cell.die(error)
             return
@@ -191,9 +195,11 @@ class Supervisor:
             return
         log.warning("%s crashed and starts again%s", cell.label, f" in {delay:.1f} s" if delay else "")
         group.delay = delay
-        for affected in reversed(self._affected(cell)):
+        fallen = self._affected(cell)
+        for affected in reversed(fallen):
             affected.go_along(error)
             group.fallen[affected] = None
+        self._leave_the_line(fallen)  # they come back in order
         if group.task is None:
             group.task = asyncio.get_running_loop().create_task(self._bring_back(group))
 

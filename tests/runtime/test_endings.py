@@ -191,6 +191,37 @@ async def test_children_start_one_after_the_other_as_they_do_when_they_restart()
 
 
 @virtual_time
+@pytest.mark.parametrize("strategy", Strategy)
+@pytest.mark.parametrize("turns", range(8))
+async def test_each_life_of_a_child_begins_once_however_early_another_one_crashes(
+    strategy: Strategy, turns: int
+) -> None:
+    diary: list[str] = []
+
+    class Starts(Busy):
+        def __init__(self, name: str) -> None:
+            self.name = name
+            diary.append(f"{name} is built")
+
+        def on_start(self) -> None:
+            diary.append(f"{self.name} starts")
+
+        def hear(self) -> str:
+            return self.name
+
+    async with Supervisor(strategy) as supervisor:
+        children = [supervisor.start(remote(Starts), name) for name in "abc"]
+        heard = [child.hear.remote() for child in children]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        kill(children[0], no_restart=False)
+        assert await asyncio.gather(*heard) == ["a", "b", "c"]
+        await asyncio.sleep(1)
+        for name in "abc":
+            assert 1 <= diary.count(f"{name} starts") <= diary.count(f"{name} is built")
+
+
+@virtual_time
 async def test_an_actor_keeps_no_supervisor_that_has_ended() -> None:
     class Parent:
         async def use(self) -> int:
