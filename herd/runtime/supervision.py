@@ -32,12 +32,9 @@ class _Group:
     def __init__(self, policy: RestartPolicy) -> None:
         self.history = RestartHistory(policy)
         self.fallen: dict[Cell, None] = {}  # wait between two lives
-        self.delay: float | None = None  # before that; None: it has been waited for
+        self.delay = 0.0  # before they are started again
+        self.news = False  # another one has fallen since the unwinding began
         self.task: asyncio.Task[None] | None = None  # that brings them back
-
-    def take_delay(self) -> float:
-        delay, self.delay = self.delay, None
-        return delay or 0.0
 
 
 class Supervisor:
@@ -194,7 +191,7 @@ class Supervisor:
             self._surrender(cell, error)
             return
         log.warning("%s crashed and starts again%s", cell.label, f" in {delay:.1f} s" if delay else "")
-        group.delay = delay
+        group.delay, group.news = delay, True
         fallen = self._affected(cell)
         for affected in reversed(fallen):
             affected.go_along(error)
@@ -215,10 +212,12 @@ class Supervisor:
         """Start the fallen of a group again, in order, as often as it takes."""
         try:
             while group.fallen and not self._closed:
+                group.news = False
                 for cell in reversed(self._in_order(group)):
                     await cell.unwind()
-                await asyncio.sleep(group.take_delay())
-                if group.delay is not None or self._closed:
+                if not group.news:
+                    await asyncio.sleep(group.delay)
+                if group.news or self._closed:
                     continue  # another one has crashed meanwhile, and has to unwind
                 for cell in self._in_order(group):
                     group.fallen.pop(cell, None)

@@ -221,6 +221,40 @@ async def test_each_life_of_a_child_begins_once_however_early_another_one_crashe
             assert 1 <= diary.count(f"{name} starts") <= diary.count(f"{name} is built")
 
 
+class Stubborn(Busy):
+    """Takes three seconds to be cancelled."""
+
+    def __init__(self, diary: list[str]) -> None:
+        self.diary = diary
+
+    def on_start(self) -> None:
+        self.diary.append("starts")
+
+    async def work(self) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(3)
+            self.diary.append("has ended")
+
+
+@virtual_time
+@pytest.mark.parametrize("turns", range(10))
+async def test_whoever_crashes_while_others_unwind_is_unwound_too(turns: int) -> None:
+    diary: list[str] = []
+    async with Supervisor(Strategy.REST_FOR_ONE) as supervisor:
+        first, second = supervisor.start(remote(Stubborn), diary), supervisor.start(remote(Busy))
+        work = first.work.remote()
+        await asyncio.sleep(1)
+        kill(second, no_restart=False)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        kill(first, no_restart=False)
+        await asyncio.wait([work])
+        await asyncio.sleep(10)
+        assert diary == ["starts", "has ended", "starts"]
+
+
 @virtual_time
 async def test_an_actor_keeps_no_supervisor_that_has_ended() -> None:
     class Parent:
