@@ -22,7 +22,7 @@ from herd.runtime.values import ActorOptions, ActorStatus
 log = logging.getLogger("herd.runtime")
 
 
-def plural(restarts: int) -> str:
+def _counted(restarts: int) -> str:
     return "1 restart" if restarts == 1 else f"{restarts} restarts"
 
 
@@ -59,7 +59,7 @@ class Supervisor:
         restarts: RestartPolicy = RestartPolicy(),  # noqa: B008 - it is frozen
         *,
         give_up: Callable[[RestartLimitExceeded], None] | None = None,
-        ended: Callable[["Supervisor", None], None] | None = None,
+        ended: Callable[["Supervisor"], object] | None = None,
     ) -> None:
         self._strategy = strategy
         self._policy = restarts
@@ -178,7 +178,7 @@ class Supervisor:
     def _look_around(self) -> None:
         if self._closed and not self._children and self._ended is not None:
             ended, self._ended = self._ended, None
-            ended(self, None)
+            ended(self)
 
     def crashed(self, cell: Cell, error: Exception) -> None:
         """Restart `cell`, and who else the strategy says; or give up."""
@@ -237,7 +237,7 @@ class Supervisor:
         """`cell` has crashed too often."""
         policy = self._policy
         failure = RestartLimitExceeded(
-            f"{cell.label} crashed of {error!r}, after {plural(policy.max_restarts)}"
+            f"{cell.label} crashed of {error!r}, after {_counted(policy.max_restarts)}"
             f"{'' if math.isinf(policy.window) else f' within {policy.window:g} s'}"
         )
         failure.__cause__ = error
