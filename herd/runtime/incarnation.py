@@ -42,7 +42,16 @@ class Family(Protocol):
 
 
 class Incarnation(Dispatcher):
-    """The part of a `Cell` that is new with every incarnation."""
+    """The part of a `Cell` that is new with every incarnation.
+
+    What an ended one leaves, until `unwind` has seen it off and the next one may start:
+
+        _remains     its tasks, cancelled by `break_off`; waited for until `_unwind_by`
+        _orphans     the supervisors of its children, which `suspend` has told to end
+        _retired     its instance, if it was healthy: its on_stop comes when the tasks have ended
+        _unwinding   the task in which all this happens
+        _overtaken   wakes whoever waits for its on_start, which will not come to its end now
+    """
 
     __slots__ = (
         *("_cause", "_lifecycle", "_orphans", "_overtaken", "_remains", "_retired", "_unwind_by", "_unwinding"),
