@@ -1,13 +1,14 @@
 """The local kind of actor: a Pykka actor that runs on the event loop it was started on."""
 
-import inspect
 import types
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ClassVar, Self
 
 from herd.runtime._pykka import Actor, Future, LoopActorRef, LoopFuture, StoppedFlag, log
 from herd.runtime.cell import Cell
+from herd.runtime.jobs import runs_async
 from herd.runtime.registry import registry
 from herd.runtime.values import ActorOptions
 
@@ -30,7 +31,7 @@ class AsyncioActor(Actor):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.async_methods = frozenset(
-            name for name in dir(cls) if callable(method := getattr(cls, name, None)) and _is_async(method)
+            name for name in dir(cls) if callable(method := getattr(cls, name, None)) and runs_async(method)
         )
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
@@ -96,7 +97,7 @@ def check_plain(plain: Any) -> None:
 def actor_class(plain: type) -> type[AsyncioActor]:
     """`plain` with AsyncioActor mixed in: its name, its own methods first. One for each class, kept with it."""
     known: type[AsyncioActor] | None = vars(plain).get(MIXED)
-    if known is not None:
+    if known is not None and known.__bases__[0] is plain:  # else a decorator has copied it, with all that it had
         return known
 
     def body(namespace: dict[str, Any]) -> None:
@@ -106,7 +107,8 @@ def actor_class(plain: type) -> type[AsyncioActor]:
             namespace["__init__"] = _without_arguments(plain)
 
     mixed: type[AsyncioActor] = types.new_class(plain.__name__, (plain, AsyncioActor), exec_body=body)
-    setattr(plain, MIXED, mixed)
+    with suppress(TypeError):  # a class of the interpreter's own keeps nothing
+        setattr(plain, MIXED, mixed)
     return mixed
 
 
@@ -115,8 +117,3 @@ def _without_arguments(plain: type) -> Callable[[object], None]:
 
     init.__qualname__ = f"{plain.__name__}.__init__"  # what Python says when there are some
     return init
-
-
-def _is_async(method: Any) -> bool:
-    """Is it an `async def`, or a wrapper around one?"""
-    return inspect.iscoroutinefunction(method) or inspect.iscoroutinefunction(inspect.unwrap(method))

@@ -178,9 +178,11 @@ async def wait(
     if missing > 0:
         for ref in pending:
             ref.add_done_callback(ended)
-        await asyncio.wait([enough], timeout=timeout)
-        for ref in pending:
-            ref.remove_done_callback(ended)
+        try:
+            await asyncio.wait([enough], timeout=timeout)
+        finally:
+            for ref in pending:
+                ref.remove_done_callback(ended)
     ready = [ref for ref in refs if ref.done()][:num_returns]
     chosen = set(ready)
     return ready, [ref for ref in refs if ref not in chosen]

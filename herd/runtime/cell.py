@@ -269,8 +269,12 @@ class Cell(Remembered):
     def go_down(self, cause: BaseException) -> None:
         """End with a parent or a group that is given up: `unwind` and `die` complete it."""
         if self.status is STOPPING:  # it only has to be hurried
+            waiting, self.waiting = self.waiting or (), None
+            for ref, asked, _ in waiting:
+                self.drop(ref if asked else ref.message, DeadLetterReason.KILLED, cause)
             self.break_off_handlers(cause)
             self.note_idle()
+            self.give_time()
             self._remains += (self._lifecycle,) if self._lifecycle is not None else ()
         elif self.actor is not None:
             self._open = False
@@ -305,7 +309,7 @@ class Cell(Remembered):
         if actor is not None:
             self._retire()
             try:
-                if "on_stop" not in self.async_methods and self.status is not STOPPING:
+                if "on_stop" not in self.async_methods and self.status is ALIVE:
                     self.own_context().run(actor.on_stop)
             except BaseException as second:  # noqa: BLE001 - all is ending anyway
                 self.log_failure(second)
@@ -327,6 +331,8 @@ class Cell(Remembered):
                 self.home.keep(self.loop.create_task(family.end(cause)))
             else:
                 family.kill()
+        if not isinstance(cause, Exception):
+            self.kill_orphans()
         stops, self._stops = self._stops, []
         for item in [*(ref if asked else ref.message for ref, asked, _ in waiting), *self.mailbox]:
             if type(item) is Stop:

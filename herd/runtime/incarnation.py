@@ -148,7 +148,7 @@ class Incarnation(Dispatcher):
         old.clear()
         self.break_off(cause)
         self._cause = cause
-        self._unwind_by = self.loop.time() + UNWIND_S
+        self.give_time()
         if actor is None:  # else they end after its on_stop
             self._orphans, self.families = (*self._orphans, *self.families), {}
             self._remains += tuple(self.loop.create_task(family.end(cause)) for family in reversed(self._orphans))
@@ -217,9 +217,16 @@ class Incarnation(Dispatcher):
             self._orphans, self.families = (*self._orphans, *self.families), {}
             for family in reversed(self._orphans):
                 await self._bounded(family.end(self._cause or asyncio.CancelledError()))
+        self.kill_orphans()  # they have had their time, and the next incarnation needs the names
+
+    def give_time(self) -> None:
+        """What is broken off now has UNWIND_S to unwind."""
+        self._unwind_by = self.loop.time() + UNWIND_S
+
+    def kill_orphans(self) -> None:
         orphans, self._orphans = self._orphans, ()
         for family in reversed(orphans):
-            family.kill()  # it has had its time, and the next incarnation needs the names
+            family.kill()
 
     async def _stop_retired(self, actor: Any) -> None:
         """Have an instance run its on_stop."""

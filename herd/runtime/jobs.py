@@ -10,6 +10,13 @@ from typing import Any, Protocol
 from herd.runtime.values import Terminated
 
 
+def runs_async(method: Any) -> bool:
+    """Is it an `async def`, or something wrapped around one?"""
+    while isinstance(method, functools.partial):
+        method = method.func
+    return inspect.iscoroutinefunction(method) or inspect.iscoroutinefunction(inspect.unwrap(method))
+
+
 class Watched(Protocol):
     """An actor that is watched."""
 
@@ -35,7 +42,7 @@ class Job:
         self.owner = owner
         self.method = method
         self.args = args
-        self.is_async = inspect.iscoroutinefunction(method)
+        self.is_async = runs_async(method)
         self.cancelled = False
 
     def cancel(self) -> None:

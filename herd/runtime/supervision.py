@@ -98,6 +98,8 @@ class Supervisor:
             raise RuntimeError("this supervisor has stopped")
         handle = local.start(plain, options, args, kwargs, keeper=self)
         cell, alone = cell_of(handle), self._strategy is Strategy.ONE_FOR_ONE
+        if self._closed:  # by its __init__
+            cell.die(None)  # type: ignore[unreachable] # the call before may change it
         if cell.status is not ActorStatus.DEAD:  # else it has killed itself as it was built
             self._children[cell] = _Group(self._policy) if alone else self._together
             self._unborn[cell] = None

@@ -12,6 +12,7 @@ from herd.runtime import (
     PendingCallsLimitExceeded,
     TaskCancelledError,
     cancel,
+    context,
     remote,
     stop,
     wait,
@@ -328,6 +329,9 @@ class Wrapped:
         self.done.append(what)
         return what
 
+    def on_start(self) -> None:
+        context(self).after(0.5, functools.partial(self.slow, "timed"))
+
     @logged
     def quick(self, what: str) -> str:
         self.done.append(what)
@@ -344,6 +348,8 @@ async def test_a_handler_may_be_wrapped() -> None:
     both: list[str] = await asyncio.gather(wrapped.slow.remote("asked"), wrapped.quick.remote("quick"))
     assert both == ["asked", "quick"]
     assert await wrapped.read.remote() == ["quick", "told", "asked"]
+    await asyncio.sleep(1)
+    assert (await wrapped.read.remote())[3:] == ["timed"]
     await stop(wrapped)
 
 

@@ -1,6 +1,7 @@
 """Ends in the middle of other ends: a kill while an actor goes down with its group, and the end of the process."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from herd.runtime import (
     context,
     dead_letters,
     exit_actor,
+    get_actor,
     kill,
     list_actors,
     remote,
@@ -253,6 +255,48 @@ async def test_whoever_crashes_while_others_unwind_is_unwound_too(turns: int) ->
         await asyncio.wait([work])
         await asyncio.sleep(10)
         assert diary == ["starts", "has ended", "starts"]
+
+
+@virtual_time
+async def test_an_actor_that_stops_while_its_group_is_given_up_has_time_for_its_on_stop() -> None:
+    diary: list[str] = []
+    supervisor = Supervisor(restarts=RestartPolicy(max_restarts=0))
+    slow, other = supervisor.start(remote(Slow), diary), supervisor.start(remote(Busy))
+    stopped = stop(slow)
+    await asyncio.sleep(1)
+    other.crash.tell()
+    assert await stopped
+    assert diary == ["stops", "has stopped"]
+
+
+class Crasher(Slow):
+    async def on_start(self) -> None:
+        context(self).supervisor().start(remote(Slow).options(name="kid"), self.diary)
+
+
+@virtual_time
+@pytest.mark.parametrize("end", [stop, kill])
+async def test_who_ends_while_it_unwinds_leaves_no_children(end: Callable[[ActorHandle], object]) -> None:
+    parent = remote(Crasher).options(max_restarts=3).remote([])
+    await asyncio.sleep(1)
+    parent.crash.tell()
+    await asyncio.sleep(1)
+    end(parent)
+    await asyncio.sleep(0)
+    with pytest.raises(ValueError, match='no actor "kid"'):
+        get_actor("kid")
+
+
+@virtual_time
+async def test_a_child_that_ends_its_supervisor_as_it_is_built_ends_too() -> None:
+    supervisor = Supervisor()
+
+    class Rebel(Busy):
+        def __init__(self) -> None:
+            supervisor.kill()
+
+    rebel = supervisor.start(remote(Rebel))
+    assert await stop(rebel) is False
 
 
 @virtual_time
