@@ -160,12 +160,17 @@ class Cell(Remembered):
         if self.status is not RESTARTING or self.actor is not None:
             return False
         self._stops.append(message.stopped)
-        if self._retired is None:
+        if self._retired is None and self._lifecycle is None:
             self.die(None)
-        else:  # it goes with its group, in health: its on_stop is still to come
-            self.actor, self._retired = self._retired, None
-            self._stop_in_order()
+        else:  # it goes with its group, in health: its on_stop is under way, or still to come
+            self.status = STOPPING
+            self._open = False
+            self.home.keep(self.loop.create_task(self._stop_unwound()))
         return True
+
+    async def _stop_unwound(self) -> None:
+        await self.unwind()
+        self.die(None)
 
     def _stop_in_order(self) -> None:
         self.status = STOPPING

@@ -269,6 +269,21 @@ async def test_an_actor_that_stops_while_its_group_is_given_up_has_time_for_its_
     assert diary == ["stops", "has stopped"]
 
 
+@virtual_time
+@pytest.mark.parametrize("seconds", [0, 0.5, 2.5])
+async def test_who_is_stopped_as_it_goes_along_with_its_group_comes_to_the_end_of_its_on_stop(seconds: float) -> None:
+    diary: list[str] = []
+    async with Supervisor(Strategy.ONE_FOR_ALL) as supervisor:
+        crashes, slow = supervisor.start(remote(Busy)), supervisor.start(remote(Slow), diary)
+        await asyncio.sleep(1)
+        kill(crashes, no_restart=False)
+        await asyncio.sleep(seconds)
+        assert await stop(slow)
+        assert diary == ["stops", "has stopped"]
+        await asyncio.sleep(10)
+        assert supervisor.children == (crashes,)
+
+
 class Crasher(Slow):
     async def on_start(self) -> None:
         context(self).supervisor().start(remote(Slow).options(name="kid"), self.diary)
