@@ -125,16 +125,16 @@ class Supervisor:
         """End all children for `cause`: what they do is broken off, then they run their on_stop, the last one first."""
         self._close()
         if self._stopping is None:
-            self._stopping = asyncio.create_task(self._break_up(cause))
+            self._stopping = asyncio.create_task(self._break_up(cause, {}))
         await asyncio.shield(self._stopping)
 
-    async def _break_up(self, cause: BaseException) -> None:
+    async def _break_up(self, cause: BaseException, crashed: dict[Cell, Exception]) -> None:
         children = list(reversed(self._children))
         for cell in children:  # all of them first: what one does may wait for another
             cell.go_down(cause)
         for cell in children:
             await cell.unwind()
-            cell.die(None)
+            cell.die(crashed.get(cell))
 
     def kill(self) -> None:
         """End all children at once, the last one first."""
@@ -245,11 +245,13 @@ class Supervisor:
         failure.__cause__ = error
         log.error("%s: given up", failure)
         self._close()
-        cell.die(error)
-        ending = asyncio.get_running_loop().create_task(self._end(failure))
+        ending = asyncio.get_running_loop().create_task(self._end(cell, error, failure))
         self._home.keep(ending)
 
-    async def _end(self, failure: RestartLimitExceeded) -> None:
-        await self.end(failure)
+    async def _end(self, cell: Cell, error: Exception, failure: RestartLimitExceeded) -> None:
+        # Only when all are gone, grandchildren too, may somebody above start afresh, with the same names.
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._break_up(failure, {cell: error}))
+        await asyncio.shield(self._stopping)
         if self._give_up is not None:
             self._give_up(failure)

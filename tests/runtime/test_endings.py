@@ -147,6 +147,8 @@ async def test_work_of_an_actor_that_stops_while_its_group_is_given_up_is_broken
         await asked
     assert await stopped
     assert dead_letters()[DeadLetterReason.KILLED] == 1
+    await asyncio.sleep(1)
+    assert supervisor.children == ()
 
 
 class Odd(BaseException):
@@ -287,6 +289,28 @@ async def test_who_is_stopped_as_it_goes_along_with_its_group_comes_to_the_end_o
 class Crasher(Slow):
     async def on_start(self) -> None:
         context(self).supervisor().start(remote(Slow).options(name="kid"), self.diary)
+
+
+class Grandparent(Busy):
+    def __init__(self, diary: list[str]) -> None:
+        self.diary = diary
+
+    def on_start(self) -> None:
+        self.diary.append("begins")
+        family = context(self).supervisor(restarts=RestartPolicy(max_restarts=0))
+        family.start(remote(Crasher).options(name="parent"), self.diary)
+
+
+@virtual_time
+async def test_whoever_starts_afresh_after_a_give_up_finds_the_names_of_the_grandchildren_free() -> None:
+    diary: list[str] = []
+    grandparent = remote(Grandparent).options(max_restarts=1).remote(diary)
+    await asyncio.sleep(1)
+    get_actor("parent").crash.tell()
+    await asyncio.sleep(10)
+    assert diary == ["begins", "stops", "has stopped", "begins"]
+    assert get_actor("kid") is not None
+    await stop(grandparent)
 
 
 @virtual_time
