@@ -42,8 +42,8 @@ class DeadLetters:
         if told:
             self.lost += 1
             self.last_lost = message
-        # Callers give up all the time, and know it.
-        level = logging.DEBUG if reason is DeadLetterReason.CANCELLED else logging.WARNING
+        # A caller knows what became of its call; that an actor is overrun is worth a line all the same.
+        level = logging.WARNING if told or reason is DeadLetterReason.FULL else logging.DEBUG
         if not log.isEnabledFor(level):
             return
         now, count = self._time(), self.counts[reason]
