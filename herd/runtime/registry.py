@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import logging
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -22,8 +21,6 @@ from herd.runtime.object_ref import ObjectRef
 from herd.runtime.tallies import HOLD_S
 from herd.runtime.values import ActorOptions, ActorState, Identity
 from herd.runtime.waits import Waits, find_cycle
-
-log = logging.getLogger("herd.runtime")
 
 DEFAULT_NAMESPACE = "default"
 
