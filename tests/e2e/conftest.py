@@ -8,20 +8,23 @@ from tests.e2e.battered import all_given_back, battered_house
 from tests.e2e.house import House, running_house
 
 
-@pytest_asyncio.fixture(name="house", scope="session", loop_scope="session")
-async def one_house_for_all(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    """One house for all tests that leave it as they found it: its three processes take seconds to start."""
+@pytest_asyncio.fixture(name="house", scope="module", loop_scope="module")
+async def house_of_a_file(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    """One house for all tests of a file that leave it as they found it: its three processes take seconds to start.
+
+    Not one for all files: between them the loop stands still, and with it the model servers that the agents ask.
+    """
     async with running_house(tmp_path_factory.mktemp("house")) as house:
         yield house
 
 
-@pytest_asyncio.fixture(name="large_house", scope="session", loop_scope="session")
-async def one_house_for_all_that_break_it(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+@pytest_asyncio.fixture(name="large_house", scope="module", loop_scope="module")
+async def large_house_of_a_file(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     async with battered_house(tmp_path_factory.mktemp("large")) as house:
         yield house
 
 
-@pytest_asyncio.fixture(name="battered", loop_scope="session")
+@pytest_asyncio.fixture(name="battered", loop_scope="module")
 async def house_that_is_whole_again_afterwards(large_house: House) -> AsyncIterator[House]:
     """A house with 25 slots on each machine. Whatever a test did to it: afterwards no lease is missing."""
     yield large_house

@@ -15,7 +15,7 @@ from tests.e2e.listeners import END_WITHIN_S, all_broken_off, all_whole, listeni
 from tests.e2e.processes import Program
 from tests.e2e.reciters import fingerprint, stopped_taking
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ENDLESS = 1_000_000
 

@@ -33,7 +33,7 @@ from tests.e2e.hang_ups import (
 )
 from tests.e2e.house import question
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 OLLAMA, OPENAI = "/api/chat", "/v1/chat/completions"
 DIALECTS = {"ollama": (OLLAMA, True), "ollama-whole": (OLLAMA, False), "openai": (OPENAI, True)}
@@ -43,7 +43,7 @@ ways = pytest.mark.parametrize("way", list(Way))
 dialects = pytest.mark.parametrize(("path", "stream"), DIALECTS.values(), ids=DIALECTS)
 
 
-@pytest_asyncio.fixture(name="small", scope="module", loop_scope="session")
+@pytest_asyncio.fixture(name="small", scope="module", loop_scope="module")
 async def house_of_this_module(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SmallHouse]:
     async with small_house(tmp_path_factory.mktemp("small")) as house:
         yield house

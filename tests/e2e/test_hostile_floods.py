@@ -16,7 +16,7 @@ from tests.e2e.house import ONLY, House, question
 from tests.e2e.processes import PATIENCE_S, Program, Programs, command
 from tests.net.http_house import RawClient, connection
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # What aiohttp, the loop and the link hold of a request that passes, a few times over; of 200 MB it would be all.
 PASSING = 48 * MiB

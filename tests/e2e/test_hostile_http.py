@@ -15,7 +15,7 @@ from tests.e2e.house import ONLY, House, question
 from tests.e2e.processes import PATIENCE_S
 from tests.net.http_house import RawClient, Reply, connection
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # No case sends more than 2 MB; what a hundred requests leave in the allocator's arenas is a few MiB. What fails to be
 # bounded here would be the 100 MiB of the bomb, or more.

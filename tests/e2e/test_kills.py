@@ -11,7 +11,7 @@ from tests.e2e.house import BOTH, ONLY, House, question
 from tests.e2e.listeners import Ending, all_broken_off, all_whole, listening
 from tests.e2e.reciters import PIECE, SLOTS
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LINK_LOST = "the link to the node was lost"
 

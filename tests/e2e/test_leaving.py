@@ -14,7 +14,7 @@ from tests.e2e.listeners import Ending, Listener, all_whole, listening
 from tests.e2e.processes import PATIENCE_S
 from tests.e2e.reciters import SLOTS
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from tests.e2e.house import ONLY, House
 from tests.e2e.listeners import all_broken_off, listening
 from tests.e2e.processes import PATIENCE_S
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MODEL = ONLY["attic"]
 ENDLESS = 1_000_000

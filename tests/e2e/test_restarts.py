@@ -12,12 +12,12 @@ import pytest_asyncio
 
 from tests.e2e.house import ONLY, House, running_house
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TOKENS = 20
 
 
-@pytest_asyncio.fixture(name="shaken", scope="module", loop_scope="session")
+@pytest_asyncio.fixture(name="shaken", scope="module", loop_scope="module")
 async def house_of_this_module(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     async with running_house(tmp_path_factory.mktemp("shaken")) as house:
         yield house

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.house import BOTH, DISKS, ONLY, House, question
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # Everything that a client's library may send and that a router which parses and writes JSON again would change.
 ODD_BODY = (
