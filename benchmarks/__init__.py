@@ -7,5 +7,5 @@
 
 `python benchmarks/runtime.py --help`: what a message between actors costs. In reading order: `runtime_contenders` (a
 bare queue and `herd.runtime`), `runtime_guests` (Pykka's threads, xoscar, Ray), `runtime_worker`, `runtime_processes`
-(each in a process of its own), `runtime_figures` (the table).
+(each in a process of its own), `runtime_figures` (the table). `talk` serves both.
 """

@@ -7,7 +7,6 @@ Every answer is checked byte by byte; one that is wrong or missing ends the run 
 """
 
 import argparse
-import platform
 import signal
 import sys
 import tempfile
@@ -18,7 +17,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, Python looks only beside it
 
 import msgspec
-import psutil
 
 from benchmarks.figures import Figures
 from benchmarks.load import Found
@@ -35,6 +33,7 @@ from benchmarks.measures import (
 )
 from benchmarks.profiling import describe, read_samples
 from benchmarks.programs import BenchmarkFailed, Programs
+from benchmarks.talk import machine, progress
 from benchmarks.targets import HERD, Target, start_backend, start_herd, start_hop, start_house
 
 PROFILED = ("small-32", "flat-out", "streams-256")  # each the busiest of its kind; the others spend in the same places
@@ -59,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
             return 1
         except KeyboardInterrupt:
             return 130
-    print(_machine(), figures.markdown(), sep="\n\n")
+    print(machine(), figures.markdown(), sep="\n\n")
     if options.json:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
     return 0
@@ -84,13 +83,13 @@ def measure(programs: Programs, size: Size, names: Sequence[str]) -> Figures:
         ways = (direct, start_hop(programs, direct), start_herd(programs, direct))
         for number in range(size.rounds):
             for each in wanted:
-                _progress(f"round {number + 1} of {size.rounds}: {each.title}")
+                progress(f"round {number + 1} of {size.rounds}: {each.title}")
                 for way in ways:
                     rounds = found.setdefault(each.name, {}).setdefault(way.name, [])
                     rounds.append(apply(programs, each.plan, way))
     if MEMORY not in names:
         return Figures(wanted, found)
-    _progress(f"memory over {size.memory_requests:,} requests")
+    progress(f"memory over {size.memory_requests:,} requests")
     return Figures(wanted, found, watch_memory(programs, start_herd(programs, direct), size.memory_requests))
 
 
@@ -99,7 +98,7 @@ def profile(programs: Programs, size: Size, names: Sequence[str]) -> None:
     direct = start_backend(programs)
     for each in measures(size):
         if each.name in names:
-            _progress(f"profile: {each.title}")
+            progress(f"profile: {each.title}")
             plan = replace(each.plan, seconds=size.profiled_s) if each.plan.seconds else each.plan
             folder = programs.home / f"profiles-{each.name}"
             folder.mkdir()
@@ -111,15 +110,6 @@ def profile(programs: Programs, size: Size, names: Sequence[str]) -> None:
             for name in pids:
                 cost_us = found.cpu[name] / found.units * 1e6
                 print(describe(f"{name}, {each.title}", read_samples(folder / name), each.unit, cost_us))
-
-
-def _machine() -> str:
-    cores = f"{psutil.cpu_count()} cores, load {psutil.getloadavg()[0]:.1f}"
-    return f"{platform.system()} {platform.machine()}, {cores}, Python {platform.python_version()}"
-
-
-def _progress(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ With xoscar and Ray a run takes some ten minutes, without them two.
 import argparse
 import importlib.metadata
 import importlib.util
-import platform
 import signal
 import sys
 import tempfile
@@ -22,13 +21,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, Python looks only beside it
 
 import msgspec
-import psutil
 
 from benchmarks.programs import BenchmarkFailed
 from benchmarks.runtime_contenders import Contender, Herd
 from benchmarks.runtime_figures import NAMES, VIRTUAL_DAY, Figures
 from benchmarks.runtime_guests import CONTENDERS
 from benchmarks.runtime_processes import ContenderProcess
+from benchmarks.talk import machine, progress
 
 DEF_CALLS = {"ask": "ask", "in-flight": "ask_together", "tell": "tell"}  # the worker's names for them
 DEF_NAMES = {*DEF_CALLS, "create", "stop", "memory"}
@@ -71,9 +70,9 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    machine = f"{_machine()}, {options.loop} loop, {rounds} rounds"
+    where = f"{machine()}, {options.loop} loop, {rounds} rounds"
     report = {
-        "machine": machine,
+        "machine": where,
         "loop": options.loop,
         "rounds": rounds,
         "left_out": left_out,
@@ -86,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.json:
         Path(options.json).write_bytes(msgspec.json.format(msgspec.json.encode(report)))
     notes = [*(f"{name}: left out, {why}" for name, why in left_out.items()), *_notes(contenders, size)]
-    print(machine, "\n".join(notes), figures.table([each.name for each in contenders]), sep="\n\n")
+    print(where, "\n".join(notes), figures.table([each.name for each in contenders]), sep="\n\n")
     return 0
 
 
@@ -123,12 +122,12 @@ class Run:
                 # Where all take part, those that cannot bear as many have fewer; they would repeat themselves later.
                 able = [each for each in self.contenders if each.most >= actors or actors == self.size.actors[0]]
                 for number in range(self.rounds):
-                    _progress(f"{actors:,} actors, round {number + 1} of {self.rounds}")
+                    progress(f"{actors:,} actors, round {number + 1} of {self.rounds}")
                     first = number % len(able)  # nobody is always the one that comes after another
                     self._round([*able[first:], *able[:first]], actors)
         if VIRTUAL_DAY in self.names:
             for number in range(self.rounds):
-                _progress(f"virtual day, round {number + 1} of {self.rounds}")
+                progress(f"virtual day, round {number + 1} of {self.rounds}")
                 with ContenderProcess(Herd, "asyncio", self.home) as herd:
                     self.found.day_s.append(herd.do("virtual_day")["seconds"])
         return self.found
@@ -192,15 +191,6 @@ def _notes(contenders: Sequence[type[Contender]], size: Size) -> list[str]:
             limit += f", which is what it has where the others have {size.actors[0]}"
         notes.append(f"{each.name}{version}: {each.note}{limit}")
     return notes
-
-
-def _machine() -> str:
-    cores = f"{psutil.cpu_count()} cores, load {psutil.getloadavg()[0]:.1f}"
-    return f"{platform.system()} {platform.machine()}, {cores}, Python {platform.python_version()}"
-
-
-def _progress(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from herd.actors import names
 from herd.actors.node import Node, NodeStatus
-from herd.actors.node_proxy import NodeProxy
+from herd.actors.node_proxy import STARTS_ANEW, NodeProxy
 from herd.actors.ports import Clock, Links
 from herd.policy.naming import readable, unique_name
 from herd.policy.values import NodeView
@@ -19,8 +19,6 @@ logger = logging.getLogger(__name__)
 
 # Far beyond any house; bounds what agents with ever new identities can make a router remember.
 MAX_NODES = 1024
-
-STARTS_ANEW = Goodbye("shutdown", "this part of the router starts anew")
 
 
 @dataclass(frozen=True, slots=True)

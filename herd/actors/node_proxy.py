@@ -12,6 +12,9 @@ from herd.types import LinkId, NodeState, Seconds, StreamId
 # Rounding may leave a silence a hair short of a limit; to look again after that hair could take no time, for ever.
 LOOK_AT_LEAST_S = 0.01
 
+# To an agent whose link nobody looks after since a crash; it joins anew within seconds.
+STARTS_ANEW = Goodbye("shutdown", "this part of the router starts anew")
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:
@@ -80,7 +83,7 @@ class NodeProxy:
     def _hang_up(self) -> None:
         """Have the agent join anew."""
         if self._link is not None:
-            self._links.disconnect(self._link, Goodbye("shutdown", "this part of the router starts anew"))
+            self._links.disconnect(self._link, STARTS_ANEW)
 
     def _look(self, link: LinkId) -> None:
         """Judge the link by its silence; look again when that would change."""
