@@ -40,7 +40,6 @@ class ModelQueue:
     def __init__(self, node: NodeName, model: str, limit: int, clock: Clock) -> None:
         self._node = node
         self._model = model
-        self._limit = limit
         self._clock = clock
         self._leases: Leases[Moved | Refused] = Leases(limit)
         self._closed: Reason | None = None

@@ -22,7 +22,7 @@ class AsyncioActor(Actor):
     `__init__` does not have to call this one.
     """
 
-    async_methods: ClassVar[frozenset[str]] = frozenset()  # names of the methods that are `async def`
+    _herd_async_methods: ClassVar[frozenset[str]] = frozenset()  # names of the methods that are `async def`
 
     actor_inbox: Cell  # type: ignore[assignment] # only Pykka's own receive loop, unused here, calls get() and empty()
 
@@ -30,7 +30,7 @@ class AsyncioActor(Actor):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.async_methods = frozenset(
+        cls._herd_async_methods = frozenset(
             name for name in dir(cls) if callable(method := getattr(cls, name, None)) and runs_async(method)
         )
 
@@ -41,16 +41,6 @@ class AsyncioActor(Actor):
         self.actor_inbox = cls._create_actor_inbox()
         self.actor_stopped = StoppedFlag()  # type: ignore[assignment] # what is used of an Event
         self._loop_ref = LoopActorRef(self, self.actor_inbox)
-        return self
-
-    @classmethod
-    def born_again(cls, cell: Cell) -> Self:
-        """The instance of `cell`'s next incarnation; its __init__ has still to be called."""
-        self = super().__new__(cls)
-        ref = cell.pykka_ref
-        self.actor_urn, self.actor_inbox, self.actor_stopped = ref.actor_urn, cell, ref.actor_stopped
-        self._loop_ref = ref
-        ref.point_to(self)
         return self
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
@@ -83,6 +73,16 @@ class AsyncioActor(Actor):
         if self.actor_inbox.actor is None:  # started by Pykka's own `start()`
             registry().adopt(self, ActorOptions())
         self.actor_inbox.start()
+
+
+def born_again(kind: type[AsyncioActor], cell: Cell) -> AsyncioActor:
+    """The instance of `cell`'s next incarnation; its __init__ has still to be called."""
+    actor = kind.__new__(kind)
+    ref = cell.pykka_ref
+    actor.actor_urn, actor.actor_inbox, actor.actor_stopped = ref.actor_urn, cell, ref.actor_stopped
+    actor._loop_ref = ref  # noqa: SLF001 - private to this file
+    ref.point_to(actor)
+    return actor
 
 
 def check_plain(plain: Any) -> None:

@@ -118,8 +118,8 @@ def stop(handle: ActorHandle) -> "asyncio.Future[bool]":
 
     It handles what is in its mailbox, lets its running handlers end, runs on_stop, stops its supervised children, and
     cancels its timers and tasks. Later messages meet ActorDiedError. The stop goes on if nobody awaits it. An actor
-    that has crashed and is not yet up again ends at once. (An actor may stop itself, but a handler that awaits that
-    waits for its own end.)
+    that is between two lives ends at once if it has crashed, and after its on_stop if it restarts with its group. (An
+    actor may stop itself, but a handler that awaits that waits for its own end.)
 
     Returns:
         True once the actor is dead; False if it was dead already.
@@ -155,7 +155,7 @@ async def wait(
 
     Raises:
         TypeError: it is given a single ref.
-        ValueError: a ref is given twice, or `num_returns` is not from 1 to the number of refs.
+        ValueError: a ref is given twice, or `num_returns` is not from 1 to the number of refs, if there are any.
     """
     if isinstance(refs, asyncio.Future):
         raise TypeError(f"wait takes a list of refs, not {refs!r}")

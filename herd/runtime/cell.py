@@ -56,7 +56,7 @@ class Cell(Remembered):
     It outlives crashes of its actor: the handle, the name and the mailbox are the cell's, the rest is an incarnation's.
     """
 
-    __slots__ = ("_idle", "birth", "handle", "keeper")
+    __slots__ = ("_idle", "birth", "keeper")
 
     home: CellHome
 
@@ -81,7 +81,7 @@ class Cell(Remembered):
     def embody(self, actor: Any) -> None:
         """`actor` is the instance from now on."""
         self.actor = actor
-        self.async_methods = actor.async_methods
+        self.async_methods = actor._herd_async_methods  # noqa: SLF001 - kept from plain classes, not from the runtime
 
     # --- Start ------------------------------------------------------------------------------------------------------
 
@@ -151,9 +151,8 @@ class Cell(Remembered):
         """The actor ends itself: what waits is refused, what runs may end."""
         if self.actor is not None and self.status is not STOPPING:
             self._epitaph = "has left by exit_actor"
-            waiting, self.waiting = self.waiting or (), None
-            for ref, asked, _ in waiting:
-                self.drop(ref if asked else ref.message, DeadLetterReason.DEAD)
+            for item in self.take_waiting():
+                self.drop(item, DeadLetterReason.DEAD)
             self._stop_in_order()
 
     def stop_between_lives(self, message: Stop) -> bool:
@@ -164,6 +163,7 @@ class Cell(Remembered):
             self.die(None)
         else:  # it goes with its group, in health: its on_stop is under way, or still to come
             self.status = STOPPING
+            self._epitaph = "is dead"
             self._open = False
             self.home.keep(self.loop.create_task(self._stop_unwound()))
         return True
@@ -274,9 +274,8 @@ class Cell(Remembered):
     def go_down(self, cause: BaseException) -> None:
         """End with a parent or a group that is given up: `unwind` and `die` complete it."""
         if self.status is STOPPING:  # it only has to be hurried
-            waiting, self.waiting = self.waiting or (), None
-            for ref, asked, _ in waiting:
-                self.drop(ref if asked else ref.message, DeadLetterReason.KILLED, cause)
+            for item in self.take_waiting():
+                self.drop(item, DeadLetterReason.KILLED, cause)
             self.break_off_handlers(cause)
             self.note_idle()
             self.give_time()
@@ -329,7 +328,7 @@ class Cell(Remembered):
         self.status = DEAD
         self._open = False
         self.actor = self._retired = None
-        waiting, self.waiting = self.waiting or (), None
+        waiting = self.take_waiting()
         self.break_off(cause)
         for family in reversed(list(self.families)):
             if isinstance(cause, Exception):
@@ -339,7 +338,7 @@ class Cell(Remembered):
         if not isinstance(cause, Exception):
             self.kill_orphans()
         stops, self._stops = self._stops, []
-        for item in [*(ref if asked else ref.message for ref, asked, _ in waiting), *self.mailbox]:
+        for item in [*waiting, *self.mailbox]:
             if type(item) is Stop:
                 stops.append(item.stopped)
             else:

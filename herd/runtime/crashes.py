@@ -32,6 +32,6 @@ def cancelled_from_outside(error: BaseException) -> bool:
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
-def ends_process(error: BaseException | None) -> bool:
+def ends_process(error: BaseException) -> bool:
     """Will `error` leave the event loop?"""
     return isinstance(error, SystemExit | KeyboardInterrupt)

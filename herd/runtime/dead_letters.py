@@ -28,7 +28,7 @@ class DeadLetters:
         self.lost = 0
         self.last_lost = ""
         self._time = time
-        self._logged: dict[DeadLetterReason, tuple[float, int]] = {}  # when, and the count at that time
+        self._logged: dict[tuple[DeadLetterReason, int], tuple[float, int]] = {}  # when, and the count at that time
 
     def add(self, reason: DeadLetterReason, message: str, *, told: bool) -> None:
         """Count one.
@@ -47,7 +47,7 @@ class DeadLetters:
         if not log.isEnabledFor(level):
             return
         now, count = self._time(), self.counts[reason]
-        when, before = self._logged.get(reason, (-LOG_EVERY_S, 0))
+        when, before = self._logged.get((reason, level), (-LOG_EVERY_S, 0))
         if now - when >= LOG_EVERY_S:
-            self._logged[reason] = (now, count)
+            self._logged[reason, level] = (now, count)
             log.log(level, "dead letter (%s, %d since the last such line): %s", reason, count - before, message)

@@ -17,15 +17,12 @@ from herd.runtime import deadlines
 from herd.runtime._pykka import ProxyCall, ProxyGetAttr, ProxySetAttr
 from herd.runtime.crashes import as_crash, cancelled_from_outside, is_exit
 from herd.runtime.errors import RuntimeCallError, TaskCancelledError
-from herd.runtime.jobs import Job
+from herd.runtime.jobs import Job, runs_async
 from herd.runtime.mailbox import Mailbox, Stop
 from herd.runtime.object_ref import ObjectRef, new_ref
 from herd.runtime.tallies import Tally, stepped
 
 log = logging.getLogger("herd.runtime")
-
-# From 3.12 on a task can take its first step where it is made; before, it takes it after what the loop has ready.
-EAGER = sys.version_info >= (3, 12)
 
 
 class Dispatcher(Mailbox):
@@ -96,6 +93,8 @@ class Dispatcher(Mailbox):
             elif type(message) is Stop:
                 self.begin_stop(message)
                 continue
+            elif _cancelled(message):
+                continue
             else:
                 tally = self._tally(message)
             if tally.is_async:
@@ -151,7 +150,7 @@ class Dispatcher(Mailbox):
         if isinstance(key, str):
             return Tally(key, key in self.async_methods)
         if isinstance(key, tuple):
-            return Tally(".".join(key), inspect.iscoroutinefunction(functools.reduce(_attribute, key, self.actor)))
+            return Tally(".".join(key), runs_async(functools.reduce(_attribute, key, self.actor)))
         return Tally("get" if key is ProxyGetAttr else "set", False)
 
     # --- Handlers ---------------------------------------------------------------------------------------------------
@@ -162,7 +161,7 @@ class Dispatcher(Mailbox):
             path, args, kwargs = message
             return functools.reduce(getattr, path, self.actor)(*args, **kwargs)
         if isinstance(message, Job):
-            return None if message.cancelled else message.method(*message.args)
+            return message.method(*message.args)
         if kind is ProxyGetAttr:
             return functools.reduce(getattr, message.attr_path, self.actor)
         if kind is ProxySetAttr:
@@ -225,11 +224,11 @@ class Dispatcher(Mailbox):
         self.running[ref] = asked
         # Only the loop holds the task until its first step puts it into the ref, and that is enough.
         work = self._run(ref, asked, tally, self.running)
-        if sys.version_info >= (3, 12):
+        if sys.version_info >= (3, 12):  # a task can take its first step where it is made
             asyncio.Task(work, loop=self.loop, name=tally.name, eager_start=True)
-        else:
-            asyncio.Task(work, loop=self.loop, name=tally.name)
-        return not EAGER
+            return False
+        asyncio.Task(work, loop=self.loop, name=tally.name)  # takes it after what the loop has ready
+        return True
 
     async def _run(self, ref: ObjectRef[Any], asked: bool, tally: Tally, running: dict[ObjectRef[Any], bool]) -> None:
         ended: BaseException | None = None

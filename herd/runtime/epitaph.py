@@ -55,7 +55,7 @@ class Remembered(Incarnation):
         if self.status is not ActorStatus.RESTARTING:
             return self.dead_error(cause)
         error = ActorUnavailableError(f"{self.label} {self._epitaph}, and starts again")
-        error.__cause__ = cause
+        error.__cause__ = cause or self._cause  # a `def` handler that ended its own life is told after the fact
         return error
 
     def dead_error(self, cause: BaseException | None = None) -> ActorDiedError:

@@ -1,11 +1,10 @@
 """What callers hold of an actor."""
 
-import math
 from typing import Any, NoReturn
 
 from herd.runtime._pykka import Actor, LoopActorRef, ProxyCall
 from herd.runtime.cell import Cell
-from herd.runtime.deadlines import due, earliest
+from herd.runtime.deadlines import as_timeout, due, earliest
 from herd.runtime.incarnation import current
 from herd.runtime.object_ref import ObjectRef, new_ref
 from herd.runtime.values import ActorStatus
@@ -33,11 +32,7 @@ class ActorMethod:
         A handler's own calls end no later than the call that it works on: deadlines travel, and only shrink. Raises
         ValueError for a timeout that is not a number.
         """
-        if timeout is not None and math.isnan(timeout):
-            raise ValueError("a timeout must be a number of seconds, or None")
-        if timeout == math.inf:
-            timeout = None
-        return ActorMethod(self._cell, self._path, timeout)
+        return ActorMethod(self._cell, self._path, as_timeout(timeout))
 
     def remote(self, *args: Any, **kwargs: Any) -> ObjectRef[Any]:
         """Call the method: its answer can be awaited.

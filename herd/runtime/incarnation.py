@@ -139,11 +139,10 @@ class Incarnation(Dispatcher):
         if self._wakeup is not None:
             self._wakeup.cancel()
         self._wakeup = STARTING
-        waiting, self.waiting = self.waiting or (), None
-        if waiting:
-            self._since, self._mark = waiting[0][2], None
+        if self.waiting:
+            self._since, self._mark = self.waiting[0][2], None
         # A wake-up that is under way has the old deque, and finds it empty.
-        old, self.mailbox = self.mailbox, deque(ref if asked else ref.message for ref, asked, _ in waiting)
+        old, self.mailbox = self.mailbox, deque(self.take_waiting())
         self.mailbox += old
         old.clear()
         self.break_off(cause)

@@ -20,8 +20,8 @@ Answer = TypeVar("Answer")
 class Leases(Generic[Answer]):
     """The owner's half: state for an actor, which passes `acquire` and `release` on to it.
 
-    `acquire` needs an actor without a bound on its concurrency, and the mailbox's own bound holds; `release` is told,
-    so it passes every bound. State changes only between awaits.
+    The actor's `max_concurrency` must have room for all who wait at once: a further `acquire` is not known here, and
+    cannot be refused. `release` is told, so it passes every bound. State changes only between awaits.
 
     Args:
         limit: leases that are out at once.

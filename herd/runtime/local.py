@@ -3,7 +3,7 @@
 from typing import Any
 
 from herd.runtime._pykka import ActorRegistry
-from herd.runtime.actor import actor_class
+from herd.runtime.actor import actor_class, born_again
 from herd.runtime.cell import Cell, Keeper
 from herd.runtime.errors import ActorDiedError, ActorExit
 from herd.runtime.handles import ActorHandle
@@ -58,6 +58,7 @@ def existing(options: ActorOptions) -> ActorHandle | None:
 
 
 def _be_born(cell: Cell, mixed: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    actor = mixed.born_again(cell)
+    cell.embody(mixed)  # what its __new__ raises ends this life, too
+    actor: Any = born_again(mixed, cell)
     cell.embody(actor)
     actor.__init__(*args, **kwargs)

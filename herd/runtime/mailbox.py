@@ -72,7 +72,7 @@ class Mailbox(ABC):
     """Takes messages. `Dispatcher` adds how they reach their handlers, and `Cell` the actor's life."""
 
     __slots__ = (
-        *("__weakref__", "_mark", "_open", "_since", "_stops", "_taken", "_thread", "_wakeup", "actor"),
+        *("_mark", "_open", "_since", "_stops", "_taken", "_thread", "_wakeup", "actor"),
         *("async_methods", "context", "high_water", "home", "identity", "loop", "mailbox", "options", "pending"),
         *("running", "status", "tallies", "waiting"),
     )
@@ -111,7 +111,7 @@ class Mailbox(ABC):
 
     @abstractmethod
     def stop_between_lives(self, message: Stop) -> bool:
-        """Take the Stop if the actor is crashed and not yet up again: then there is no life to end in order."""
+        """Take the Stop if the actor is between two lives: then there is none to end in order."""
 
     # --- Taking messages --------------------------------------------------------------------------------------------
 
@@ -178,6 +178,11 @@ class Mailbox(ABC):
             self._wakeup = self.loop.call_soon(self.drain, context=self.context)
         else:
             self._wakeup = self.home.schedule(self)
+
+    def take_waiting(self) -> list[Any]:
+        """The calls and told messages over max_concurrency, in order, which wait for room no more."""
+        waiting, self.waiting = self.waiting or (), None
+        return [ref if asked else ref.message for ref, asked, _ in waiting]
 
     def drop(self, item: Any, reason: DeadLetterReason, cause: BaseException | None = None) -> None:
         """`item`, which was taken, will not be handled, because the actor died of `cause`, or stops."""

@@ -11,9 +11,6 @@ T = TypeVar("T")
 class CallOwner(Protocol):
     """Where a call was put: the actor it waits for."""
 
-    @property
-    def label(self) -> str: ...
-
     def describe(self, message: Any) -> str: ...
 
     def cancel_work(self, ref: "ObjectRef[Any]") -> None: ...

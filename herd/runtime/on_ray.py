@@ -32,7 +32,7 @@ from ray._private import state as cluster_state  # what Ray's own `ray.nodes()` 
 
 from herd.runtime import errors
 from herd.runtime.dead_letters import DeadLetterReason
-from herd.runtime.deadlines import deadline, due, earliest
+from herd.runtime.deadlines import as_timeout, deadline, due, earliest
 from herd.runtime.engine import using
 from herd.runtime.handles import HOOKS
 from herd.runtime.object_ref import ObjectRef, new_ref
@@ -188,7 +188,7 @@ class RayMethod:
 
     def options(self, *, timeout: float | None) -> "RayMethod":
         """See `ActorMethod.options`."""
-        return RayMethod(self._actor, self._name, timeout)
+        return RayMethod(self._actor, self._name, as_timeout(timeout))
 
     def remote(self, *args: Any, **kwargs: Any) -> ObjectRef[Any]:
         """See `ActorMethod.remote`. Raises TypeError, or what pickling raises, if an argument cannot be sent."""

@@ -59,7 +59,7 @@ class Registry:
         self._found: Waits[Any] = Waits((), frozenset())
         self._names: dict[tuple[str, str], Cell] = {}
         self._numbers = itertools.count(1)
-        self._hooks: dict[asyncio.Task[Any], None] = {}
+        self._kept: dict[asyncio.Task[Any], None] = {}
 
     def find(self, name: str, namespace: str | None) -> Cell | None:
         """The living actor of that name; namespace None is that of the calling actor."""
@@ -92,8 +92,8 @@ class Registry:
 
     def keep(self, task: "asyncio.Task[Any]") -> None:
         """Hold a task that nobody else holds until it has ended."""
-        self._hooks[task] = None
-        task.add_done_callback(lambda ended: self._hooks.pop(ended, None))
+        self._kept[task] = None
+        task.add_done_callback(lambda ended: self._kept.pop(ended, None))
 
     def collapse(self, error: BaseException) -> None:
         """`error` is to end the process: have all actors stop, the last one first.

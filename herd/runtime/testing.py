@@ -124,7 +124,8 @@ def _leaks(home: Registry, allow_alive: bool, allow_lost: bool) -> list[str]:
     for cell in home.cells:
         state = cell.state
         if state.pending or state.in_flight or state.queued:
-            leaks.append(f"{cell.handle!r} with {state.pending} unanswered calls, {state.in_flight} running handlers")
+            work = f"{state.pending} unanswered calls, {state.in_flight} running handlers"
+            leaks.append(f"{cell.handle!r} with {work}, {state.queued} messages waiting")
         elif not allow_alive:
             leaks.append(f"{cell.handle!r}, which was not stopped")
     if home.letters.lost and not allow_lost:

@@ -13,6 +13,7 @@ from herd.runtime import (
     TaskCancelledError,
     cancel,
     context,
+    deadline,
     remote,
     stop,
     wait,
@@ -379,4 +380,6 @@ async def test_no_number_is_no_timeout() -> None:
     gate = remote(Gate).remote()
     with pytest.raises(ValueError, match="a timeout must be a number"):
         gate.enter.options(timeout=math.nan)
+    with pytest.raises(ValueError, match="a timeout must be a number"), deadline(math.nan):
+        pass
     await stop(gate)

@@ -333,6 +333,14 @@ def test_what_a_caller_knows_is_no_warning_unless_an_actor_is_overrun(caplog: py
     assert lines(caplog)[-1] == "dead letter (cancelled, 2 since the last such line): Desk #1: note"
 
 
+def test_a_line_about_calls_keeps_no_warning_back(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    letters = DeadLetters(lambda: 0.0)
+    letters.add(DEAD, "Desk #1: work", told=False)
+    letters.add(DEAD, "Desk #1: note", told=True)
+    assert [record.levelno for record in caplog.records] == [logging.DEBUG, logging.WARNING]
+
+
 SECRET = "my-diary-of-1999"
 
 

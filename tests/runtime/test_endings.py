@@ -27,7 +27,7 @@ from herd.runtime.testing import virtual_time
 
 
 class Slow:
-    """Takes ten seconds to stop, and says when it is done with that."""
+    """Takes three seconds to stop, and says when it is done with that."""
 
     def __init__(self, diary: list[str]) -> None:
         self.diary = diary
@@ -56,6 +56,18 @@ async def test_a_healthy_sibling_that_is_killed_in_its_on_stop_does_nothing_more
         assert diary == ["stops"]
         assert supervisor.children == (second,)
         kill(second)
+
+
+@virtual_time
+async def test_a_healthy_sibling_that_is_stopped_in_its_on_stop_is_not_said_to_restart() -> None:
+    async with Supervisor(Strategy.ONE_FOR_ALL) as supervisor:
+        first, second = (supervisor.start(remote(Slow), []) for _ in range(2))
+        await asyncio.sleep(0.1)
+        second.crash.tell()
+        await asyncio.sleep(1)
+        assert await stop(first) is True
+        with pytest.raises(ActorDiedError, match=r"^Slow #1 is dead$"):
+            await first.crash.remote()
 
 
 @virtual_time

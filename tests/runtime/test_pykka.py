@@ -1,6 +1,8 @@
 """These actors are Pykka actors: what Pykka offers works on them, from other threads as it always does."""
 
 import asyncio
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import pykka
@@ -109,6 +111,14 @@ async def test_a_pykka_style_class_starts_with_pykkas_start() -> None:
     await stopped.wait()
 
 
+def decorated(method: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    @functools.wraps(method)
+    def inner(self: Any) -> Any:
+        return method(self)
+
+    return inner
+
+
 async def test_a_method_of_a_traversable_attribute_can_be_called() -> None:
     class Part:
         pykka_traversable = True
@@ -118,6 +128,10 @@ async def test_a_method_of_a_traversable_attribute_can_be_called() -> None:
 
         async def greet_later(self) -> str:
             return "hello later"
+
+        @decorated
+        async def greet_much_later(self) -> str:
+            return "hello much later"
 
     class Whole:
         def __init__(self) -> None:
@@ -129,6 +143,7 @@ async def test_a_method_of_a_traversable_attribute_can_be_called() -> None:
         proxy = whole.actor_ref.proxy()
         assert proxy.part.greet().get() == "hello"
         assert proxy.part.greet_later().get() == "hello later"
+        assert proxy.part.greet_much_later().get() == "hello much later"
         with pytest.raises(AttributeError):
             whole.actor_ref.ask(pykka.messages.ProxyCall(("part", "sing"), (), {}))
 

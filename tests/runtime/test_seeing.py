@@ -17,6 +17,7 @@ from herd.runtime import (
     MethodState,
     RestartPolicy,
     Supervisor,
+    Timer,
     context,
     exit_actor,
     kill,
@@ -381,6 +382,38 @@ async def test_handlers_are_counted_by_method_and_by_how_they_ended() -> None:
     notes = [each for each in state.methods if each.name == "note"]
     assert (sum(each.processed for each in notes), sum(each.failed for each in notes)) == (3 + 1 + 1 + 3, 1)
     assert (state.processed, state.failed) == (13, 3)
+
+
+class Ticking:
+    def __init__(self, timers: list[Timer]) -> None:
+        self.timers = timers
+
+    def begin(self, name: str) -> None:
+        self.timers.append(context(self).after(0, getattr(self, name)))
+
+    def note(self) -> None: ...
+
+    def tick(self) -> None: ...
+
+    async def tick_later(self) -> None: ...
+
+
+@virtual_time
+@pytest.mark.parametrize("name", ["tick", "tick_later"])
+async def test_a_tick_that_is_cancelled_while_it_waits_is_no_handler_that_has_ended(name: str) -> None:
+    timers: list[Timer] = []
+    actor = remote(Ticking).remote(timers)
+    await actor.begin.remote(name)
+    for _ in range(5 * BURST):
+        actor.note.tell()
+    for _ in range(2):
+        await asyncio.sleep(0)  # the tick waits behind the notes
+    timers[0].cancel()
+    await stop(actor)
+    assert {each.name: each.processed for each in state_of(actor).methods if each.processed} == {
+        "begin": 1,
+        "note": 5 * BURST,
+    }
 
 
 @virtual_time(allow_lost=True)

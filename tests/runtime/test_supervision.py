@@ -352,6 +352,19 @@ async def test_a_call_in_flight_ends_with_actor_unavailable_error_and_those_that
     await stop(part)
 
 
+@virtual_time
+@pytest.mark.parametrize("call", ["do", "do_later"])
+async def test_a_call_that_crashes_its_own_actor_ends_unavailable_and_with_the_cause(call: str) -> None:
+    async def restart_me_later(part: Any) -> None:
+        restart_me(part)
+
+    part = remote(Part).options(max_restarts=1).remote("p", Diary())
+    with pytest.raises(ActorUnavailableError) as caught:
+        await getattr(part, call).remote(restart_me if call == "do" else restart_me_later)
+    assert str(caught.value.__cause__) == "killed, as if it had crashed"
+    await stop(part)
+
+
 @virtual_time(allow_lost=True)
 async def test_told_work_that_a_crash_breaks_off_is_a_dead_letter_and_told_work_that_waits_is_done() -> None:
     diary = Diary()
