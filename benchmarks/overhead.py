@@ -33,7 +33,7 @@ from benchmarks.measures import (
 )
 from benchmarks.profiling import describe, read_samples
 from benchmarks.programs import BenchmarkFailed, Programs
-from benchmarks.talk import machine, progress
+from benchmarks.talk import machine, progress, writable
 from benchmarks.targets import HERD, Target, start_backend, start_herd, start_hop, start_house
 
 PROFILED = ("small-32", "flat-out", "streams-256")  # each the busiest of its kind; the others spend in the same places
@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="overhead.py", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="one short round: under a minute")
     parser.add_argument("--smoke", action="store_true", help="only show that it works; the figures mean nothing")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was found to FILE")
+    parser.add_argument("--json", type=writable, metavar="FILE", help="write all that was found to FILE")
     parser.add_argument("--only", action="append", choices=NAMES, metavar="NAME", help=f"one of {', '.join(NAMES)}")
     parser.add_argument("--profile", action="store_true", help="show where the processor time of router and agent goes")
     return parser

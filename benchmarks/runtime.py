@@ -27,10 +27,12 @@ from benchmarks.runtime_contenders import Contender, Herd
 from benchmarks.runtime_figures import NAMES, VIRTUAL_DAY, Figures
 from benchmarks.runtime_guests import CONTENDERS
 from benchmarks.runtime_processes import ContenderProcess
-from benchmarks.talk import machine, progress
+from benchmarks.talk import machine, progress, writable
 
 DEF_CALLS = {"ask": "ask", "in-flight": "ask_together", "tell": "tell"}  # the worker's names for them
 DEF_NAMES = {*DEF_CALLS, "create", "stop", "memory"}
+
+STDOUT = Path("-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +81,11 @@ def main(arguments: Sequence[str]) -> int:
         "rows": figures.rows(),
         "virtual_day_s": figures.day_s,
     }
-    if options.json == "-":
+    if options.json == STDOUT:
         print(msgspec.json.format(msgspec.json.encode(report)).decode())
         return 0
     if options.json:
-        Path(options.json).write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
     notes = [*(f"{name}: left out, {why}" for name, why in left_out.items()), *_notes(contenders, size)]
     print(where, "\n".join(notes), figures.table([each.name for each in contenders]), sep="\n\n")
     return 0
@@ -93,7 +95,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="runtime.py", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="only show that it works; the figures mean nothing")
     parser.add_argument(
-        "--json", nargs="?", const="-", metavar="FILE", help="write all that was found to FILE, or print it"
+        "--json",
+        nargs="?",
+        const=STDOUT,
+        type=writable,
+        metavar="FILE",
+        help="write all that was found to FILE, or print it",
     )
     parser.add_argument("--only", action="append", choices=NAMES, metavar="NAME", help=f"one of {', '.join(NAMES)}")
     parser.add_argument("--rounds", type=int, metavar="N", help=f"instead of {FULL.rounds}")

@@ -76,6 +76,10 @@ class ContenderProcess:
 
 
 def _environment(home: Path) -> dict[str, str]:
-    """This process's environment without what would steer Herd, and with this checkout's modules."""
+    """This process's environment without what would steer Herd, and with this checkout's modules.
+
+    Ray does not listen on other interfaces than loopback when it is told to be a cluster of one machine.
+    """
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HERD_", "RAY_"))}
-    return kept | {"HOME": str(home), "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+    ray = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    return kept | ray | {"HOME": str(home), "PYTHONPATH": str(ROOT)}

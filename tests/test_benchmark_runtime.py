@@ -133,8 +133,14 @@ async def test_the_bare_actor_answers() -> None:
     actor.task.cancel()
 
 
-def test_a_loop_that_is_unknown_is_refused() -> None:
-    run = runtime("--quick", "--loop", "trio")
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [(("--loop", "trio"), "invalid choice"), (("--json", "/"), "/ cannot be written")],
+    ids=["a loop that is unknown", "a file that cannot be written"],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_measured(words: tuple[str, ...], text: str) -> None:
+    run = runtime("--quick", *words)
 
     assert run.returncode == 2
-    assert "invalid choice" in run.stderr
+    assert text in run.stderr
+    assert "round" not in run.stderr.replace("--rounds", "")

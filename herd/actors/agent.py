@@ -5,7 +5,7 @@ in reverse.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,9 @@ from herd.actors.router_link import GRACE_S, HEARTBEAT_S, LinkPorts, RouterLink
 from herd.errors import HerdError
 from herd.protocols.messages import Hello, Report, Welcome
 from herd.runtime import (
+    ActorDiedError,
     ActorHandle,
+    ActorUnavailableError,
     RestartLimitExceeded,
     RestartPolicy,
     Strategy,
@@ -166,5 +168,11 @@ async def running_agent(options: AgentOptions, ports: AgentPorts) -> AsyncIterat
         base_urls = {settings.id: settings.base_url for settings in options.backends}
         link_ports = LinkPorts(ports.dialer, ports.finder, Relay(base_urls, backends, ports.servers))
         start(vital, RouterLink, names.ROUTER_LINK, options.hello, options.router_url, link_ports, agent, options.grace)
-        stack.push_async_callback(agent.stop_reporting.remote)
+        stack.push_async_callback(_fall_silent, agent)
         yield RunningAgent(options.hello.node_id, agent, failed)
+
+
+async def _fall_silent(agent: ActorHandle) -> None:
+    """Have the Agent report no more, if it still does: the process may be ending because its actors will not live."""
+    with suppress(ActorDiedError, ActorUnavailableError):
+        await agent.stop_reporting.remote()

@@ -1,11 +1,11 @@
 """The Gateway: the protocol actor that terminates HTTP."""
 
 from herd.actors.ports import Handler, HttpServer
-from herd.runtime import context
 
 
 class Gateway:
-    """Owns the HTTP listener. Requests run in the listener's own tasks: no byte of theirs enters a mailbox.
+    """Owns the HTTP listener. Requests run in the listener's own tasks: no byte of theirs enters a mailbox, and a crash
+    of this actor is nothing to them. The listener goes on, and its next incarnation has it too.
 
     Args:
         server: the listener.
@@ -15,15 +15,6 @@ class Gateway:
     def __init__(self, server: HttpServer, handler: Handler) -> None:
         self._server = server
         self._handler = handler
-
-    async def on_start(self) -> None:
-        """After a crash, listen again: to whom the address belongs is settled."""
-        if context(self).restarts:
-            await self.listen()
-
-    async def on_failure(self, *_crash: object) -> None:
-        """Let go of the address."""
-        await self._server.stop()
 
     async def listen(self) -> None:
         """Begin; not in `on_start`, for a taken port is the person's to mend, and no crash of this actor.

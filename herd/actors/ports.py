@@ -126,7 +126,7 @@ class HttpServer(Protocol):
         """Listen, and call `handler` in a task for each request; the task is cancelled when its client hangs up."""
 
     async def stop(self) -> None:
-        """Stop listening, let running requests end within the server's grace, then cut them."""
+        """Stop listening, let running requests end within the server's grace, then cut them. Idempotent."""
 
 
 # --- HTTP, as a client of model servers -------------------------------------------------------------------------------

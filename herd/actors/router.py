@@ -121,6 +121,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         )
         info = InfoDocument(options.identity.id, options.identity.version, ports.listener.port, PROTOCOL_VERSIONS)
         surface = Surface(SurfaceSettings(info, options.json_limit), parts, fleet)
+        stack.push_async_callback(ports.http.stop)  # if the Gateway is dead by then; else it has stopped it
         gateway = start(vital, Gateway, names.GATEWAY, ports.http, surface.handle)
         await gateway.listen.remote()
         stack.callback(pen.close.tell)  # first of all when the router stops: the Gateway waits for whoever is held

@@ -304,6 +304,9 @@ class Cell(Remembered):
 
     def collapse(self, error: BaseException) -> None:
         log_collapse(self.label_with_urn, error)
+        task = asyncio.current_task()
+        if task is not None:  # `error` leaves the loop: asyncio is not to complain later that nobody has seen it
+            task.add_done_callback(asyncio.Task.exception)
         self.end_now(error)
         self.home.collapse(error)
 

@@ -21,7 +21,8 @@ class Leases(Generic[Answer]):
     """The owner's half: state for an actor, which passes `acquire` and `release` on to it.
 
     The actor's `max_concurrency` must have room for all who wait at once: a further `acquire` is not known here, and
-    cannot be refused. `release` is told, so it passes every bound. State changes only between awaits.
+    cannot be refused. `release` must be a `def`: it is told, so it passes every bound, while an `async def` would wait
+    for room behind those who wait for it. State changes only between awaits.
 
     Args:
         limit: leases that are out at once.

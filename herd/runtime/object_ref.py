@@ -67,7 +67,9 @@ class ObjectRef(asyncio.Future[T]):
 
     def _expire(self, seconds: float) -> None:
         if not self.done():
-            when = f"did not end within {seconds:g} s" if seconds > 0 else "came too late for its caller's deadline"
+            when = "came too late for its caller's deadline"
+            if seconds > 0:
+                when = f"did not end within {round(seconds, 3) or seconds:g} s"
             cycle = self.owner.name_cycle(self)
             self.fail(GetTimeoutError(f"{self.owner.describe(self.message)} {when}{cycle}"))
             self.owner.cancel_work(self)

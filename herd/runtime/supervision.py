@@ -83,11 +83,14 @@ class Supervisor:
         Its on_start runs once that of the child before has ended; until then its messages wait.
 
         Raises:
+            TypeError: it is none of `remote`'s actor classes.
             ValueError: its options have restarts of their own, or `get_if_exists`; or its name is taken.
             RuntimeError: the supervisor has stopped.
             Exception: whatever the class's `__init__` raises.
         """
-        options: ActorOptions = actor_class.chosen
+        options: ActorOptions | None = getattr(actor_class, "chosen", None)
+        if options is None:
+            raise TypeError(f"a supervisor starts what remote(...) makes of a class, not {actor_class!r}")
         if options.max_restarts or options.get_if_exists:
             raise ValueError("max_restarts and get_if_exists are not for supervised actors: their supervisor decides")
         return self.adopt(actor_class.plain, options, args, kwargs)
@@ -192,7 +195,7 @@ class Supervisor:
         if delay is None:
             self._surrender(cell, error)
             return
-        log.warning("%s crashed and starts again%s", cell.label, f" in {delay:.1f} s" if delay else "")
+        log.warning("%s crashed and starts again%s", cell.label, f" in {round(delay, 2) or delay:g} s" if delay else "")
         group.delay, group.news = delay, True
         fallen = self._affected(cell)
         for affected in reversed(fallen):

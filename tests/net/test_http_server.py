@@ -348,17 +348,3 @@ async def test_a_long_body_is_carried_to_the_byte_while_others_are_served() -> N
         long.send(post(len(body)) + body)
         assert (await short.ask(post(1) + b"x")).body == hashlib.sha256(b"x").hexdigest().encode()
         assert (await long.reply()).body == hashlib.sha256(body).hexdigest().encode()
-
-
-@on_every_loop
-async def test_a_listener_that_was_stopped_listens_again_on_its_port() -> None:
-    """As a Gateway does that has crashed."""
-    server = AiohttpServer(LOOPBACK, 0, grace=Seconds(0.0))
-    ports = []
-    for _ in range(2):
-        await server.start(path)
-        ports.append(server.port)
-        async with connection(server.port) as client:
-            assert (await client.ask(GET)).body == b"/"
-        await server.stop()
-    assert ports[0] == ports[1]

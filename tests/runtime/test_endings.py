@@ -1,6 +1,7 @@
 """Ends in the middle of other ends: a kill while an actor goes down with its group, and the end of the process."""
 
 import asyncio
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -409,7 +410,9 @@ class Witness:
 # The restart's own __init__ and on_start are the second ones.
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 @pytest.mark.parametrize("where", ["handler", "async handler", "task", "on_stop", "init", "on_start"])
-def test_an_actor_may_end_the_process_and_the_others_still_run_their_on_stop(where: str, loop: Any) -> None:
+def test_an_actor_may_end_the_process_and_the_others_still_run_their_on_stop(
+    where: str, loop: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     diary: list[str] = []
 
     async def main() -> None:
@@ -427,6 +430,8 @@ def test_an_actor_may_end_the_process_and_the_others_still_run_their_on_stop(whe
         runner.run(main())
     assert end.value.code == 7
     assert diary[-1] == "the witness stops"
+    gc.collect()
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
 @virtual_time

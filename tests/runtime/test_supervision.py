@@ -835,6 +835,8 @@ async def test_options_that_only_a_lone_actor_can_have_are_refused() -> None:
                 supervisor.start(remote(Part).options(**options), "p", Diary())
         with pytest.raises(TypeError):
             supervisor.start(remote(Part))
+        with pytest.raises(TypeError, match="a supervisor starts what remote"):
+            supervisor.start(Part, "p", Diary())
         with pytest.raises(Boom):
             supervisor.start(remote(Part).options(name="x"), "p", Diary(), init=[boom])
         supervisor.start(remote(Part).options(name="x"), "p", Diary())
