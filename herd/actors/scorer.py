@@ -45,6 +45,7 @@ class Scorer:
         """After a crash, have the fleet shown again before anything is placed. The ledger begins anew."""
         if not context(self).restarts:
             return
+        self._version = context(self).restarts << 32  # beyond any of before, which the HoldingPen remembers
         if self._store is not None:
             self._expect(await self._store.load.remote())
         for view in await get_actor(names.FLEET).views.remote():

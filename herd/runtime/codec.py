@@ -85,7 +85,7 @@ def _plain(value: Any, at: str, depth: int, refer: Refer | None) -> Any:  # noqa
         if not _INT_MIN <= value <= _INT_MAX:
             raise TypeError(f"{at} cannot travel: an integer of more than 64 bits")
         return value
-    if depth > MAX_DEPTH:
+    if depth >= MAX_DEPTH:
         raise TypeError(f"{at[:200]} cannot travel: nested deeper than {MAX_DEPTH} levels, or cyclic")
     if kind is list:
         return _plain_items(value, at, depth, refer)

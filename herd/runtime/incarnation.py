@@ -177,7 +177,10 @@ class Incarnation(Dispatcher):
                 again.append(ref if asked else ref.message)
                 continue
             self.pending -= asked
-            if not isinstance(ref.message, Job) and not (asked and begun) and not ref.done():
+            if ref.done():
+                if not begun:
+                    self._dropped(ref)
+            elif not isinstance(ref.message, Job) and not (asked and begun):
                 self.home.letters.add(DeadLetterReason.KILLED, self.describe(ref.message), told=not asked)
             ref.fail(self.broken_off(cause))
         self.mailbox.extendleft(reversed(again))

@@ -66,7 +66,7 @@ class Leases(Generic[Answer]):
         """
         if self._owner is None:
             self._track()
-        if ticket in self._held or (len(self._held) < self._limit and not self._waiting):
+        if ticket in self._held or len(self._held) < self._limit:  # then nobody waits
             self._held[ticket] = None
             return None
         self._settle(self._waiting.get(ticket), asked_again)
@@ -77,7 +77,6 @@ class Leases(Generic[Answer]):
         finally:
             if self._waiting.get(ticket) is place:  # else it has left, or a later call has its place
                 del self._waiting[ticket]
-                self._grant()
 
     def release(self, ticket: str, answer: Answer) -> None:
         """The ticket is done with: its lease, or its place in the queue, is free. Idempotent.
