@@ -5,9 +5,10 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
-from herd.actors.ports import MachineSample
+from herd.actors.ports import Handler, MachineSample
 from herd.errors import HerdError, LinkClosed, StreamFailed
 from herd.policy.values import ModelView, NodeView, Ticket
+from herd.protocols.discovery import RouterAddress
 from herd.protocols.messages import BackendInfo, Failure, Goodbye, Head, ModelInfo, Report, RequestHead, Usage
 from herd.protocols.session import StreamEvent
 from herd.types import (
@@ -199,6 +200,41 @@ class FakeServers:
 
     async def exchange(self, base_url: str, head: RequestHead, body: Any) -> Any:
         raise StreamFailed("only lists here")
+
+
+class FakeHttpServer:
+    """The port `HttpServer`: keeps a diary, and answers nobody."""
+
+    port = 11435
+
+    def __init__(self) -> None:
+        self.diary: list[str] = []
+
+    async def start(self, handler: Handler) -> None:
+        self.diary.append("listens")
+
+    async def stop(self) -> None:
+        self.diary.append("has stopped")
+
+
+class FakeAdvertiser:
+    """The port `Advertiser`: keeps a diary, and its next `failures` looks at the network fail."""
+
+    def __init__(self, failures: int) -> None:
+        self.diary: list[str] = []
+        self._failures = failures
+
+    async def start(self, address: RouterAddress) -> None:
+        self.diary.append("announces")
+
+    async def refresh(self) -> bool:
+        if self._failures:
+            self._failures -= 1
+            raise OSError("the network is down")
+        return False
+
+    async def stop(self) -> None:
+        self.diary.append("says goodbye")
 
 
 class FixedMachine:

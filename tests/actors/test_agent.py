@@ -5,17 +5,19 @@ from dataclasses import replace
 
 import pytest
 
-from herd.actors.agent import MAX_MODELS, Agent
+from herd.actors import names
+from herd.actors.agent import MAX_MODELS, Agent, AgentOptions, AgentPorts, running_agent
 from herd.actors.backend import BackendState
 from herd.actors.collector import Collector
 from herd.actors.ports import MachineSample
 from herd.actors.router_link import HEARTBEAT_S
 from herd.errors import ConfigError
-from herd.protocols.messages import Report, Welcome
-from herd.runtime import ActorHandle, remote, stop
+from herd.protocols.messages import Hello, Report, Welcome
+from herd.runtime import ActorHandle, get_actor, kill, remote, stop
 from herd.runtime.testing import virtual_time
-from herd.types import Bytes, NodeName, RouterId
-from tests.actors.doubles import LLAMACPP, OLLAMA, FixedMachine, Witness, model, settled
+from herd.simulation.links import InMemoryLinks
+from herd.types import Bytes, NodeId, NodeName, RouterId
+from tests.actors.doubles import LLAMACPP, OLLAMA, FakeServers, FixedMachine, Witness, model, settled
 
 UP = BackendState(OLLAMA.id, OLLAMA, (model("m"),))
 SAMPLE = MachineSample(0.5, Bytes(64), Bytes(32), 17)
@@ -120,3 +122,16 @@ async def test_a_router_that_cannot_be_remembered_is_served_all_the_same(caplog:
     await settled()
     assert "the router is not remembered: Cannot write identity.json" in caplog.text
     assert await stop(agent)
+
+
+@virtual_time(allow_lost=True)
+async def test_an_agent_whose_link_crashes_again_and_again_says_so() -> None:
+    options = AgentOptions(Hello((1,), NodeId("n1"), NodeName("mac")), (), router_url="http://router")
+    ports = AgentPorts(FakeServers({}), InMemoryLinks(), None, FixedMachine(), joined=lambda _: None)
+    async with running_agent(options, ports) as agent:
+        for _ in range(6):
+            assert not agent.failed.done()
+            kill(get_actor(names.ROUTER_LINK, "agent-n1"), no_restart=False)
+            await asyncio.sleep(5)
+        failure = await agent.failed
+        assert str(failure).startswith('RouterLink "router-link" crashed of ActorKilled(')

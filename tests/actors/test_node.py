@@ -6,7 +6,7 @@ from herd.actors import names
 from herd.actors.node import Node, NodeStatus, models_of
 from herd.policy.values import Lease, NodeView, Refused
 from herd.protocols.messages import BackendInfo, Machine, Pause, Report
-from herd.runtime import ActorHandle, get_actor, remote, stop
+from herd.runtime import ActorHandle, get_actor, kill, remote, stop
 from herd.runtime.testing import virtual_time
 from herd.simulation.house import EPOCH, LoopClock
 from herd.types import BackendId, NodeId, NodeName, NodeState, Seconds
@@ -15,10 +15,11 @@ from tests.actors.doubles import LLAMACPP, OLLAMA, Witness, model, report, settl
 MEETING = Pause("meeting", "is in a meeting", Seconds(1.0), Seconds(2.0))
 
 
-async def started() -> tuple[ActorHandle, ActorHandle]:
+async def started(*, max_restarts: int = 0) -> tuple[ActorHandle, ActorHandle]:
     """A Node, and the scorer that it tells."""
     scorer = remote(Witness).options(name="scorer").remote()
-    return remote(Node).options(name="node").remote(NodeId("n1"), scorer, LoopClock()), scorer
+    node = remote(Node).options(name="node", max_restarts=max_restarts)
+    return node.remote(NodeId("n1"), scorer, LoopClock()), scorer
 
 
 async def views(scorer: ActorHandle) -> list[NodeView]:
@@ -98,6 +99,18 @@ async def test_a_new_link_starts_afresh() -> None:
     node.link_up.tell(NodeName("studio"), Machine(), "")
     node.reported.tell(report(model("m")))
     assert [view.state for view in await views(scorer)][-2:] == [NodeState.JOINING, NodeState.READY]
+    await end(node, scorer)
+
+
+@virtual_time
+async def test_a_node_that_starts_anew_is_offline_to_the_scorer_at_once() -> None:
+    node, scorer = await started(max_restarts=1)
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    node.reported.tell(report(model("m")))
+    await views(scorer)
+    kill(node, no_restart=False)
+    (view,) = await views(scorer)
+    assert (view.id, view.state, view.models) == ("n1", NodeState.OFFLINE, {})
     await end(node, scorer)
 
 

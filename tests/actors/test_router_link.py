@@ -2,6 +2,7 @@
 
 import asyncio
 from itertools import pairwise
+from typing import NoReturn
 
 import pytest
 
@@ -11,7 +12,7 @@ from herd.errors import JoinRefused, LinkClosed, StreamFailed
 from herd.protocols.discovery import RouterAddress
 from herd.protocols.messages import Goodbye, Hello, Report, Welcome
 from herd.protocols.session import UnsendableError
-from herd.runtime import ActorHandle, remote, stop
+from herd.runtime import ActorHandle, kill, remote, stop
 from herd.runtime.testing import virtual_time
 from herd.types import NodeId, NodeName, RouterId, Seconds
 from tests.actors.doubles import Witness, model, report, settled
@@ -86,12 +87,19 @@ async def relay(serving: Serving) -> None:
 
 
 def started(
-    dialer: FakeDialer, *, url: str = "http://router", finder: Finder | None = None, node: str = "n1", router: str = ""
+    dialer: FakeDialer,
+    *,
+    url: str = "http://router",
+    finder: Finder | None = None,
+    node: str = "n1",
+    router: str = "",
+    max_restarts: int = 0,
 ) -> tuple[ActorHandle, ActorHandle]:
     """A RouterLink, and the agent that it tells."""
     agent = remote(Witness).remote()
     hello = Hello((1,), NodeId(node), NodeName("mac"), router_id=RouterId(router))
-    link = remote(RouterLink).remote(hello, url, LinkPorts(dialer, finder, relay), agent, Seconds(7.0))
+    kind = remote(RouterLink).options(max_restarts=max_restarts)
+    link = kind.remote(hello, url, LinkPorts(dialer, finder, relay), agent, Seconds(7.0))
     return link, agent
 
 
@@ -252,15 +260,49 @@ async def test_its_heart_beats_on_while_the_last_answers_end_or_both_ends_would_
 
 
 @virtual_time
-async def test_it_can_be_stopped_while_it_dials_looks_or_waits() -> None:
+@pytest.mark.parametrize("moment", ["looks", "dials", "waits"])
+async def test_it_can_be_stopped_while_it(moment: str) -> None:
+    ended: list[str] = []
+
+    async def endless(what: str) -> NoReturn:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.append(what)
+        raise AssertionError("nobody sets it")
+
     class Endless(FakeDialer):
         async def find(self, router_id: RouterId) -> RouterAddress:
-            return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+            if moment == "looks":
+                await endless("looks")
+            return await super().find(router_id)
 
-    for dialer, finds, moment in ((Endless(), True, 1.0), (FakeDialer(*[LinkClosed("nobody")] * 9), False, 1.0)):
-        link, agent = started(dialer, url="" if finds else "http://router", finder=dialer)
-        await asyncio.sleep(moment)
-        await end(link, agent)
+        async def dial(self, address: RouterAddress, hello: Hello, relay: Relay) -> FakeLink:
+            if moment == "dials":
+                await endless("dials")
+            return await super().dial(address, hello, relay)
+
+    dialer = Endless(*[LinkClosed("nobody")] * 99)
+    link, agent = started(dialer, url="", finder=dialer)
+    await asyncio.sleep(1.0)
+    dials = len(dialer.dials)
+    assert (dials > 0) == (moment == "waits")
+    await end(link, agent)
+    await asyncio.sleep(60)
+    assert ended == ([] if moment == "waits" else [moment])
+    assert len(dialer.dials) == dials
+
+
+@virtual_time
+async def test_a_router_link_that_crashes_hangs_up_at_once_and_dials_anew() -> None:
+    dialer = FakeDialer()
+    link, agent = started(dialer, max_restarts=1)
+    await settled()
+    kill(link, no_restart=False)
+    await settled()
+    assert dialer.links[0].said == [("shutdown", 0.0)]
+    assert len(dialer.links) == 2
+    await end(link, agent)
 
 
 @virtual_time

@@ -10,7 +10,7 @@ from herd.net import link as link_module
 from herd.net.link_server import LinkServer
 from herd.protocols.messages import Goodbye, Hello, Report, Welcome
 from herd.protocols.session import DataReceived, GoodbyeReceived, HeadReceived, StreamEnded, StreamReset
-from herd.types import KiB, Seconds, StreamId
+from herd.types import KiB, NodeId, Seconds, StreamId
 from tests.net.link_house import (
     HEAD,
     HELLO,
@@ -184,6 +184,21 @@ async def test_a_router_that_stops_says_goodbye_and_lets_go_of_everybody() -> No
         with pytest.raises(LinkClosed):
             await home.dial()
         await home.server.stop()
+
+
+@on_every_loop
+async def test_all_agents_are_sent_away_at_once_and_may_come_back() -> None:
+    async with house() as home:
+        agents = [await home.dial(hello=replace(HELLO, node_id=NodeId(name))) for name in ("node-1", "node-2")]
+        for _ in agents:
+            assert (await home.fleet.news.get())[0] == "up"
+        home.server.disconnect_all(Goodbye("shutdown", "this part of the router starts anew"))
+        for agent in agents:
+            assert await agent.wait_closed() == "this part of the router starts anew"
+        for _ in agents:
+            assert (await home.fleet.news.get())[0] == "down"
+        async with home.agent():
+            pass
 
 
 @on_every_loop

@@ -297,7 +297,7 @@ def framed(packed: bytes) -> bytes:
 
 
 @FEW
-@given(STATES, st.binary(max_size=100))
+@given(STATES, st.binary(max_size=100) | st.binary(max_size=100).map(framed))
 def test_any_bytes_give_events_or_a_polite_end(state: int, data: bytes) -> None:
     receive_or_refuse(sessions()[state], data)
 

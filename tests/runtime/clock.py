@@ -1,4 +1,4 @@
-"""The loop's time, for tests that live in virtual time."""
+"""The loop's time, for tests that live in virtual time, and its turns."""
 
 import asyncio
 
@@ -14,3 +14,9 @@ def pass_time(seconds: float) -> None:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualTimeLoop)
     loop.advance(seconds)
+
+
+async def turns(number: int) -> None:
+    """Let whatever is ready on the loop have its turn, so many times."""
+    for _ in range(number):
+        await asyncio.sleep(0)

@@ -21,6 +21,7 @@ from herd.runtime import (
 from herd.runtime.mailbox import BURST
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.runtime.virtual import Deadlock
+from tests.runtime.clock import turns
 
 
 class Counter:
@@ -198,12 +199,11 @@ async def test_a_cancelled_call_never_starts() -> None:
 
 
 @virtual_time
-@pytest.mark.parametrize("turns", range(5))
-async def test_a_cancelled_async_call_ends_at_its_await_or_never_starts(turns: int) -> None:
+@pytest.mark.parametrize("number", range(5))
+async def test_a_cancelled_async_call_ends_at_its_await_or_never_starts(number: int) -> None:
     gate = remote(Gate).remote()
     ref = gate.enter.remote("guest")
-    for _ in range(turns):
-        await asyncio.sleep(0)
+    await turns(number)
     ref.cancel()
     with pytest.raises(TaskCancelledError, match="Gate #1: enter was cancelled"):
         await ref

@@ -19,12 +19,7 @@ from herd.runtime import (
     wait,
 )
 from herd.runtime.testing import virtual_time
-from tests.runtime.clock import now
-
-
-async def turns(number: int) -> None:
-    for _ in range(number):
-        await asyncio.sleep(0)
+from tests.runtime.clock import now, turns
 
 
 class Link:

@@ -29,6 +29,7 @@ from herd.runtime import (
 from herd.runtime.dead_letters import LOG_EVERY_S, DeadLetters
 from herd.runtime.registry import registry
 from herd.runtime.testing import LeakError, run_virtual, virtual_time
+from tests.runtime.clock import turns
 
 DEAD, FULL, EXPIRED, CANCELLED, KILLED = DeadLetterReason
 
@@ -232,12 +233,25 @@ async def test_a_call_to_an_actor_that_is_killed_has_begun_or_is_one_dead_letter
     desk = remote(Desk).remote(handled)
     await asyncio.sleep(1)
     ref = desk.work.remote(10, "begun")
-    for _ in range(number):
-        await asyncio.sleep(0)
+    await turns(number)
     kill(desk)
     with pytest.raises(ActorDiedError):
         await ref
     assert (handled, counts()) in (([], {KILLED: 1}), (["begun"], {}))
+
+
+@virtual_time(allow_lost=True)
+@pytest.mark.parametrize("number", range(6))
+async def test_a_call_given_up_and_its_actor_killed_in_one_turn_is_one_dead_letter_or_has_begun(number: int) -> None:
+    handled: list[Any] = []
+    desk = remote(Desk).remote(handled)
+    await asyncio.sleep(1)
+    ref = desk.work.remote(10, "begun")
+    await turns(number)
+    ref.cancel()
+    kill(desk)
+    await asyncio.sleep(1)
+    assert (handled, counts()) in (([], {CANCELLED: 1}), (["begun"], {}))
 
 
 @virtual_time(allow_lost=True)

@@ -1,6 +1,7 @@
 """Ends in the middle of other ends: a kill while an actor goes down with its group, and the end of the process."""
 
 import asyncio
+import contextlib
 import gc
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,9 @@ from herd.runtime import (
     stop,
 )
 from herd.runtime.testing import virtual_time
+from tests.runtime.clock import now, turns
+
+GIVES_UP = RestartPolicy(max_restarts=0)  # at the first crash
 
 
 class Slow:
@@ -84,6 +88,22 @@ async def test_an_on_stop_that_is_under_way_when_the_group_is_given_up_comes_to_
     await asyncio.sleep(10)
     assert diary == ["stops", "has stopped"]
     assert supervisor.children == ()
+
+
+@virtual_time(allow_lost=True)
+async def test_one_that_goes_down_with_its_group_refuses_calls_at_once() -> None:
+    diary: list[str] = []
+    supervisor = Supervisor(restarts=GIVES_UP)
+    slow, other = supervisor.start(remote(Slow), diary), supervisor.start(remote(Busy))
+    await asyncio.sleep(1)
+    other.crash.tell()
+    await asyncio.sleep(1)
+    assert diary == ["stops"]
+    with pytest.raises(ActorDiedError, match="went down with others"):
+        await slow.crash.remote()
+    assert now() == 2
+    await asyncio.sleep(10)
+    assert diary == ["stops", "has stopped"]
 
 
 class Leaver:
@@ -149,7 +169,7 @@ class Busy:
 
 @virtual_time(allow_lost=True)
 async def test_work_of_an_actor_that_stops_while_its_group_is_given_up_is_broken_off_and_accounted_for() -> None:
-    supervisor = Supervisor(restarts=RestartPolicy(max_restarts=0))
+    supervisor = Supervisor(restarts=GIVES_UP)
     busy, other = (supervisor.start(remote(Busy)) for _ in range(2))
     busy.work.tell()
     asked = busy.work.remote()
@@ -161,6 +181,27 @@ async def test_work_of_an_actor_that_stops_while_its_group_is_given_up_is_broken
     assert await stopped
     assert dead_letters()[DeadLetterReason.KILLED] == 1
     await asyncio.sleep(1)
+    assert supervisor.children == ()
+
+
+@virtual_time
+async def test_of_a_group_that_is_given_up_all_are_broken_off_before_one_is_waited_for() -> None:
+    """One whose last words are a question to another is told at once that nobody answers any more."""
+
+    class Asks(Busy):
+        async def ask(self, other: ActorHandle) -> None:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                with contextlib.suppress(ActorDiedError):
+                    await other.work.remote()
+
+    supervisor = Supervisor(restarts=GIVES_UP)
+    asked, asks, crashes = (supervisor.start(remote(kind)) for kind in (Busy, Asks, Busy))
+    asks.ask.remote(asked)
+    await asyncio.sleep(1)
+    crashes.crash.tell()
+    await asyncio.sleep(0.5)
     assert supervisor.children == ()
 
 
@@ -209,9 +250,9 @@ async def test_children_start_one_after_the_other_as_they_do_when_they_restart()
 
 @virtual_time
 @pytest.mark.parametrize("strategy", Strategy)
-@pytest.mark.parametrize("turns", range(8))
+@pytest.mark.parametrize("number", range(8))
 async def test_each_life_of_a_child_begins_once_however_early_another_one_crashes(
-    strategy: Strategy, turns: int
+    strategy: Strategy, number: int
 ) -> None:
     diary: list[str] = []
 
@@ -229,8 +270,7 @@ async def test_each_life_of_a_child_begins_once_however_early_another_one_crashe
     async with Supervisor(strategy) as supervisor:
         children = [supervisor.start(remote(Starts), name) for name in "abc"]
         heard = [child.hear.remote() for child in children]
-        for _ in range(turns):
-            await asyncio.sleep(0)
+        await turns(number)
         kill(children[0], no_restart=False)
         assert await asyncio.gather(*heard) == ["a", "b", "c"]
         await asyncio.sleep(1)
@@ -256,16 +296,15 @@ class Stubborn(Busy):
 
 
 @virtual_time
-@pytest.mark.parametrize("turns", range(10))
-async def test_whoever_crashes_while_others_unwind_is_unwound_too(turns: int) -> None:
+@pytest.mark.parametrize("number", range(10))
+async def test_whoever_crashes_while_others_unwind_is_unwound_too(number: int) -> None:
     diary: list[str] = []
     async with Supervisor(Strategy.REST_FOR_ONE) as supervisor:
         first, second = supervisor.start(remote(Stubborn), diary), supervisor.start(remote(Busy))
         work = first.work.remote()
         await asyncio.sleep(1)
         kill(second, no_restart=False)
-        for _ in range(turns):
-            await asyncio.sleep(0)
+        await turns(number)
         kill(first, no_restart=False)
         await asyncio.wait([work])
         await asyncio.sleep(10)
@@ -275,13 +314,35 @@ async def test_whoever_crashes_while_others_unwind_is_unwound_too(turns: int) ->
 @virtual_time
 async def test_an_actor_that_stops_while_its_group_is_given_up_has_time_for_its_on_stop() -> None:
     diary: list[str] = []
-    supervisor = Supervisor(restarts=RestartPolicy(max_restarts=0))
+    supervisor = Supervisor(restarts=GIVES_UP)
     slow, other = supervisor.start(remote(Slow), diary), supervisor.start(remote(Busy))
     stopped = stop(slow)
     await asyncio.sleep(1)
     other.crash.tell()
     assert await stopped
     assert diary == ["stops", "has stopped"]
+
+
+class SlowAndBusy(Slow, Busy):
+    """Both."""
+
+
+@virtual_time
+async def test_one_that_stops_as_its_group_is_given_up_lets_go_of_its_calls_and_then_runs_its_on_stop() -> None:
+    diary: list[str] = []
+    supervisor = Supervisor(restarts=GIVES_UP)
+    slow = supervisor.start(remote(SlowAndBusy).options(max_concurrency=1), diary)
+    other = supervisor.start(remote(Busy))
+    running, waiting = slow.work.remote(), slow.work.remote()
+    stopped = stop(slow)
+    await asyncio.sleep(1)
+    other.crash.tell()
+    for ref in (running, waiting):
+        with pytest.raises(ActorDiedError):
+            await ref
+    assert now() == 1
+    assert await stopped
+    assert (diary, now()) == (["stops", "has stopped"], 4)
 
 
 @virtual_time
@@ -299,6 +360,20 @@ async def test_who_is_stopped_as_it_goes_along_with_its_group_comes_to_the_end_o
         assert supervisor.children == (crashes,)
 
 
+@virtual_time
+async def test_one_that_is_stopped_as_it_goes_along_with_its_group_refuses_calls_at_once() -> None:
+    async with Supervisor(Strategy.ONE_FOR_ALL) as supervisor:
+        crashes, slow = supervisor.start(remote(Busy)), supervisor.start(remote(Slow), [])
+        await asyncio.sleep(1)
+        kill(crashes, no_restart=False)
+        await asyncio.sleep(1)
+        stopped = stop(slow)
+        with pytest.raises(ActorDiedError):
+            await slow.crash.remote()
+        assert now() == 2
+        assert await stopped
+
+
 class Crasher(Slow):
     async def on_start(self) -> None:
         context(self).supervisor().start(remote(Slow).options(name="kid"), self.diary)
@@ -310,7 +385,7 @@ class Grandparent(Busy):
 
     def on_start(self) -> None:
         self.diary.append("begins")
-        family = context(self).supervisor(restarts=RestartPolicy(max_restarts=0))
+        family = context(self).supervisor(restarts=GIVES_UP)
         family.start(remote(Crasher).options(name="parent"), self.diary)
 
 
@@ -400,15 +475,26 @@ class Ends:
 
 
 class Witness:
-    def __init__(self, diary: list[str]) -> None:
+    def __init__(self, diary: list[str], name: str = "the witness") -> None:
         self.diary = diary
+        self.name = name
 
     def on_stop(self) -> None:
-        self.diary.append("the witness stops")
+        self.diary.append(f"{self.name} stops")
+
+
+class Late(Witness):
+    """Not up yet when the process is to end."""
+
+    async def on_start(self) -> None:
+        await asyncio.sleep(60)
+
+
+every_loop = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 
 
 # The restart's own __init__ and on_start are the second ones.
-@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@every_loop
 @pytest.mark.parametrize("where", ["handler", "async handler", "task", "on_stop", "init", "on_start"])
 def test_an_actor_may_end_the_process_and_the_others_still_run_their_on_stop(
     where: str, loop: Any, caplog: pytest.LogCaptureFixture
@@ -434,15 +520,43 @@ def test_an_actor_may_end_the_process_and_the_others_still_run_their_on_stop(
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
+@every_loop
+def test_when_the_process_ends_the_last_one_stops_first(loop: Any) -> None:
+    diary: list[str] = []
+
+    async def main() -> None:
+        for name in "abc":
+            remote(Witness).remote(diary, name)
+        remote(Ends).remote("handler", []).handler.tell()
+        await asyncio.sleep(60)
+
+    with pytest.raises(SystemExit), asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(main())
+    assert diary == ["c stops", "b stops", "a stops"]
+
+
+@every_loop
+def test_one_that_is_not_yet_up_when_the_process_ends_has_no_on_stop(loop: Any) -> None:
+    diary: list[str] = []
+
+    async def main() -> None:
+        remote(Late).remote(diary)
+        remote(Ends).remote("handler", []).handler.tell()
+        await asyncio.sleep(60)
+
+    with pytest.raises(SystemExit), asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(main())
+    assert diary == []
+
+
 @virtual_time
 async def test_a_supervisor_can_be_stopped_by_a_task_that_is_cancelled_and_stops_all_the_same() -> None:
     diary: list[str] = []
-    for turns in range(10):
+    for number in range(10):
         supervisor = Supervisor()
         child = supervisor.start(remote(Slow), diary)
         stopping = asyncio.create_task(supervisor.stop())
-        for _ in range(turns):
-            await asyncio.sleep(0)
+        await turns(number)
         stopping.cancel()
         await asyncio.wait([stopping])
         await supervisor.stop()

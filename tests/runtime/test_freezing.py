@@ -13,6 +13,7 @@ import pytest
 
 from herd.runtime import ActorDiedError, ActorHandle, context, kill, remote, stop
 from herd.runtime.mailbox import BURST
+from tests.runtime.clock import turns
 
 # For what other threads do. None of it takes long; it is how long a defect may hang.
 PATIENCE_S = 5.0
@@ -263,8 +264,7 @@ def left_alive(kind: type, begin: Callable[[ActorHandle], Any] | None) -> ActorH
 
     async def main() -> ActorHandle:
         handle = remote(kind).remote()
-        for _ in range(3):
-            await asyncio.sleep(0)
+        await turns(3)
         if begin is not None:
             begin(handle)
         return handle

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from herd.runtime import ActorHandle, context, kill, remote, stop
+from herd.runtime import ActorHandle, context, get_actor, kill, remote, stop
+from herd.runtime.mailbox import BURST
 from herd.runtime.probe import Heard, Probe
+from herd.runtime.registry import registry
 from herd.runtime.testing import LeakError, run_virtual, serialize_messages, shuffled, virtual_time
 from herd.runtime.virtual import NAMED_TASKS, Deadlock
+from tests.runtime.clock import now
 
 
 @dataclass(frozen=True)
@@ -84,10 +88,13 @@ async def test_what_travels_arrives_equal_but_is_not_shared() -> None:
 
 
 @virtual_time(serialize_messages=True)
-async def test_handles_travel_as_themselves() -> None:
+async def test_handles_travel_as_themselves_even_those_of_the_dead() -> None:
     depot = remote(Depot).remote()
     assert await depot.me.remote() is depot
     assert await depot.echo.remote({"here": [depot]}) == {"here": [depot]}
+    dead = remote(Depot).remote()
+    kill(dead)
+    assert await depot.echo.remote([dead]) == [dead]
     await stop(depot)
 
 
@@ -136,10 +143,11 @@ class Scribe:
         self.write(number)
 
 
-async def write_all(names: str, count: int, method: str = "write") -> list[str]:
+async def write_all(names: str, methods: Sequence[str]) -> list[str]:
+    """What is in the book when all have written their numbers into it, each number by its method."""
     book: list[str] = []
     scribes = [remote(Scribe).remote(name, book) for name in names]
-    for number in range(count):
+    for number, method in enumerate(methods):
         for scribe in scribes:
             getattr(scribe, method).tell(number)
     for scribe in scribes:
@@ -149,23 +157,23 @@ async def write_all(names: str, count: int, method: str = "write") -> list[str]:
 
 @pytest.mark.parametrize("method", ["write", "write_later"])
 def test_the_same_seed_gives_the_same_order_and_others_give_others(method: str) -> None:
-    books = [tuple(run_virtual(write_all("abc", 3, method), shuffle=seed)) for seed in range(30)]
-    again = [tuple(run_virtual(write_all("abc", 3, method), shuffle=seed)) for seed in range(30)]
+    books = [tuple(run_virtual(write_all("abc", [method] * 3), shuffle=seed)) for seed in range(30)]
+    again = [tuple(run_virtual(write_all("abc", [method] * 3), shuffle=seed)) for seed in range(30)]
     assert books == again
     assert len(set(books)) > 20
-    plain = {tuple(run_virtual(write_all("abc", 3, method))) for _ in range(5)}
+    plain = {tuple(run_virtual(write_all("abc", [method] * 3))) for _ in range(5)}
     assert len(plain) == 1
 
 
-@given(st.integers(0, 2**32), st.integers(1, 4), st.integers(0, 8), st.sampled_from(["write", "write_later"]))
-@settings(max_examples=60)
+@given(st.integers(0, 2**32), st.integers(1, 4), st.lists(st.sampled_from(["write", "write_later"]), max_size=8))
+@settings(max_examples=100)
 def test_whatever_the_seed_messages_to_one_actor_keep_their_order_and_none_is_lost(
-    seed: int, actors: int, count: int, method: str
+    seed: int, actors: int, methods: list[str]
 ) -> None:
     names = "abcd"[:actors]
-    book = run_virtual(write_all(names, count, method), shuffle=seed)
+    book = run_virtual(write_all(names, methods), shuffle=seed)
     for name in names:
-        assert [entry for entry in book if entry.startswith(name)] == [f"{name}{number}" for number in range(count)]
+        assert [entry for entry in book if entry.startswith(name)] == [f"{name}{n}" for n in range(len(methods))]
 
 
 class Account:
@@ -230,15 +238,36 @@ async def test_turns_are_shuffled_as_long_as_the_block_lasts() -> None:
     book: list[str] = []
     scribes = [remote(Scribe).remote(name, book) for name in "ab"]
     await asyncio.sleep(1)
+    home = registry()
     with shuffled(3):
+        with shuffled(4):
+            assert home.burst == 1
+        assert (home.burst, home.schedule is None) == (1, False)
         for scribe in scribes:
             scribe.write.tell(0)  # these turns are drawn when the block has ended
+    assert (home.burst, home.schedule is None) == (BURST, True)
     for scribe in scribes:
         scribe.write.tell(1)
     await asyncio.sleep(1)
     assert sorted(book) == ["a0", "a1", "b0", "b1"]
     for scribe in scribes:
         await stop(scribe)
+
+
+class Finder:
+    def find(self, name: str) -> ActorHandle:
+        return get_actor(name)
+
+
+@virtual_time(shuffle=1)
+async def test_shuffled_handlers_run_as_their_actors() -> None:
+    friend = remote(Finder).options(name="friend", namespace="home").remote()
+    finder = remote(Finder).options(namespace="home").remote()
+    for _ in range(2):  # at the second the sender, not its own start, has woken it
+        assert await finder.find.remote("friend") is friend
+        await asyncio.sleep(1)
+    await stop(finder)
+    await stop(friend)
 
 
 # --- The probe --------------------------------------------------------------------------------------------------------
@@ -379,14 +408,13 @@ def test_all_leaks_are_named_at_once() -> None:
         assert part in str(failure.value)
 
 
-def test_a_call_that_was_answered_before_the_end_is_no_leak() -> None:
+def test_a_call_that_was_answered_or_given_up_before_the_end_is_no_leak() -> None:
     async def main() -> None:
         depot = remote(Depot).remote()
         depot.hold.remote(1).cancel()
         await depot.echo.remote(1)
-        await stop(depot)
 
-    run_virtual(main())
+    run_virtual(main(), allow_alive=True)
 
 
 def test_what_is_left_over_ends_with_the_run() -> None:
@@ -452,18 +480,24 @@ def test_a_call_to_an_actor_that_never_answers_is_a_deadlock() -> None:
 
 def test_a_timer_that_ticks_for_ever_is_no_deadlock() -> None:
     class Clock:
+        def __init__(self, done: asyncio.Future[float]) -> None:
+            self.done = done
+            self.ticks = 0
+
         def on_start(self) -> None:
             context(self).every(1, self.tick)
 
-        def tick(self) -> None: ...
+        def tick(self) -> None:
+            self.ticks += 1
+            if self.ticks == 3600:
+                self.done.set_result(now())
 
-    async def main() -> None:
-        remote(Clock).remote()
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(3600.5):
-                await asyncio.Event().wait()
+    async def main() -> float:
+        done: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        remote(Clock).remote(done)
+        return await done
 
-    run_virtual(main(), allow_alive=True)
+    assert run_virtual(main(), allow_alive=True) == 3600
 
 
 def test_the_decorator_keeps_the_name_and_the_parameters_of_the_test() -> None:

@@ -13,13 +13,9 @@ from herd.runtime import ActorHandle, Leases, PendingCallsLimitExceeded, TaskCan
 from herd.runtime.leases import leased
 from herd.runtime.testing import LeakError, run_virtual, virtual_time
 from herd.runtime.virtual import VirtualTimeLoop
+from tests.runtime.clock import turns
 
 AGAIN, TURNED_AWAY, RELEASED = "asked again", "turned away", "released"
-
-
-async def turns(number: int) -> None:
-    for _ in range(number):
-        await asyncio.sleep(0)
 
 
 class Owner:
@@ -401,7 +397,7 @@ def test_a_lease_that_is_out_at_the_end_is_a_leak(tickets: str, leak: str) -> No
         run_virtual(main(), allow_alive=True)
 
 
-def test_a_lease_that_a_restarted_owner_found_in_use_and_that_never_comes_back_is_a_leak() -> None:
+def test_a_lease_that_an_owner_found_in_use_as_it_started_and_that_never_comes_back_is_a_leak() -> None:
     async def main() -> None:
         owner = remote(Owner).remote(1, ("old",))
         await owner.read.remote()
@@ -410,17 +406,30 @@ def test_a_lease_that_a_restarted_owner_found_in_use_and_that_never_comes_back_i
         run_virtual(main(), allow_alive=True)
 
 
+def test_a_lease_that_a_restarted_owner_has_given_out_is_a_leak() -> None:
+    async def main() -> None:
+        owner = remote(Owner).options(max_restarts=1).remote(1)
+        owner.crash.tell()
+        await owner.acquire.remote("a")
+
+    with pytest.raises(LeakError, match=r"leases held by \['a'\]"):
+        run_virtual(main(), allow_alive=True)
+
+
+class Keeping(Owner):
+    """Has one lease. What it gives it out of is kept, so that nothing depends on when Python frees it."""
+
+    def __init__(self, kept: list[Leases[str]]) -> None:
+        super().__init__(1)
+        kept.append(self.leases)
+
+
 @pytest.mark.parametrize("end", [stop, kill])
 def test_a_lease_of_an_owner_that_is_dead_is_no_leak(end: Callable[[ActorHandle], Any]) -> None:
-    kept: list[Any] = []  # so that it does not depend on when Python frees it
-
-    class Keeping(Owner):
-        def __init__(self, limit: int) -> None:
-            super().__init__(limit)
-            kept.append(self.leases)
+    kept: list[Leases[str]] = []
 
     async def main() -> None:
-        owner = remote(Keeping).remote(1)
+        owner = remote(Keeping).remote(kept)
         await owner.acquire.remote("a")
         end(owner)
         await asyncio.sleep(1)
@@ -430,15 +439,10 @@ def test_a_lease_of_an_owner_that_is_dead_is_no_leak(end: Callable[[ActorHandle]
 
 
 def test_a_lease_of_an_incarnation_that_crashed_is_no_leak() -> None:
-    kept: list[Any] = []
-
-    class Keeping(Owner):
-        def __init__(self, limit: int) -> None:
-            super().__init__(limit)
-            kept.append(self.leases)
+    kept: list[Leases[str]] = []
 
     async def main() -> None:
-        owner = remote(Keeping).options(max_restarts=1).remote(1)
+        owner = remote(Keeping).options(max_restarts=1).remote(kept)
         await owner.acquire.remote("a")
         owner.crash.tell()
         assert await owner.read.remote() == ([], [])

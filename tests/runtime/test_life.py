@@ -133,6 +133,30 @@ async def test_a_stop_ends_although_the_calls_that_waited_for_room_were_cancelle
     assert asyncio.get_running_loop().time() == 5
 
 
+class Tidy(Worker):
+    """Has a task that takes three seconds to be cancelled."""
+
+    def on_start(self) -> None:
+        context(self).spawn(self.tidy())
+
+    async def tidy(self) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(3)
+            self.diary.append("tidied")
+
+
+@virtual_time
+async def test_a_stop_waits_for_what_a_linked_task_does_as_it_is_cancelled() -> None:
+    diary: list[str] = []
+    worker = remote(Tidy).remote(diary)
+    await worker.note.remote("up")
+    await stop(worker)
+    assert diary == ["up", "on_stop", "tidied"]
+    assert asyncio.get_running_loop().time() == 3
+
+
 @virtual_time
 async def test_nobody_needs_to_await_a_stop() -> None:
     diary: list[str] = []

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from herd.runtime import ActorDiedError, GetTimeoutError, ObjectRef, TaskCancelledError, kill, remote, stop
 from herd.runtime.testing import run_virtual
+from tests.runtime.clock import turns
 
 
 class Recorder:
@@ -70,8 +71,7 @@ class Run:
             case "cancel" if self.refs:
                 list(self.refs.values())[value % len(self.refs)].cancel()
             case "turns":
-                for _ in range(value):
-                    await asyncio.sleep(0)
+                await turns(value)
             case "sleep":
                 await asyncio.sleep(value)
 

@@ -33,6 +33,9 @@ class Counter:
         self.seen.append(message)
         return f"got {message}"
 
+    def read(self) -> list[Any]:
+        return self.seen
+
 
 async def test_a_pykka_proxy_works_from_another_thread() -> None:
     counter = remote(Counter).remote()
@@ -87,6 +90,7 @@ async def test_calls_that_would_freeze_the_loop_raise_at_once() -> None:
 async def test_a_message_that_is_no_call_goes_to_on_receive() -> None:
     counter = remote(Counter).remote()
     counter.actor_ref.tell({"free": "form"})
+    assert await counter.read.remote() == [{"free": "form"}]
     await stop(counter)
     assert counter.actor_ref.actor_stopped.is_set()
 

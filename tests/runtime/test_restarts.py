@@ -84,6 +84,10 @@ def test_chance_takes_its_share_off_a_wait_but_not_off_the_first_which_is_none()
     assert waits(RestartPolicy(backoff=1, jitter=1), [0, 0], lambda: 1.0) == [0, 0]
 
 
+def test_chance_takes_its_share_off_the_longest_wait_too() -> None:
+    assert waits(RestartPolicy(backoff=8, max_backoff=10, jitter=0.5), [0, 0, 0], lambda: 1.0) == [0, 4, 5]
+
+
 def test_chance_is_asked_only_where_there_is_a_wait() -> None:
     asked: list[None] = []
 

@@ -31,7 +31,7 @@ from herd.runtime.mailbox import BURST
 from herd.runtime.registry import registry
 from herd.runtime.tallies import HOLD_S, LOG_EVERY_S
 from herd.runtime.testing import run_virtual, virtual_time
-from tests.runtime.clock import now, pass_time
+from tests.runtime.clock import now, pass_time, turns
 
 
 def spin(seconds: float) -> None:
@@ -317,13 +317,13 @@ def test_oldest_is_never_less_than_the_age_of_the_oldest_message(script: list[tu
         emptied = 0.0  # when the mailbox was empty for the last time
         slow = remote(Slow).remote(came)
         await asyncio.sleep(0)
-        for number, turns, is_async, seconds in script:
+        for number, rounds, is_async, seconds in script:
             if not state_of(slow).queued:
                 emptied = now()
             for _ in range(number):
                 came.append(now())
                 (slow.take_later if is_async else slow.take).tell(0.01)
-            for _ in range(turns):
+            for _ in range(rounds):
                 state = state_of(slow)
                 if state.queued:  # the others are tasks that have not taken their first step
                     assert now() - came[-state.queued] <= state.oldest <= now() - emptied + 1e-9
@@ -406,8 +406,7 @@ async def test_a_tick_that_is_cancelled_while_it_waits_is_no_handler_that_has_en
     await actor.begin.remote(name)
     for _ in range(5 * BURST):
         actor.note.tell()
-    for _ in range(2):
-        await asyncio.sleep(0)  # the tick waits behind the notes
+    await turns(2)  # the tick waits behind the notes
     timers[0].cancel()
     await stop(actor)
     assert {each.name: each.processed for each in state_of(actor).methods if each.processed} == {
@@ -645,6 +644,16 @@ async def test_a_method_is_logged_once_in_ten_seconds_and_again_after_that(
     await getattr(holder, name).remote(70)  # it need not be worse than ever to be worth a line
     assert holds(caplog)[2:] == [f'Holder "h": {name} held the loop for 70 ms']
     await stop(holder)
+
+
+@virtual_time
+async def test_in_virtual_time_nobody_is_blamed_for_holding_the_loop(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    holder = new_holder(clock)
+    await holder.hold.remote(60)
+    await stop(holder)
+    assert holds(caplog) == []
 
 
 async def test_on_a_real_loop_a_busy_handler_is_found_out(caplog: pytest.LogCaptureFixture) -> None:

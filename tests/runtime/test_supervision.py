@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import inspect
+import logging
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -32,8 +33,8 @@ from herd.runtime import (
 )
 from herd.runtime._pykka import ActorRegistry
 from herd.runtime.incarnation import UNWIND_S
-from herd.runtime.testing import virtual_time
-from tests.runtime.clock import now
+from herd.runtime.testing import run_virtual, virtual_time
+from tests.runtime.clock import now, turns
 
 Act = Callable[[Any], Any]  # what one hook of a Part does, given the Part
 
@@ -45,11 +46,6 @@ FOREVER_S = 1e6  # longer than any test
 
 class Boom(Exception):
     """What crashes here."""
-
-
-async def turns(count: int) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 async def refuse(seconds: float) -> None:
@@ -183,6 +179,14 @@ def boom(part: Any) -> None:
 
 def leave(_part: Any) -> None:
     exit_actor()
+
+
+def leave_after(seconds: float) -> Act:
+    async def act(_part: Any) -> None:
+        await asyncio.sleep(seconds)
+        exit_actor()
+
+    return act
 
 
 def kill_me(part: Any) -> None:
@@ -588,6 +592,7 @@ async def test_what_was_told_and_what_has_ended_is_not_tried_again() -> None:
     await asyncio.sleep(30)
     assert diary.count("p.refuse ends") == 1
     assert diary.count("p.told begins") == 1
+    assert {reason: count for reason, count in dead_letters().items() if count} == {DeadLetterReason.KILLED: 1}
     await stop(part)
 
 
@@ -652,16 +657,32 @@ async def test_the_first_restart_comes_at_once_and_each_further_one_waits_twice_
 
 
 @virtual_time
-async def test_waits_are_jittered_within_their_share_and_repeatable() -> None:
-    diary = Diary()
-    async with Supervisor(restarts=RestartPolicy(max_restarts=-1, backoff=1, jitter=0.5)) as supervisor:
-        for tag in "ab":
-            supervisor.start(remote(Part), tag, diary, on_start=[boom] * 2)
-        await asyncio.sleep(60)
-    (a, b) = (diary.times(f"{tag}.on_start")[-1] for tag in "ab")
+async def test_what_is_logged_of_a_crash_says_when_the_actor_starts_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    async with Supervisor(restarts=RestartPolicy(backoff=2, jitter=0)) as supervisor:
+        part = supervisor.start(remote(Part).options(name="p"), "p", Diary())
+        for _ in range(2):
+            kill(part, no_restart=False)
+            await asyncio.sleep(10)
+    said = [record.getMessage() for record in caplog.records if "starts again" in record.getMessage()]
+    assert said == ['Part "p" crashed and starts again', 'Part "p" crashed and starts again in 2 s']
+
+
+def test_waits_are_jittered_within_their_share_and_repeatable() -> None:
+    async def main() -> list[float]:
+        diary = Diary()
+        async with Supervisor(restarts=RestartPolicy(max_restarts=-1, backoff=1, jitter=0.5)) as supervisor:
+            for tag in "ab":
+                supervisor.start(remote(Part), tag, diary, on_start=[boom] * 2)
+            await asyncio.sleep(60)
+        return [diary.times(f"{tag}.on_start")[-1] for tag in "ab"]
+
+    a, b = run_virtual(main())
     assert 0.5 <= a <= 1
     assert 0.5 <= b <= 1
     assert a != b
+    assert run_virtual(main()) == [a, b]
+    assert run_virtual(main(), shuffle=1) != [a, b]
 
 
 @virtual_time
@@ -747,6 +768,18 @@ async def test_an_async_on_start_of_one_is_waited_for_before_the_next_starts_aga
     await asyncio.sleep(60)
     assert [trio.diary.times(f"{tag}.on_start ends") for tag in "abc"] == [[14.5], [24.5], [34.5]]
     await trio.supervisor.stop()
+
+
+@virtual_time
+async def test_an_on_start_that_is_under_way_is_not_begun_again_when_the_next_in_line_ends() -> None:
+    diary = Diary()
+    async with Supervisor() as supervisor:
+        first = supervisor.start(remote(SlowPart), "a", diary, on_start=[sleep_for(10)])
+        second = supervisor.start(remote(SlowPart), "b", diary)
+        await asyncio.sleep(1)
+        kill(second)
+        assert await first.note.remote("up") == "up"
+        assert diary.count("a.on_start") == 1
 
 
 @virtual_time
@@ -899,11 +932,11 @@ async def test_a_child_that_starts_a_sibling_as_it_starts_again() -> None:
 async def test_a_restart_that_fails_in_init_or_on_start_is_a_further_crash(strategy: Strategy, hook: str) -> None:
     trio = await Trio.started(strategy, b={hook: [None, boom, boom]})
     trio.b.fail.tell()
-    served = trio.b.note.remote("served")
-    assert await served == "served"
+    assert await trio.b.note.remote("served") == "served"
     assert now() == 0.5 + 0 + 1 + 2
+    await asyncio.sleep(1)
     starts = [line for line in trio.diary.lines if line.endswith("on_start")]
-    assert starts[-1] == ("b.on_start" if strategy is Strategy.ONE_FOR_ONE else "c.on_start") or served.done()
+    assert starts[-1] == ("b.on_start" if strategy is Strategy.ONE_FOR_ONE else "c.on_start")
     await trio.supervisor.stop()
 
 
@@ -950,6 +983,31 @@ async def test_on_failure_is_told_once_for_each_crash_and_a_failure_of_its_own_c
 
 
 @virtual_time
+@every_kind
+async def test_a_failure_of_on_stop_is_not_told_to_on_failure(kind: type[Part]) -> None:
+    diary = Diary()
+    part = remote(kind).remote("p", diary, on_stop=[boom])
+    await part.note.remote("up")
+    assert await stop(part)
+    assert "p.on_failure" not in diary.lines
+
+
+@virtual_time
+@every_kind
+async def test_on_failure_runs_as_its_actor_whoever_has_crashed_it(kind: type[Part]) -> None:
+    found: list[ActorHandle] = []
+    look: Act = lambda _part: found.append(get_actor("friend"))  # noqa: E731
+    friend = remote(Part).options(name="friend", namespace="home").remote("f", Diary())
+    part = remote(kind).options(namespace="home", max_restarts=1).remote("p", Diary(), on_failure=[look])
+    await part.note.remote("up")
+    kill(part, no_restart=False)
+    await part.note.remote("up again")
+    assert found == [friend]
+    await stop(part)
+    await stop(friend)
+
+
+@virtual_time
 async def test_the_next_incarnation_waits_for_an_async_on_failure_but_not_for_ever() -> None:
     diary = Diary()
     acts: list[Act | None] = [sleep_for(3), sleep_for(FOREVER_S)]
@@ -961,6 +1019,17 @@ async def test_the_next_incarnation_waits_for_an_async_on_failure_but_not_for_ev
         part.fail.tell()
         await asyncio.sleep(60)
     assert diary.times("p.on_start") == [0, 4, 10 + UNWIND_S + 1]
+
+
+@virtual_time
+async def test_an_on_failure_that_leaves_after_the_next_incarnation_has_begun_ends_nothing() -> None:
+    late = leave_after(UNWIND_S + 5)
+    part = remote(SlowPart).options(max_restarts=1).remote("p", Diary(), on_failure=[late])
+    await part.note.remote("up")
+    kill(part, no_restart=False)
+    await asyncio.sleep(60)
+    assert await asyncio.wait_for(part.note.remote("served"), 60) == "served"
+    await stop(part)
 
 
 @virtual_time
@@ -1007,6 +1076,29 @@ async def test_whatever_comes_out_of_the_on_stop_of_a_healthy_sibling_the_group_
 
 
 @virtual_time
+@every_kind
+async def test_a_healthy_sibling_that_leaves_in_its_on_stop_is_gone_for_good(kind: type[Part]) -> None:
+    trio = await Trio.started(Strategy.ONE_FOR_ALL, kind=kind, c={"on_stop": [leave]})
+    trio.a.fail.tell()
+    assert await trio.b.note.remote("served") == "served"
+    assert trio.supervisor.children == (trio.a, trio.b)
+    await trio.supervisor.stop()
+
+
+@virtual_time
+async def test_a_kill_in_the_on_stop_of_a_healthy_sibling_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    trio = await Trio.started(Strategy.ONE_FOR_ALL, kind=SlowPart, c={"on_stop": [sleep_for(3)]})
+    caplog.set_level(logging.ERROR)
+    kill(trio.a, no_restart=False)
+    await asyncio.sleep(1)
+    caplog.clear()
+    kill(trio.c)
+    await asyncio.sleep(10)
+    assert caplog.records == []
+    await trio.supervisor.stop()
+
+
+@virtual_time
 async def test_a_healthy_sibling_that_awaits_a_task_it_has_cancelled_in_its_on_stop_holds_nobody_up() -> None:
     trio = await Trio.started(Strategy.ONE_FOR_ALL, kind=SlowPart, c={"on_stop": [await_a_task_that_it_has_cancelled]})
     trio.a.fail.tell()
@@ -1022,6 +1114,35 @@ async def test_the_on_stop_of_a_healthy_sibling_is_bounded(act: Act) -> None:
     assert await trio.a.note.remote("served") == "served"
     assert now() == 0.5 + UNWIND_S
     await asyncio.sleep(200)
+    await trio.supervisor.stop()
+
+
+@virtual_time
+async def test_an_on_stop_of_a_healthy_sibling_that_takes_too_long_is_cancelled() -> None:
+    async def endless(_part: Any) -> None:
+        try:
+            await asyncio.sleep(FOREVER_S)
+        finally:
+            diary.add("cancelled")
+
+    diary = Diary()
+    trio = await Trio.started(Strategy.ONE_FOR_ALL, kind=SlowPart, c={"on_stop": [endless]})
+    trio.a.fail.tell()
+    await asyncio.sleep(60)
+    assert diary.times("cancelled") == [0.5 + UNWIND_S]
+    await trio.supervisor.stop()
+
+
+@virtual_time
+async def test_a_healthy_sibling_that_is_killed_before_its_on_stop_has_none() -> None:
+    trio = await Trio.started(Strategy.ONE_FOR_ALL)
+    trio.c.refuse.remote(3)
+    await asyncio.sleep(0.5)
+    trio.a.fail.tell()
+    await asyncio.sleep(1)
+    kill(trio.c)
+    await asyncio.sleep(30)
+    assert "c.on_stop" not in trio.diary.lines
     await trio.supervisor.stop()
 
 
@@ -1215,6 +1336,19 @@ async def test_an_end_during_the_async_on_start_of_a_restart(end: str) -> None:
 
 
 @virtual_time
+@pytest.mark.parametrize("end", [stop, kill])
+async def test_who_is_ended_while_one_before_it_starts_again_is_not_started(end: Callable[[ActorHandle], Any]) -> None:
+    trio = await Trio.started(Strategy.ONE_FOR_ALL, kind=SlowPart, a={"on_start": [None, sleep_for(10)]})
+    trio.b.fail.tell()
+    await asyncio.sleep(5)
+    end(trio.c)
+    await asyncio.sleep(30)
+    assert trio.supervisor.children == (trio.a, trio.b)
+    assert trio.diary.count("c.init") == 0
+    await trio.supervisor.stop()
+
+
+@virtual_time
 async def test_an_actor_that_crashes_while_a_stop_waits_in_its_mailbox_is_not_started_again() -> None:
     diary = Diary()
     supervisor = Supervisor(restarts=STEADY)
@@ -1295,6 +1429,18 @@ async def test_a_group_unwinds_together_not_one_after_the_other() -> None:
 
 
 @virtual_time
+async def test_a_crash_while_others_unwind_adds_no_wait_to_its_own() -> None:
+    trio = await Trio.started(Strategy.REST_FOR_ONE)
+    trio.c.refuse.remote(3)
+    for handle in (trio.c, trio.a):
+        await asyncio.sleep(0.5)
+        handle.fail.tell()
+    await asyncio.sleep(30)
+    assert trio.diary.times("a.on_start") == [0.5 + 3 + 1]
+    await trio.supervisor.stop()
+
+
+@virtual_time
 async def test_an_on_start_that_refuses_cancellation_delays_the_group_only_so_long() -> None:
     trio = await Trio.started(Strategy.ONE_FOR_ALL, kind=SlowPart, b={"on_start": [None, refuse_for(100)]})
     trio.c.fail.tell()
@@ -1344,6 +1490,27 @@ async def test_what_a_stubborn_handler_or_on_start_of_an_old_incarnation_raises_
     await stop(part)
 
 
+@virtual_time(allow_lost=True)
+async def test_what_fails_of_an_old_incarnation_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def stubborn(part: Part) -> None:
+        await refuse(100)
+        raise Boom(part.tag)
+
+    caplog.set_level(logging.WARNING)
+    part = remote(Part).options(max_restarts=1).remote("p", Diary())
+    part.do_later.tell(stubborn)
+    part.do.tell(lambda part: context(part).spawn(stubborn(part), name="linked"))
+    await asyncio.sleep(1)
+    kill(part, no_restart=False)
+    await asyncio.sleep(200)
+    failures = [record for record in caplog.records if record.exc_info and isinstance(record.exc_info[1], Boom)]
+    assert sorted(record.getMessage() for record in failures) == [
+        "Part #1: do_later failed after its call had ended",
+        "Part #1: task linked failed after its actor had ended",
+    ]
+    await stop(part)
+
+
 # --- Giving up, and escalation ----------------------------------------------------------------------------------------
 
 ONCE = RestartPolicy(max_restarts=1, backoff=1, jitter=0)
@@ -1387,6 +1554,16 @@ async def test_nobody_is_started_again_by_a_supervisor_that_has_given_up() -> No
     await asyncio.sleep(60)
     assert trio.supervisor.children == ()
     assert [trio.diary.count(f"{tag}.on_start") for tag in "abc"] == [1, 0, 0]
+
+
+@virtual_time
+async def test_one_that_is_not_yet_up_when_its_group_is_given_up_has_no_on_stop() -> None:
+    gives_up = RestartPolicy(max_restarts=0)
+    trio = Trio(Strategy.ONE_FOR_ONE, restarts=gives_up, kind=SlowPart, c={"on_start": [sleep_for(10)]})
+    await asyncio.sleep(1)
+    kill(trio.a, no_restart=False)
+    await asyncio.sleep(30)
+    assert [line for line in trio.diary.lines if line.endswith("on_stop")] == ["b.on_stop"]
 
 
 @virtual_time
@@ -1443,6 +1620,52 @@ async def test_children_end_at_once_when_their_owner_is_killed() -> None:
 
 
 @virtual_time
+async def test_children_of_one_that_is_killed_end_the_last_one_first() -> None:
+    def begin(owner: Any, supervisor: Supervisor) -> None:
+        for tag in "pq":
+            child(tag)(owner, supervisor)
+        child("r")(owner, context(owner).supervisor())
+
+    owner = remote(Owner).options(name="o").remote("o", Diary(), begin)
+    await owner.note.remote("up")
+    kill(owner)
+    assert [state.identity.name for state in list_actors()] == ["r", "q", "p", "o"]
+
+
+@virtual_time
+async def test_the_children_of_one_that_dies_of_a_crash_run_their_on_stop() -> None:
+    diary = Diary()
+    owner = remote(Owner).remote("o", diary, child("p"))
+    await owner.note.remote("up")
+    owner.fail.tell()
+    await asyncio.sleep(1)
+    assert status(owner) is ActorStatus.DEAD
+    assert diary.count("p.on_stop") == 1
+
+
+@virtual_time
+@pytest.mark.parametrize("end", ["stop", "crash", "go along", "crash for good"])
+async def test_of_the_supervisors_of_one_actor_the_last_one_ends_first(end: str) -> None:
+    def begin(owner: Any, supervisor: Supervisor) -> None:
+        child("p")(owner, supervisor)
+        child("q")(owner, context(owner).supervisor())
+
+    diary = Diary()
+    restarts = RestartPolicy(max_restarts=0) if end == "crash for good" else STEADY
+    supervisor = Supervisor(Strategy.ONE_FOR_ALL, restarts)
+    owner = supervisor.start(remote(Owner), "o", diary, begin)
+    other = supervisor.start(remote(Part), "x", diary)
+    await asyncio.sleep(1)
+    if end == "stop":
+        await stop(owner)
+    else:
+        kill(other if end == "go along" else owner, no_restart=False)
+    await asyncio.sleep(1)
+    assert [line for line in diary.lines if line in ("p.on_stop", "q.on_stop")] == ["q.on_stop", "p.on_stop"]
+    await supervisor.stop()
+
+
+@virtual_time
 async def test_the_children_of_an_owner_that_crashes_are_stopped_and_the_next_incarnation_starts_its_own() -> None:
     diary = Diary()
     owner = remote(Owner).options(max_restarts=1).remote("o", diary, child("p"))
@@ -1475,6 +1698,23 @@ async def test_a_busy_child_does_not_keep_its_name_from_the_next_incarnation_of_
 
 
 @virtual_time
+async def test_a_child_that_takes_long_to_unwind_and_to_stop_does_not_keep_its_name_from_the_next_incarnation() -> None:
+    def begin(owner: Any, supervisor: Supervisor) -> None:
+        slow = remote(SlowPart).options(name="p")
+        supervisor.start(slow, "p", owner.diary, on_stop=[sleep_for(UNWIND_S)])
+
+    owner = remote(Owner).options(max_restarts=1).remote("o", Diary(), begin)
+    await owner.note.remote("up")
+    get_actor("p").refuse.remote(100)
+    await asyncio.sleep(1)
+    owner.fail.tell()
+    assert await owner.note.remote("up") == "up"
+    assert now() == 1 + UNWIND_S
+    await asyncio.sleep(200)
+    await stop(owner)
+
+
+@virtual_time
 async def test_an_owner_that_restarts_in_health_stops_as_it_always_does_its_on_stop_before_its_children() -> None:
     diary = Diary()
     async with Supervisor(Strategy.ONE_FOR_ALL, STEADY) as supervisor:
@@ -1485,6 +1725,25 @@ async def test_an_owner_that_restarts_in_health_stops_as_it_always_does_its_on_s
         part.fail.tell()
         await asyncio.sleep(1)
         assert [line for line in diary.lines if line.endswith("on_stop")] == ["o.on_stop", "p.on_stop"]
+
+
+@virtual_time
+@pytest.mark.parametrize("seconds", [0.1, 1, 2.9])
+async def test_an_owner_that_is_killed_as_its_children_go_along_holds_nobody_up(seconds: float) -> None:
+    def begin(owner: Any, supervisor: Supervisor) -> None:
+        supervisor.start(remote(SlowPart), "p", owner.diary, on_stop=[sleep_for(3)])
+
+    diary = Diary()
+    async with Supervisor(Strategy.ONE_FOR_ALL) as supervisor:
+        crashes = supervisor.start(remote(Part), "x", diary)
+        owner = supervisor.start(remote(Owner), "o", diary, begin)
+        await asyncio.sleep(1)
+        kill(crashes, no_restart=False)
+        await asyncio.sleep(seconds)
+        assert diary.lines[-1] == "p.on_stop"
+        kill(owner)
+        assert await asyncio.wait_for(crashes.note.remote("served"), 60) == "served"
+        assert supervisor.children == (crashes,)
 
 
 @virtual_time
@@ -1591,22 +1850,6 @@ async def test_stopping_twice_waits_for_one_end_and_a_cancelled_stop_goes_on() -
 
 
 @virtual_time
-@pytest.mark.parametrize("count", range(10))
-async def test_a_stop_that_is_cancelled_at_any_turn_goes_on(count: int) -> None:
-    trio = await Trio.started(Strategy.ONE_FOR_ALL, kind=SlowPart)
-    trio.a.fail.tell()
-    await turns(count // 2)
-    stopping = asyncio.create_task(trio.supervisor.stop())
-    await turns(count)
-    stopping.cancel()
-    await asyncio.gather(stopping, return_exceptions=True)
-    await asyncio.sleep(1)
-    if count:
-        assert trio.supervisor.children == ()
-    await trio.supervisor.stop()
-
-
-@virtual_time
 async def test_the_block_of_a_supervisor_ends_with_its_children_even_when_it_raises() -> None:
     diary = Diary()
 
@@ -1640,6 +1883,16 @@ async def test_a_crash_while_the_supervisor_stops_is_a_death() -> None:
     assert now() == 60.5
     assert [line for line in trio.diary.lines if line.endswith("init")] == []
     assert [line for line in trio.diary.lines if line.endswith("on_stop")] == ["c.on_stop"]
+
+
+@virtual_time
+async def test_a_child_that_crashes_while_its_supervisor_stops_dies_of_that() -> None:
+    trio = await Trio.started(Strategy.ONE_FOR_ALL)
+    trio.c.work.remote(60)
+    trio.a.fail_after.tell(5)
+    await trio.supervisor.stop()
+    with pytest.raises(ActorDiedError, match=r"died of Boom\('a'\)"):
+        await trio.a.note.remote("x")
 
 
 @virtual_time
@@ -1743,15 +1996,47 @@ async def test_exit_actor_is_for_good_wherever_it_is_called(where: str, strategy
 
 
 @virtual_time
-async def test_calls_that_wait_for_room_end_when_the_actor_leaves_and_what_runs_may_end() -> None:
-    async def leave_after(_part: Any) -> None:
-        await asyncio.sleep(1)
-        exit_actor()
+@pytest.mark.parametrize("stubborn", [False, True])
+async def test_an_on_start_that_a_task_of_its_own_overtakes_with_exit_actor_is_cancelled(stubborn: bool) -> None:
+    async def begin(part: Any) -> None:
+        context(part).spawn(leave_after(1)(part))
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            diary.add("cancelled")
+            if not stubborn:
+                raise
 
+    diary = Diary()
+    part = remote(SlowPart).remote("p", diary, on_start=[begin], on_stop=[sleep_for(1)])
+    with pytest.raises(ActorDiedError, match="has left by exit_actor"):
+        await part.note.remote("x")
+    await asyncio.sleep(0.5)
+    assert status(part) is ActorStatus.STOPPING
+    await asyncio.sleep(5)
+    assert status(part) is ActorStatus.DEAD
+    assert diary.times("cancelled") == [1]
+    assert diary.times("p.on_stop ends") == [2]
+
+
+@virtual_time
+async def test_an_actor_that_leaves_twice_stops_once_and_in_order() -> None:
+    diary = Diary()
+    part = remote(Part).remote("p", diary)
+    leaving = [part.do_later.remote(leave_after(seconds)) for seconds in (1, 2)]
+    for ref in leaving:
+        with pytest.raises(ActorDiedError, match="has left by exit_actor"):
+            await ref
+    await stop(part)
+    assert diary.times("p.on_stop") == [2]
+
+
+@virtual_time
+async def test_calls_that_wait_for_room_end_when_the_actor_leaves_and_what_runs_may_end() -> None:
     diary = Diary()
     part = remote(Part).options(max_concurrency=2).remote("p", diary)
     running = part.work.remote(10, "runs")
-    leaving = part.do_later.remote(leave_after)
+    leaving = part.do_later.remote(leave_after(1))
     waiting = part.work.remote(10, "waits")
     for ref in (leaving, waiting):
         with pytest.raises(ActorDiedError, match="has left by exit_actor"):

@@ -31,6 +31,7 @@ from herd.runtime import (
     stop,
 )
 from herd.runtime.testing import run_virtual
+from tests.runtime.clock import turns
 
 OUTCOMES = (ActorDiedError, ActorUnavailableError, TaskCancelledError, GetTimeoutError)
 
@@ -211,8 +212,7 @@ class Run:
                 self.refs[chosen].cancel()
                 self.cancelled.add(chosen)
             case "turns":
-                for _ in range(value + who):
-                    await asyncio.sleep(0)
+                await turns(value + who)
             case "sleep":
                 await asyncio.sleep(value)
             case _:

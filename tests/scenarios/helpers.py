@@ -45,10 +45,20 @@ def served_by(answer: RecordingSink) -> str | None:
     return answer.header("X-Herd-Node")
 
 
+def broken(answer: RecordingSink) -> bool:
+    """An answer that had begun broke off, and the client can tell."""
+    return answer.aborted or b'"error"' in answer.body
+
+
 def lines(answer: RecordingSink) -> list[dict[str, Any]]:
     """The events of an NDJSON stream."""
     assert answer.body.endswith(b"\n")
     return [json.loads(line) for line in answer.body.splitlines()]
+
+
+def now() -> float:
+    """The loop's time."""
+    return asyncio.get_running_loop().time()
 
 
 async def turns(count: int) -> None:

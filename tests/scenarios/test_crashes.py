@@ -5,16 +5,19 @@ import asyncio
 import pytest
 
 from herd.actors import names
-from herd.runtime import ActorHandle, get_actor, kill
+from herd.runtime import ActorHandle, get_actor, kill, list_actors
 from herd.runtime.testing import virtual_time
-from herd.simulation.house import OLLAMA, House, house
+from herd.simulation.house import OLLAMA, House, Sent, house
 from herd.types import NodeId, NodeState
 from tests.scenarios.helpers import (
     CHAT,
     LLAMA,
+    QWEN,
     assert_nothing_is_out,
     begun,
+    broken,
     chat,
+    now,
     scenario,
     served_by,
     turns,
@@ -45,12 +48,36 @@ LINKS = [
 # With it the link goes in order: what runs there has a moment to end.
 HEAD = pytest.param(AGENT, names.AGENT, id="the Agent")
 
+# Who starts again with whom; all others do so alone.
+NODE_AND_PROXY = (names.node(NODE), names.node_proxy(NODE))
+AGENT_AND_LINK = (names.AGENT, names.ROUTER_LINK)
+TOGETHER = {
+    **dict.fromkeys([*NODE_AND_PROXY, names.model_queue(NODE, LLAMA)], NODE_AND_PROXY),  # the queue is their child
+    **dict.fromkeys(AGENT_AND_LINK, AGENT_AND_LINK),
+}
+
 
 def crash(namespace: str, name: str) -> ActorHandle:
     """What an exception in a message that was told does."""
     actor = get_actor(name, namespace)
     kill(actor, no_restart=False)
     return actor
+
+
+def restarted() -> dict[str | None, int]:
+    """Who has started again, and how often."""
+    return {state.identity.name: state.restarts for state in list_actors() if state.restarts}
+
+
+async def crash_amid(home: House, namespace: str, name: str, tokens: int) -> tuple[Sent, Sent]:
+    """An actor crashes while one answer of so many tokens has begun and another waits; both, once they are over."""
+    await home.node("a", [LLAMA], resident=[LLAMA])
+    running, waiting = (home.send(CHAT, chat(tokens=tokens)) for _ in range(2))
+    await begun(running.sink)
+    await until_waiting(home, "a", 1)
+    crash(namespace, name)
+    await asyncio.gather(running.task, waiting.task)
+    return running, waiting
 
 
 async def all_is_well(home: House) -> None:
@@ -62,23 +89,21 @@ async def all_is_well(home: House) -> None:
 
 @virtual_time(allow_lost=True)
 @pytest.mark.parametrize(("namespace", "name"), [*BYSTANDERS, *LINKS, HEAD])
-async def test_the_next_request_is_served(namespace: str, name: str) -> None:
+@pytest.mark.parametrize("pause", [0, 60], ids=["at once", "when nothing is left of the time before"])
+async def test_the_next_request_is_served(namespace: str, name: str, pause: float) -> None:
     async with scenario() as home:
         await home.node("a", [LLAMA], resident=[LLAMA])
         crash(namespace, name)
+        await asyncio.sleep(pause)
         await all_is_well(home)
+        assert restarted() == dict.fromkeys(TOGETHER.get(name, (name,)), 1)
 
 
 @virtual_time(allow_lost=True)
 @pytest.mark.parametrize(("namespace", "name"), [*BYSTANDERS, HEAD])
 async def test_requests_under_way_do_not_notice(namespace: str, name: str) -> None:
     async with scenario() as home:
-        await home.node("a", [LLAMA], resident=[LLAMA])
-        running, waiting = (home.send(CHAT, chat(tokens=50)) for _ in range(2))
-        await begun(running.sink)
-        await until_waiting(home, "a", 1)
-        crash(namespace, name)
-        await asyncio.gather(running.task, waiting.task)
+        running, waiting = await crash_amid(home, namespace, name, tokens=50)
         assert served_by(running.sink) == served_by(waiting.sink) == "a"
         await all_is_well(home)
 
@@ -87,15 +112,23 @@ async def test_requests_under_way_do_not_notice(namespace: str, name: str) -> No
 @pytest.mark.parametrize(("namespace", "name"), LINKS)
 async def test_an_answer_that_has_begun_is_broken_and_what_waits_is_served(namespace: str, name: str) -> None:
     async with scenario() as home:
-        await home.node("a", [LLAMA], resident=[LLAMA])
-        running, waiting = (home.send(CHAT, chat(tokens=500)) for _ in range(2))
-        await begun(running.sink)
-        await until_waiting(home, "a", 1)
-        crash(namespace, name)
-        await asyncio.gather(running.task, waiting.task)
-        assert running.sink.aborted or b'"error"' in running.sink.body
+        running, waiting = await crash_amid(home, namespace, name, tokens=500)
+        assert broken(running.sink)
         assert served_by(waiting.sink) == "a"
         await all_is_well(home)
+
+
+@virtual_time(allow_lost=True)
+@pytest.mark.parametrize("name", [names.FLEET, names.node(NODE)])
+@pytest.mark.parametrize("turn", range(8))
+async def test_who_asks_while_an_actor_crashes_is_answered_by_its_next_incarnation(name: str, turn: int) -> None:
+    async with scenario() as home:
+        await home.node("a", [LLAMA], resident=[LLAMA])
+        asking = asyncio.create_task(home.fleet())
+        await turns(turn)
+        crash(ROUTER, name)
+        await asking
+        await home.until_node("a", NodeState.READY)
 
 
 @virtual_time(allow_lost=True)
@@ -114,6 +147,17 @@ async def test_requests_that_are_held_go_on_being_held_when_the_pen_crashes() ->
 
 
 @virtual_time(allow_lost=True)
+async def test_the_time_of_a_held_request_runs_on_while_the_pen_starts_again() -> None:
+    async with scenario(knows=("attic",)) as home:
+        held = home.send(CHAT, chat("attic"))
+        await until_held(home, 1)
+        await asyncio.sleep(20)
+        crash(ROUTER, names.HOLDING_PEN)
+        await held.task
+        assert (held.sink.status, now()) == (503, 30.0)
+
+
+@virtual_time(allow_lost=True)
 async def test_a_restarted_scorer_sees_the_fleet_that_it_has_not_seen_join() -> None:
     async with scenario() as home:
         for name in ("a", "b"):
@@ -121,6 +165,39 @@ async def test_a_restarted_scorer_sees_the_fleet_that_it_has_not_seen_join() -> 
         crash(ROUTER, names.SCORER)
         answers = await asyncio.gather(*(home.ask(CHAT, chat(tokens=20)) for _ in range(4)))
         assert sorted(str(served_by(answer)) for answer in answers) == ["a", "a", "b", "b"]
+
+
+@virtual_time
+async def test_a_restarted_scorer_waits_for_the_nodes_of_earlier_days_as_before() -> None:
+    async with scenario(knows=("attic",)) as home:
+        crash(ROUTER, names.SCORER)
+        answer = await home.ask(CHAT, chat("attic"))
+        assert (answer.status, now()) == (503, 30.0)
+        assert "attic has not joined since the router started" in answer.json["error"]
+
+
+@virtual_time(allow_lost=True)
+async def test_a_restarted_scorer_knows_from_the_store_what_the_fleet_has_lost_sight_of() -> None:
+    async with scenario() as home:
+        node = await home.node("b", [QWEN])
+        await node.stop_agent()
+        for name in (names.FLEET, names.SCORER):
+            crash(ROUTER, name)
+            await asyncio.sleep(1)
+        answer = await home.ask(CHAT, chat(QWEN))
+        assert answer.status == 503
+        assert "b has not joined since the router started" in answer.json["error"]
+
+
+@virtual_time(allow_lost=True)
+async def test_an_agent_that_starts_anew_reports_its_model_servers_at_once_although_nothing_of_them_changes() -> None:
+    async with scenario() as home:
+        await home.node("a", [LLAMA], resident=[LLAMA])
+        await asyncio.sleep(30)  # the Backend has said all that it has to say
+        crash(AGENT, names.AGENT)
+        await asyncio.sleep(1)
+        (status,) = await home.fleet()
+        assert (status.state, len(status.report.models)) == (NodeState.READY, 1)
 
 
 @virtual_time(allow_lost=True)
@@ -148,10 +225,12 @@ async def test_an_agent_that_is_given_up_ends_in_order(name: str) -> None:
 
 
 @virtual_time(allow_lost=True)
-async def test_a_sensor_that_fails_for_ever_costs_the_node_nothing() -> None:
+@pytest.mark.parametrize("name", [names.COLLECTOR, names.backend(OLLAMA)])
+async def test_a_sensor_that_fails_for_ever_costs_the_node_nothing(name: str) -> None:
     async with scenario() as home:
         await home.node("a", [LLAMA], resident=[LLAMA])
-        for _ in range(20):
-            crash(AGENT, names.COLLECTOR)
-            await turns(200)
+        for _ in range(7):
+            crash(AGENT, name)
+            await asyncio.sleep(4)
+        assert restarted() == {name: 7}
         await all_is_well(home)

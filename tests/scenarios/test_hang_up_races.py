@@ -14,7 +14,7 @@ from herd.actors.model_queue import ModelQueue
 from herd.policy.values import Moved
 from herd.protocols.messages import Pause
 from herd.runtime import ActorHandle, kill, stop
-from herd.runtime.testing import run_virtual
+from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.house import House, Sent, SimulatedNode, house
 from herd.types import NodeId, NodeState, Seconds
 from tests.scenarios.helpers import (
@@ -23,11 +23,14 @@ from tests.scenarios.helpers import (
     QWEN,
     Owner,
     assert_nothing_is_out,
+    begun,
+    broken,
     chat,
     queue_of,
     scenario,
     served_by,
     turns,
+    until_held,
     until_waiting,
 )
 
@@ -71,6 +74,7 @@ def play(event: Event, then: Callable[[Scene], Awaitable[None]], *, whole: bool 
             node = await home.node("a", [LLAMA, QWEN], resident=[LLAMA], dialer=owner)
             sent = [home.send(CHAT, chat(tokens=tokens)) for tokens in (50, 50, 2)]
             await until_waiting(home, "a", 2)
+            await begun(sent[0].sink)  # until then it could be sent anew, and nothing would break it
             scene = Scene(home, node, owner, *sent)
             if distance < 0:
                 scene.leaving.task.cancel()
@@ -97,6 +101,11 @@ async def the_last_is_served(scene: Scene) -> None:
     assert served_by(await scene.home.ask(CHAT, chat(tokens=1))) == "a"
 
 
+async def the_first_is_broken_and_the_last_is_served(scene: Scene) -> None:
+    await the_last_is_served(scene)
+    assert broken(scene.running.sink)
+
+
 def test_the_one_that_runs_hangs_up_too() -> None:
     play(lambda scene: scene.running.task.cancel(), the_last_is_served)
 
@@ -116,7 +125,7 @@ def test_all_three_hang_up() -> None:
 
 def test_the_link_to_the_node_breaks() -> None:
     """What waits is held, and served when the agent is back."""
-    play(lambda scene: scene.home.links.cut(scene.node.id), the_last_is_served)
+    play(lambda scene: scene.home.links.cut(scene.node.id), the_first_is_broken_and_the_last_is_served)
 
 
 def test_the_owner_pauses_the_node() -> None:
@@ -124,6 +133,7 @@ def test_the_owner_pauses_the_node() -> None:
 
     async def paused_then_resumed(scene: Scene) -> None:
         await scene.home.until_node("a", NodeState.PAUSED)
+        await until_held(scene.home, 1)
         await scene.running.task
         assert served_by(scene.running.sink) == "a"
         assert not scene.staying.task.done()
@@ -147,14 +157,19 @@ def test_the_model_server_stops() -> None:
         scene.node.stop_server()
         scene.node.start_server()
 
-    play(restarts, the_last_is_served)
+    play(restarts, the_first_is_broken_and_the_last_is_served)
 
 
 def test_the_limit_grows() -> None:
     def grows(scene: Scene) -> None:
         queue_handle(scene, LLAMA).set_limit.tell(3)
 
-    play(grows, the_last_is_served)
+    async def more_may_run(scene: Scene) -> None:
+        await the_last_is_served(scene)
+        (status,) = await scene.home.fleet()
+        assert [queue.limit for queue in status.queues if queue.model == LLAMA] == [3]
+
+    play(grows, more_may_run)
 
 
 def test_the_agent_leaves() -> None:
@@ -219,6 +234,20 @@ class MovingQueue(ModelQueue):
 @pytest.fixture(name="moving")
 def queues_that_move(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("herd.actors.node.ModelQueue", MovingQueue)
+
+
+@pytest.mark.usefixtures("moving")
+@virtual_time
+async def test_who_is_moved_takes_its_lease_where_it_was_sent() -> None:
+    async with scenario() as home:
+        await home.node("a", [LLAMA, QWEN], resident=[LLAMA])
+        running, moved = (home.send(CHAT, chat(tokens=50)) for _ in range(2))
+        await until_waiting(home, "a", 1)
+        here, there = (names.model_queue(NodeId("a"), model) for model in (LLAMA, QWEN))
+        home.router.parts.find(here).move.tell(there)
+        await turns(30)
+        assert (await queue_of(home, "a", LLAMA), await queue_of(home, "a", QWEN)) == ((1, 0), (1, 0))
+        await asyncio.gather(running.task, moved.task)
 
 
 @pytest.mark.usefixtures("moving")

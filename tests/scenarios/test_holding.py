@@ -15,15 +15,12 @@ from tests.scenarios.helpers import (
     QWEN,
     Owner,
     chat,
+    now,
     openai_chat,
     scenario,
     served_by,
     until_held,
 )
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 @virtual_time
