@@ -14,8 +14,9 @@ from herd.actors.backend import Backend, BackendSettings, BackendState
 from herd.actors.collector import Collector
 from herd.actors.ports import Dialer, Finder, MachineProbe, MachineSample, ModelServers, ServerProcesses
 from herd.actors.relay import Relay
-from herd.actors.router_link import GRACE_S, HEARTBEAT_S, LinkPorts, RouterLink
+from herd.actors.router_link import GRACE_S, LinkPorts, RouterLink
 from herd.errors import HerdError
+from herd.policy.liveness import HEARTBEAT_S
 from herd.protocols.messages import Hello, Report, Welcome
 from herd.runtime import (
     ActorDiedError,

@@ -8,12 +8,13 @@ from herd.actors import names
 from herd.actors.node import Node, NodeStatus
 from herd.actors.node_proxy import STARTS_ANEW, NodeProxy
 from herd.actors.ports import Clock, Links
+from herd.policy.liveness import HEARTBEAT_S
 from herd.policy.naming import readable, unique_name
 from herd.policy.values import NodeView
 from herd.protocols.handshake import common_version
 from herd.protocols.messages import Goodbye, Hello, Report, Welcome
 from herd.runtime import ActorHandle, Strategy, context, remote
-from herd.types import LinkId, NodeId, NodeName, RouterId
+from herd.types import LinkId, NodeId, NodeName, RouterId, Seconds
 
 logger = logging.getLogger(__name__)
 
@@ -47,13 +48,22 @@ class Fleet:
         links: the TCP links, handed on to the proxies.
         scorer: handed on to the nodes.
         clock: handed on to the nodes.
+        heartbeat: seconds between two heartbeats of a node.
     """
 
-    def __init__(self, identity: RouterIdentity, links: Links, scorer: ActorHandle, clock: Clock) -> None:
+    def __init__(
+        self,
+        identity: RouterIdentity,
+        links: Links,
+        scorer: ActorHandle,
+        clock: Clock,
+        heartbeat: Seconds = HEARTBEAT_S,
+    ) -> None:
         self._identity = identity
         self._links = links
         self._scorer = scorer
         self._clock = clock
+        self._heartbeat = heartbeat
         self._members: dict[NodeId, _Member] = {}
 
     def on_start(self) -> None:
@@ -79,7 +89,7 @@ class Fleet:
             node_class = remote(Node).options(name=names.node(hello.node_id), max_task_retries=1)
             node = household.start(node_class, hello.node_id, self._scorer, self._clock)
             proxy_class = remote(NodeProxy).options(name=names.node_proxy(hello.node_id))
-            proxy = household.start(proxy_class, self._links, node)
+            proxy = household.start(proxy_class, self._links, node, self._heartbeat)
         else:
             node, proxy = member.node, member.proxy
         self._members[hello.node_id] = _Member(name, node, proxy, link)
@@ -87,7 +97,7 @@ class Fleet:
         proxy.link_up.tell(link)
         logger.info("%s joined from %s", name, peer)
         version = common_version(hello.versions, "agent")
-        return Welcome(version, self._identity.id, name, self._identity.version)
+        return Welcome(version, self._identity.id, name, self._identity.version, self._heartbeat)
 
     def report(self, link: LinkId, node_id: NodeId, report: Report) -> None:
         """A heartbeat came in."""

@@ -82,7 +82,7 @@ class Node:
 
     def silence(self, state: NodeState) -> None:
         """The link fell silent, or speaks again."""
-        silent = self._now("silent", "has been silent for 15 s") if state is NodeState.DEGRADED else None
+        silent = self._now("silent", "has fallen silent") if state is NodeState.DEGRADED else None
         self._standing = replace(self._standing, silent=silent)
         self._changed()
 

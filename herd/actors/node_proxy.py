@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from herd.actors.ports import Links
 from herd.errors import StreamFailed
-from herd.policy.liveness import next_look, state_when_silent
+from herd.policy.liveness import HEARTBEAT_S, OFFLINE_AFTER, next_look, state_when_silent
 from herd.protocols.messages import Goodbye, RequestHead
 from herd.runtime import ActorHandle, Timer, context
 from herd.types import LinkId, NodeState, Seconds, StreamId
@@ -36,11 +36,13 @@ class NodeProxy:
     Args:
         links: the TCP links of the router.
         node: the Node actor, told when the link falls silent, speaks again, or is gone.
+        heartbeat: seconds between two heartbeats of the node.
     """
 
-    def __init__(self, links: Links, node: ActorHandle) -> None:
+    def __init__(self, links: Links, node: ActorHandle, heartbeat: Seconds = HEARTBEAT_S) -> None:
         self._links = links
         self._node = node
+        self._heartbeat = heartbeat
         self._link: LinkId | None = None
         self._state = NodeState.OFFLINE
         self._timer: Timer | None = None
@@ -61,7 +63,7 @@ class NodeProxy:
             self._links.disconnect(old, Goodbye("replaced", "the same node has connected anew"))
         self._state = NodeState.READY
         # Its hello was just heard. To ask for its silence would be too early: the listener still waits for our welcome.
-        self._look_in(next_look(Seconds(0.0)), link)
+        self._look_in(next_look(Seconds(0.0), self._heartbeat), link)
 
     def link_down(self, link: LinkId, why: str) -> None:
         """A link is gone; only the current one matters."""
@@ -90,21 +92,23 @@ class NodeProxy:
         if link != self._link:
             return
         silence = self._links.silence(link)
-        state = state_when_silent(silence)
+        state = state_when_silent(silence, self._heartbeat)
         if state is NodeState.OFFLINE:
-            self._links.disconnect(link, Goodbye("silent", "nothing was heard from the node for 30 s"))
+            self._links.disconnect(
+                link, Goodbye("silent", f"nothing was heard from the node for {OFFLINE_AFTER * self._heartbeat:.0f} s")
+            )
             return
         if state is not self._state:
             self._state = state
             self._node.silence.tell(state)
-        self._look_in(next_look(silence), link)
+        self._look_in(next_look(silence, self._heartbeat), link)
 
     def heard(self, link: LinkId) -> None:
         """A report came in: a degraded node is well again at once."""
         if link == self._link and self._state is NodeState.DEGRADED:
             self._state = NodeState.READY
             self._node.silence.tell(NodeState.READY)
-            self._look_in(next_look(self._links.silence(link)), link)
+            self._look_in(next_look(self._links.silence(link), self._heartbeat), link)
 
     def _look_in(self, seconds: Seconds, link: LinkId) -> None:
         if self._timer is not None:

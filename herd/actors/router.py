@@ -19,6 +19,7 @@ from herd.actors.request import RouterParts
 from herd.actors.scorer import Scorer
 from herd.actors.store import Store
 from herd.actors.surface import Surface, SurfaceSettings
+from herd.policy.liveness import HEARTBEAT_S
 from herd.protocols.discovery import RouterAddress
 from herd.protocols.herd_api import InfoDocument
 from herd.protocols.messages import PROTOCOL_VERSIONS
@@ -46,6 +47,7 @@ class RouterOptions:
     hold_timeout: Seconds
     json_limit: Bytes
     join_grace: Seconds = JOIN_GRACE_S
+    heartbeat: Seconds = HEARTBEAT_S  # of its nodes; three that are missed degrade a node
 
 
 def in_memory() -> Database:
@@ -105,7 +107,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         known = await store.load.remote()
         pen = start(vital, HoldingPen, names.HOLDING_PEN)
         scorer = start(vital, Scorer, names.SCORER, pen, ports.clock, store, known)
-        fleet = start(vital, Fleet, names.FLEET, options.identity, ports.links, scorer, ports.clock)
+        fleet = start(vital, Fleet, names.FLEET, options.identity, ports.links, scorer, ports.clock, options.heartbeat)
         await ports.listener.start(FleetEvents(fleet))
         stack.push_async_callback(ports.listener.stop)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from herd.actors.ports import AgentLink, Dialer, Finder, Relay
 from herd.errors import HerdError, JoinRefused
+from herd.policy.liveness import HEARTBEAT_S
 from herd.protocols.discovery import RouterAddress
 from herd.protocols.messages import Goodbye, Hello, Report, Welcome
 from herd.runtime import ActorHandle, context
@@ -14,7 +15,6 @@ from herd.types import RouterId, Seconds
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT_S = 5.0  # three that are missed are 15 s of silence, which is when both ends begin to doubt a link
 BACKOFF_MAX_S = 3.0  # a router that is back is found within this
 BACKOFF_FIRST_S = 0.1
 # A link that lasted so long was a good one. Shorter ones count as failures, or two agents with one identity, which

@@ -10,8 +10,8 @@ from herd.actors.agent import MAX_MODELS, Agent, AgentOptions, AgentPorts, runni
 from herd.actors.backend import BackendState
 from herd.actors.collector import Collector
 from herd.actors.ports import MachineSample
-from herd.actors.router_link import HEARTBEAT_S
 from herd.errors import ConfigError
+from herd.policy.liveness import HEARTBEAT_S
 from herd.protocols.messages import Hello, Report, Welcome
 from herd.runtime import ActorHandle, get_actor, kill, remote, stop
 from herd.runtime.testing import virtual_time

@@ -7,8 +7,9 @@ from typing import NoReturn
 import pytest
 
 from herd.actors.ports import Finder, Relay, Serving
-from herd.actors.router_link import BACKOFF_FIRST_S, BACKOFF_MAX_S, HEARTBEAT_S, REFUSED_S, LinkPorts, RouterLink
+from herd.actors.router_link import BACKOFF_FIRST_S, BACKOFF_MAX_S, REFUSED_S, LinkPorts, RouterLink
 from herd.errors import JoinRefused, LinkClosed, StreamFailed
+from herd.policy.liveness import HEARTBEAT_S
 from herd.protocols.discovery import RouterAddress
 from herd.protocols.messages import Goodbye, Hello, Report, Welcome
 from herd.protocols.session import UnsendableError

@@ -22,12 +22,21 @@ def test_a_silent_node_is_degraded_after_15_seconds_and_offline_after_30(silence
     assert state_when_silent(Seconds(silence)) == state
 
 
-@given(st.floats(0, 100))
-def test_whoever_looks_when_told_misses_no_change(silence: float) -> None:
-    wait = next_look(Seconds(silence))
+def test_nodes_that_speak_more_rarely_are_doubted_later() -> None:
+    assert state_when_silent(Seconds(899), Seconds(300)) == "ready"
+    assert state_when_silent(Seconds(900), Seconds(300)) == "degraded"
+    assert state_when_silent(Seconds(1800), Seconds(300)) == "offline"
 
-    if state_when_silent(Seconds(silence)) is not NodeState.OFFLINE:
-        assert state_when_silent(Seconds(silence + wait + 1e-9)) is not state_when_silent(Seconds(silence))
+
+@given(st.floats(0, 100), st.floats(1, 20))
+def test_whoever_looks_when_told_misses_no_change(silence: float, heartbeat: float) -> None:
+    wait = next_look(Seconds(silence), Seconds(heartbeat))
+
+    def state(silence: float) -> NodeState:
+        return state_when_silent(Seconds(silence), Seconds(heartbeat))
+
+    if state(silence) is not NodeState.OFFLINE:
+        assert state(silence + wait + 1e-9) is not state(silence)
 
 
 @pytest.mark.parametrize(
