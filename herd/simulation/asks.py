@@ -15,6 +15,17 @@ from herd.types import Tokens
 # What a chat template puts around each message, in tokens: role and separators, about as many for all families.
 _TEMPLATE_TOKENS = 4
 
+# Options of a runner beside num_ctx, and what Ollama takes where a request names none. What is chosen by Ollama itself
+# (-1 layers on the GPU) is forgiven on both sides, and so stands for none here.
+_RUNNER_OPTIONS = {
+    "num_batch": 512,
+    "num_gpu": -1,
+    "main_gpu": 0,
+    "use_mmap": 1,
+    "num_thread": 0,
+    "draft_num_predict": 0,
+}
+
 # Go keeps counts in 64 bits; JSON's numbers know no end.
 _MOST_TOKENS = 2**63 - 1
 
@@ -59,6 +70,8 @@ class Ask:
     num_predict: Tokens | None = None
     num_ctx: Tokens | None = None
     keep_alive: float | None = None  # seconds; infinite for ever
+    text: str = ""  # all that was said so far: what a slot's prefix cache holds
+    runner_options: tuple[tuple[str, int], ...] = ()  # that reload a runner which has others, without Ollama's defaults
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +149,8 @@ def _native_ask(surface: Surface, fields: dict[str, Any], turns: list[_Turn]) ->
         num_predict=limit,
         num_ctx=context,
         keep_alive=_keep_alive(fields.get("keep_alive")),
+        text=_said(turns),
+        runner_options=_runner_options(options),
     )
 
 
@@ -155,6 +170,7 @@ def _openai_ask(fields: dict[str, Any], turns: list[_Turn]) -> Ask:
         tools=bool(fields.get("tools")),
         include_usage=fields.get("stream_options", {}).get("include_usage") is True,
         num_predict=limit,
+        text=_said(turns),
     )
 
 
@@ -165,6 +181,16 @@ def _model(fields: dict[str, Any]) -> str:
 def _seed(model: str, turns: list[_Turn], limit: Tokens | None, seed: Any) -> bytes:
     said = (part for turn in turns for part in (turn.role, turn.text))
     return seed_of(model.lower(), str(limit), str(seed), *said)
+
+
+def _said(turns: list[_Turn]) -> str:
+    return "".join(f"<{turn.role}>{turn.text}" for turn in turns)
+
+
+def _runner_options(options: dict[str, Any]) -> tuple[tuple[str, int], ...]:
+    """Of the options of a runner those that differ from Ollama's defaults."""
+    named = ((name, options[name]) for name in _RUNNER_OPTIONS if isinstance(options.get(name), int))
+    return tuple((name, int(value)) for name, value in named if int(value) != _RUNNER_OPTIONS[name])
 
 
 def _prompt_tokens(turns: list[_Turn]) -> Tokens:

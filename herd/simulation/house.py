@@ -24,7 +24,8 @@ from herd.protocols.messages import PROTOCOL_VERSIONS, Hello, Machine
 from herd.simulation.catalog import CATALOG
 from herd.simulation.links import InMemoryLinks
 from herd.simulation.ollama import FakeOllama
-from herd.simulation.profiles import PROFILES, MachineProfile
+from herd.simulation.pace import MachineProfile
+from herd.simulation.profiles import PROFILES
 from herd.simulation.wire import InMemoryRequest, InMemoryServers, RecordingSink, call
 from herd.store.database import Database
 from herd.types import BackendId, Bytes, GiB, MiB, NodeId, NodeName, NodeState, RouterId, Seconds

@@ -1,71 +1,11 @@
-"""Machines, and how long a model takes on them.
+"""Kinds of machines as people have them at home, with where their figures come from.
 
-The formulas (all times in seconds):
-
-- load: the file's bytes at the rate of the disk, and `LOAD_FLOOR`;
-- decode: every token reads the active weights once, so one step of a model takes `bytes per token / (bandwidth x
-  decode_efficiency)`. The requests that a runner serves at once share that read: a batch of n takes `1 + BATCH_COST x
-  (n - 1)` times as long and gives n tokens. Models that run at the same moment share the bandwidth evenly;
-- prefill: one read of the weights serves `prefill_batch` prompt tokens. It is bound by arithmetic, so all the
-  requests that a machine runs at once share it evenly.
-
-What is left out: decoding slows as a context fills, and a prefill in progress slows the decoding beside it only by its
-share as a request.
+What the figures mean, and what follows from them, is in `pace`.
 """
 
-from dataclasses import dataclass, replace
-from typing import Self
-
-from herd.simulation.catalog import GB, SimulatedModel
-from herd.types import Bytes, GiB, Seconds, Tokens
-
-# A new runner starts a process and sets up its device before it reads a byte: an assumption, to be fitted.
-LOAD_FLOOR = 0.5
-
-# How much longer a decode step takes for each further request in the batch: an assumption, to be fitted.
-BATCH_COST = 0.1
-
-# Ollama's default context by its video memory; without any it is the smallest.
-_DEFAULT_CONTEXTS = ((47 * GiB, Tokens(262_144)), (23 * GiB, Tokens(32_768)), (0, Tokens(4_096)))
-
-
-@dataclass(frozen=True, slots=True)
-class MachineProfile:
-    """One kind of machine."""
-
-    name: str
-    chip: str
-    memory: Bytes  # of the whole machine
-    model_memory: Bytes  # what runners may take of the memory that the model is run in
-    gpu: bool  # runners live in what Ollama counts as VRAM (Apple's unified memory too)
-    bandwidth: float  # bytes/s of the memory that the model is run in
-    decode_efficiency: float  # share of the bandwidth that decoding reaches
-    prefill_batch: float  # prompt tokens for one read of the weights
-    disk_rate: float  # bytes/s, sequential reads
-    speed: float = 1.0  # everything above takes this many times less time
-
-    def faster(self, factor: float) -> Self:
-        """The same machine, `factor` times as quick at everything; keep-alives last as long as before."""
-        return replace(self, speed=self.speed * factor)
-
-    @property
-    def default_context(self) -> Tokens:
-        """The context of a runner when the request names none; the model's own limit applies too."""
-        video_memory = self.model_memory if self.gpu else 0
-        return next(context for least, context in _DEFAULT_CONTEXTS if video_memory >= least)
-
-    def load_s(self, model: SimulatedModel) -> Seconds:
-        return Seconds((LOAD_FLOOR + model.size / self.disk_rate) / self.speed)
-
-    def decode_step_s(self, model: SimulatedModel, *, batch: int = 1, models: int = 1) -> Seconds:
-        """One token for each of `batch` requests of `model`, while `models` models run on the machine."""
-        alone = model.bytes_per_token / (self.bandwidth * self.decode_efficiency)
-        return Seconds(alone * (1 + BATCH_COST * (batch - 1)) * models / self.speed)
-
-    def prefill_s(self, model: SimulatedModel, prompt: Tokens, *, requests: int = 1) -> Seconds:
-        """The whole prompt, while `requests` requests of any model run on the machine."""
-        return Seconds(prompt * self.decode_step_s(model) / self.prefill_batch * requests)
-
+from herd.simulation.catalog import GB
+from herd.simulation.pace import MachineProfile
+from herd.types import Bytes, GiB
 
 # Bandwidths: the makers' figures. `decode_efficiency` and `prefill_batch` come from published llama.cpp runs: tokens/s
 # times the file's bytes over the bandwidth, and prompt tokens/s over decoded tokens/s. Disk rates and what the system

@@ -1,17 +1,17 @@
 """The decisions of Ollama's scheduler, without its clock and its work: events in, decisions out.
 
-What it obeys (Ollama's `server/sched.go`): a request for a model that is loaded with the same context goes to its
+What it obeys (Ollama's `server/sched.go`): a request for a model that is loaded with the same options goes to its
 runner and waits there for a slot. Every other request waits in one queue, whose head alone is looked at: a head that
 waits for a load or for an eviction holds up all behind it, whatever they want. One model loads at a time. Room is made
 by unloading an idle runner, that with the shortest keep-alive first; if none is idle, the runner with the shortest
 keep-alive is told to go when it becomes so.
 
-Expiry needs no timer: every event first unloads what has been idle long enough.
+Every event first unloads what has been idle long enough; between events `expire` does.
 """
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from herd.simulation.catalog import SimulatedModel
 from herd.types import Bytes, GiB, Seconds, Tokens
@@ -39,6 +39,7 @@ class Job:
     num_ctx: Tokens
     keep_alive: float | None = None  # seconds, infinite for ever; None keeps what the runner has
     load_only: bool = False  # it wants the model loaded, and needs no slot
+    options: tuple[tuple[str, int], ...] = ()  # others of its runner that are not Ollama's defaults, by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +90,17 @@ class Runner:
     num_ctx: Tokens
     size: Bytes
     keep_alive: float
+    options: tuple[tuple[str, int], ...] = ()
     ready_since: float | None = None  # None while it loads
     idle_since: float | None = None  # None while it has jobs
     running: dict[int, None] = field(default_factory=dict)  # a set in order of arrival
     holding: dict[int, None] = field(default_factory=dict)  # jobs that are `load_only`
     # Not bounded, as Ollama's is not: the connections that its HTTP server accepts are the bound.
     waiting: deque[int] = field(default_factory=deque)
+
+    def suits(self, job: Job) -> bool:
+        """The job can run here: no reload is needed."""
+        return (self.num_ctx, self.options) == (job.num_ctx, job.options)
 
     def expires_at(self, now: Seconds) -> float:
         """When it is unloaded if nothing more comes, and all that it has were to end now."""
@@ -133,7 +139,7 @@ class Scheduler:
     def arrive(self, job: Job, now: Seconds) -> list[Decision]:
         out = self.expire(now)
         runner = self._runners.get(job.model.name)
-        if runner is not None and runner.num_ctx == job.num_ctx:
+        if runner is not None and runner.suits(job):
             self._attach(job, runner, out)
         elif len(self._pending) >= self._limits.max_queue:
             out.append(Refused(job.id, 503, BUSY))
@@ -174,6 +180,13 @@ class Scheduler:
         self._pump(out)
         return out
 
+    def set_memory(self, memory: Bytes, now: Seconds) -> list[Decision]:
+        """From now on all runners together may take so much; those that are loaded stay until room is needed."""
+        out = self.expire(now)
+        self._limits = replace(self._limits, memory=memory)
+        self._pump(out)
+        return out
+
     def expire(self, now: Seconds) -> list[Decision]:
         """Unload what has been idle for its keep-alive."""
         out: list[Decision] = []
@@ -189,7 +202,7 @@ class Scheduler:
         while self._pending:
             job = self._pending[0]
             runner = self._runners.get(job.model.name)
-            if runner is not None and runner.num_ctx == job.num_ctx:
+            if runner is not None and runner.suits(job):
                 self._pending.popleft()
                 self._attach(job, runner, out)
                 continue
@@ -215,7 +228,7 @@ class Scheduler:
         return min(self._runners.values(), key=lambda runner: (runner.idle_since is None, runner.keep_alive))
 
     def _load(self, job: Job, size: Bytes, out: list[Decision]) -> None:
-        runner = Runner(job.model, job.num_ctx, size, self._limits.keep_alive_s)
+        runner = Runner(job.model, job.num_ctx, size, self._limits.keep_alive_s, job.options)
         self._runners[job.model.name] = self._loading = runner
         out.append(Load(job.model))
         self._attach(job, runner, out)

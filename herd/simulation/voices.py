@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from herd.simulation.asks import Ask, Surface
+from herd.simulation.asks import Ask, OllamaError, Surface
 from herd.simulation.golang import encode, format_time
 from herd.types import Seconds, Tokens
 
@@ -43,6 +43,9 @@ class Voice(Protocol):
     def whole(self, text: str, metrics: Metrics) -> bytes:
         """The body of an answer that is not streamed."""
 
+    def broken(self, error: OllamaError) -> bytes:
+        """What is written in the place of the rest when an answer breaks."""
+
 
 class NativeVoice:
     """/api/chat and /api/generate.
@@ -70,6 +73,9 @@ class NativeVoice:
 
     def whole(self, text: str, metrics: Metrics) -> bytes:
         return encode({**self._said(text), "done": True, "done_reason": metrics.reason, **self._measured(metrics)})
+
+    def broken(self, error: OllamaError) -> bytes:
+        return native_error(error.text) + b"\n"
 
     def nothing(self, reason: str) -> bytes:
         """The answer to a request without a prompt; `reason` is "load" or "unload"."""
@@ -133,6 +139,10 @@ class OpenAIVoice:
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "finish_reason": metrics.reason}
         return encode({**self._head, "choices": [choice], "usage": _usage(metrics)}) + b"\n"
+
+    def broken(self, error: OllamaError) -> bytes:
+        del error  # an error in a /v1 stream is swallowed: an empty chunk, and the stream ends
+        return self._chunk({"content": ""})
 
     def _chunk(self, delta: dict[str, str], reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": reason}

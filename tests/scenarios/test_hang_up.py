@@ -61,7 +61,7 @@ async def test_in_any_turn_of_a_retry() -> None:
             await turns(turn)
             await sent.hang_up()
             await assert_nothing_is_out(home)
-            a.ollama._failures.clear()  # one that the request did not live to see
+            a.ollama.heal()  # one that the request did not live to see
             came, cancelled = b.ollama.requests[CHAT] - before[0], b.ollama.cancelled - before[1]
             assert came == cancelled
             reached += came

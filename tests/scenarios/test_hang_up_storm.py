@@ -116,8 +116,7 @@ async def storm(seed: int, *, troubled: bool) -> None:
         assert not watch.done(), watch.exception()
         watch.cancel()
         for node in nodes:
-            node.ollama._failures.clear()  # those that no request lived to see
-            node.ollama._death = None
+            node.ollama.heal()  # of faults that no request lived to see
         await assert_nothing_is_out(home)
         assert sum(node.ollama.cancelled for node in nodes) > LEAVE / 20, "hardly anybody got as far as a model server"
         for model in (LLAMA, QWEN):

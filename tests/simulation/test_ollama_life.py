@@ -20,7 +20,7 @@ LLAMA = CATALOG["llama3.2:3b"]
 GEMMA = CATALOG["gemma3:4b"]
 BASE = "http://127.0.0.1:11434"
 LOAD = MACHINE.load_s(LLAMA)
-STEP = MACHINE.decode_step_s(LLAMA)
+STEP = MACHINE.decode_step_s(LLAMA, context=20)  # one token, beside the few of these short talks
 
 
 def chat(model: str = LLAMA.name, tokens: int = 10, **fields: Any) -> dict[str, Any]:
@@ -57,11 +57,13 @@ def test_an_answer_takes_its_load_its_prefill_and_its_tokens() -> None:
         began = asyncio.get_running_loop().time()
         answer = await call(fake.handle, "POST", "/api/chat", chat(stream=False))
         took = asyncio.get_running_loop().time() - began
-        prefill = MACHINE.prefill_s(LLAMA, Tokens(answer.json["prompt_eval_count"]))
-        assert took == pytest.approx(LOAD + prefill + 10 * STEP)
+        prompt = answer.json["prompt_eval_count"]
+        prefill = MACHINE.prefill_s(LLAMA, prompt)
+        decode = 10 * MACHINE.decode_step_s(LLAMA, context=prompt + 10 / 2)
+        assert took == pytest.approx(LOAD + prefill + decode)
         assert answer.json["load_duration"] == pytest.approx(LOAD * 1e9)
         assert answer.json["prompt_eval_duration"] == pytest.approx(prefill * 1e9)
-        assert answer.json["eval_duration"] == pytest.approx(10 * STEP * 1e9)
+        assert answer.json["eval_duration"] == pytest.approx(decode * 1e9)
         assert answer.json["total_duration"] == pytest.approx(took * 1e9)
 
     virtually(scenario)
@@ -148,7 +150,7 @@ def test_a_client_that_goes_during_prefill_is_gone_at_once_but_its_slot_is_busy_
         assert asyncio.get_running_loop().time() == began
         assert (fake.cancelled, fake.running, sink.started) == (1, 1, False)
         await fake.until(lambda f: f.running == 0)
-        prefill = MACHINE.prefill_s(LLAMA, Tokens(4 + 2500))
+        prefill = MACHINE.prefill_s(LLAMA, 4 + 2500)
         assert asyncio.get_running_loop().time() - began == pytest.approx(prefill)
 
     virtually(scenario)
