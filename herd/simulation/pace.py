@@ -57,6 +57,11 @@ class MachineProfile:
         return replace(self, speed=self.speed * factor)
 
     @property
+    def own_video_memory(self) -> bool:
+        """Its GPU has a memory of its own; Apple's share the machine's."""
+        return self.gpu and not self.chip.startswith("Apple")
+
+    @property
     def default_context(self) -> Tokens:
         """The context of a runner when the request names none; the model's own limit applies too."""
         video_memory = self.model_memory if self.gpu else 0
