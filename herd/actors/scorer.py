@@ -1,13 +1,17 @@
 """The Scorer: one synchronous `place` that ranks the nodes and writes the ticket into the ledger."""
 
+import logging
+
 from herd.actors import names
 from herd.actors.ports import Clock
 from herd.policy.holding import unlocked
-from herd.policy.placement import place
+from herd.policy.placement import in_one_line, place
 from herd.policy.values import Ask, Decision, Load, ModelView, NodeView, Reason, Ticket
 from herd.runtime import ActorHandle, context, get_actor
 from herd.store.database import KnownNode
 from herd.types import BackendId, ModelName, NodeId, NodeState, Seconds, TicketId
+
+logger = logging.getLogger(__name__)
 
 # Names that "no node has ever had the model" is judged by: a thousand nodes with sixty models each.
 MAX_MODELS = 65_536
@@ -72,6 +76,8 @@ class Scorer:
             complete=not self._awaited,
             version=self._version,
         )
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s for %s: %s", ticket.id, ask.model, in_one_line(decision))
         chosen = decision.chosen
         if chosen is not None:
             node = chosen.node
@@ -111,7 +117,8 @@ class Scorer:
         while len(self._ever_had) > MAX_MODELS:
             del self._ever_had[next(iter(self._ever_had))]
         known = before is not None and before.name == view.name and before.models.keys() == view.models.keys()
-        if self._store is not None and not known:
+        # A node that lists nothing is one whose model server is down: what it had it has still.
+        if self._store is not None and view.models and not known:
             seen = Seconds(self._clock.wall())
             self._store.record.tell(KnownNode(view.id, view.name, tuple(view.models), seen))
 

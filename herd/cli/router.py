@@ -14,6 +14,7 @@ from herd.cli.application import application
 from herd.cli.demo import demo
 from herd.cli.options import settings_command
 from herd.cli.process import guarded, run, set_up_logs, spare_collector, stop_signals, until_told
+from herd.cli.simulate import simulate_command
 from herd.config import RouterSettings
 from herd.net.clock import SystemClock
 from herd.net.http_server import AiohttpServer
@@ -90,6 +91,7 @@ def announce(console: Console, settings: RouterSettings, router: RunningRouter) 
 
 app.command(name="serve")(settings_command(RouterSettings, serve))
 app.command(name="demo")(demo)
+app.command(name="simulate")(simulate_command)
 
 
 def main() -> None:

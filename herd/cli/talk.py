@@ -50,7 +50,7 @@ async def ask(servers: ModelServers, url: str, talk: Talk, console: Console) -> 
         }
     )
     head = RequestHead(RequestId(""), BackendId(""), "POST", "/v1/chat/completions", size=len(body))
-    answer = await servers.exchange(url, head, _once(body))
+    answer = await servers.exchange(url, head, once(body))
     try:
         console.print(f"\n[bold]{talk.model}[/bold] < {talk.question}")
         if answer.status != 200:
@@ -75,5 +75,6 @@ def _content(line: bytes) -> str:
     return choices[0].get("delta", {}).get("content") or ""
 
 
-async def _once(body: bytes) -> AsyncIterator[bytes]:
+async def once(body: bytes) -> AsyncIterator[bytes]:
+    """A body that is here already, in one piece."""
     yield body

@@ -59,6 +59,17 @@ def hopeless(decision: Decision) -> Reason | None:
     return having[0]
 
 
+def in_one_line(decision: Decision) -> str:
+    """A decision for the log: every candidate with its score and what that is made of, best first, and who is out."""
+    ranked = [
+        f"{candidate.name} {candidate.score:.3f} = "
+        + " ".join([f"{signal.name} {signal.points:+.3f}" for signal in candidate.signals])
+        for candidate in decision.candidates
+    ]
+    out = [f"not {eliminated.name}, which {eliminated.reason.text}" for eliminated in decision.eliminated]
+    return "; ".join([*ranked, *out]) or "no node has joined"
+
+
 def why_none(decision: Decision) -> str:
     """Every node's reason in one line, for the client that gets none."""
     if not decision.eliminated:

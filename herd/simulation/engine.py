@@ -107,7 +107,7 @@ class Engine:
     @property
     def at_work(self) -> bool:
         """The machine computes or loads."""
-        return bool(self._works)
+        return self._load is not None or self.running > 0
 
     def runners(self) -> tuple[Runner, ...]:
         """What is loaded or loading now."""
@@ -143,6 +143,7 @@ class Engine:
                 case Load(model):
                     self.loads[model.name] += 1
                     self._caches[model.name] = [_Cache() for _ in range(self._num_parallel)]
+                    self._settle()  # what has passed was no load
                     self._load = Work(None, self._loaded)
                     self.begin(self._load)
                     self.aim(self._load, self.machine.load_s(model))

@@ -10,12 +10,19 @@ class Watch:
     def __init__(self) -> None:
         # Bounded by the tasks that wait: each takes its own entry out again.
         self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._observers: list[Callable[[], None]] = []  # as many as its owner lets in
+
+    def observe(self, observer: Callable[[], None]) -> None:
+        """Call `observer` after every change from now on."""
+        self._observers.append(observer)
 
     def changed(self) -> None:
         """Look at every condition now, so that one that holds for a moment only is not missed."""
         for condition, future in self._waiters:
             if not future.done() and condition():
                 future.set_result(None)
+        for observer in self._observers:
+            observer()
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until `condition` is true; at once if it is."""
