@@ -7,5 +7,10 @@
 
 `python benchmarks/runtime.py --help`: what a message between actors costs. In reading order: `runtime_contenders` (a
 bare queue and `herd.runtime`), `runtime_guests` (Pykka's threads, xoscar, Ray), `runtime_worker`, `runtime_processes`
-(each in a process of its own), `runtime_figures` (the table). `talk` serves both.
+(each in a process of its own), `runtime_figures` (the table).
+
+`python benchmarks/workload_fit.py --help`: how far the simulator's workload is from a trace.
+
+`python benchmarks/fidelity.py --help`: how far the simulator's machines are from a real model server, and its virtual
+time from the wall clock. `talk` serves them all.
 """

@@ -31,7 +31,8 @@ def simulate_command(
     models: Annotated[int, typer.Option(help="Models that are asked for.")] = DEFAULT.models,
     clients: Annotated[int, typer.Option(help="People and programs that ask.")] = DEFAULT.clients,
     requests: Annotated[int, typer.Option(help="Requests, about; of a trace, at most.")] = DEFAULT.requests,
-    days: Annotated[float, typer.Option(help="How long, from a Monday on.")] = DEFAULT.days,
+    days: Annotated[float, typer.Option(help="How long.")] = DEFAULT.days,
+    start_hour: Annotated[int, typer.Option(help="Of the week at which it begins; 0 is Monday 00:00.")] = 0,
     parallel: Annotated[int, typer.Option(help="Requests that a model runs at once.")] = DEFAULT.parallel,
     owners: Annotated[bool, typer.Option(help="People use the machines, too.")] = DEFAULT.owners,
     trace: Annotated[
@@ -59,7 +60,7 @@ def simulate_command(
     if chaos_seeds:
         _chaos(range(seed, seed + chaos_seeds), console, as_json)
         return
-    size = Household(nodes, models, clients, requests, days, parallel, owners)
+    size = Household(nodes, models, clients, requests, days, parallel, owners, start_hour)
     scenario = household(seed, size, _rows(trace, rate, requests))
     if wall_clock and decisions is not None:
         raise ConfigError("--decisions goes with virtual time: on a wall clock chance decides too")

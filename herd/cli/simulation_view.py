@@ -22,7 +22,7 @@ def picture(moment: Moment) -> RenderableType:
     served = sum(1 for sample in moment.samples if sample.outcome is SampleOutcome.SERVED)
     ended = len(moment.samples)
     line = Text.assemble(
-        (clock(moment.at), "bold"),
+        (clock(moment.scenario.start_slot * _HOUR + moment.at), "bold"),
         f"  {moment.sent} asked, {moment.sent - ended} under way, ",
         (f"{served} served", "green"),
         (f", {ended - served} not" if ended > served else "", "red"),
@@ -33,8 +33,8 @@ def picture(moment: Moment) -> RenderableType:
     for node in moment.nodes:
         models = ", ".join(node.loaded)
         nodes.add_row(node.name, str(node.running or ""), str(node.waiting or ""), doing(node.owner), models)
-    done = min(moment.at, moment.duration)
-    return Group(line, ProgressBar(total=moment.duration, completed=done, width=60), nodes)
+    whole = moment.scenario.duration
+    return Group(line, ProgressBar(total=whole, completed=min(moment.at, whole), width=60), nodes)
 
 
 def clock(seconds: float) -> str:

@@ -91,7 +91,7 @@ async def _run(scenario: Scenario, machines: list[_Machine], clients: "_Clients"
 async def _watch(scenario: Scenario, machines: list[_Machine], clients: "_Clients", watch: Watcher) -> None:
     while True:
         nodes = tuple(NodeMoment.of(one.plan, one.ollama, one.occupancy.owner) for one in machines)
-        watch(Moment(clients.now, scenario.duration, clients.sent, clients.ended, nodes))
+        watch(Moment(scenario, clients.now, clients.sent, clients.ended, nodes))
         await asyncio.sleep(scenario.duration / LOOKS / clients.speed)
 
 

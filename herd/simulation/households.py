@@ -9,7 +9,7 @@ from herd.errors import ConfigError
 from herd.simulation.catalog import CATALOG, SimulatedModel
 from herd.simulation.clients import zipf_mix
 from herd.simulation.generator import WorkloadSettings, generate
-from herd.simulation.owners import HABITS
+from herd.simulation.owners import HABITS, SLOTS
 from herd.simulation.pace import MachineProfile
 from herd.simulation.profiles import PROFILES
 from herd.simulation.runs import Scenario
@@ -53,6 +53,7 @@ class Household:
     days: float = 1.0
     parallel: int = 1  # requests that each model runs at once
     owners: bool = True  # people use the machines; else nobody does
+    start_slot: int = 0  # hour of the week at which the run begins; 0 is Monday 00:00
 
     def __post_init__(self) -> None:
         chats = len(_chat_models())
@@ -62,6 +63,7 @@ class Household:
             (self.clients >= 1, f"{self.clients} clients", "take at least one"),
             (self.requests >= 1, f"{self.requests} requests", "take at least one"),
             (0 < self.days <= 366, f"{self.days:g} days", "take more than none and at most a year"),
+            (self.start_slot in range(SLOTS), f"hour {self.start_slot} of its week", f"take 0 to {SLOTS - 1}"),
             (1 <= self.parallel <= 64, f"{self.parallel} requests at once", "take 1 to 64"),
         )
         for holds, what, advice in rules:
@@ -83,12 +85,14 @@ def household(seed: int, size: Household, trace: Sequence[TraceRow] | None = Non
     duration = Seconds(size.days * DAY)
     requests: list[SimulatedRequest]
     if trace is None:
-        settings = WorkloadSettings(duration, size.requests, models, size.clients, embedding=0.0)
+        settings = WorkloadSettings(
+            duration, size.requests, models, size.clients, embedding=0.0, start_slot=size.start_slot
+        )
         requests = generate(seed, settings)
     else:
         requests = requests_of(trace, seed=seed, models=models, clients=size.clients)
         duration = Seconds(max(requests[-1].at, 1.0) if requests else 1.0)
-    return Scenario(nodes, requests, duration, seed)
+    return Scenario(nodes, requests, duration, seed, size.start_slot)
 
 
 def machines(seed: int, size: Household) -> tuple[NodePlan, ...]:

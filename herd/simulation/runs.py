@@ -84,8 +84,8 @@ class NodeMoment:
 class Moment:
     """A run at one moment, for whoever watches."""
 
+    scenario: Scenario
     at: Seconds
-    duration: Seconds
     sent: int
     samples: Sequence[Sample]  # of requests that have ended
     nodes: tuple[NodeMoment, ...]
@@ -139,7 +139,7 @@ class _Fleet:
         async def keep_watch(watch: Watcher) -> None:
             while True:
                 nodes = [NodeMoment.of(one.plan, one.ollama, one.occupancy.owner) for one in self.stations]
-                watch(Moment(Seconds(loop.time()), scenario.duration, len(tasks), ended, tuple(nodes)))
+                watch(Moment(scenario, Seconds(loop.time()), len(tasks), ended, tuple(nodes)))
                 await asyncio.sleep(scenario.duration / LOOKS)
 
         watching = asyncio.create_task(keep_watch(watch), name="watcher") if watch is not None else None
