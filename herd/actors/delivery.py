@@ -9,6 +9,7 @@ from herd.protocols.answers import BoundaryWatch, StreamFormat, error_event, str
 from herd.protocols.headers import value_of
 from herd.protocols.messages import Failure, Head, Usage
 from herd.protocols.session import DataReceived, HeadReceived, StreamEnded, StreamEvent, StreamReset
+from herd.protocols.usage import TAIL
 from herd.types import Dialect, MiB
 
 # Whole answers are held until their end, so that they can be retried; a longer one is let through as it comes.
@@ -22,6 +23,7 @@ class Attempt:
     dialect: Dialect
     streamed: bool
     headers: Headers  # of Herd's own, for the client
+    closes: bool = True  # a whole answer has an end that its dialect knows; that to a blob has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ class Delivery:
                 size += len(event.data)
                 if size > HOLD_LIMIT:
                     return await self._through(head, b"".join(held))
+        if head.status == 200 and self._attempt.closes and size <= TAIL and not _ended_itself(event.usage):
+            return Failed(_failure_of(event))  # of a longer one the agent saw the tail only, and cannot tell
         answer = WholeAnswer(head.status, self._headers(head), b"".join(held))
         if head.status in RETRIED_STATUSES:
             return Failed(Failure("status", f"the model server answered {head.status}"), answer)

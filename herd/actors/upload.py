@@ -48,7 +48,7 @@ async def upload(
         exchange = await opened(parts.find, parts.streams, home.node, stream, head)
         if isinstance(exchange, Failed):
             raise RequestError(f"{home.name} could not be reached: {exchange.failure.text}", status=502)
-        delivery = Delivery(exchange, sink, Attempt(head.dialect, streamed=False, headers=shown))
+        delivery = Delivery(exchange, sink, Attempt(head.dialect, streamed=False, headers=shown, closes=False))
         done = await carried(exchange, request.stream_body(), head.size, delivery)
     finally:
         parts.streams.close(stream)

@@ -80,8 +80,8 @@ async def _run(scenario: Scenario, machines: list[_Machine], clients: "_Clients"
         machine.occupancy.start()
     watching = asyncio.create_task(_watch(scenario, machines, clients, watch)) if watch is not None else None
     samples = await clients.serve()
-    if watching is not None:
-        watching.cancel()
+    if watching is not None and not watching.cancel():
+        watching.result()  # a watcher that failed says so
     for machine in machines:
         machine.occupancy.stop()
     nodes = tuple(NodeResult.of(one.plan, one.ollama, one.occupancy, clients.speed) for one in machines)

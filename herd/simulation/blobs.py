@@ -1,14 +1,28 @@
-"""The blobs of a fake Ollama: what a client uploads before it makes a model. Digests are kept, bytes are not."""
+"""The blobs of a fake Ollama: what a client uploads before it makes a model. Their bytes are not kept."""
 
 import hashlib
 import re
+from dataclasses import dataclass
+from urllib.parse import unquote
 
 from herd.actors.ports import HttpRequest, Sink
 from herd.simulation.asks import OllamaError
+from herd.types import Bytes
 
 PATH = "/api/blobs/"
 
 _DIGEST = re.compile(r"sha256[:-][0-9a-fA-F]{64}", re.ASCII)
+
+# What a model file in Ollama's own format begins with.
+_MAGIC = b"GGUF"
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """What is remembered of one."""
+
+    size: Bytes
+    is_model: bool  # it begins as a model file does
 
 
 class Blobs:
@@ -20,40 +34,47 @@ class Blobs:
 
     def __init__(self) -> None:
         self.received = 0
-        self._digests: set[str] = set()
+        self._blobs: dict[str, Blob] = {}
 
     def __contains__(self, digest: str) -> bool:
-        return digest in self._digests
+        return digest in self._blobs
+
+    def get(self, digest: str) -> Blob | None:
+        """The blob of that digest, if it is there."""
+        return self._blobs.get(digest)
 
     async def head(self, request: HttpRequest, sink: Sink) -> None:
         """Whether it is there."""
-        digest = _digest_of(request)
-        if digest not in self._digests:
+        digest = read_digest(unquote(request.path).removeprefix(PATH))
+        if digest not in self._blobs:
             raise OllamaError(404, f'blob "{digest}" not found')
         await _answer(sink, 200)
 
     async def post(self, request: HttpRequest, sink: Sink) -> None:
         """Take it in; one that is there already is not read."""
-        digest = _digest_of(request)
-        if digest in self._digests:
+        digest = read_digest(unquote(request.path).removeprefix(PATH))
+        if digest in self._blobs:
             await _answer(sink, 200)
             return
         sha256 = hashlib.sha256()
+        size, beginning = 0, b""
         async for piece in request.stream_body():
             self.received += len(piece)
             sha256.update(piece)
+            size += len(piece)
+            beginning += piece[: len(_MAGIC) - len(beginning)]
         found = f"sha256:{sha256.hexdigest()}"
         if found != digest:
             raise OllamaError(400, f'digest mismatch, expected "{digest}", got "{found}"')
-        self._digests.add(digest)
+        self._blobs[digest] = Blob(Bytes(size), beginning == _MAGIC)
         await _answer(sink, 201)
 
 
-def _digest_of(request: HttpRequest) -> str:
-    name = request.path.removeprefix(PATH)
-    if not _DIGEST.fullmatch(name):
+def read_digest(text: str) -> str:
+    """The digest that `text` is, in the form that blobs are kept under. Raises OllamaError, 400."""
+    if not _DIGEST.fullmatch(text):
         raise OllamaError(400, "invalid digest format")
-    return name.replace("-", ":").lower()
+    return text.replace("-", ":").lower()
 
 
 async def _answer(sink: Sink, status: int) -> None:

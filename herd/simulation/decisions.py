@@ -45,16 +45,16 @@ class DecisionLog(logging.Handler):
 def decisions(write: Callable[[str], object] | None = None) -> Iterator[DecisionLog]:
     """While this lasts, what is decided goes into a log, and nowhere else."""
     log = DecisionLog(write)
-    before = [(logger, logger.level, logger.propagate) for logger in map(logging.getLogger, LOGGERS)]
-    for name, level in LOGGERS.items():
-        logger = logging.getLogger(name)
+    loggers = [(logging.getLogger(name), level) for name, level in LOGGERS.items()]
+    before = [(logger, logger.level, logger.propagate, logger.handlers[:]) for logger, _ in loggers]
+    for logger, level in loggers:
         logger.setLevel(level)
         logger.propagate = False
-        logger.addHandler(log)
+        logger.handlers[:] = [log]
     try:
         yield log
     finally:
-        for logger, level, propagate in before:
-            logger.removeHandler(log)
+        for logger, level, propagate, handlers in before:
+            logger.handlers[:] = handlers
             logger.setLevel(level)
             logger.propagate = propagate

@@ -15,17 +15,7 @@ from typing import Self
 
 from herd.simulation.asks import OllamaError
 from herd.simulation.pace import MachineProfile, Running, rates
-from herd.simulation.scheduler import (
-    AbortLoad,
-    Decision,
-    Granted,
-    Job,
-    Load,
-    Refused,
-    Runner,
-    Scheduler,
-    Unloaded,
-)
+from herd.simulation.scheduler import AbortLoad, Decision, Granted, Job, Load, Refused, Runner, Scheduler, Unloaded
 from herd.types import Bytes, Seconds, Tokens
 
 # Seconds. A timer may fire a clock tick early, and sums of floats are not exact: what is left then is nothing.
@@ -80,13 +70,13 @@ class Engine:
     ) -> None:
         self.machine = machine
         self.loads: Counter[str] = Counter()  # model -> loads begun
-        self.loading_s = 0.0  # seconds in which a model was being loaded
         self._scheduler = scheduler
         self._num_parallel = num_parallel
         self._changed = changed
         self._grants: dict[int, asyncio.Future[None]] = {}
         self._works: dict[Work, None] = {}  # in order of their beginning
         self._load: Work | None = None
+        self._loading_s = 0.0
         self._caches: dict[str, list[_Cache]] = {}  # of loaded models
         self._uses = 0
         self._compute, self._disk = 1.0, 1.0
@@ -108,6 +98,12 @@ class Engine:
     def at_work(self) -> bool:
         """The machine computes or loads."""
         return self._load is not None or self.running > 0
+
+    @property
+    def loading_s(self) -> float:
+        """Seconds in which a model was being loaded; those in which the machine stood still are none."""
+        self._settle()
+        return self._loading_s
 
     def runners(self) -> tuple[Runner, ...]:
         """What is loaded or loading now."""
@@ -198,6 +194,13 @@ class Engine:
         work.goal, work.awaited = goal, True
         self._set_timer()
 
+    def cut_short(self, work: Work) -> None:
+        """Nobody waits for the goal any more: a prompt is read to its end, an answer ends at its next token."""
+        self._settle()
+        decoding = work.running is not None and not work.running.prefilling
+        # Aimed at anew even if it is reached: this may be the moment in which it was, and the waiter was gone already.
+        self.aim(work, min(work.goal, math.floor(work.done + _NEARLY) + 1) if decoding else work.goal)
+
     def turn(self, work: Work, running: Running) -> None:
         """The work is of another kind from now on, and begins anew at 0."""
         self._settle()
@@ -211,8 +214,8 @@ class Engine:
         for work in self._works:
             ahead = work.rate * _AHEAD_S if work.running is not None else 0.0
             work.done = max(work.done, min(work.done + work.rate * passed, work.goal + ahead))
-        if self._load is not None:
-            self.loading_s += passed
+        if self._load is not None and self._load.rate:
+            self._loading_s += passed
 
     def _pace(self) -> None:
         """Who works, or what they do, has changed: every rate anew."""
@@ -362,10 +365,10 @@ class Slot:
         try:
             await self._waiter
         except asyncio.CancelledError:
-            if not self._waiter.cancelled():  # the token is made, but nobody is there to take it
+            if self._waiter.cancelled():
+                self._engine.cut_short(self._work)
+            else:  # the token is made, but nobody is there to take it
                 self._waiter = None
-            elif self._work.running is not None and not self._work.running.prefilling:
-                self._engine.aim(self._work, min(goal, math.floor(self._work.done) + 1))
             raise
         self._waiter = None
 

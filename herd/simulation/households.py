@@ -78,9 +78,14 @@ def household(seed: int, size: Household, trace: Sequence[TraceRow] | None = Non
         seed: of owners, disks and requests.
         size: how much of everything.
         trace: when and how long the requests are, in place of generated ones.
+
+    Raises:
+        ConfigError: no model fits onto any of the machines.
     """
     nodes = machines(seed, size)
     there = dict.fromkeys(model for node in nodes for model in node.models)
+    if not there:
+        raise ConfigError(f"no machine of the household has room for {size.parallel} requests at once: take fewer")
     models = zipf_mix([model.name for model in _chat_models()[: size.models] if model.name in there])
     duration = Seconds(size.days * DAY)
     requests: list[SimulatedRequest]

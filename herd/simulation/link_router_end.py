@@ -24,6 +24,7 @@ from herd.protocols.session import (
     StreamReset,
     Welcomed,
 )
+from herd.runtime import ActorDiedError, ActorUnavailableError
 from herd.simulation.link_wire import CLOSED, Closed, Room, Said, Taken, Wire
 from herd.types import LinkId, NodeId, Seconds, StreamId
 
@@ -184,7 +185,11 @@ class RouterEnd:
             self._board.events.report(self.link, self.node, said.report)
 
     async def _join(self, hello: Hello) -> None:
-        answer = await self._board.events.hello(self.link, hello, "in memory")
+        try:
+            answer = await self._board.events.hello(self.link, hello, "in memory")
+        except (ActorDiedError, ActorUnavailableError):  # the router stops, or a part of it starts anew
+            self.hang_up("the router failed while the agent joined")
+            return
         if self.lost:
             if isinstance(answer, Welcome):
                 self._board.events.down(self.link, hello.node_id, "the agent left while it joined")

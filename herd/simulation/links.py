@@ -1,7 +1,7 @@
 """Links without sockets: whole fleets of production actors run over them, in virtual time and always the same.
 
 One object is both ends' door: the router's `LinkListener`, `Links` and `Streams`, and the agents' `Dialer`. What the
-network can do to a link is done from outside: `cut` breaks it, `freeze` silences it.
+network can do to a link is done from outside: `cut` breaks it, `freeze` silences it, `unplug` takes its machine away.
 """
 
 import asyncio
@@ -50,6 +50,15 @@ class InMemoryLinks:
         """Streams that agents still serve."""
         return sum(len(agent.tasks) for _, agent, _ in self._links.values())
 
+    def is_under_way(self, stream: StreamId) -> bool:
+        """The stream is open at the router's end, its link is up, and the end of its answer has not come."""
+        end = self._stream_ends.get(stream)
+        return end is not None and not end.lost and not end.streams[stream].ended
+
+    def node_of(self, link: LinkId) -> NodeId:
+        """Whose link it is. Raises KeyError when it has ended."""
+        return self._links[link][2]
+
     # --- What the network does ----------------------------------------------------------------------------------------
 
     def cut(self, node: NodeId) -> None:
@@ -58,6 +67,13 @@ class InMemoryLinks:
             router.wire.drop()
             agent.wire.drop()
             router.end(CLOSED)
+            agent.end(CLOSED)
+
+    def unplug(self, node: NodeId) -> None:
+        """The node's machine is gone without a word: what it does is lost, and the router hears nothing more of it."""
+        for router, agent, _ in self._of(node):
+            router.wire.drop()
+            agent.wire.drop()
             agent.end(CLOSED)
 
     def freeze(self, node: NodeId) -> None:

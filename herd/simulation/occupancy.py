@@ -47,6 +47,7 @@ class Occupancy:
         self._changed = changed
         self._speed = speed
         self._began = 0.0
+        self._open = False  # the record
         self._working_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         ollama.observe(self._look)
@@ -58,7 +59,8 @@ class Occupancy:
 
     def start(self) -> None:
         """The week begins, and with it whatever happens at its first moment."""
-        self._began = asyncio.get_running_loop().time()
+        self._began, self._open = asyncio.get_running_loop().time(), True
+        self._look()
         self._wait(next(self._changes, None))
 
     def stop(self) -> None:
@@ -66,6 +68,7 @@ class Occupancy:
         if self._timer is not None:
             self._timer.cancel()
         self._note(working=False)
+        self._open = False
 
     def _wait(self, change: tuple[Seconds, OwnerState] | None) -> None:
         """For the owner's next change; those that are due happen at once."""
@@ -89,7 +92,8 @@ class Occupancy:
 
     def _look(self) -> None:
         """The server may have begun or ended something."""
-        self._note(self._ollama.at_work and not self.owner.asleep)
+        if self._open:
+            self._note(self._ollama.at_work and not self.owner.asleep)
 
     def _note(self, working: bool) -> None:
         if working and self._working_since is None:

@@ -1,26 +1,39 @@
 """A fake Ollama: speaks the real one's language, schedules as it does, and says made-up things at a plausible pace.
 
 It is a `Handler`: any HTTP server that knows the ports can carry it; `wire.InMemoryServers` does so without sockets.
+
+Left out are transcriptions, log probabilities, bodies in zstd, OLLAMA_ORIGINS, and all that Ollama asks of ollama.com:
+this one says that its cloud is disabled.
 """
 
 import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
+from urllib.parse import unquote
 
 from herd.actors.ports import HttpRequest, Sink
 from herd.errors import BodyTooLarge, RequestError
 from herd.simulation import blobs
-from herd.simulation.asks import OllamaError, Surface, read_ask, read_fields
+from herd.simulation.asks import OllamaError, Surface
 from herd.simulation.catalog import SimulatedModel
+from herd.simulation.embeddings import Embeddings, read_embed
 from herd.simulation.engine import Engine
 from herd.simulation.faults import Faults, Lie
-from herd.simulation.golang import encode
-from herd.simulation.inference import Inference, send
-from herd.simulation.library import Library, canonical, processes
+from herd.simulation.fields import read_fields
+from herd.simulation.front import Routes, check_host, check_origin, not_found, redirect
+from herd.simulation.golang import encode, well_formed
+from herd.simulation.inference import Inference
+from herd.simulation.library import Library
+from herd.simulation.manage import Manager
+from herd.simulation.messages_voice import anthropic_error
+from herd.simulation.openai_voices import openai_error
 from herd.simulation.pace import MachineProfile
+from herd.simulation.pages import Page, WithHeaders, send_page, send_to
+from herd.simulation.reading import read_ask
+from herd.simulation.registry import Registry
 from herd.simulation.scheduler import Limits, Scheduler
-from herd.simulation.voices import JSON, native_error, openai_error
+from herd.simulation.voices import JSON, PLAIN_JSON, native_error
 from herd.simulation.watch import Watch
 from herd.types import Bytes, MiB, Seconds
 
@@ -28,6 +41,11 @@ from herd.types import Bytes, MiB, Seconds
 _MAX_BODY = Bytes(256 * MiB)
 
 _TEXT = "text/plain; charset=utf-8"
+
+_MODEL_PATH = "/v1/models/"
+
+# The client that Ollama's /api/show treats in a way of its own.
+_COPILOT = "GitHubCopilotChat/"
 
 _Endpoint = Callable[[HttpRequest, Sink], Awaitable[None]]
 
@@ -50,6 +68,7 @@ class FakeOllama:
         requests: how many came, by path; paths that do not exist count as "".
         cancelled: requests whose client went away.
         blobs: what was uploaded to it.
+        registry: where it pulls models from, and how quickly.
         faults: what goes wrong with the requests to come.
     """
 
@@ -77,9 +96,11 @@ class FakeOllama:
         self.faults = Faults()
         self._answers = Inference(self._engine, self._library, self.faults, progress, self._wall)
         self._slowness, self._compute, self._asleep = 1.0, 1.0, False
+        self._embeddings = Embeddings(self._engine, self._library, self.faults, self._answers)
         self.blobs = blobs.Blobs()
-        self._routes = self._table()
-        self._blob_methods: dict[str, _Endpoint] = {"POST": self.blobs.post, "HEAD": self.blobs.head}
+        self.registry = Registry(speed=profile.speed, progress=progress)
+        self._manager = Manager(self._library, self.blobs, self.registry, self._wall)
+        self._routes = Routes(self._table())
 
     def __repr__(self) -> str:
         return f"<FakeOllama {self._profile.name} [{self.running} running, {self.waiting} waiting]>"
@@ -105,6 +126,30 @@ class FakeOllama:
     def resident(self) -> tuple[str, ...]:
         """The models in memory and ready, oldest first. Needs a running loop."""
         return tuple(runner.model.name for runner in self._engine.runners() if runner.ready_since is not None)
+
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """The models that /api/ps lists: those in memory and the one that is being loaded, oldest first."""
+        return tuple(runner.model.name for runner in self._engine.runners())
+
+    @property
+    def taken(self) -> Bytes:
+        """Bytes of memory that models hold."""
+        return Bytes(sum(runner.size for runner in self._engine.runners()))
+
+    @property
+    def at_work(self) -> bool:
+        """The machine computes or loads."""
+        return self._engine.at_work
+
+    @property
+    def loading_s(self) -> float:
+        """Seconds in which a model was being loaded."""
+        return self._engine.loading_s
+
+    def observe(self, observer: Callable[[], None]) -> None:
+        """Call `observer` after every change of the counters above."""
+        self._watch.observe(observer)
 
     async def until(self, condition: Callable[["FakeOllama"], bool]) -> None:
         """Wait until `condition` holds, looked at after every change of the counters above."""
@@ -161,95 +206,137 @@ class FakeOllama:
     def _set_power(self) -> None:
         disk = 0.0 if self._asleep else 1.0 / self._slowness
         self._engine.set_power(self._compute * disk, disk)
+        self.registry.set_power(disk)
 
     # --- HTTP ---------------------------------------------------------------------------------------------------------
 
     async def handle(self, request: HttpRequest, sink: Sink) -> None:
         """Answer one request: this is the `Handler`. Cancelled when the client is gone."""
-        methods = self._blob_methods if request.path.startswith(blobs.PATH) else self._routes.get(request.path)
-        self.requests[request.path if methods else ""] += 1
+        known = self._routes.at(unquote(request.path))
+        self.requests[request.path if known else ""] += 1
         self._watch.changed()
         try:
             if self.faults.wedged:
                 await asyncio.get_running_loop().create_future()
-            await self._answer(request, sink, methods)
+            await self._answer(request, sink)
         except asyncio.CancelledError:
             self.cancelled += 1
             self._watch.changed()
             raise
 
-    async def _answer(self, request: HttpRequest, sink: Sink, methods: dict[str, _Endpoint] | None) -> None:
-        if methods is None:
-            await send(sink, 404, "text/plain", b"404 page not found")
+    async def _answer(self, request: HttpRequest, sink: Sink) -> None:
+        if (elsewhere := redirect(request, self._routes)) is not None:
+            await send_page(request, sink, elsewhere)
             return
+        origin = check_origin(request)
+        if isinstance(origin, Page):
+            await send_page(request, sink, origin)
+            return
+        if origin:
+            sink = WithHeaders(sink, origin)
+        if (refusal := check_host(request)) is not None:
+            await send_page(request, sink, refusal)
+            return
+        methods = self._routes.at(unquote(request.path))
         endpoint = methods.get(request.method)
         if endpoint is None:
-            allow = (("Allow", ", ".join(methods)),)
-            await send(sink, 405, "text/plain", b"405 method not allowed", allow)
+            await send_page(request, sink, not_found(methods))
             return
         try:
             await endpoint(request, sink)
-        except OllamaError as refusal:
-            status, text = refusal.status, refusal.text
-            if request.path.startswith("/v1/"):
-                await send(sink, status, "application/json", openai_error(status, text))
-            else:
-                await send(sink, status, JSON, native_error(text))
+        except OllamaError as error:
+            await _refuse(request, sink, error)
 
     def _table(self) -> dict[str, dict[str, _Endpoint]]:
-        def both(endpoint: _Endpoint) -> dict[str, _Endpoint]:
-            return {"GET": endpoint, "HEAD": endpoint}
-
+        answers = {
+            "/api/chat": Surface.CHAT,
+            "/api/generate": Surface.GENERATE,
+            "/v1/chat/completions": Surface.OPENAI,
+            "/v1/completions": Surface.COMPLETIONS,
+            "/v1/responses": Surface.RESPONSES,
+            "/v1/messages": Surface.MESSAGES,
+        }
+        managed = {"pull": self._manager.pull, "push": self._manager.push, "create": self._manager.create}
+        managed["copy"] = self._manager.copy
         return {
-            "/": both(self._root),
-            "/api/version": both(self._version_of),
-            "/api/tags": both(self._tags),
+            "/": _both(self._root),
+            "/api/version": _both(self._version_of),
+            "/api/status": {"GET": self._status},
+            "/api/tags": _both(self._tags),
             "/api/ps": {"GET": self._ps},
             "/api/show": {"POST": self._show},
-            "/api/chat": {"POST": self._inference(Surface.CHAT)},
-            "/api/generate": {"POST": self._inference(Surface.GENERATE)},
-            "/v1/chat/completions": {"POST": self._inference(Surface.OPENAI)},
+            **{path: {"POST": self._inference(surface)} for path, surface in answers.items()},
+            **{path: {"POST": self._embed} for path in ("/api/embed", "/api/embeddings", "/v1/embeddings")},
+            **{f"/api/{name}": {"POST": _with_body(endpoint)} for name, endpoint in managed.items()},
+            "/api/delete": {"DELETE": _with_body(self._manager.delete)},
+            f"{blobs.PATH}*": {"POST": self.blobs.post, "HEAD": self.blobs.head},
             "/v1/models": {"GET": self._models},
+            f"{_MODEL_PATH}*": {"GET": self._model},
         }
 
     async def _root(self, request: HttpRequest, sink: Sink) -> None:
-        await _send_page(request, sink, _TEXT, b"Ollama is running")
+        await send_to(request, sink, 200, _TEXT, b"Ollama is running")
 
     async def _version_of(self, request: HttpRequest, sink: Sink) -> None:
-        await _send_page(request, sink, JSON, encode({"version": self._version}))
+        await send_to(request, sink, 200, JSON, encode({"version": self._version}))
+
+    async def _status(self, request: HttpRequest, sink: Sink) -> None:
+        await send_to(request, sink, 200, JSON, encode({"cloud": {"disabled": True, "source": "env"}}))
 
     async def _tags(self, request: HttpRequest, sink: Sink) -> None:
-        await _send_page(request, sink, JSON, encode(self._library.tags()))
+        await send_to(request, sink, 200, JSON, encode(self._library.tags()))
 
     async def _models(self, request: HttpRequest, sink: Sink) -> None:
-        await _send_page(request, sink, "application/json", encode(self._library.openai_models()) + b"\n")
+        await send_to(request, sink, 200, PLAIN_JSON, encode(self._library.openai_models()) + b"\n")
+
+    async def _model(self, request: HttpRequest, sink: Sink) -> None:
+        body = self._library.openai_model(unquote(request.path.removeprefix(_MODEL_PATH)))
+        await send_to(request, sink, 200, PLAIN_JSON, encode(body) + b"\n")
 
     async def _ps(self, request: HttpRequest, sink: Sink) -> None:
-        runners = self._engine.runners()
-        body = processes(runners, _now(), self.wall(), gpu=self._profile.gpu)
-        await _send_page(request, sink, JSON, encode(body))
+        body = self._library.processes(self._engine.runners(), _now(), self.wall(), gpu=self._profile.gpu)
+        await send_to(request, sink, 200, JSON, encode(body))
 
     async def _show(self, request: HttpRequest, sink: Sink) -> None:
-        fields = read_fields(await _read(request), "ShowRequest")
-        name = fields.get("model") or fields.get("name")
-        if not isinstance(name, str) or not name:
+        fields = read_fields(await _read(request), "api.ShowRequest")
+        name = well_formed((fields.get("model") or fields.get("name") or "").strip())
+        if not name:
             raise OllamaError(400, "model is required")
-        model = self._library.find(name, missing=f"model '{canonical(name)}' not found")
-        await send(sink, 200, JSON, encode(self._library.show(model)))
+        shown = self._library.show(name)
+        if any(key.lower() == "user-agent" and value.startswith(_COPILOT) for key, value in request.headers):
+            shown["model_info"]["general.basename"] = name  # it shows this to people, and means the model it asked for
+        await send_to(request, sink, 200, JSON, encode(shown))
 
     # --- Answers ------------------------------------------------------------------------------------------------------
 
     def _inference(self, surface: Surface) -> _Endpoint:
         async def endpoint(request: HttpRequest, sink: Sink) -> None:
-            body = await _read(request)
-            if (failure := self.faults.failure()) is not None:
-                raise failure
-            ask = read_ask(surface, body)
-            if not ask.model and surface is not Surface.GENERATE:
-                raise OllamaError(400, "model is required")
-            await self._answers.answer(ask, sink)
+            await self._answers.answer(read_ask(surface, await self._asked(request)), sink)
 
         return endpoint
+
+    async def _embed(self, request: HttpRequest, sink: Sink) -> None:
+        await self._embeddings.answer(read_embed(unquote(request.path), await self._asked(request)), sink)
+
+    async def _asked(self, request: HttpRequest) -> bytes:
+        """The body of a request for an answer, unless that is to fail."""
+        body = await _read(request)
+        if (failure := self.faults.failure()) is not None:
+            raise failure
+        return body
+
+
+def _both(endpoint: _Endpoint) -> dict[str, _Endpoint]:
+    return {"GET": endpoint, "HEAD": endpoint}
+
+
+def _with_body(endpoint: Callable[[bytes, Sink], Awaitable[None]]) -> _Endpoint:
+    """An endpoint that wants of a request nothing but its body."""
+
+    async def whole(request: HttpRequest, sink: Sink) -> None:
+        await endpoint(await _read(request), sink)
+
+    return whole
 
 
 async def _read(request: HttpRequest) -> bytes:
@@ -263,13 +350,15 @@ async def _read(request: HttpRequest) -> bytes:
         body.close()
 
 
-async def _send_page(request: HttpRequest, sink: Sink, content_type: str, body: bytes) -> None:
-    """Answer a GET, or a HEAD with the head of the same."""
-    if request.method != "HEAD":
-        await send(sink, 200, content_type, body)
-        return
-    await sink.start(200, (("Content-Type", content_type), ("Content-Length", str(len(body)))))
-    await sink.finish()
+async def _refuse(request: HttpRequest, sink: Sink, error: OllamaError) -> None:
+    """Say what is wrong, in the form of the API that was asked."""
+    if request.path == "/v1/messages":
+        content_type, body = PLAIN_JSON, anthropic_error(error.status, error.text)
+    elif request.path.startswith("/v1/"):
+        content_type, body = PLAIN_JSON, openai_error(error.status, error.text)
+    else:
+        content_type, body = JSON, native_error(error.text)
+    await send_to(request, sink, error.status, content_type, body)
 
 
 def _now() -> Seconds:

@@ -147,8 +147,8 @@ class _Fleet:
             await asyncio.sleep(max(0.0, request.at - loop.time()))
             tasks.append(asyncio.create_task(client(request), name=f"client {request.client}"))
         samples = tuple(await asyncio.gather(*tasks))
-        if watching is not None:
-            watching.cancel()
+        if watching is not None and not watching.cancel():
+            watching.result()  # a watcher that failed says so
         return samples
 
 

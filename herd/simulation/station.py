@@ -96,6 +96,8 @@ class Station:
     # --- The link -----------------------------------------------------------------------------------------------------
 
     async def _join(self) -> None:
+        if self.occupancy.owner.asleep:
+            return  # it dials when it wakes
         name, machine = self.plan.name, self._probe.machine()
         hello = Hello(PROTOCOL_VERSIONS, NodeId(name), NodeName(name), "simulated", machine=machine)
         self._line = await self._board.join(hello, self.ollama.handle, self._lost)
@@ -190,10 +192,14 @@ class Station:
             self._lost()
 
     def _after(self, what: str, seconds: float, callback: Callable[[], None]) -> None:
-        """One timer for each purpose."""
+        """One timer for each purpose, which is forgotten when it fires."""
         if what in self._timers:
             self._timers[what].cancel()
-        self._timers[what] = asyncio.get_running_loop().call_later(seconds, callback)
+        self._timers[what] = asyncio.get_running_loop().call_later(seconds, self._fire, what, callback)
+
+    def _fire(self, what: str, callback: Callable[[], None]) -> None:
+        del self._timers[what]
+        callback()
 
     def _spawn(self, what: str, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine, name=f"{self.plan.name}: {what}")

@@ -67,7 +67,7 @@ class Switchboard:
         self._last_link += 1
         line = Line(LinkId(self._last_link), hello.node_id, serve, lost)
         answer = await self.events.hello(line.link, hello, "in memory")
-        if not isinstance(answer, Welcome):
+        if not isinstance(answer, Welcome) or not self._listening:  # it may have stopped meanwhile
             return None
         self._lines[line.link] = line
         return line

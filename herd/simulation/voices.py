@@ -1,49 +1,66 @@
-"""How an answer is written down: Ollama's NDJSON lines and OpenAI's events, one write each, and both as one object."""
+"""How an answer is written down: what every endpoint's voice has to say, and that of Ollama's own endpoints."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from herd.actors.ports import Headers
 from herd.simulation.asks import Ask, OllamaError, Surface
 from herd.simulation.golang import encode, format_time
+from herd.simulation.script import ToolCall
 from herd.types import Seconds, Tokens
 
-# Ollama draws N of "chatcmpl-N" below this.
-_COMPLETION_IDS = 999
-
 JSON = "application/json; charset=utf-8"
+PLAIN_JSON = "application/json"  # of the /v1 endpoints, and of an error in the place of a stream
+NDJSON = "application/x-ndjson"
+SSE = "text/event-stream"
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
     """What an answer took."""
 
-    reason: str  # stop, length
+    reason: str  # stop, length, load
     prompt: Tokens
     completion: Tokens
+    thought: Tokens  # of the completion
     total_s: Seconds
     load_s: Seconds
     prefill_s: Seconds
     decode_s: Seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A whole answer."""
+
+    thought: str = ""
+    text: str = ""
+    call: ToolCall | None = None
+
+
 class Voice(Protocol):
-    """One answer in the shape of one endpoint."""
+    """One answer in the shape of one endpoint. Each element of a list is one write of a streamed answer."""
 
     stream_type: str  # the Content-Type of a streamed answer
+    stream_headers: Headers  # its others
     whole_type: str
 
     def begin(self) -> list[bytes]:
-        """What precedes the first piece."""
+        """What precedes all else."""
 
-    def piece(self, text: str) -> bytes: ...
+    def thought(self, text: str) -> list[bytes]: ...
+
+    def piece(self, text: str) -> list[bytes]: ...
+
+    def call(self, call: ToolCall) -> list[bytes]: ...
 
     def end(self, metrics: Metrics) -> list[bytes]: ...
 
-    def whole(self, text: str, metrics: Metrics) -> bytes:
+    def whole(self, said: Said, metrics: Metrics) -> bytes:
         """The body of an answer that is not streamed."""
 
-    def broken(self, error: OllamaError) -> bytes:
+    def broken(self, error: OllamaError) -> list[bytes]:
         """What is written in the place of the rest when an answer breaks."""
 
 
@@ -55,7 +72,8 @@ class NativeVoice:
         wall: the clock of `created_at`, in seconds since the Unix epoch.
     """
 
-    stream_type = "application/x-ndjson"
+    stream_type = NDJSON
+    stream_headers: Headers = ()
     whole_type = JSON
 
     def __init__(self, ask: Ask, wall: Callable[[], float]) -> None:
@@ -65,88 +83,55 @@ class NativeVoice:
     def begin(self) -> list[bytes]:
         return []
 
-    def piece(self, text: str) -> bytes:
-        return encode({**self._said(text), "done": False}) + b"\n"
+    def thought(self, text: str) -> list[bytes]:
+        return [self._line(Said(thought=text))]
+
+    def piece(self, text: str) -> list[bytes]:
+        return [self._line(Said(text=text))]
+
+    def call(self, call: ToolCall) -> list[bytes]:
+        return [self._line(Said(call=call))]
 
     def end(self, metrics: Metrics) -> list[bytes]:
-        return [self.whole("", metrics) + b"\n"]
+        return [self.whole(Said(), metrics) + b"\n"]
 
-    def whole(self, text: str, metrics: Metrics) -> bytes:
-        return encode({**self._said(text), "done": True, "done_reason": metrics.reason, **self._measured(metrics)})
+    def whole(self, said: Said, metrics: Metrics) -> bytes:
+        return encode({**self._said(said), "done": True, "done_reason": metrics.reason, **self._measured(metrics)})
 
-    def broken(self, error: OllamaError) -> bytes:
-        return native_error(error.text) + b"\n"
+    def broken(self, error: OllamaError) -> list[bytes]:
+        return [native_error(error.text) + b"\n"]
 
     def nothing(self, reason: str) -> bytes:
         """The answer to a request without a prompt; `reason` is "load" or "unload"."""
-        return encode({**self._said(""), "done": True, "done_reason": reason})
+        return encode({**self._said(Said()), "done": True, "done_reason": reason})
 
-    def _said(self, text: str) -> dict[str, Any]:
-        head = {"model": self._ask.model, "created_at": format_time(self._wall())}
+    def _line(self, said: Said) -> bytes:
+        return encode({**self._said(said), "done": False}) + b"\n"
+
+    def _said(self, said: Said) -> dict[str, Any]:
+        fields: dict[str, Any] = {"model": self._ask.model, "created_at": format_time(self._wall())}
+        thinking = {"thinking": said.thought} if said.thought else {}
         if self._ask.surface is Surface.GENERATE:
-            return {**head, "response": text}
-        return {**head, "message": {"role": "assistant", "content": text}}
+            return {**fields, "response": said.text, **thinking}
+        message: dict[str, Any] = {"role": "assistant", "content": said.text, **thinking}
+        if said.call is not None:
+            function = {"index": 0, "name": said.call.name, "arguments": said.call.arguments}
+            message["tool_calls"] = [{"id": said.call.id, "function": function}]
+        return {**fields, "message": message}
 
     def _measured(self, metrics: Metrics) -> dict[str, Any]:
         fields: dict[str, Any] = {}
-        if self._ask.surface is Surface.GENERATE and not self._ask.raw:
+        if self._ask.surface is Surface.GENERATE and not self._ask.wishes.raw:
             # Ollama gives one number for every token of the conversation; 32 of them serve a client as well.
             fields["context"] = list(self._ask.seed)
         return fields | {
-            "total_duration": _nanoseconds(metrics.total_s),
-            "load_duration": _nanoseconds(metrics.load_s),
+            "total_duration": nanoseconds(metrics.total_s),
+            "load_duration": nanoseconds(metrics.load_s),
             "prompt_eval_count": metrics.prompt,
-            "prompt_eval_duration": _nanoseconds(metrics.prefill_s),
+            "prompt_eval_duration": nanoseconds(metrics.prefill_s),
             "eval_count": metrics.completion,
-            "eval_duration": _nanoseconds(metrics.decode_s),
+            "eval_duration": nanoseconds(metrics.decode_s),
         }
-
-
-class OpenAIVoice:
-    """/v1/chat/completions.
-
-    Args:
-        ask: the request; its model's name is echoed.
-        wall: the clock of `created`, in seconds since the Unix epoch.
-    """
-
-    stream_type = "text/event-stream"
-    whole_type = "application/json"
-
-    def __init__(self, ask: Ask, wall: Callable[[], float]) -> None:
-        self._include_usage = ask.include_usage
-        self._head = {
-            "id": f"chatcmpl-{int.from_bytes(ask.seed[:4], 'big') % _COMPLETION_IDS}",
-            "object": "chat.completion.chunk" if ask.stream else "chat.completion",
-            "created": int(wall()),
-            "model": ask.model,
-            "system_fingerprint": "fp_ollama",
-        }
-
-    def begin(self) -> list[bytes]:
-        return [self._chunk({"role": "assistant", "content": ""})]
-
-    def piece(self, text: str) -> bytes:
-        return self._chunk({"content": text})
-
-    def end(self, metrics: Metrics) -> list[bytes]:
-        events = [self._chunk({}, metrics.reason)]
-        if self._include_usage:
-            events.append(_event(encode({**self._head, "choices": [], "usage": _usage(metrics)})))
-        return [*events, _event(b"[DONE]")]
-
-    def whole(self, text: str, metrics: Metrics) -> bytes:
-        message = {"role": "assistant", "content": text}
-        choice = {"index": 0, "message": message, "finish_reason": metrics.reason}
-        return encode({**self._head, "choices": [choice], "usage": _usage(metrics)}) + b"\n"
-
-    def broken(self, error: OllamaError) -> bytes:
-        del error  # an error in a /v1 stream is swallowed: an empty chunk, and the stream ends
-        return self._chunk({"content": ""})
-
-    def _chunk(self, delta: dict[str, str], reason: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": reason}
-        return _event(encode({**self._head, "choices": [choice]}))
 
 
 def native_error(text: str) -> bytes:
@@ -154,20 +139,16 @@ def native_error(text: str) -> bytes:
     return encode({"error": text})
 
 
-def openai_error(status: int, text: str) -> bytes:
-    """The body of an error of the /v1 API."""
-    kind = {400: "invalid_request_error", 404: "not_found_error"}.get(status, "api_error")
-    return encode({"error": {"message": text, "type": kind, "param": None, "code": None}}) + b"\n"
-
-
-def _usage(metrics: Metrics) -> dict[str, int]:
-    total = metrics.prompt + metrics.completion
-    return {"prompt_tokens": metrics.prompt, "completion_tokens": metrics.completion, "total_tokens": total}
-
-
-def _event(data: bytes) -> bytes:
+def event(data: bytes) -> bytes:
+    """An event of an SSE stream; `data` has no newline."""
     return b"data: " + data + b"\n\n"
 
 
-def _nanoseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1e9))  # Ollama leaves out what is zero, and never measures zero
+def named_event(fields: dict[str, Any]) -> bytes:
+    """An event that is named by the `type` it carries."""
+    return f"event: {fields['type']}\n".encode() + event(encode(fields))
+
+
+def nanoseconds(seconds: float) -> int:
+    """As metrics have them. Ollama leaves out what is zero, and never measures zero."""
+    return max(1, round(seconds * 1e9))

@@ -1,19 +1,15 @@
-"""What scenarios are told with: requests, an owner who pauses a node, and the check that nothing is left over."""
+"""What scenarios are told with: requests, and the check that nothing is left over."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
-from herd.actors.ports import AgentLink, Relay
-from herd.protocols.discovery import RouterAddress
-from herd.protocols.messages import Goodbye, Hello, Pause, Report, Welcome
-from herd.simulation.house import House, house
-from herd.simulation.links import InMemoryLinks
+from herd.simulation.house import Disk, House, house
+from herd.simulation.invariants import left_over
 from herd.simulation.wire import RecordingSink
-from herd.store.database import Database, KnownNode
+from herd.store.database import KnownNode
 from herd.types import NodeId, NodeName, Seconds
 
 LLAMA = "llama3.2:3b"
@@ -103,24 +99,15 @@ async def until_held(home: House, count: int) -> None:
 
 async def assert_nothing_is_out(home: House) -> None:
     """Every lease is back, the ledger and the pen are empty, no stream is open at either end, no backend works."""
-    await turns(30)  # what was told may still be under way; nothing of it takes time
-    parts = home.router.parts
-    queues = [queue for status in await home.fleet() for queue in status.queues]
-    assert [queue for queue in queues if queue.running or queue.waiting] == []
-    assert await parts.scorer.ledger.remote() == {}
-    assert await parts.pen.count.remote() == 0
-    assert (home.links.router_streams, home.links.agent_streams) == (0, 0), home.links
-    async with asyncio.timeout(60):  # a model server notices a hang-up when it has a token to write
-        for node in home.nodes:
-            await node.ollama.until(lambda ollama: ollama.running == 0 and ollama.waiting == 0)
+    assert await left_over(home) == []
 
 
-def remembers(*nodes: str) -> Callable[[], Database]:
-    """The store of a router that has met these nodes, each with a model of the node's name."""
-    database = Database(None)
+def remembers(*nodes: str) -> Disk:
+    """The disk of a router that has met these nodes, each with a model of the node's name."""
+    disk = Disk()
     for node in nodes:
-        database.remember(KnownNode(NodeId(node), NodeName(node), (f"{node}:latest",), Seconds(0.0)))
-    return lambda: database
+        disk.remember(KnownNode(NodeId(node), NodeName(node), (f"{node}:latest",), Seconds(0.0)))
+    return disk
 
 
 @asynccontextmanager
@@ -128,56 +115,11 @@ async def scenario(
     *, seed: int = 0, hold_timeout: float = 30.0, join_grace: float = 10.0, knows: tuple[str, ...] = ()
 ) -> AsyncIterator[House]:
     """A house in which, at the end of the scenario, nothing may be left over. `knows`: nodes of earlier days."""
-    store = remembers(*knows)
-    async with house(seed=seed, hold_timeout=hold_timeout, join_grace=join_grace, open_store=store) as home:
-        async with asyncio.timeout(TOO_LONG_S):
-            yield home
-            await assert_nothing_is_out(home)
-
-
-class Owner:
-    """A `Dialer` that adds the pauses of a machine's owner to what the agent reports."""
-
-    def __init__(self, links: InMemoryLinks) -> None:
-        self._links = links
-        self._link: AgentLink | None = None
-        self._report = Report()
-        self._pauses: tuple[Pause, ...] = ()
-
-    def pause(self, *pauses: Pause) -> None:
-        """From now on these pauses are in force; none to resume."""
-        self._pauses = pauses
-        self.report(self._report)
-
-    def report(self, report: Report) -> None:
-        self._report = report
-        if self._link is not None:
-            self._link.report(replace(report, pauses=self._pauses))
-
-    async def locate(self, url: str) -> RouterAddress:
-        return await self._links.locate(url)
-
-    async def dial(self, address: RouterAddress, hello: Hello, relay: Relay) -> "OwnedLink":
-        self._link = await self._links.dial(address, hello, relay)
-        return OwnedLink(self._link, self)
-
-
-class OwnedLink:
-    """The agent's link, with an owner in between."""
-
-    def __init__(self, link: AgentLink, owner: Owner) -> None:
-        self._link = link
-        self.report = owner.report
-
-    @property
-    def welcome(self) -> Welcome:
-        return self._link.welcome
-
-    def drain(self) -> None:
-        self._link.drain()
-
-    async def wait_closed(self) -> str:
-        return await self._link.wait_closed()
-
-    async def close(self, goodbye: Goodbye, grace: Seconds) -> None:
-        await self._link.close(goodbye, grace)
+    disk = remembers(*knows)
+    try:
+        async with house(seed=seed, hold_timeout=hold_timeout, join_grace=join_grace, open_store=disk.open) as home:
+            async with asyncio.timeout(TOO_LONG_S):
+                yield home
+                await assert_nothing_is_out(home)
+    finally:
+        disk.throw_away()

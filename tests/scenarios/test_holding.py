@@ -7,13 +7,13 @@ import pytest
 from herd.actors import holding_pen
 from herd.protocols.messages import Pause
 from herd.runtime.testing import virtual_time
+from herd.simulation.between import Owner
 from herd.types import NodeState, Seconds
 from tests.scenarios.helpers import (
     CHAT,
     LLAMA,
     OPENAI_CHAT,
     QWEN,
-    Owner,
     chat,
     now,
     openai_chat,

@@ -8,11 +8,11 @@ from herd.simulation.golang import GoError, decode_fields, encode, format_time, 
 
 
 def test_the_first_value_counts_and_what_follows_is_ignored() -> None:
-    assert decode_fields(b'  {"model":"a"} trailing', "ChatRequest") == {"model": "a"}
+    assert decode_fields(b'  {"model":"a"} trailing', "api.ChatRequest") == {"model": "a"}
 
 
 def test_field_names_match_in_any_case_and_the_last_of_two_wins() -> None:
-    assert decode_fields(b'{"Model":"a","MODEL":"b"}', "ChatRequest") == {"model": "b"}
+    assert decode_fields(b'{"Model":"a","MODEL":"b"}', "api.ChatRequest") == {"model": "b"}
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_field_names_match_in_any_case_and_the_last_of_two_wins() -> None:
 )
 def test_bad_json_gets_the_words_of_gos_decoder(body: bytes, words: str) -> None:
     with pytest.raises(GoError) as refused:
-        decode_fields(body, "ChatRequest")
+        decode_fields(body, "api.ChatRequest")
     assert str(refused.value) == words
 
 
@@ -39,7 +39,7 @@ def test_bad_json_gets_the_words_of_gos_decoder(body: bytes, words: str) -> None
 @given(st.binary(max_size=60))
 def test_any_bytes_are_fields_or_a_go_error(body: bytes) -> None:
     try:
-        fields = decode_fields(body, "ChatRequest")
+        fields = decode_fields(body, "api.ChatRequest")
     except GoError:
         return
     assert all(name == name.lower() for name in fields)

@@ -3,7 +3,18 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from herd.simulation.language import LONGEST, SHORTEST, answer_length, answer_pieces, seed_of
+from herd.simulation.language import (
+    LONGEST,
+    LONGEST_THOUGHT,
+    SHORTEST,
+    answer_length,
+    answer_pieces,
+    count_tokens,
+    cut,
+    seed_of,
+    thought_length,
+    thought_pieces,
+)
 from herd.types import Tokens
 
 
@@ -31,5 +42,18 @@ def test_parts_of_a_request_are_kept_apart() -> None:
 
 @given(st.binary(min_size=32, max_size=32))
 def test_a_free_answer_is_short_but_not_too_short(seed: bytes) -> None:
-    assert SHORTEST <= answer_length(seed, None) <= LONGEST
-    assert answer_length(seed, Tokens(7)) == 7
+    assert SHORTEST <= answer_length(seed) <= LONGEST
+    assert SHORTEST <= thought_length(seed) <= LONGEST_THOUGHT
+
+
+@given(st.binary(min_size=32, max_size=32), st.integers(1, 100))
+def test_thoughts_have_as_many_pieces_too_and_say_what_they_are(seed: bytes, length: int) -> None:
+    thoughts = list(thought_pieces(seed, Tokens(length)))
+    assert len(thoughts) == length
+    assert "".join(thoughts)[:17] in "Simulated thoughts:"
+
+
+@given(st.text(max_size=50))
+def test_a_text_is_cut_into_the_tokens_that_are_counted(text: str) -> None:
+    assert "".join(cut(text)) == text
+    assert len(cut(text)) == count_tokens(text)

@@ -9,14 +9,24 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from herd.simulation.asks import OllamaError, Surface, read_ask
+from herd.simulation.asks import OllamaError, Surface
 from herd.simulation.catalog import CATALOG
 from herd.simulation.ollama import FakeOllama
 from herd.simulation.profiles import PROFILES
+from herd.simulation.reading import read_ask
 from herd.simulation.wire import RecordingSink, call
 
 HI = [{"role": "user", "content": "hi"}]
-MODEL = "llama3.2:3b"
+MODEL, THINKER, EMBEDDER = "llama3.2:3b", "qwen3:8b", "nomic-embed-text"
+PARAMETERS = {
+    "type": "object",
+    "properties": {
+        "place": {"type": "string"},
+        "days": {"type": "integer", "minimum": 1, "maximum": 3},
+        "unit": {"type": "string", "enum": ["C", "F"]},
+    },
+}
+TOOLS = [{"type": "function", "function": {"name": "weather", "description": "of a place", "parameters": PARAMETERS}}]
 NOON = "2026-06-01T12:00:00Z"
 
 
@@ -184,7 +194,11 @@ async def test_unloading_what_is_not_loaded_is_no_error(fake: FakeOllama) -> Non
             st.lists(inner, max_size=3)
             | st.dictionaries(
                 st.sampled_from(
-                    ["model", "messages", "prompt", "options", "num_ctx", "keep_alive", "role", "content", "url"]
+                    [
+                        *("model", "messages", "prompt", "options", "num_ctx", "keep_alive", "role", "content", "url"),
+                        *("tools", "function", "name", "parameters", "properties", "type", "format", "think", "images"),
+                        *("input", "text", "reasoning", "effort", "thinking", "system", "max_tokens", "tool_calls"),
+                    ]
                 ),
                 inner,
                 max_size=4,
@@ -210,10 +224,20 @@ async def test_the_openai_clients_types_accept_chunks_and_completions(fake: Fake
 
 async def test_the_ollama_clients_types_accept_every_answer(fake: FakeOllama) -> None:
     ollama = pytest.importorskip("ollama")
-    for line in lines(await call(fake.handle, "POST", "/api/chat", {"model": MODEL, "messages": HI})):
-        ollama.ChatResponse.model_validate(line)
+    for model in (MODEL, THINKER):
+        for number in range(4):
+            messages = [{"role": "user", "content": f"weather {number}"}]
+            body = {"model": model, "messages": messages, "tools": TOOLS}
+            for line in lines(await call(fake.handle, "POST", "/api/chat", body)):
+                ollama.ChatResponse.model_validate(line)
     for line in lines(await call(fake.handle, "POST", "/api/generate", {"model": MODEL, "prompt": "hi"})):
         ollama.GenerateResponse.model_validate(line)
+    vectors = await call(fake.handle, "POST", "/api/embed", {"model": EMBEDDER, "input": ["hi", "ho"]})
+    ollama.EmbedResponse.model_validate(vectors.json)
+    vector = await call(fake.handle, "POST", "/api/embeddings", {"model": EMBEDDER, "prompt": "hi"})
+    ollama.EmbeddingsResponse.model_validate(vector.json)
+    for line in lines(await call(fake.handle, "POST", "/api/pull", {"model": MODEL})):
+        ollama.ProgressResponse.model_validate(line)
     ollama.ListResponse.model_validate((await call(fake.handle, "GET", "/api/tags")).json)
     ollama.ProcessResponse.model_validate((await call(fake.handle, "GET", "/api/ps")).json)
     ollama.ShowResponse.model_validate((await call(fake.handle, "POST", "/api/show", {"model": MODEL})).json)

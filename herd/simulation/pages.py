@@ -1,0 +1,63 @@
+"""Whole answers, and how they are written."""
+
+from dataclasses import dataclass
+
+from herd.actors.ports import Headers, HttpRequest, Sink
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An answer that needs no endpoint."""
+
+    status: int
+    headers: Headers = ()
+    body: bytes = b""
+
+
+class WithHeaders:
+    """A `Sink` that adds headers to the answer."""
+
+    def __init__(self, sink: Sink, headers: Headers) -> None:
+        self._sink = sink
+        self._headers = headers
+
+    @property
+    def started(self) -> bool:
+        return self._sink.started
+
+    async def start(self, status: int, headers: Headers) -> None:
+        await self._sink.start(status, (*headers, *self._headers))
+
+    async def write(self, data: bytes) -> None:
+        await self._sink.write(data)
+
+    async def finish(self) -> None:
+        await self._sink.finish()
+
+    def abort(self) -> None:
+        self._sink.abort()
+
+
+async def send(sink: Sink, status: int, content_type: str, body: bytes) -> None:
+    """A whole answer."""
+    await sink.start(status, (("Content-Type", content_type), ("Content-Length", str(len(body)))))
+    await sink.write(body)
+    await sink.finish()
+
+
+async def send_to(request: HttpRequest, sink: Sink, status: int, content_type: str, body: bytes) -> None:
+    """A whole answer; to a HEAD its head alone."""
+    if request.method != "HEAD":
+        await send(sink, status, content_type, body)
+        return
+    await sink.start(status, (("Content-Type", content_type), ("Content-Length", str(len(body)))))
+    await sink.finish()
+
+
+async def send_page(request: HttpRequest, sink: Sink, page: Page) -> None:
+    """A page; to a HEAD its head alone."""
+    length = () if page.status == 204 else (("Content-Length", str(len(page.body))),)
+    await sink.start(page.status, (*page.headers, *length))
+    if page.body and request.method != "HEAD":
+        await sink.write(page.body)
+    await sink.finish()
