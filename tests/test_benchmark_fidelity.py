@@ -96,14 +96,15 @@ def test_a_slope_is_the_median_of_all_slopes() -> None:
 def test_an_error_is_a_share_of_what_really_happened() -> None:
     found = error([(1.0, 2.0), (3.0, 2.0), (2.2, 2.0)])
 
-    assert (found.count, found.median) == (3, pytest.approx(0.5))
+    assert found.count == 3
+    assert found.median == pytest.approx(0.5)
     assert found.lean == pytest.approx(0.1)
     assert found.p90 == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("pairs", [[], [(1.0, 0.0)]], ids=["nothing happened", "it took no time"])
 def test_there_is_no_error_of_nothing(pairs: list[tuple[float, float]]) -> None:
-    with pytest.raises(ValueError, match="happened|time"):
+    with pytest.raises(ValueError, match=r"happened|time"):
         error(pairs)
 
 
@@ -156,7 +157,8 @@ def test_a_prompt_is_never_spared_because_of_an_earlier_one() -> None:
 
     told = serve(TRUE.machine(SIZE), simulated("small", SIZE), 2, workload)
 
-    assert {round(each.first, 6) for each in told} == {round(told[0].first, 6)}
+    # What a slot holds of another prompt is the mark before it: a token of three hundred.
+    assert [each.first for each in told] == pytest.approx([told[0].first] * 12, rel=0.01)
 
 
 # --- Two clocks -------------------------------------------------------------------------------------------------------
@@ -179,7 +181,8 @@ def test_clocks_are_compared_where_both_served() -> None:
     assert len(pairs) == 2
     assert first.each.count == 2
     assert first.alike is not None
-    assert (first.alike.count, first.alike.median) == (1, pytest.approx(0.1))
+    assert first.alike.count == 1
+    assert first.alike.median == pytest.approx(0.1)
     assert first.added_ms == pytest.approx(10.0)  # a tenth of a second of the scenario
     assert first.wall[0] == pytest.approx(2.05)
 

@@ -101,7 +101,9 @@ async def test_how_a_request_ended(answer: Answer, outcome: str) -> None:
     assert (sample.node, sample.queue, sample.attempts) == ("studio", 1.5, 2)
 
 
-@pytest.mark.parametrize(("answer", "outcome"), [(says(b'{"embeddings":[]}'), "served"), (says(finish=False), "failed")])
+@pytest.mark.parametrize(
+    ("answer", "outcome"), [(says(b'{"embeddings":[]}'), "served"), (says(finish=False), "failed")]
+)
 @virtual_time
 async def test_vectors_are_whole_without_a_word(answer: Answer, outcome: str) -> None:
     assert (await asked(answer, INDEXING)).outcome == outcome

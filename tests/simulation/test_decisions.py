@@ -62,8 +62,9 @@ async def test_every_line_has_its_time_and_is_in_the_digest() -> None:
 
 @virtual_time
 async def test_without_a_reader_the_digest_is_the_same() -> None:
-    digests = []
-    for write in (None, [].append):
+    digests: list[str] = []
+    lines: list[str] = []
+    for write in (None, lines.append):
         with decisions(write) as log:
             SCORER.debug("placed")
         digests.append(log.digest)

@@ -38,7 +38,9 @@ def request(at: float, model: str = LLAMA, *, client: str = "person-1", patience
     )
 
 
-def scenario(*requests: SimulatedRequest, nodes: tuple[NodePlan, ...] = (plan(),), duration: float = 1000.0) -> Scenario:
+def scenario(
+    *requests: SimulatedRequest, nodes: tuple[NodePlan, ...] = (plan(),), duration: float = 1000.0
+) -> Scenario:
     return Scenario(nodes, requests, Seconds(duration))
 
 

@@ -96,7 +96,7 @@ async def test_what_the_server_loads_and_unloads_is_reported_a_moment_later() ->
     await at(loaded + 20.0 + SERVER_LAG_S + SOON_S)
     assert desk.times[-1] == pytest.approx(loaded + 20.0 + SERVER_LAG_S)
     assert [model.resident for model in desk.reports[-1][1].models] == [False, False]
-    assert await call(made.ollama.handle, "GET", "/api/ps")
+    assert (await call(made.ollama.handle, "GET", "/api/ps")).status == 200
     made.stop()
 
 

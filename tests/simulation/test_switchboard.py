@@ -60,9 +60,9 @@ class Lost:
         self.times += 1
 
 
-async def joined(router: Router, serve: Handler = never, lost: Callable[[], None] = lambda: None) -> tuple[
-    Switchboard, Line
-]:
+async def joined(
+    router: Router, serve: Handler = never, lost: Callable[[], None] = lambda: None
+) -> tuple[Switchboard, Line]:
     """A switchboard with one node."""
     board = Switchboard()
     await board.start(router)
