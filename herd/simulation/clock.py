@@ -8,10 +8,17 @@ EPOCH = 1_780_272_000.0  # 2026-06-01 00:00 UTC, a Monday, when every simulation
 
 
 class LoopClock:
-    """The loop's time as the port `Clock`."""
+    """The loop's time as the port `Clock`.
+
+    Attributes:
+        ahead: seconds by which the wall clock goes wrong.
+    """
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
 
     def monotonic(self) -> Seconds:
         return Seconds(asyncio.get_running_loop().time())
 
     def wall(self) -> Seconds:
-        return Seconds(EPOCH + asyncio.get_running_loop().time())
+        return Seconds(EPOCH + asyncio.get_running_loop().time() + self.ahead)

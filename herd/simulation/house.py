@@ -24,6 +24,7 @@ from herd.actors.ports import Dialer, Handler, Headers, MachineSample, Sink
 from herd.actors.router import JOIN_GRACE_S, RouterOptions, RouterPorts, RunningRouter, running_router
 from herd.protocols.messages import PROTOCOL_VERSIONS, Hello, Machine
 from herd.simulation.catalog import CATALOG
+from herd.simulation.clock import LoopClock
 from herd.simulation.links import InMemoryLinks
 from herd.simulation.ollama import FakeOllama
 from herd.simulation.pace import MachineProfile
@@ -32,28 +33,10 @@ from herd.simulation.wire import InMemoryRequest, InMemoryServers, RecordingSink
 from herd.store.database import Database
 from herd.types import BackendId, Bytes, GiB, MiB, NodeId, NodeName, NodeState, RouterId, Seconds
 
-EPOCH = 1_780_272_000.0  # 2026-06-01 00:00 UTC, when every simulation begins
 LOOK_S = 0.05  # between two looks at the fleet while somebody waits for a state of it
 PATIENCE_S = 120.0  # a state that has not come after so long in virtual time never comes
 
 OLLAMA = BackendId("ollama")
-
-
-class LoopClock:
-    """The loop's time as the port `Clock`.
-
-    Attributes:
-        ahead: seconds by which the wall clock goes wrong.
-    """
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def monotonic(self) -> Seconds:
-        return Seconds(asyncio.get_running_loop().time())
-
-    def wall(self) -> Seconds:
-        return Seconds(EPOCH + asyncio.get_running_loop().time() + self.ahead)
 
 
 class Disk(Database):

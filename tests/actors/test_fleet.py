@@ -8,7 +8,7 @@ from herd.actors.node import NodeStatus
 from herd.protocols.messages import Goodbye, Hello, Machine, Welcome
 from herd.runtime import ActorHandle, remote, stop
 from herd.runtime.testing import run_virtual, virtual_time
-from herd.simulation.house import LoopClock
+from herd.simulation.clock import LoopClock
 from herd.types import LinkId, NodeId, NodeName, NodeState, RouterId
 from tests.actors.doubles import FakeLinks, Witness, model, report, settled
 

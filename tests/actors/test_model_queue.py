@@ -6,7 +6,7 @@ from herd.actors import model_queue
 from herd.actors.model_queue import ModelQueue
 from herd.policy.values import Lease, Reason, Refused
 from herd.runtime.testing import virtual_time
-from herd.simulation.house import LoopClock
+from herd.simulation.clock import LoopClock
 from herd.types import NodeName, Seconds
 from tests.actors.doubles import settled, ticket
 

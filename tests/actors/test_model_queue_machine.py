@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from herd.actors.model_queue import ModelQueue
 from herd.policy.values import Lease, Moved, Reason, Refused
 from herd.runtime.virtual import VirtualTimeLoop
-from herd.simulation.house import LoopClock
+from herd.simulation.clock import LoopClock
 from herd.types import NodeName
 from tests.actors.doubles import settled, ticket
 

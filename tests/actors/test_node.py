@@ -8,7 +8,7 @@ from herd.policy.values import Lease, NodeView, Refused
 from herd.protocols.messages import BackendInfo, Machine, Pause, Report
 from herd.runtime import ActorHandle, get_actor, kill, remote, stop
 from herd.runtime.testing import virtual_time
-from herd.simulation.house import EPOCH, LoopClock
+from herd.simulation.clock import EPOCH, LoopClock
 from herd.types import BackendId, NodeId, NodeName, NodeState, Seconds
 from tests.actors.doubles import LLAMACPP, OLLAMA, Witness, model, report, settled, ticket
 

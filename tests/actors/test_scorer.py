@@ -8,7 +8,7 @@ from herd.actors.scorer import Scorer
 from herd.policy.values import Ask, ModelView
 from herd.runtime import ActorHandle, get_actor, remote, stop
 from herd.runtime.testing import run_virtual, virtual_time
-from herd.simulation.house import LoopClock
+from herd.simulation.clock import LoopClock
 from herd.store.database import KnownNode
 from herd.types import BackendId, Dialect, ModelName, NodeId, NodeName, NodeState, Seconds, TicketId
 from tests.actors.doubles import Witness, settled, ticket, view

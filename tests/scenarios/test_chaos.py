@@ -24,7 +24,7 @@ from herd.policy.values import Lease, Ticket
 from herd.protocols.messages import Failure, ModelInfo, Report
 from herd.protocols.session import DataReceived, StreamEvent
 from herd.simulation.chaos import Chaos, chaos, replay, told
-from herd.simulation.house import LoopClock
+from herd.simulation.clock import LoopClock
 from herd.simulation.invariants import Invariant
 from herd.simulation.link_router_end import RouterStream
 from herd.simulation.trouble import NODE_FAULTS

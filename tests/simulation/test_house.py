@@ -9,7 +9,8 @@ from herd.actors.ports import Handler
 from herd.protocols.messages import Pause, Report
 from herd.runtime.testing import virtual_time
 from herd.simulation.between import Owner
-from herd.simulation.house import EPOCH, House, LoopClock, SimulatedNode, house
+from herd.simulation.clock import EPOCH, LoopClock
+from herd.simulation.house import House, SimulatedNode, house
 from herd.simulation.shelf import Shelf
 from herd.simulation.wire import call
 from herd.types import NodeState, Seconds
