@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import orjson
 
 from herd.runtime.testing import run_virtual
-from herd.simulation.asking import Seen
-from herd.simulation.catalog import SimulatedModel
-from herd.simulation.ollama import FakeOllama
-from herd.simulation.pace import MachineProfile
-from herd.simulation.wire import InMemoryRequest, call
-from herd.simulation.workload import SimulatedRequest, body, target
+from herd.simulation.http import InMemoryRequest, call
+from herd.simulation.machine.catalog import SimulatedModel
+from herd.simulation.machine.pace import MachineProfile
+from herd.simulation.ollama.server import FakeOllama
+from herd.simulation.runs.asking import Seen
+from herd.simulation.workload.requests import SimulatedRequest, body, target
 from herd.types import Seconds, Tokens
 
 # Share of the time for which one request after the other would keep the server busy: some come together, some wait.

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from statistics import median
 
-from herd.simulation.catalog import SimulatedModel
-from herd.simulation.pace import MachineProfile
+from herd.simulation.machine.catalog import SimulatedModel
+from herd.simulation.machine.pace import MachineProfile
 from herd.types import Bytes, Capability, GiB, Seconds, Tokens
 
 # SmolLM2-135M: 30 layers, 3 KV heads of 64 (its config.json); a key and a value of 2 bytes a number.
@@ -89,7 +89,7 @@ def fit(found: Calibration) -> Fit:
     - `batch_cost`: the median over steps of two and more of (step - its context's part) / `step_s` - 1, for each
       request beyond the first;
     - `prompt_s`: the median over prompts of `LEAST_PROMPT` and more of (seconds - one step) / prompt, for the first
-      token takes a step of its own in `herd.simulation.engine`.
+      token takes a step of its own in `herd.simulation.ollama.engine`.
 
     Raises:
         ValueError: there are no two contexts, no batch or no prompt among them.

@@ -17,7 +17,7 @@ from benchmarks.fidelity_fit import Calibration, Error, Fit, error, fit, simulat
 from benchmarks.fidelity_server import ALONE_PROMPTS, SLOTS, calibrate, served
 from benchmarks.talk import progress
 from herd.net.embedded import EmbeddedModel
-from herd.simulation.pace import MachineProfile
+from herd.simulation.machine.pace import MachineProfile
 
 AIM = 0.25  # of the median: other programs take their turns on the machine
 

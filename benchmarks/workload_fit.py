@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, P
 
 from benchmarks.talk import progress
 from herd.errors import ConfigError
-from herd.simulation.arrivals import EVEN_WEEK, Swing
-from herd.simulation.generator import WorkloadSettings, generate
-from herd.simulation.lengths import CONVERSATION, LEAST_TO_FIT, Lengths, fit, quantiles
-from herd.simulation.traces import read_trace, stretched
+from herd.simulation.workload.arrivals import EVEN_WEEK, Swing
+from herd.simulation.workload.generator import WorkloadSettings, generate
+from herd.simulation.workload.lengths import CONVERSATION, LEAST_TO_FIT, Lengths, fit, quantiles
+from herd.simulation.workload.traces import read_trace, stretched
 from herd.types import Seconds
 
 LEVELS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)

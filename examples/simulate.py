@@ -14,11 +14,11 @@ from rich.live import Live
 
 from herd.cli.simulation_view import picture, tables
 from herd.cli.wall_clock import simulate_on_wall_clock
-from herd.simulation.generator import WorkloadSettings, generate
-from herd.simulation.profiles import PROFILES
-from herd.simulation.report import report
-from herd.simulation.runs import Result, Scenario, simulate
-from herd.simulation.station import NodePlan
+from herd.simulation.fleet.station import NodePlan
+from herd.simulation.machine.profiles import PROFILES
+from herd.simulation.runs.report import report
+from herd.simulation.runs.run import Result, Scenario, simulate
+from herd.simulation.workload.generator import WorkloadSettings, generate
 from herd.types import Seconds
 
 EVENING = 18  # hour of a Monday

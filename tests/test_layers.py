@@ -30,6 +30,20 @@ MAY_IMPORT = {
     "__main__": {"cli"},
 }
 
+# The same inside the simulator, whose rooms are many.
+SIMULATION_MAY_IMPORT = {
+    "": set(),
+    "clock": set(),
+    "watch": set(),
+    "http": set(),
+    "machine": set(),
+    "ollama": {"machine", "watch"},
+    "workload": {"machine"},
+    "fleet": {"machine", "ollama", "clock", "http"},
+    "runs": {"machine", "ollama", "workload", "fleet", "clock", "http"},
+    "chaos": {"machine", "ollama", "fleet", "http"},
+}
+
 # One home for each library, so that to replace it is the work of one room.
 HOMES = {
     "pykka": {"runtime/_pykka.py"},
@@ -148,6 +162,15 @@ def test_only_the_commands_hand_in_the_environment(path: Path) -> None:
     ]
 
     assert not reads or allowed(path, {"cli/", "net/embedded.py"})
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "simulation").rglob("*.py")), ids=name_of)
+def test_the_rooms_of_the_simulator_know_one_another_one_way_only(path: Path) -> None:
+    room = path.relative_to(ROOT / "simulation").with_suffix("").parts[0].removeprefix("__init__")
+    for line, module in imports_of(tree_of(path)):
+        if module.startswith("herd.simulation"):
+            other = [*module.split("."), ""][2]
+            assert other == room or other in SIMULATION_MAY_IMPORT[room], f"{name_of(path)}:{line} imports {module}"
 
 
 @all_modules

@@ -16,9 +16,9 @@ from herd.net.clock import SystemClock
 from herd.net.embedded import embedded, find_model
 from herd.net.http_client import AiohttpServers
 from herd.net.machine import PsutilProbe
-from herd.simulation.catalog import CATALOG
-from herd.simulation.ollama import FakeOllama
-from herd.simulation.profiles import PROFILES
+from herd.simulation.machine.catalog import CATALOG
+from herd.simulation.machine.profiles import PROFILES
+from herd.simulation.ollama.server import FakeOllama
 
 # Three machines as one might have them at home, and what would be on their disks.
 HOUSE = {

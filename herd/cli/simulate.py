@@ -15,11 +15,11 @@ from herd.cli.process import set_up_logs
 from herd.cli.simulation_view import picture, tables
 from herd.cli.wall_clock import simulate_on_wall_clock
 from herd.errors import ConfigError, HerdError
-from herd.simulation.chaos import chaos, replay
-from herd.simulation.households import Household, household
-from herd.simulation.report import report
-from herd.simulation.runs import Result, Scenario, Watcher, simulate
-from herd.simulation.traces import TraceRow, read_trace, stretched
+from herd.simulation.chaos.run import chaos, replay
+from herd.simulation.runs.households import Household, household
+from herd.simulation.runs.report import report
+from herd.simulation.runs.run import Result, Scenario, Watcher, simulate
+from herd.simulation.workload.traces import TraceRow, read_trace, stretched
 
 DEFAULT = Household()
 

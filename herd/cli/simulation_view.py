@@ -8,10 +8,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from herd.simulation.measures import SampleOutcome, Spread
-from herd.simulation.owners import OwnerState
-from herd.simulation.report import Report
-from herd.simulation.runs import Moment
+from herd.simulation.machine.owners import OwnerState
+from herd.simulation.runs.measures import SampleOutcome, Spread
+from herd.simulation.runs.report import Report
+from herd.simulation.runs.run import Moment
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _HOUR, _DAY = 3600, 86_400

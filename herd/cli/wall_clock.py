@@ -15,15 +15,15 @@ from herd.cli.talk import once, wait_for_models
 from herd.errors import StreamFailed
 from herd.net.http_client import AiohttpServers
 from herd.protocols.messages import RequestHead
-from herd.simulation.asking import Seen, body_of, headers_of, patience
-from herd.simulation.catalog import CATALOG
-from herd.simulation.measures import Sample
-from herd.simulation.occupancy import Occupancy, OccupiedMachine
-from herd.simulation.ollama import FakeOllama
-from herd.simulation.owners import HABITS, OwnerState, week
-from herd.simulation.runs import LOOKS, Moment, NodeMoment, NodeResult, Result, Scenario, Watcher, ideal, owner_seed
-from herd.simulation.station import NodePlan
-from herd.simulation.workload import SimulatedRequest, target
+from herd.simulation.fleet.occupancy import Occupancy, OccupiedMachine
+from herd.simulation.fleet.station import NodePlan
+from herd.simulation.machine.catalog import CATALOG
+from herd.simulation.machine.owners import HABITS, OwnerState, week
+from herd.simulation.ollama.server import FakeOllama
+from herd.simulation.runs.asking import Seen, body_of, headers_of, patience
+from herd.simulation.runs.measures import Sample
+from herd.simulation.runs.run import LOOKS, Moment, NodeMoment, NodeResult, Result, Scenario, Watcher, ideal, owner_seed
+from herd.simulation.workload.requests import SimulatedRequest, target
 from herd.types import BackendId, RequestId, Seconds
 
 KEEP_ALIVE_S = 300.0  # Ollama's default, which passes as fast as everything else

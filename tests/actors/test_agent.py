@@ -15,7 +15,7 @@ from herd.policy.liveness import HEARTBEAT_S
 from herd.protocols.messages import Hello, Report, Welcome
 from herd.runtime import ActorHandle, get_actor, kill, remote, stop
 from herd.runtime.testing import virtual_time
-from herd.simulation.links import InMemoryLinks
+from herd.simulation.fleet.links import InMemoryLinks
 from herd.types import Bytes, NodeId, NodeName, RouterId
 from tests.actors.doubles import LLAMACPP, OLLAMA, FakeServers, FixedMachine, Witness, model, settled
 

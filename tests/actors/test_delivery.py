@@ -13,7 +13,7 @@ from herd.policy.retrying import RETRIED_STATUSES
 from herd.protocols.messages import Failure, Head, Usage
 from herd.protocols.session import DataReceived, HeadReceived, StreamEnded, StreamEvent, StreamReset
 from herd.runtime.testing import run_virtual, virtual_time
-from herd.simulation.wire import RecordingSink
+from herd.simulation.http import RecordingSink
 from herd.types import Dialect, StreamId
 from tests.actors.doubles import FakeExchange
 

@@ -10,7 +10,7 @@ from herd.protocols.messages import Failure, Head, Usage
 from herd.protocols.session import UnsendableError
 from herd.runtime import ActorHandle, remote, stop
 from herd.runtime.testing import virtual_time
-from herd.simulation.wire import InMemoryServers
+from herd.simulation.http import InMemoryServers
 from herd.types import BackendId, Bytes, MiB
 from tests.actors.doubles import FakeServing, Witness, request_head, settled
 

@@ -10,7 +10,7 @@ from herd.actors.router import RouterOptions, RouterPorts, running_router
 from herd.runtime import get_actor, kill, list_actors
 from herd.runtime.testing import virtual_time
 from herd.simulation.clock import LoopClock
-from herd.simulation.links import InMemoryLinks
+from herd.simulation.fleet.links import InMemoryLinks
 from herd.types import Bytes, MiB, RouterId, Seconds
 from tests.actors.doubles import FakeAdvertiser, FakeHttpServer
 

@@ -11,7 +11,7 @@ from herd.errors import LinkClosed, RequestError, StreamFailed
 from herd.protocols.messages import Failure, Head, Usage
 from herd.protocols.session import DataReceived, HeadReceived, StreamEnded, StreamEvent, StreamReset
 from herd.runtime.testing import run_virtual, virtual_time
-from herd.simulation.wire import RecordingSink
+from herd.simulation.http import RecordingSink
 from herd.types import Dialect, KiB, StreamId
 from tests.actors.doubles import settled
 

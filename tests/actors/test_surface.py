@@ -9,8 +9,8 @@ from herd.actors.ports import HttpRequest, Sink
 from herd.errors import BodyTooLarge
 from herd.runtime import kill
 from herd.runtime.testing import run_virtual, virtual_time
-from herd.simulation.house import House, house
-from herd.simulation.wire import InMemoryRequest, RecordingSink
+from herd.simulation.fleet.house import House, house
+from herd.simulation.http import InMemoryRequest, RecordingSink
 from herd.types import Bytes
 
 LLAMA, QWEN = "llama3.2:3b", "qwen3:8b"

@@ -15,9 +15,9 @@ import aiohttp
 
 from herd.actors.ports import Headers, HttpRequest, Sink
 from herd.cli.router import DATABASE
-from herd.simulation.catalog import CATALOG
-from herd.simulation.ollama import FakeOllama
-from herd.simulation.profiles import PROFILES
+from herd.simulation.machine.catalog import CATALOG
+from herd.simulation.machine.profiles import PROFILES
+from herd.simulation.ollama.server import FakeOllama
 from herd.store.database import Database, KnownNode
 from herd.types import NodeId, NodeName, Seconds
 from tests.e2e.house import LOOK_EVERY_S, House, models_listed, question

@@ -13,9 +13,9 @@ from typing import TypeVar
 
 from herd.actors.ports import Body, Headers, HttpRequest, Sink
 from herd.net.http_server import AiohttpServer
-from herd.simulation.catalog import CATALOG
-from herd.simulation.ollama import FakeOllama
-from herd.simulation.profiles import PROFILES
+from herd.simulation.machine.catalog import CATALOG
+from herd.simulation.machine.profiles import PROFILES
+from herd.simulation.ollama.server import FakeOllama
 from herd.types import Bytes, Seconds
 from tests.sinks import PassingSink
 

@@ -17,9 +17,9 @@ from typing import Any
 
 from herd.actors.ports import HttpRequest, Sink
 from herd.protocols.headers import value_of
-from herd.simulation.catalog import CATALOG
-from herd.simulation.ollama import FakeOllama
-from herd.simulation.profiles import PROFILES
+from herd.simulation.machine.catalog import CATALOG
+from herd.simulation.machine.profiles import PROFILES
+from herd.simulation.ollama.server import FakeOllama
 from herd.types import Bytes, KiB
 from tests.e2e.model_servers import OLLAMA_PORT, ModelServer
 from tests.sinks import CopyingSink

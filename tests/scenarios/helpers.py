@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from herd.simulation.house import Disk, House, house
-from herd.simulation.invariants import left_over
-from herd.simulation.wire import RecordingSink
+from herd.simulation.chaos.invariants import left_over
+from herd.simulation.fleet.house import Disk, House, house
+from herd.simulation.http import RecordingSink
 from herd.store.database import KnownNode
 from herd.types import NodeId, NodeName, Seconds
 

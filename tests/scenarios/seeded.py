@@ -6,7 +6,7 @@ import random
 import sys
 
 from herd.runtime.testing import run_virtual
-from herd.simulation.house import House, Sent
+from herd.simulation.fleet.house import House, Sent
 from tests.scenarios.helpers import CHAT, LLAMA, QWEN, chat, scenario
 
 REQUESTS = 60

@@ -23,11 +23,11 @@ from herd.errors import RequestError, StreamFailed
 from herd.policy.values import Lease, Ticket
 from herd.protocols.messages import Failure, ModelInfo, Report
 from herd.protocols.session import DataReceived, StreamEvent
-from herd.simulation.chaos import Chaos, chaos, replay, told
+from herd.simulation.chaos.invariants import Invariant
+from herd.simulation.chaos.run import Chaos, chaos, replay, told
+from herd.simulation.chaos.trouble import NODE_FAULTS
 from herd.simulation.clock import LoopClock
-from herd.simulation.invariants import Invariant
-from herd.simulation.link_router_end import RouterStream
-from herd.simulation.trouble import NODE_FAULTS
+from herd.simulation.fleet.router_end import RouterStream
 from herd.types import NodeId, Seconds, TicketId
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +78,7 @@ def test_the_same_seed_tells_the_same_story(seed: int) -> None:
 
 async def told_by_a_process(seed: int, hash_seed: int) -> bytes:
     """The log of a seed as another interpreter has it, with its own order of sets."""
-    code = f"from herd.simulation.chaos import chaos; print(*chaos({seed}).log, sep='\\n')"
+    code = f"from herd.simulation.chaos.run import chaos; print(*chaos({seed}).log, sep='\\n')"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", code),
         cwd=ROOT,

@@ -7,7 +7,7 @@ import pytest
 from herd.actors import names
 from herd.runtime import ActorHandle, get_actor, kill, list_actors
 from herd.runtime.testing import virtual_time
-from herd.simulation.house import OLLAMA, House, Sent, house
+from herd.simulation.fleet.house import OLLAMA, House, Sent, house
 from herd.types import NodeId, NodeState
 from tests.scenarios.helpers import (
     CHAT,

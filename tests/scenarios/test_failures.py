@@ -6,8 +6,8 @@ import pytest
 
 from herd.actors import model_queue
 from herd.runtime.testing import run_virtual, virtual_time
-from herd.simulation.scheduler import BUSY
-from herd.simulation.wire import call
+from herd.simulation.http import call
+from herd.simulation.ollama.scheduler import BUSY
 from herd.types import NodeState
 from tests.scenarios.helpers import (
     CHAT,

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from herd.runtime.testing import run_virtual, virtual_time
-from herd.simulation.house import House
+from herd.simulation.fleet.house import House
 from tests.scenarios.helpers import (
     CHAT,
     LLAMA,

@@ -15,8 +15,8 @@ from herd.policy.values import Moved
 from herd.protocols.messages import Pause
 from herd.runtime import ActorHandle, kill, stop
 from herd.runtime.testing import run_virtual, virtual_time
-from herd.simulation.between import Owner
-from herd.simulation.house import House, Sent, SimulatedNode, house
+from herd.simulation.chaos.between import Owner
+from herd.simulation.fleet.house import House, Sent, SimulatedNode, house
 from herd.types import NodeId, NodeState, Seconds
 from tests.scenarios.helpers import (
     CHAT,

@@ -8,7 +8,7 @@ import pytest
 
 from herd.actors.ports import Handler, HttpRequest, Sink
 from herd.runtime.testing import run_virtual
-from herd.simulation.house import House, Sent, SimulatedNode
+from herd.simulation.fleet.house import House, Sent, SimulatedNode
 from tests.scenarios.helpers import (
     CHAT,
     LLAMA,

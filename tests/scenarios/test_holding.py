@@ -7,7 +7,7 @@ import pytest
 from herd.actors import holding_pen
 from herd.protocols.messages import Pause
 from herd.runtime.testing import virtual_time
-from herd.simulation.between import Owner
+from herd.simulation.chaos.between import Owner
 from herd.types import NodeState, Seconds
 from tests.scenarios.helpers import (
     CHAT,

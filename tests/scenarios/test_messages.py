@@ -3,7 +3,7 @@
 import asyncio
 
 from herd.runtime.testing import serialize_messages, virtual_time
-from herd.simulation.house import House
+from herd.simulation.fleet.house import House
 from tests.scenarios.helpers import CHAT, LLAMA, chat, scenario, served_by, until_held
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 from herd.protocols.messages import Pause
 from herd.runtime.testing import virtual_time
-from herd.simulation.between import Owner
+from herd.simulation.chaos.between import Owner
 from herd.types import NodeState, Seconds
 from tests.scenarios.helpers import CHAT, LLAMA, begun, chat, queue_of, scenario, served_by, until_waiting
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from herd.runtime.testing import run_virtual, virtual_time
-from herd.simulation.faults import Lie
+from herd.simulation.ollama.faults import Lie
 from herd.types import NodeState
 from tests.scenarios.helpers import CHAT, LLAMA, OPENAI_CHAT, chat, openai_chat, scenario, served_by
 

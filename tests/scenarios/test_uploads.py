@@ -7,9 +7,9 @@ import pytest
 
 from herd.errors import RequestError
 from herd.runtime.testing import run_virtual, virtual_time
-from herd.simulation.blobs import PATH
-from herd.simulation.profiles import PROFILES
-from herd.simulation.wire import InMemoryRequest, RecordingSink
+from herd.simulation.http import InMemoryRequest, RecordingSink
+from herd.simulation.machine.profiles import PROFILES
+from herd.simulation.ollama.blobs import PATH
 from herd.types import MiB, NodeState
 from tests.scenarios.helpers import LLAMA, assert_nothing_is_out, scenario
 

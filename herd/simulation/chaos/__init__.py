@@ -1,0 +1,1 @@
+"""Houses in which much goes wrong, and everything that must hold all the same."""

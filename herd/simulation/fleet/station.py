@@ -1,0 +1,211 @@
+"""A simulated node: a machine with a model server and an owner, and what its agent would tell the router."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from herd.protocols.messages import PROTOCOL_VERSIONS, BackendInfo, Hello, ModelInfo, Pause, Report
+from herd.protocols.servers import merge_ollama_ps, read_ollama_tags
+from herd.simulation.clock import LoopClock
+from herd.simulation.fleet.occupancy import Occupancy, OccupiedMachine
+from herd.simulation.fleet.switchboard import Line, Switchboard
+from herd.simulation.http import call
+from herd.simulation.machine.catalog import CATALOG
+from herd.simulation.machine.owners import HABITS, OwnerState, week
+from herd.simulation.machine.pace import MachineProfile
+from herd.simulation.ollama.server import FakeOllama
+from herd.types import BackendId, BackendKind, Dialect, NodeId, NodeName, Seconds
+
+OLLAMA = BackendId("ollama")
+
+HEARTBEAT_S = Seconds(300.0)  # a month of one every 5 s would be half a million messages a node that say nothing new
+PROBE_S = 5.0  # what an agent gives its model server to answer
+# An agent looks at its server every 2 s, and at its owner every 5: what it tells is half of that old.
+SERVER_LAG_S, OWNER_LAG_S = 1.0, 2.5
+GIVEN_UP_S = 30.0  # what a router that hears its nodes every 5 s gives one that fell silent
+REJOIN_S = 1.5  # an agent dials again within 3 s
+PROGRESS_S = Seconds(1.0)  # between two pieces of an answer
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """One machine of a simulated fleet."""
+
+    name: str
+    machine: MachineProfile
+    models: tuple[str, ...]  # on its disk, by their names in the catalogue
+    habits: str = "server"  # of its owner, by their name in `owners.HABITS`
+    parallel: int = 1  # requests that each model runs at once
+
+
+class Station:
+    """One node of a simulated fleet, from `start` to `stop`.
+
+    Args:
+        plan: the machine.
+        board: where it joins the router.
+        seed: of its owner.
+        duration: how long its owner goes on changing.
+        start_slot: hour of the local week at which the run begins.
+
+    Attributes:
+        ollama: the model server.
+        occupancy: the owner, and when the machine worked.
+    """
+
+    def __init__(self, plan: NodePlan, board: Switchboard, seed: int, duration: Seconds, start_slot: int = 0) -> None:
+        self.plan = plan
+        models = [CATALOG[name] for name in plan.models]
+        self.ollama = FakeOllama(plan.machine, models, num_parallel=plan.parallel, progress=PROGRESS_S)
+        self.ollama.wall = LoopClock().wall
+        self.ollama.observe(self._server_changed)
+        changes = week(HABITS[plan.habits], plan.machine, seed, start_slot=start_slot, duration=duration)
+        self.occupancy = Occupancy(self.ollama, plan.machine, changes, self._owner_changed)
+        self._probe = OccupiedMachine(plan.machine, self.ollama, self.occupancy, start_slot)
+        self._board = board
+        self._line: Line | None = None
+        self._disk: tuple[ModelInfo, ...] = ()
+        self._told: tuple[str, ...] = ()  # models in memory, as last reported
+        self._meeting_since = Seconds(0.0)
+        self._timers: dict[str, asyncio.TimerHandle] = {}  # by what they are for
+        self._tasks: dict[asyncio.Task[None], None] = {}
+
+    def __repr__(self) -> str:
+        return f"<Station {self.plan.name} {'joined' if self._line else 'away'} {self.ollama!r}>"
+
+    async def start(self) -> None:
+        """Join the router, and let the owner begin the day."""
+        tags = await call(self.ollama.handle, "GET", "/api/tags")
+        self._disk = read_ollama_tags(tags.json, OLLAMA)
+        self.occupancy.start()
+        await self._join()
+
+    def stop(self) -> None:
+        """Leave, and let nothing happen any more."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        for task in list(self._tasks):
+            task.cancel()
+        if self._line is not None:
+            self._board.drop(self._line, "the node leaves")
+            self._line = None
+        self.occupancy.stop()
+
+    # --- The link -----------------------------------------------------------------------------------------------------
+
+    async def _join(self) -> None:
+        if self.occupancy.owner.asleep:
+            return  # it dials when it wakes
+        name, machine = self.plan.name, self._probe.machine()
+        hello = Hello(PROTOCOL_VERSIONS, NodeId(name), NodeName(name), "simulated", machine=machine)
+        self._line = await self._board.join(hello, self.ollama.handle, self._lost)
+        if self._line is None:
+            self._lost()
+        else:
+            await self._report()
+
+    def _lost(self) -> None:
+        """The line is gone: dial again, unless the machine is asleep."""
+        self._line = None
+        if not self.occupancy.owner.asleep:
+            self._after("join", REJOIN_S, lambda: self._spawn("join", self._join()))
+
+    async def _report(self) -> None:
+        """Tell the router how things stand; and again when nothing has changed for long."""
+        line = self._line
+        if line is None or self.occupancy.owner.asleep:
+            return
+        self._after("report", HEARTBEAT_S, lambda: self._spawn("report", self._report()))
+        models = await self._models()
+        backend = BackendInfo(
+            OLLAMA, BackendKind.OLLAMA, "0.33.0", (Dialect.OLLAMA, Dialect.OPENAI), self.plan.parallel
+        )
+        sample = self._probe.sample()
+        self._board.report(
+            line,
+            Report(
+                backends=(backend,) if models else (),
+                models=models,
+                pauses=self._pauses(),
+                cpu=sample.cpu,
+                memory_total=sample.memory_total,
+                memory_free=sample.memory_free,
+                week_slot=sample.week_slot,
+            ),
+        )
+
+    async def _models(self) -> tuple[ModelInfo, ...]:
+        """What is on the disk and in memory; nothing when the server does not answer."""
+        self._told = self.ollama.listed
+        try:
+            async with asyncio.timeout(PROBE_S):
+                processes = await call(self.ollama.handle, "GET", "/api/ps")
+        except TimeoutError:
+            return ()
+        return merge_ollama_ps(self._disk, processes.json, OLLAMA)
+
+    def _pauses(self) -> tuple[Pause, ...]:
+        return (Pause("meeting", "is in a meeting", self._meeting_since),) if self.occupancy.owner.meeting else ()
+
+    # --- What happens to the machine ----------------------------------------------------------------------------------
+
+    def _server_changed(self) -> None:
+        """The server may have loaded or unloaded something."""
+        if self.ollama.listed != self._told:
+            self._report_in(SERVER_LAG_S)
+
+    def _report_in(self, seconds: float) -> None:
+        """Report then, unless that happens earlier anyway."""
+        timer = self._timers.get("report")
+        if self._line is not None and (timer is None or timer.when() > _now() + seconds):
+            self._after("report", seconds, lambda: self._spawn("report", self._report()))
+
+    def _owner_changed(self, before: OwnerState, now: OwnerState) -> None:
+        """The owner does something else from now on."""
+        if now.meeting and not before.meeting:
+            self._meeting_since = LoopClock().wall()
+        if now.asleep and not before.asleep:
+            self._fall_asleep()
+        elif before.asleep and not now.asleep:
+            self._wake_up()
+        if not now.asleep:
+            self._report_in(OWNER_LAG_S)
+
+    def _fall_asleep(self) -> None:
+        for name in ("report", "join"):
+            if name in self._timers:
+                self._timers.pop(name).cancel()
+        self._after("given up", GIVEN_UP_S, self._given_up)
+
+    def _given_up(self) -> None:
+        """The router has heard nothing for too long."""
+        if self._line is not None:
+            self._board.drop(self._line, f"nothing was heard from the node for {GIVEN_UP_S:.0f} s")
+            self._line = None
+
+    def _wake_up(self) -> None:
+        if "given up" in self._timers:
+            self._timers.pop("given up").cancel()
+        if self._line is None:
+            self._lost()
+
+    def _after(self, what: str, seconds: float, callback: Callable[[], None]) -> None:
+        """One timer for each purpose, which is forgotten when it fires."""
+        if what in self._timers:
+            self._timers[what].cancel()
+        self._timers[what] = asyncio.get_running_loop().call_later(seconds, self._fire, what, callback)
+
+    def _fire(self, what: str, callback: Callable[[], None]) -> None:
+        del self._timers[what]
+        callback()
+
+    def _spawn(self, what: str, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine, name=f"{self.plan.name}: {what}")
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
+
+
+def _now() -> Seconds:
+    return Seconds(asyncio.get_running_loop().time())

@@ -1,0 +1,1 @@
+"""What a machine is: its figures, the models on it, and who owns it."""

@@ -1,0 +1,1 @@
+"""A fake Ollama: its language, its scheduler, and the time that work takes."""

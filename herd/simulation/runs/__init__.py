@@ -1,0 +1,1 @@
+"""Runs in virtual time: scenarios, what clients saw, what the router decided, and the figures of it."""

@@ -1,0 +1,1 @@
+"""What is asked of a fleet, when and by whom: generated from a seed, or read from a trace."""
