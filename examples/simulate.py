@@ -1,4 +1,4 @@
-"""A fleet that does not exist, under the router that does: an evening in seconds, then a minute of it over sockets.
+"""A fleet that does not exist, under the router that does: an evening in seconds, then the beginning of it over sockets.
 
     python examples/simulate.py
 
@@ -54,7 +54,7 @@ def main() -> None:
     assert simulate(evening).decisions == result.decisions
 
     # Nobody wants to wait for an evening: the first requests of it, and time passes forty times as fast.
-    beginning = replace(evening, requests=evening.requests[:20])
+    beginning = replace(evening, requests=evening.requests[:10])
     with Live(console=console, auto_refresh=False, transient=True) as live:
         real = simulate_on_wall_clock(
             beginning, speed=40.0, watch=lambda moment: live.update(picture(moment), refresh=True)
