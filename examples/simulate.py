@@ -1,4 +1,4 @@
-"""A fleet that does not exist, under the router that does: an evening in seconds, then the beginning of it over sockets.
+"""A fleet that does not exist, under the router that does: an evening in seconds, then some of it over sockets.
 
     python examples/simulate.py
 

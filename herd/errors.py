@@ -48,6 +48,10 @@ class StreamFailed(HerdError):
     status = 502
 
 
+class Unreachable(StreamFailed):
+    """No connection came about, so the request has reached nobody."""
+
+
 class LinkClosed(StreamFailed):
     """The node's link is gone, and with it every stream on it."""
 

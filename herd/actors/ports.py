@@ -159,7 +159,8 @@ class ModelServers(Protocol):
         """Send a request and return once the head of the answer is there.
 
         Raises:
-            StreamFailed: no connection, or it broke before the head.
+            Unreachable: no connection came about.
+            StreamFailed: it broke before the head.
         """
 
     async def fetch(self, url: str, body: Any = None, *, timeout: Seconds) -> tuple[int, Any]:

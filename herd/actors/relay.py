@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from herd.actors.ports import ModelServers, Serving
-from herd.errors import StreamFailed
+from herd.errors import StreamFailed, Unreachable
 from herd.protocols.headers import to_client
 from herd.protocols.messages import Failure, Head
 from herd.protocols.session import UnsendableError
@@ -39,7 +39,8 @@ class Relay:
             answer = await self._servers.exchange(base_url, head, serving.body() if head.size else None)
         except StreamFailed as error:
             self._backends[head.backend].suspect.tell()
-            serving.reset(Failure("connect", str(error)))
+            # Who had the request and broke on it may have broken because of it.
+            serving.reset(Failure("connect" if isinstance(error, Unreachable) else "reset", str(error)))
             return
         try:
             await serving.send_head(Head(answer.status, to_client(answer.headers)))

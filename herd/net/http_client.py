@@ -11,7 +11,7 @@ import orjson
 from yarl import URL
 
 from herd.actors.ports import Headers
-from herd.errors import StreamFailed
+from herd.errors import StreamFailed, Unreachable
 from herd.net.raw import plain_headers
 from herd.protocols.messages import RequestHead
 from herd.types import KiB, MiB, Seconds
@@ -109,7 +109,7 @@ class AiohttpServers:
                 await session.close()
 
     async def exchange(self, base_url: str, head: RequestHead, body: AsyncIterator[bytes] | None) -> AiohttpAnswer:
-        """Send a request; the answer once its head is there. Raises StreamFailed."""
+        """Send a request; the answer once its head is there. Raises StreamFailed, and Unreachable of it."""
         url = URL(base_url.rstrip("/") + head.path, encoded=True)
         # aiohttp takes a name that comes again in another spelling for a new value of the first.
         spelling: dict[str, str] = {}
@@ -140,6 +140,8 @@ class AiohttpServers:
                 if not _reused.get() or isinstance(body, AsyncIterator) or _has_begun(error):
                     raise
                 response = await request(self._unpooled)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise Unreachable(f"no connection to the model server at {url.origin()}: {_reason(error)}") from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise StreamFailed(f"no answer from the model server at {url.origin()}: {_reason(error)}") from error
         return AiohttpAnswer(response)

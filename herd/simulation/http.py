@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from herd.actors.body import MemoryBody
 from herd.actors.ports import Handler, Headers
-from herd.errors import BodyTooLarge, StreamFailed
+from herd.errors import BodyTooLarge, StreamFailed, Unreachable
 from herd.protocols.messages import RequestHead
 from herd.types import Bytes, KiB, Seconds
 
@@ -236,7 +236,8 @@ class InMemoryServers:
         """Send a request and return once the head of the answer is there.
 
         Raises:
-            StreamFailed: nobody listens there, or it broke off before the head.
+            Unreachable: nobody listens there.
+            StreamFailed: it broke off before the head.
         """
         self._handler(base_url)  # nobody sends a body to a closed port
         data = b"".join([piece async for piece in body]) if body is not None else b""
@@ -269,7 +270,7 @@ class InMemoryServers:
     def _handler(self, base_url: str) -> Handler:
         handler = self._handlers.get(base_url.rstrip("/"))
         if handler is None:
-            raise StreamFailed(f"cannot connect to {base_url}: connection refused")
+            raise Unreachable(f"cannot connect to {base_url}: connection refused")
         return handler
 
     async def _call(self, base_url: str, request: InMemoryRequest) -> InMemoryAnswer:

@@ -76,6 +76,23 @@ async def test_a_server_that_cannot_be_reached_is_suspected() -> None:
 
 
 @virtual_time
+async def test_a_server_that_breaks_on_a_request_before_it_answers_had_the_request() -> None:
+    node = Node()
+
+    async def dies(request: HttpRequest, sink: Sink) -> None:
+        sink.abort()
+
+    node.servers.serve(BASE, dies)
+    serving = FakeServing(request_head())
+    await node.relay(serving)
+    (failure,) = serving.said
+    assert isinstance(failure, Failure)
+    assert failure.kind == "reset"
+    assert await node.suspected() == 1
+    await node.end()
+
+
+@virtual_time
 async def test_an_answer_that_breaks_off_is_reset_and_its_server_suspected() -> None:
     node = Node()
 

@@ -20,7 +20,6 @@ from herd.simulation.fleet.house import House
 from herd.types import LinkId, NodeId, NodeState, Seconds, StreamId
 
 WATCH_S = 1.0  # between two looks at leases and queues: what they are asked takes time of the processor
-HOLD_S = 30.0  # the router's default: how long a request waits for a node, counted from its arrival
 TURNS = 30  # in which whatever was told has been heard, if no time passes
 MOST = 20  # violations that are kept: what is broken once is broken often
 
@@ -230,11 +229,7 @@ class Observer:
         why = asked.sink.body[:120].decode(errors="replace")
         if asked.sink.status == 404 and any(asked.model in models for models in self._heard_of.values()):
             self.violated(Invariant.HELD, f"{asked.mark} is told that there never was a {asked.model}: {why}")
-        # Who has waited in a queue for as long as the router holds, and then sees its answer break, is not held for the
-        # node that broke it.
-        late = _now() - asked.began >= HOLD_S
-        broke = [execution.node for execution in asked.executions] if late else []
-        could = self.truth.who_could(asked.model, asked.began, but=broke)
+        could = self.truth.who_could(asked.model, asked.began)
         if asked.sink.status in {404, 503} and could is not None:
             self.violated(Invariant.HELD, f"{asked.mark} is refused while {could} could serve {asked.model}: {why}")
 

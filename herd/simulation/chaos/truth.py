@@ -1,7 +1,7 @@
 """How the machines of a house really are, whatever the router believes."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from math import inf
 
@@ -55,9 +55,9 @@ class Truth:
         """Since when nothing is wrong with the node; infinite when something is."""
         return inf if self._troubles[node] else self._well_since.get(node, inf)
 
-    def who_could(self, model: str, since: float, *, but: Collection[NodeId] = ()) -> NodeId | None:
-        """A node, not one of `but`, that has had the model, and no trouble, from well before `since` until now."""
+    def who_could(self, model: str, since: float) -> NodeId | None:
+        """A node that has had the model, and no trouble, from well before `since` until now."""
         for node, there in self._there.items():
-            if node not in but and max(self.well_since(node), there.get(model, inf)) + SETTLED_S <= since:
+            if max(self.well_since(node), there.get(model, inf)) + SETTLED_S <= since:
                 return node
         return None
