@@ -99,8 +99,10 @@ class Runner:
     waiting: deque[int] = field(default_factory=deque)
 
     def suits(self, job: Job) -> bool:
-        """The job can run here: no reload is needed."""
-        return (self.num_ctx, self.options) == (job.num_ctx, job.options)
+        """The job can run here: no reload is needed. One that names no layers for the GPU takes what there is."""
+        named = {name for name, _ in job.options}
+        own = tuple(option for option in self.options if option[0] != "num_gpu" or "num_gpu" in named)
+        return (self.num_ctx, own) == (job.num_ctx, job.options)
 
     def expires_at(self, now: Seconds) -> float:
         """When it is unloaded if nothing more comes, and all that it has were to end now."""

@@ -412,3 +412,13 @@ async def test_options_of_the_runner_reload_it_when_they_differ_and_others_do_no
     for _ in range(2):  # who asks for the same again finds it
         await call(fake.handle, "POST", "/api/generate", {**asked, "options": {"num_predict": 2, **options}})
         assert fake.loads == {"llama3.2:3b": loads}
+
+
+@pytest.mark.parametrize("options", [{}, {"num_gpu": -1}, {"num_gpu": -5}])
+@virtual_time
+async def test_who_leaves_the_layers_on_the_gpu_to_ollama_takes_what_the_runner_has(options: dict[str, int]) -> None:
+    fake = FakeOllama(PROFILES["mini-pc"], [CATALOG["llama3.2:3b"]])
+    asked = {"model": "llama3.2:3b", "prompt": "hello", "stream": False}
+    for one, loads in (({"num_gpu": 10}, 1), (options, 1), ({"num_gpu": 10}, 1), ({"num_gpu": 0}, 2)):
+        await call(fake.handle, "POST", "/api/generate", {**asked, "options": {"num_predict": 2, **one}})
+        assert fake.loads == {"llama3.2:3b": loads}

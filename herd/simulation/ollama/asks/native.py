@@ -9,7 +9,7 @@ from herd.simulation.ollama.golang import encode, well_formed
 from herd.types import Tokens
 
 # Options of a runner beside num_ctx, and what Ollama takes where a request names none. What is chosen by Ollama itself
-# (-1 layers on the GPU) is forgiven on both sides, and so stands for none here.
+# (-1 layers on the GPU, or any number below 0) is forgiven on both sides, and so stands for none here.
 _RUNNER_OPTIONS = {
     "num_batch": 512,
     "num_gpu": -1,
@@ -80,8 +80,12 @@ def read_context(options: dict[str, Any]) -> Tokens | None:
 def read_runner_options(fields: dict[str, Any]) -> tuple[tuple[str, int], ...]:
     """Of what a runner is made with that which differs from Ollama's defaults."""
     given = {**fields.get("options", {}), "shift": fields.get("shift", True)}
-    named = ((name, given[name]) for name in _RUNNER_OPTIONS if isinstance(given.get(name), int))
-    return tuple((name, int(value)) for name, value in named if int(value) != _RUNNER_OPTIONS[name])
+    named = ((name, int(given[name])) for name in _RUNNER_OPTIONS if isinstance(given.get(name), int))
+    return tuple(
+        (name, value)
+        for name, value in named
+        if value != _RUNNER_OPTIONS[name] and not (name == "num_gpu" and value < 0)
+    )
 
 
 def _wishes(fields: dict[str, Any], tools: tuple[Tool, ...]) -> Wishes:
