@@ -4,7 +4,8 @@ What it obeys (Ollama's `server/sched.go`): a request for a model that is loaded
 runner and waits there for a slot. Every other request waits in one queue, whose head alone is looked at: a head that
 waits for a load or for an eviction holds up all behind it, whatever they want. One model loads at a time. Room is made
 by unloading an idle runner, that with the shortest keep-alive first; if none is idle, the runner with the shortest
-keep-alive is told to go when it becomes so.
+keep-alive is told to go when it becomes so. Until it has gone, or another has, the queue stands still, even if its head
+has left and if others become idle meanwhile.
 
 Every event first unloads what has been idle long enough; between events `expire` does.
 """
@@ -121,6 +122,7 @@ class Scheduler:
         self._pending: deque[Job] = deque()  # at most max_queue
         self._homes: dict[int, Runner] = {}  # job -> the runner that it runs on or waits for
         self._loading: Runner | None = None
+        self._leaving: Runner | None = None  # busy, and told to go: the queue waits for that
 
     @property
     def runners(self) -> tuple[Runner, ...]:
@@ -186,6 +188,7 @@ class Scheduler:
         """From now on all runners together may take so much; those that are loaded stay until room is needed."""
         out = self.expire(now)
         self._limits = replace(self._limits, memory=memory)
+        self._leaving = None  # there may be room without
         self._pump(out)
         return out
 
@@ -215,11 +218,12 @@ class Scheduler:
                 self._pending.popleft()
                 out.append(Refused(job.id, 500, _too_large(size, self._limits.memory)))
                 continue
-            victim = runner or self._victim(size)
+            victim = self._leaving or runner or self._victim(size)
             if victim is None:
                 self._pending.popleft()
                 self._load(job, size, out)
             elif not self._evict(victim, out):
+                self._leaving = victim
                 return
 
     def _victim(self, size: Bytes) -> Runner | None:
@@ -281,6 +285,7 @@ class Scheduler:
         return True
 
     def _drop(self, runner: Runner, out: list[Decision]) -> None:
+        self._leaving = None
         del self._runners[runner.model.name]
         out.append(Unloaded(runner.model))
 

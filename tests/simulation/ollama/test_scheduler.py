@@ -119,6 +119,36 @@ def test_when_all_are_busy_the_one_with_the_shortest_keep_alive_goes_at_its_end(
     assert given.leave(4, T2) == [Unloaded(B), Load(C)]
 
 
+def test_who_waits_for_one_to_go_waits_for_that_one_though_another_becomes_idle_first() -> None:
+    given = with_idle(scheduler(max_loaded=2), Job(1, A, CTX, 500.0), Job(2, B, CTX, 100.0))
+    given.arrive(Job(3, A, CTX), T1)
+    given.arrive(Job(4, B, CTX), T1)
+    given.arrive(Job(5, C, CTX), T1)
+    assert given.leave(3, T2) == []
+    assert given.leave(4, T3) == [Unloaded(B), Load(C)]
+    assert names(given) == ["a", "c"]
+
+
+def test_any_model_that_goes_makes_the_head_of_the_queue_look_again() -> None:
+    given = with_idle(scheduler(max_loaded=2), Job(1, A, CTX, 500.0), Job(2, B, CTX, 100.0))
+    given.arrive(Job(3, A, CTX), T1)
+    given.arrive(Job(4, B, CTX), T1)
+    given.arrive(Job(5, C, CTX), T1)
+    given.leave(3, T2)
+    assert given.unload("a", T2) == [Unloaded(A), Load(C)]
+
+
+def test_one_that_is_to_go_holds_up_the_queue_even_when_nobody_waits_for_its_room_any_more() -> None:
+    given = with_idle(scheduler(max_loaded=2), Job(1, A, CTX, 500.0), Job(2, B, CTX, 100.0))
+    given.arrive(Job(3, A, CTX), T1)
+    given.arrive(Job(4, B, CTX), T1)
+    given.arrive(Job(5, C, CTX), T1)
+    given.leave(5, T1)
+    given.leave(3, T1)
+    assert given.arrive(Job(6, C, CTX), T2) == []
+    assert given.leave(4, T3) == [Unloaded(B), Load(C)]
+
+
 def test_the_queue_is_bounded_but_not_for_a_loaded_model() -> None:
     given = scheduler(max_queue=1)
     given.arrive(Job(1, A, CTX), T0)
