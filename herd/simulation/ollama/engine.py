@@ -335,10 +335,10 @@ class Slot:
         """Read a prompt, but for what the slot holds of it already; its last token is always read."""
         self._work.running = Running(self.job.model, prefilling=True)
         self.cached = Tokens(max(0, min(self.cached, prompt - 1)))
+        if self._prefix is not None:
+            self._prefix.text = self._text  # the slot is busy until all of it is read, whoever leaves
         self._engine.begin(self._work)
         await self._until(prompt - self.cached)
-        if self._prefix is not None:
-            self._prefix.text = self._text
 
     def start_decoding(self, context: float) -> None:
         """The prompt is read: tokens from now on, for which `context` tokens of keys and values are held on average."""

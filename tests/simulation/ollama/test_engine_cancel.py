@@ -112,6 +112,17 @@ async def test_who_leaves_in_the_prompt_gives_the_slot_back_at_its_end() -> None
     assert (await waiting).granted == pytest.approx(began + 200 * TOKEN_S)
 
 
+@virtual_time
+async def test_the_slot_holds_the_prompt_of_who_left_while_it_was_read() -> None:
+    bench = Bench()
+    await bench.ask(prompt=101, text="before " * 50)
+    reading = bench.start(prompt=201, text="one two " * 100)
+    await asyncio.sleep(0.3)
+    await hang_up(reading)
+    assert (await bench.ask(prompt=201, text="one two " * 100)).cached == 200
+    assert (await bench.ask(prompt=101, text="before " * 50)).cached == 0
+
+
 @pytest.mark.parametrize("at_once", [1, 5, 20])
 @virtual_time
 async def test_who_leaves_in_the_answer_gives_the_slot_back_at_the_next_token(at_once: int) -> None:
