@@ -77,7 +77,12 @@ class Occupancy:
             change = next(self._changes, None)
         if change is not None:
             delay = (change[0] - self.now) / self._speed
-            self._timer = asyncio.get_running_loop().call_later(delay, self._wait, change)
+            self._timer = asyncio.get_running_loop().call_later(delay, self._due, change[1])
+
+    def _due(self, state: OwnerState) -> None:
+        """Its time has come: what the clock still lacks of it is its rounding."""
+        self._happen(state)
+        self._wait(next(self._changes, None))
 
     def _happen(self, state: OwnerState) -> None:
         before, self.owner = self.owner, state

@@ -56,6 +56,16 @@ async def test_changes_happen_at_their_times_and_those_that_are_due_at_once() ->
 
 
 @virtual_time
+async def test_a_time_that_floats_cannot_reach_is_reached_all_the_same() -> None:
+    # So soon after 2**17 s the loop's time, which began earlier, has no float that is late enough.
+    day = Day([(73908.0, GAME), (131072.0, AWAKE)])
+    await asyncio.sleep(2.7903486148116707)
+    day.occupancy.start()
+    await asyncio.sleep(140_000.0)
+    assert [state for _, state in day.occupancy.owned] == [GAME, AWAKE]
+
+
+@virtual_time
 async def test_a_week_can_pass_faster_than_the_loop() -> None:
     day = Day([(60.0, GAME), (120.0, AWAKE)], speed=60.0)
     day.occupancy.start()
