@@ -1,6 +1,6 @@
 """A fake Ollama: speaks the real one's language, schedules as it does, and says made-up things at a plausible pace.
 
-It is a `Handler`: any HTTP server that knows the ports can carry it; `wire.InMemoryServers` does so without sockets.
+It is a `Handler`: any HTTP server that knows the ports can carry it; `http.InMemoryServers` does so without sockets.
 
 Left out are transcriptions, log probabilities, bodies in zstd, OLLAMA_ORIGINS, and all that Ollama asks of ollama.com:
 this one says that its cloud is disabled.

@@ -12,7 +12,8 @@ from herd.types import Tokens
 # What a chat template puts around each message, in tokens: role and separators, about as many for all families.
 _TEMPLATE_TOKENS = 4
 
-# What an image is to a model: the figure published for gemma3, the catalogue's only family that sees.
+# What an image is to a model: the figure published for gemma3. An assumption for the catalogue's other families that
+# see: for some it depends on the size of the image, which nobody looks at here.
 _IMAGE_TOKENS = 256
 
 # Go keeps counts in 64 bits; JSON's numbers know no end.
