@@ -16,6 +16,7 @@ def fake() -> FakeOllama:
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
 FULL = "registry.ollama.ai/library/gemma3:4b"
 THINK = '(must be "high", "medium", "low", "max", true, or false)'
+BAD_FORMAT = "invalid message format"
 BASE64 = "please use base64 encoded data instead"
 
 
@@ -87,7 +88,8 @@ OTHERS: list[tuple[str, dict[str, Any], int, str]] = [
     ),
     ("/api/generate", {"model": GEMMA, "images": ["a?k="]}, 400, "illegal base64 data at input byte 1"),
     ("/v1/chat/completions", {"model": LLAMA, "messages": []}, 400, "[] is too short - 'messages'"),
-    ("/v1/chat/completions", {"model": LLAMA, "messages": [{"content": 5}]}, 400, "invalid message format"),
+    ("/v1/chat/completions", {"model": LLAMA, "messages": [{"content": 5}]}, 400, BAD_FORMAT),
+    ("/v1/chat/completions", {"model": LLAMA, "messages": [{"content": [{"type": []}]}]}, 400, BAD_FORMAT),
     (
         "/v1/chat/completions",
         {"model": GEMMA, "messages": picture("https://example.org/a.png")},

@@ -89,14 +89,15 @@ def _content(content: Any) -> tuple[str, tuple[str, ...]]:
     for part in content:
         if not isinstance(part, dict):
             raise _INVALID
-        if isinstance(part.get("text"), str):
-            texts.append(part["text"])
-        elif part.get("type") in {"image_url", "input_image"}:
-            images.append(_image(part.get("image_url")))
-        elif part.get("type") == "input_audio":
-            images.append(_audio(part.get("input_audio")))
-        else:
-            raise _INVALID
+        match part:
+            case {"text": str(text)}:
+                texts.append(text)
+            case {"type": "image_url" | "input_image"}:
+                images.append(_image(part.get("image_url")))
+            case {"type": "input_audio"}:
+                images.append(_audio(part.get("input_audio")))
+            case _:
+                raise _INVALID
     return "".join(texts), tuple(images)
 
 
