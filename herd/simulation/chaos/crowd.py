@@ -32,27 +32,20 @@ class Crowd:
         self._restless = restless
         self._tasks: dict[asyncio.Task[None], Asked] = {}
 
-    def send(self, dice: random.Random, after: float = 0.0) -> "asyncio.Task[None]":
-        """A client comes `after` so many seconds; the task ends when it has its answer, or has left."""
+    def send(self, dice: random.Random) -> None:
+        """A client comes, and stays until it has its answer or has had enough."""
         model = self._models[min(int(dice.expovariate(1.2)), len(self._models) - 1)]
         path, streamed = dice.choice(PATHS), dice.random() < 0.6
         asked = self._observer.ask(f"r{len(self._tasks) + 1}", model, path, streamed=streamed)
         body = _body(path, model, tokens=dice.randint(1, 60), words=dice.randint(1, 400), streamed=streamed)
         headers = ((MARK, asked.mark), ("X-Herd-Priority", dice.choice(("interactive", "batch"))))
-        client = self._client(asked, body, headers, random.Random(dice.random()), after)  # noqa: S311 - repeatable
+        client = self._client(asked, body, headers, random.Random(dice.random()))  # noqa: S311 - repeatable
         task = asyncio.create_task(client, name=f"client of {asked.mark}")
         self._tasks[task] = asked
-        return task
 
     async def _client(
-        self,
-        asked: Asked,
-        body: dict[str, Any],
-        headers: tuple[tuple[str, str], ...],
-        dice: random.Random,
-        after: float,
+        self, asked: Asked, body: dict[str, Any], headers: tuple[tuple[str, str], ...], dice: random.Random
     ) -> None:
-        await asyncio.sleep(after)
         while not self._home.http.listens:  # noqa: ASYNC110 - so do clients
             await asyncio.sleep(KNOCK_S)
         asked.began = asyncio.get_running_loop().time()

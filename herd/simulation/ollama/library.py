@@ -15,6 +15,9 @@ from herd.types import Capability, Seconds
 _FIRST_MODIFIED = 1_780_272_000.0
 _DAY = 86_400.0
 
+# Why a model in the cloud is of no use here.
+REMOTE = "remote model is unavailable"
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -37,13 +40,13 @@ class Library:
     def __contains__(self, name: str) -> bool:
         return canonical(name) in self._stored
 
-    def find(self, name: str, *, missing: str, remote: str = "remote model is unavailable") -> SimulatedModel:
-        """The model that a client means by `name`; `missing` is the text of the 404, `remote` of a model elsewhere.
+    def find(self, name: str, *, missing: str) -> SimulatedModel:
+        """The model that a client means by `name`; `missing` is the text of the 404.
 
         Raises:
             OllamaError: 400 for what can be no name, 403 for a model in the cloud, 404 for one that is not here.
         """
-        return self._find(name, missing, remote).model
+        return self._find(name, missing).model
 
     def add(self, model: SimulatedModel, now: float, digest: str | None = None) -> None:
         """Keep a model, in the place of one of the same name.
@@ -59,12 +62,12 @@ class Library:
 
     def copy(self, source: str, destination: str, now: float) -> None:
         """Keep a model under another name too. Raises OllamaError, 404."""
-        stored = self._find(source, f'model "{source}" not found', "remote model is unavailable")
+        stored = self._find(source, f'model "{source}" not found')
         self.add(replace(stored.model, name=displayed(destination)), now, stored.digest)
 
     def remove(self, name: str) -> None:
         """Delete a model. Raises OllamaError, 404."""
-        stored = self._find(name, f"model '{name}' not found", "remote model is unavailable")
+        stored = self._find(name, f"model '{name}' not found")
         del self._stored[canonical(stored.model.name)]
 
     def tags(self) -> dict[str, Any]:
@@ -136,7 +139,8 @@ class Library:
             ]
         }
 
-    def _find(self, name: str, missing: str, remote: str) -> Stored:
+    def _find(self, name: str, missing: str, remote: str = REMOTE) -> Stored:
+        """The stored model; `missing` is the text of the 404, `remote` of the 403 for one in the cloud."""
         wanted = local(name, remote=remote)
         if wanted and not is_name(wanted):
             raise OllamaError(400, "invalid model name")

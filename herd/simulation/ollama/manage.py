@@ -12,7 +12,7 @@ from herd.simulation.ollama.asks.ask import OllamaError
 from herd.simulation.ollama.asks.fields import read_fields
 from herd.simulation.ollama.blobs import Blob, Blobs, read_digest
 from herd.simulation.ollama.golang import encode, well_formed
-from herd.simulation.ollama.library import Library
+from herd.simulation.ollama.library import REMOTE, Library
 from herd.simulation.ollama.pages import send
 from herd.simulation.ollama.references import canonical, displayed, is_name, local
 from herd.simulation.ollama.registry import Registry
@@ -25,7 +25,6 @@ _Items = AsyncGenerator[dict[str, Any]]
 _PARAMETER = 0.63
 
 _INVALID_NAME = OllamaError(400, "invalid model name")
-_REMOTE = "remote model is unavailable"
 
 
 class Manager:
@@ -47,7 +46,7 @@ class Manager:
     async def pull(self, body: bytes, sink: Sink) -> None:
         """Download a model. Raises OllamaError."""
         fields = read_fields(body, "api.PullRequest")
-        name = local(_name(fields), remote=_REMOTE)
+        name = local(_name(fields), remote=REMOTE)
         if not is_name(name):
             raise _INVALID_NAME
         await _tell(sink, self._pulled(name), stream=fields.get("stream", True))
