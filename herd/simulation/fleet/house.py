@@ -25,13 +25,14 @@ from herd.actors.router import JOIN_GRACE_S, RouterOptions, RouterPorts, Running
 from herd.protocols.messages import PROTOCOL_VERSIONS, Hello, Machine
 from herd.simulation.clock import LoopClock
 from herd.simulation.fleet.links import InMemoryLinks
+from herd.simulation.fleet.occupancy import CORES, SYSTEM
 from herd.simulation.http import InMemoryRequest, InMemoryServers, RecordingSink, call
 from herd.simulation.machine.catalog import CATALOG
 from herd.simulation.machine.pace import MachineProfile
 from herd.simulation.machine.profiles import PROFILES
 from herd.simulation.ollama.server import FakeOllama
 from herd.store.database import Database
-from herd.types import BackendId, Bytes, GiB, MiB, NodeId, NodeName, NodeState, RouterId, Seconds
+from herd.types import BackendId, Bytes, MiB, NodeId, NodeName, NodeState, RouterId, Seconds
 
 LOOK_S = 0.05  # between two looks at the fleet while somebody waits for a state of it
 PATIENCE_S = 120.0  # a state that has not come after so long in virtual time never comes
@@ -63,10 +64,10 @@ class IdleMachine:
         self._profile = profile
 
     def machine(self) -> Machine:
-        return Machine("simulated", "", self._profile.chip, 8, self._profile.memory)
+        return Machine("simulated", "", self._profile.chip, CORES, self._profile.memory)
 
     def sample(self) -> MachineSample:
-        return MachineSample(0.1, self._profile.memory, Bytes(self._profile.memory - 2 * GiB), 0)
+        return MachineSample(0.1, self._profile.memory, Bytes(self._profile.memory - SYSTEM), 0)
 
 
 class InMemoryListener:
