@@ -47,6 +47,9 @@ _MODEL_PATH = "/v1/models/"
 # The client that Ollama's /api/show treats in a way of its own.
 _COPILOT = "GitHubCopilotChat/"
 
+# Paths that are counted apart. Names of models and digests of blobs are in some, so there is no end of them.
+PATHS = 1000
+
 _Endpoint = Callable[[HttpRequest, Sink], Awaitable[None]]
 
 
@@ -65,7 +68,7 @@ class FakeOllama:
 
     Attributes:
         wall: the clock of times in answers, in seconds since the Unix epoch. To be replaced in virtual time.
-        requests: how many came, by path; paths that do not exist count as "".
+        requests: how many came, by path; paths that do not exist, and those beyond the first `PATHS`, count as "".
         cancelled: requests whose client went away.
         blobs: what was uploaded to it.
         registry: where it pulls models from, and how quickly.
@@ -213,7 +216,8 @@ class FakeOllama:
     async def handle(self, request: HttpRequest, sink: Sink) -> None:
         """Answer one request: this is the `Handler`. Cancelled when the client is gone."""
         known = self._routes.at(unquote(request.path))
-        self.requests[request.path if known else ""] += 1
+        counted = known and (request.path in self.requests or len(self.requests) < PATHS)
+        self.requests[request.path if counted else ""] += 1
         self._watch.changed()
         try:
             if self.faults.wedged:
