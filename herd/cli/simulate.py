@@ -80,8 +80,6 @@ def _rows(trace: Path | None, rate: float | None, limit: int) -> Sequence[TraceR
             raise ConfigError("--rate stretches a trace: name one with --trace, or say how many --requests")
         return None
     rows = read_trace(trace, limit=limit)
-    if not rows:
-        raise ConfigError(f"there are no requests in {trace}")
     return stretched(rows, rate=rate) if rate is not None else rows
 
 

@@ -92,7 +92,6 @@ class Occupancy:
         elif before.asleep and not state.asleep:
             self._ollama.wake()
         self._ollama.share(speed_left(state, self._machine), memory_left(state, self._machine))
-        self._look()
         self._changed(before, state)
 
     def _look(self) -> None:

@@ -137,7 +137,6 @@ class Engine:
                 case Load(model):
                     self.loads[model.name] += 1
                     self._caches[model.name] = PrefixCache(self._num_parallel)
-                    self._settle()  # what has passed was no load
                     self._load = Work(None, self._loaded)
                     self.begin(self._load)
                     self.aim(self._load, self.machine.load_s(model))
@@ -163,8 +162,7 @@ class Engine:
 
     def prefix_for(self, model: str, text: str) -> tuple[Prefix, Tokens]:
         """A slot of a loaded model for this prompt, and how many tokens of it the slot holds."""
-        cache = self._caches.get(model)
-        return cache.take(text) if cache is not None else (Prefix(), Tokens(0))
+        return self._caches[model].take(text)
 
     # --- Work ---------------------------------------------------------------------------------------------------------
 
@@ -231,9 +229,8 @@ class Engine:
         self._next = None
         self._settle()
         for work in [work for work in self._works if work.left_s <= _NEARLY]:
-            if work in self._works:  # else the end of one before ended it too
-                work.awaited = False
-                work.reached()
+            work.awaited = False
+            work.reached()
         self._set_timer()
 
     # --- Loads and grants ---------------------------------------------------------------------------------------------
@@ -342,7 +339,6 @@ class Slot:
 
     def start_decoding(self, context: float) -> None:
         """The prompt is read: tokens from now on, for which `context` tokens of keys and values are held on average."""
-        self._made = 0
         self._engine.turn(self._work, Running(self.job.model, prefilling=False, context=context))
 
     async def make(self, tokens: int) -> None:

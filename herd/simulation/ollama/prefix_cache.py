@@ -37,12 +37,9 @@ class PrefixCache:
     def take(self, text: str) -> tuple[Prefix, Tokens]:
         """The free slot that suits the prompt best, busy from now on, and how many tokens of the prompt it holds.
 
-        Without a free slot the answer is one that nobody else will ever see: the model was unloaded and loaded anew
-        under a client that is gone.
+        Whoever asks was granted a slot, so one is free.
         """
         free = [prefix for prefix in self._prefixes if not prefix.busy]
-        if not free:
-            return Prefix(busy=True), Tokens(0)
         common = [_common(prefix.text, text) for prefix in free]
         best = max(range(len(free)), key=lambda index: (common[index], -free[index].used))
         self._uses += 1

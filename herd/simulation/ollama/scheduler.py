@@ -180,8 +180,7 @@ class Scheduler:
         out = self.expire(now)
         runner = self._runners.get(name)
         if runner is not None:
-            self._evict(runner, out)
-        self._pump(out)
+            self._evict(runner, out)  # nobody waits for an idle runner to go, so nobody can go on
         return out
 
     def set_memory(self, memory: Bytes, now: Seconds) -> list[Decision]:

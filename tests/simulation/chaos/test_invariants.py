@@ -60,6 +60,8 @@ RIGHT: list[tuple[RecordingSink, Sequence[Execution], bool]] = [
     (got(LINE + DONE), [did(LINE, clean=False), did(LINE + DONE)], True),
     (got(LINE + DONE, node="b"), [did(LINE, clean=False), did(LINE + DONE, node=B)], True),
     (got(b'{"error":"no node"}', status=503, node=None), [], True),
+    (got(b"refused", status=500), [did(b"refused", status=500)], True),
+    (got(b"simulated garbage"), [did(b"simulated garbage")], True),  # nobody can tell
 ]
 WRONG: list[tuple[RecordingSink, Sequence[Execution], bool, str]] = [
     (got(LINE.replace(b"a", b"b") + DONE), [did(LINE + DONE)], True, "differs"),
@@ -70,6 +72,9 @@ WRONG: list[tuple[RecordingSink, Sequence[Execution], bool, str]] = [
     (got(LINE + DONE + ERROR_LINE), [did(LINE)], True, "differs"),
     (got(LINE), [did(LINE + DONE)], True, "ends cleanly"),
     (got(LINE), [did(LINE, clean=False)], True, "ends cleanly"),
+    (got(LINE + DONE), [did(LINE + DONE, clean=False)], True, "ends cleanly"),
+    (got(LINE + ERROR_LINE), [did(LINE + DONE)], False, "differs"),  # only a stream may end in an error
+    (got(b'{"error":"no node"}', node=None), [], True, "nobody's"),
     (got(LINE), [did(LINE)], True, "not whole"),
     (got(EVENT), [did(EVENT)], True, "not whole"),
     (got(b""), [did(b"")], False, "not whole"),

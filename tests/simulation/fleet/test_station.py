@@ -7,11 +7,20 @@ import pytest
 
 from herd.protocols.messages import Goodbye, Hello, Report, Welcome
 from herd.runtime.testing import virtual_time
-from herd.simulation.fleet.station import GIVEN_UP_S, HEARTBEAT_S, OWNER_LAG_S, REJOIN_S, SERVER_LAG_S
+from herd.simulation.fleet.station import (
+    GIVEN_UP_S,
+    HEARTBEAT_S,
+    OWNER_LAG_S,
+    REJOIN_S,
+    SERVER_LAG_S,
+    NodePlan,
+    Station,
+)
 from herd.simulation.fleet.switchboard import Switchboard
 from herd.simulation.http import RecordingSink, call
-from herd.simulation.machine.owners import OwnerState
-from herd.types import GiB, LinkId, NodeId, NodeName, NodeState, RouterId
+from herd.simulation.machine.owners import HABITS, HOUR, OwnerState, week
+from herd.simulation.machine.profiles import PROFILES
+from herd.types import GiB, LinkId, NodeId, NodeName, NodeState, RouterId, Seconds
 from tests.simulation.fleet.fleets import ASLEEP, AWAKE, LLAMA, MEETING, QWEN, Changes, fleet, plan, station
 from tests.simulation.ollama.bench import at, now, timers, turns
 
@@ -122,6 +131,41 @@ async def test_the_owners_programs_and_meetings_are_in_the_report() -> None:
     await asyncio.sleep(100.0)
     assert desk.reports[-1][1].pauses == ()
     made.stop()
+
+
+@virtual_time
+async def test_a_meeting_began_when_it_began_whatever_else_its_owner_does_meanwhile() -> None:
+    desk, made = await started([(100.0, MEETING), (150.0, OwnerState(cpu=0.3, meeting=True))])
+    await asyncio.sleep(200.0)
+    began = made.ollama.wall() - now() + 100.0
+    assert [pause.since for _, report in desk.reports for pause in report.pauses] == [began, began]
+    made.stop()
+
+
+@virtual_time
+async def test_the_hour_of_the_week_at_which_a_run_begins_is_the_owners_and_the_reports() -> None:
+    board, desk, thursday = Switchboard(), Desk(), 3 * 24 + 9
+    await board.start(desk)
+    of = NodePlan("dev", PROFILES["macbook-pro-m3"], (LLAMA,), "developer workstation")
+    made = Station(of, board, 7, Seconds(12 * HOUR), thursday)
+    await made.start()
+    await asyncio.sleep(12 * HOUR - 1.0)
+    assert [desk.reports[0][1].week_slot, desk.reports[-1][1].week_slot] == [thursday, thursday + 11]
+    day = list(week(HABITS[of.habits], of.machine, 7, start_slot=thursday, duration=Seconds(12 * HOUR)))
+    assert [state for _, state in made.occupancy.owned] == [state for _, state in day]
+    assert [time for time, _ in made.occupancy.owned] == pytest.approx([time for time, _ in day])
+    made.stop()
+
+
+@virtual_time
+async def test_who_stops_while_its_server_is_asked_waits_for_no_answer() -> None:
+    _, made = await started()
+    made.ollama.wedge()
+    await asyncio.sleep(HEARTBEAT_S + 1.0)
+    made.stop()
+    await turns()
+    assert len(asyncio.all_tasks()) == 1
+    assert timers() == 0
 
 
 @virtual_time

@@ -221,7 +221,6 @@ async def test_a_request_without_a_body_is_answered_at_once_and_only_once() -> N
 
     board, line = await joined(Router(), serve)
     board.open(line.link, STREAM, head(path="/api/tags"))
-    await turns()
     await board.attach(STREAM).end()
     assert len(await everything(board.attach(STREAM))) == 2
     assert served == ["/api/tags"]
@@ -268,9 +267,12 @@ async def fails_after_the_end(request: HttpRequest, sink: Sink) -> None:
 async def test_however_a_server_ends_so_does_the_stream(serve: Answer, why: str | None) -> None:
     board, line = await joined(Router(), serve)
     board.open(line.link, STREAM, head())
+    stream = board.attach(STREAM)
     async with asyncio.timeout(1.0):
-        end = (await everything(board.attach(STREAM)))[-1]
+        end = (await everything(stream))[-1]
     assert isinstance(end, StreamEnded) if why is None else end == reset(why)
+    await turns()
+    assert not stream._events  # nothing comes after an end
     board.close(STREAM)
 
 
@@ -334,7 +336,12 @@ async def test_streams_break_with_their_line_after_what_had_come() -> None:
 
 @virtual_time
 async def test_a_stream_whose_line_goes_before_its_body_is_there_asks_nobody() -> None:
-    board, line = await joined(Router())
+    asked: list[HttpRequest] = []
+
+    async def serve(request: HttpRequest, sink: Sink) -> None:
+        asked.append(request)
+
+    board, line = await joined(Router(), serve)
     board.open(line.link, STREAM, head(size=3))
     stream = board.attach(STREAM)
     await stream.send(b"ab")
@@ -343,6 +350,33 @@ async def test_a_stream_whose_line_goes_before_its_body_is_there_asks_nobody() -
     await stream.end()
     await turns()
     assert await everything(stream) == [reset("the link to the node was lost: gone", "link")]
+    assert asked == []
+
+
+@virtual_time
+async def test_a_stream_that_is_given_up_before_its_body_is_there_asks_nobody() -> None:
+    asked: list[HttpRequest] = []
+
+    async def serve(request: HttpRequest, sink: Sink) -> None:
+        asked.append(request)
+
+    board, line = await joined(Router(), serve)
+    board.open(line.link, STREAM, head(size=3))
+    stream = board.attach(STREAM)
+    board.close(STREAM)
+    await stream.end()
+    await turns()
+    assert asked == []
+
+
+@virtual_time
+async def test_a_router_that_stopped_has_left_no_server_at_work() -> None:
+    slow = Slow()
+    board, line = await joined(Router(), slow)
+    board.open(line.link, STREAM, head())
+    await asyncio.sleep(2.5)
+    await board.stop()
+    assert slow.gone == 1
 
 
 @virtual_time

@@ -11,9 +11,8 @@ from herd.simulation.machine.catalog import CATALOG
 from herd.simulation.machine.pace import CHUNK
 from herd.simulation.machine.profiles import PROFILES
 from herd.simulation.ollama.asks.ask import OllamaError
-from herd.simulation.ollama.prefix_cache import _common
 from herd.simulation.ollama.server import FakeOllama
-from herd.types import Bytes, GiB
+from herd.types import Bytes, GiB, Tokens
 from tests.simulation.ollama.bench import (
     LOAD_S,
     PAIR_S,
@@ -139,83 +138,42 @@ async def test_a_reader_that_is_very_late_finds_what_a_second_made() -> None:
     assert told.tokens[-1] == pytest.approx(told.tokens[0] + 100.0 + 19 * STEP_S)
 
 
-# --- The prefix cache -------------------------------------------------------------------------------------------------
-
-TALK = "<user>" + "tell me of the sea. " * 40  # 806 letters, some 200 tokens
-
-
 @virtual_time
-async def test_the_second_turn_of_a_conversation_skips_what_the_first_one_read() -> None:
+async def test_what_was_made_ahead_of_a_late_reader_stays_made_when_the_machine_slows_down() -> None:
     bench = Bench()
-    first = await bench.ask(prompt=201, text=TALK)
-    second = await bench.ask(prompt=261, text=TALK + "<assistant>It is wet.<user>" + "go on. " * 30)
-    assert first.cached == 0
-    assert second.cached == len(TALK) // 4
-    assert second.read - second.granted == pytest.approx((261 - second.cached) * TOKEN_S)
+    late = bench.start(tokens=30, pauses=[100.0])
+    await at(50.0)
+    bench.engine.set_power(0.1, 1.0)
+    told = await late
+    assert told.tokens[10] == pytest.approx(told.tokens[0] + 100.0)
+    assert told.tokens[11] == pytest.approx(told.tokens[10] + 10 * STEP_S)
 
 
 @virtual_time
-async def test_the_last_token_of_a_prompt_is_always_read() -> None:
-    bench = Bench()
-    await bench.ask(prompt=150, text=TALK)
-    again = await bench.ask(prompt=150, text=TALK)
-    assert again.cached == 149
-    assert again.read - again.granted == pytest.approx(TOKEN_S)
-
-
-@virtual_time
-async def test_a_prompt_of_another_text_is_read_whole() -> None:
-    bench = Bench()
-    await bench.ask(prompt=201, text=TALK)
-    other = await bench.ask(prompt=201, text="X" + TALK)
-    assert other.cached == 0
-    assert other.read - other.granted == pytest.approx(201 * TOKEN_S)
-
-
-@virtual_time
-async def test_the_slot_with_the_longest_common_beginning_is_taken() -> None:
-    bench = Bench(parallel=3)
-    texts = [TALK[:200], TALK[:600], "Y" + TALK]
-    await asyncio.gather(*[bench.ask(prompt=200, text=text) for text in texts])
-    assert (await bench.ask(prompt=200, text=TALK)).cached == 600 // 4
-    assert (await bench.ask(prompt=200, text=TALK)).cached == 199  # it is the whole talk now
-    assert (await bench.ask(prompt=200, text="Y" + TALK)).cached == 199  # and the others are as they were
-
-
-@virtual_time
-async def test_a_text_that_no_slot_knows_takes_the_one_that_was_unused_for_longest() -> None:
+async def test_a_reader_that_is_late_holds_up_nobody_beside_it() -> None:
     bench = Bench(parallel=2)
     await bench.warm(A)
-    for text in ("one" * 100, "two" * 100):
-        await bench.ask(prompt=100, text=text)
-    await bench.ask(prompt=100, text="one" * 100)  # so "two" is the older one
-    await bench.ask(prompt=100, text="six" * 100)
-    assert (await bench.ask(prompt=100, text="one" * 100)).cached == 75
+    late, other = bench.start(tokens=2, pauses=[100.0]), bench.start(tokens=5, at_once=5)
+    told = await other
+    assert told.tokens == [pytest.approx(told.read + 5 * PAIR_S)]
+    await late
 
 
 @virtual_time
-async def test_a_slot_that_is_in_use_is_nobody_elses() -> None:
+async def test_who_begins_to_decode_late_changes_nothing_of_what_was_made_before() -> None:
     bench = Bench(parallel=2)
-    await bench.ask(prompt=200, text=TALK)
-    first, second = await asyncio.gather(*[bench.ask(prompt=200, text=TALK, tokens=50) for _ in range(2)])
-    assert (first.cached, second.cached) == (199, 0)
-
-
-@virtual_time
-async def test_an_unload_empties_the_slots() -> None:
-    bench = Bench()
-    await bench.ask(prompt=200, text=TALK)
-    bench.engine.unload(A.name)
-    assert bench.loaded == []
-    assert (await bench.ask(prompt=200, text=TALK)).cached == 0
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "common"),
-    [("", "", 0), ("a", "", 0), ("a", "b", 0), ("same", "same", 4), ("same", "sane", 2), ("same", "same again", 4)],
-)
-def test_the_common_beginning_of_two_texts(one: str, other: str, common: int) -> None:
-    assert _common(one, other) == _common(other, one) == common
+    await bench.warm(A)
+    async with bench.engine.slot(bench.job()) as first, bench.engine.slot(bench.job()) as second:
+        await first.prefill(Tokens(20))
+        first.start_decoding(0.0)
+        answer = asyncio.create_task(first.make(4))
+        await turns()
+        began = now()
+        await second.prefill(Tokens(20))
+        await at(began + STALLED_S)  # one token is made beside a prompt that seems to go on
+        second.start_decoding(0.0)
+        await answer
+        assert now() - began == pytest.approx(STALLED_S + 3 * PAIR_S)
 
 
 # --- Power ------------------------------------------------------------------------------------------------------------
@@ -378,6 +336,39 @@ async def test_each_model_has_a_time_of_its_own_and_use_begins_it_anew() -> None
         await at(until)
         assert bench.loaded == loaded
     assert timers() == 0
+
+
+@virtual_time
+async def test_one_timer_waits_for_the_model_that_goes_next() -> None:
+    bench = Bench()
+    for keep_alive in (50.0, 40.0, 60.0):
+        await bench.warm(A, keep_alive=keep_alive)
+        await bench.warm(B, keep_alive=keep_alive + 1.0)
+    assert timers() == 1
+
+
+@virtual_time
+async def test_a_timer_that_goes_off_early_is_set_again() -> None:
+    bench = Bench()
+    await bench.warm(A, keep_alive=10.0)
+    timer = bench.engine._expiry
+    assert timer is not None
+    timer.cancel()
+    bench.engine._expire()
+    assert bench.loaded == ["a"]
+    await asyncio.sleep(10.1)
+    assert bench.loaded == []
+
+
+@virtual_time
+async def test_a_machine_that_loads_is_at_work() -> None:
+    bench = Bench()
+    holder = asyncio.create_task(bench.warm(A))
+    await at(1.0)
+    assert bench.engine.at_work
+    assert bench.engine.running == 0
+    await holder
+    assert not bench.engine.at_work
 
 
 @virtual_time

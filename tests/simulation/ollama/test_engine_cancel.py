@@ -196,6 +196,28 @@ async def test_who_leaves_in_the_moment_in_which_something_is_done_gives_the_slo
     assert (await bench.ask()).tokens
 
 
+@virtual_time
+async def test_who_leaves_a_hair_before_the_last_token_that_it_wanted_does_not_make_one_more() -> None:
+    bench = Bench()
+    await bench.warm(A)
+    began = now()
+    leaving, waiting = bench.start(tokens=1), bench.start()
+    asyncio.get_running_loop().call_at(began + READ_S + STEP_S - 1e-8, leaving.cancel)
+    assert (await waiting).granted == pytest.approx(began + READ_S + STEP_S)
+    assert leaving.cancelled()
+
+
+@virtual_time
+async def test_who_left_before_a_grant_is_forgotten() -> None:
+    bench = Bench()
+    await bench.warm(A)
+    running, waiting = bench.start(), bench.start()
+    await turns()
+    await hang_up(waiting)
+    await running
+    assert bench.engine._grants == {}
+
+
 # --- Any of it, at any time -------------------------------------------------------------------------------------------
 
 GRID = st.integers(0, 40).map(lambda number: number * 0.25)  # so coarse that much happens at once

@@ -1,5 +1,5 @@
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 from hypothesis import settings
@@ -164,6 +164,18 @@ def test_a_model_that_can_never_fit_is_refused() -> None:
     assert given.arrive(Job(1, model("big", 40), CTX), T0) == [Refused(1, 500, text)]
 
 
+def test_models_may_fill_the_memory_to_its_last_byte() -> None:
+    given = with_idle(scheduler(memory=3), Job(1, A, CTX))
+    assert given.arrive(Job(2, model("rest", 2), CTX), T1) == [Load(model("rest", 2))]
+    assert scheduler(memory=1).arrive(Job(1, A, CTX), T0) == [Load(A)]
+
+
+def test_a_model_that_is_a_little_too_large_is_said_to_need_more_than_there_is() -> None:
+    (refused,) = scheduler(memory=8).arrive(Job(1, model("big", 8.01), CTX), T0)
+    assert isinstance(refused, Refused)
+    assert refused.text == "model requires more system memory (8.1 GiB) than is available (8.0 GiB)"
+
+
 def test_the_context_of_every_slot_takes_memory() -> None:
     wide = SimulatedModel("wide", Bytes(GiB), "1B", "Q4_K_M", "llama", CTX, (), Bytes(2**18))
     assert wide.resident(CTX, 2) == 3 * GiB
@@ -182,6 +194,33 @@ def test_the_keep_alive_counts_from_the_end_of_the_last_request() -> None:
     assert given.leave(2, Seconds(60.0)) == []
     assert given.expire(Seconds(69.0)) == []
     assert given.expire(Seconds(70.0)) == [Unloaded(A)]
+
+
+EVENTS: dict[str, Callable[[Scheduler, Seconds], list[Decision]]] = {
+    "a request comes": lambda given, now: given.arrive(Job(9, D, CTX), now),
+    "a load ends": lambda given, now: given.loaded(now),
+    "a request ends": lambda given, now: given.leave(8, now),
+    "a model is unloaded": lambda given, now: given.unload("d", now),
+    "there is less memory": lambda given, now: given.set_memory(Bytes(50 * GiB), now),
+}
+
+
+@pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS)
+def test_before_anything_else_what_has_been_idle_for_long_enough_goes(
+    event: Callable[[Scheduler, Seconds], list[Decision]],
+) -> None:
+    given = with_idle(scheduler(), Job(1, A, CTX, 10.0))
+    given.arrive(Job(8, B, CTX), T1)
+    assert event(given, Seconds(60.0))[0] == Unloaded(A)
+    assert "a" not in names(given)
+
+
+def test_more_memory_lets_who_waits_for_it_go_on() -> None:
+    given = scheduler(memory=1.5)
+    given.arrive(Job(1, A, CTX), T0)
+    given.loaded(T0)
+    assert given.arrive(Job(2, B, CTX), T1) == []
+    assert given.set_memory(Bytes(2 * GiB), T2) == [Load(B)]
 
 
 def test_a_model_kept_for_ever_stays() -> None:
@@ -209,6 +248,14 @@ def test_a_load_that_nobody_waits_for_is_aborted_and_the_next_begins() -> None:
     given.arrive(Job(1, A, CTX), T0)
     given.arrive(Job(2, B, CTX), T0)
     assert given.leave(1, T1) == [AbortLoad(A), Load(B)]
+
+
+def test_all_behind_a_head_that_goes_on_are_looked_at_until_one_has_to_wait() -> None:
+    given = scheduler(num_parallel=3)
+    for job, wanted in enumerate((A, B, C, B, B), 1):
+        given.arrive(Job(job, wanted, CTX), T0)
+    assert given.loaded(T1) == [Granted(1), Load(B)]
+    assert given.loaded(T2) == [Granted(2), Load(C), Granted(4), Granted(5)]
 
 
 def test_a_load_goes_on_while_one_still_waits_for_it() -> None:

@@ -376,3 +376,18 @@ def test_a_summary_is_valid_json_with_null_for_what_is_infinite() -> None:
 
 def test_a_disturbance_is_json_too() -> None:
     assert to_json(Disturbance(Seconds(1.0), Seconds(2.00000049))) == {"meeting": 1.0, "heavy_use": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("first_token", "completion", "good"),
+    [(10.0, 300.0, 1), (10.001, 300.0, 0), (10.0, 300.001, 0)],
+)
+def test_what_comes_at_the_last_moment_of_its_limit_is_of_use(first_token: float, completion: float, good: int) -> None:
+    assert summary([replace(SERVED, first_token=first_token, completion=completion)]).goodput.count == good
+
+
+def test_a_client_that_only_hangs_up_is_in_no_figure_but_the_counts() -> None:
+    left = replace(unserved(HUNG_UP, client="bert"), priority=Priority.BATCH)
+    figures = summary([SERVED, left])
+    assert (figures.counts.requests, figures.counts.hung_up, figures.fairness.clients) == (2, 1, 1)
+    assert figures.goodputs[Priority.BATCH] == Goodput(0, 0.0, None)
