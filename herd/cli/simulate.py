@@ -2,36 +2,46 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 import typer
 from rich.console import Console
 from rich.live import Live
+from rich.progress import track
 
-from herd.cli.process import set_up_logs
-from herd.cli.simulation_view import picture, tables
+from herd.cli.process import raise_file_limit, set_up_logs
+from herd.cli.simulation_view import picture, span, tables
 from herd.cli.wall_clock import simulate_on_wall_clock
 from herd.errors import ConfigError, HerdError
 from herd.simulation.chaos.run import chaos, replay
-from herd.simulation.runs.households import Household, household
+from herd.simulation.runs.households import DAY, YEAR, Household, household
 from herd.simulation.runs.report import report
 from herd.simulation.runs.run import Result, Scenario, Watcher, simulate
 from herd.simulation.workload.traces import TraceRow, read_trace, stretched
 
 DEFAULT = Household()
 
+# Agents look at their servers every 2 s at any speed. Beyond the greatest one that is half an hour of the scenario, and
+# the clients' patience is over before a socket has opened.
+SLOWEST, FASTEST = 0.01, 1000.0
+
+_CHAOS_HEEDS = ("seed", "chaos_seeds", "as_json")
+
 
 def simulate_command(
+    context: typer.Context,
     *,
     seed: Annotated[int, typer.Option(min=0, help="Of owners, disks and requests: the same seed, the same run.")] = 0,
     nodes: Annotated[int, typer.Option(help="Machines.")] = DEFAULT.nodes,
     models: Annotated[int, typer.Option(help="Models that are asked for.")] = DEFAULT.models,
-    clients: Annotated[int, typer.Option(help="People and programs that ask.")] = DEFAULT.clients,
+    clients: Annotated[int, typer.Option(help="People who ask; half as many programs ask, too.")] = DEFAULT.clients,
     requests: Annotated[int, typer.Option(help="Requests, about; of a trace, at most.")] = DEFAULT.requests,
-    days: Annotated[float, typer.Option(help="How long.")] = DEFAULT.days,
+    days: Annotated[
+        float, typer.Option(help="How long; a trace goes on to its end unless this is given.")
+    ] = DEFAULT.days,
     start_hour: Annotated[int, typer.Option(help="Of the week at which it begins; 0 is Monday 00:00.")] = 0,
     parallel: Annotated[int, typer.Option(help="Requests that a model runs at once.")] = DEFAULT.parallel,
     owners: Annotated[bool, typer.Option(help="People use the machines, too.")] = DEFAULT.owners,
@@ -47,8 +57,9 @@ def simulate_command(
     speed: Annotated[float, typer.Option(help="With --wall-clock: pass time so many times as fast.")] = 60.0,
     decisions: Annotated[Path | None, typer.Option(help="Write what the router decided into this file.")] = None,
     chaos_seeds: Annotated[
-        int, typer.Option("--chaos", help="In place of a day, run so many seeds of chaos and check the invariants.")
-    ] = 0,
+        int | None,
+        typer.Option("--chaos", min=1, help="In place of a day, run so many seeds of chaos and check the invariants."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print figures as JSON, and nothing else.")] = False,
 ) -> None:
     """Simulate a fleet: production router, made-up machines, owners and clients; a day takes seconds.
@@ -57,45 +68,144 @@ def simulate_command(
     """
     set_up_logs("error")
     console = Console(highlight=False)
-    if chaos_seeds:
-        _chaos(range(seed, seed + chaos_seeds), console, as_json)
+    if chaos_seeds is not None:
+        _refuse(context, "--chaos has houses and requests of its own", heeds=_CHAOS_HEEDS)
+        with _printing():
+            _chaos(range(seed, seed + chaos_seeds), console, as_json)
         return
+    if wall_clock:
+        _refuse(context, "--decisions goes with virtual time: on a wall clock chance decides too", "decisions")
+        if not SLOWEST <= speed <= FASTEST:
+            raise ConfigError(f"time cannot pass {speed:g} times as fast: take {SLOWEST:g} to {FASTEST:g}")
+    else:
+        _refuse(context, "virtual time takes no time: --speed goes with --wall-clock", "speed")
     size = Household(nodes, models, clients, requests, days, parallel, owners, start_hour)
-    scenario = household(seed, size, _rows(trace, rate, requests))
-    if wall_clock and decisions is not None:
-        raise ConfigError("--decisions goes with virtual time: on a wall clock chance decides too")
-    with _view(console, shown=console.is_terminal and not as_json) as watch:
-        result = _run(scenario, watch, decisions, speed if wall_clock else None)
+    remarks = Console(stderr=True, highlight=False, quiet=as_json)
+    rows = _rows(trace, rate, requests, days * DAY if _given(context, "days") else None, remarks)
+    scenario = household(seed, size, rows)
+    with _decisions(decisions, trace) as file:
+        with _view(console, shown=console.is_terminal and not as_json) as watch:
+            if wall_clock:
+                remarks.print(f"over sockets at {speed:g} times the speed: {span(scenario.duration / speed)} to go")
+                result = _over_sockets(scenario, speed, watch)
+            else:
+                result = simulate(scenario, watch=watch, write=file.write if file is not None else None)
+        with _printing():
+            _show(scenario, result, console, as_json)
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    """Whether an option was on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def _refuse(context: typer.Context, why: str, *names: str, heeds: Sequence[str] = ()) -> None:
+    """Raise ConfigError when one of these options is given (without names: any but `heeds`): it would be ignored."""
+    for name in names or [name for name in context.params if name not in heeds]:
+        if _given(context, name):
+            flag = ("--no-" if name == "owners" and not context.params[name] else "--") + name.replace("_", "-")
+            raise ConfigError(f"{why}: leave {flag} out" if flag not in why else why)
+
+
+def _rows(
+    trace: Path | None, rate: float | None, limit: int, duration: float | None, remarks: Console
+) -> Sequence[TraceRow] | None:
+    """What is taken of a trace; None where there is none. Raises ConfigError when it makes no run."""
+    if trace is None:
+        if rate is not None:
+            raise ConfigError("--rate stretches a trace: name one with --trace, or say how many --requests")
+        return None
+    rows = read_trace(trace, limit=limit + 1)
+    if len(rows) > limit:
+        remarks.print(f"only {limit} requests of {trace} are taken: --requests takes more", markup=False)
+        rows = rows[:limit]
+    if rate is not None:
+        rows = stretched(rows, rate=rate)
+    if duration is not None:
+        rows = [row for row in rows if row.at < duration]
+    if rows[-1].at > YEAR:
+        days = rows[-1].at / DAY
+        raise ConfigError(
+            f"{trace} goes on for {days:.4g} days, more than a year: cut it with --days, or give a --rate"
+        )
+    return rows
+
+
+def _over_sockets(scenario: Scenario, speed: float, watch: Watcher | None) -> Result:
+    """Raises HerdError when the system does not grant the sockets, or the nodes do not join."""
+    raise_file_limit()
+    try:
+        return asyncio.run(simulate_on_wall_clock(scenario, speed=speed, watch=watch))
+    except OSError as error:
+        raise HerdError(f"this machine cannot hold the fleet: {error.strerror or error}; take fewer nodes") from error
+
+
+class _DecisionFile:
+    """Takes the decision log; a disk that is full ends no run in its middle, but is told at its end.
+
+    Args:
+        file: open.
+    """
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self.failure: OSError | None = None
+
+    def write(self, line: str) -> None:
+        if self.failure is None:
+            try:
+                self._file.write(line)
+            except OSError as error:
+                self.failure = error
+
+    def close(self) -> None:
+        try:
+            self._file.close()
+        except OSError as error:  # what was still to be written
+            self.failure = self.failure or error
+
+
+@contextmanager
+def _decisions(path: Path | None, trace: Path | None) -> Iterator[_DecisionFile | None]:
+    """The file of the decision log. Raises ConfigError when there can be none, HerdError when it is not whole."""
+    if path is None:
+        yield None
+        return
+    try:
+        if trace is not None and path.exists() and path.samefile(trace):
+            raise ConfigError(f"--decisions would write over the trace {trace}: name another file")
+        file = _DecisionFile(path.open("w", encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
+    try:
+        yield file
+    finally:
+        file.close()
+    if file.failure is not None:
+        raise HerdError(
+            f"cannot write {path}: {file.failure.strerror or file.failure}; the decisions are not all there"
+        )
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    """Raises HerdError when standard output takes nothing more; a reader that has seen enough ends the run quietly."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise HerdError(f"cannot write to standard output: {error.strerror or error}") from error
+
+
+def _show(scenario: Scenario, result: Result, console: Console, as_json: bool) -> None:
     figures = report(scenario, result)
     if as_json:
         typer.echo(json.dumps(figures.document(), indent=2))
     else:
         for part in tables(figures):
             console.print(part)
-
-
-def _rows(trace: Path | None, rate: float | None, limit: int) -> Sequence[TraceRow] | None:
-    if trace is None:
-        if rate is not None:
-            raise ConfigError("--rate stretches a trace: name one with --trace, or say how many --requests")
-        return None
-    rows = read_trace(trace, limit=limit)
-    return stretched(rows, rate=rate) if rate is not None else rows
-
-
-def _run(scenario: Scenario, watch: Watcher | None, decisions: Path | None, speed: float | None) -> Result:
-    if speed is not None:
-        if speed <= 0:
-            raise ConfigError(f"time cannot pass {speed:g} times as fast: take more than 0")
-        return asyncio.run(simulate_on_wall_clock(scenario, speed=speed, watch=watch))
-    with ExitStack() as stack:
-        write: Callable[[str], object] | None = None
-        if decisions is not None:
-            try:
-                write = stack.enter_context(decisions.open("w", encoding="utf-8")).write
-            except OSError as error:
-                raise ConfigError(f"cannot write {decisions}: {error.strerror or error}") from error
-        return simulate(scenario, watch=watch, write=write)
 
 
 @contextmanager
@@ -111,7 +221,8 @@ def _view(console: Console, *, shown: bool) -> Iterator[Watcher | None]:
 def _chaos(seeds: range, console: Console, as_json: bool) -> None:
     """Run seeds of chaos. Raises HerdError when one of them breaks an invariant."""
     broken: dict[int, tuple[str, ...]] = {}
-    for seed in seeds:
+    shown = console.is_terminal and not as_json
+    for seed in track(seeds, "seeds of chaos", console=console, transient=True, disable=not shown):
         violations = chaos(seed).violations
         if violations:
             broken[seed] = violations
@@ -127,6 +238,10 @@ def _chaos(seeds: range, console: Console, as_json: bool) -> None:
         }
         typer.echo(json.dumps(document, indent=2))
     elif not broken:
-        console.print(f"{len(seeds)} seeds of chaos, from {seeds.start}: every invariant held")
+        console.print(f"{_seeds(len(seeds))} of chaos, from {seeds.start}: every invariant held")
     if broken:
-        raise HerdError(f"{len(broken)} of {len(seeds)} seeds broke an invariant")
+        raise HerdError(f"{len(broken)} of {_seeds(len(seeds))} broke an invariant")
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"

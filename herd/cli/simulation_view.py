@@ -9,12 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from herd.simulation.machine.owners import OwnerState
-from herd.simulation.runs.measures import SampleOutcome, Spread
+from herd.simulation.runs.measures import Fairness, SampleOutcome, Spread
 from herd.simulation.runs.report import Report
 from herd.simulation.runs.run import Moment
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _HOUR, _DAY = 3600, 86_400
+FIGURE = 7  # letters of a figure: a time such as 3:26:02
 
 
 def picture(moment: Moment) -> RenderableType:
@@ -74,11 +75,11 @@ def _requests(report: Report) -> Table:
 
 
 def _table(first: str, *others: str) -> Table:
-    """A table of figures that a terminal of 80 columns holds."""
+    """A table that a terminal of 80 columns holds; in a narrower one the words are broken, and no figure is lost."""
     table = Table(box=box.SIMPLE, pad_edge=False)
-    table.add_column(first, no_wrap=True)
+    table.add_column(first, overflow="fold")
     for name in others:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", overflow="fold", min_width=FIGURE)
     return table
 
 
@@ -90,26 +91,47 @@ def _nodes(report: Report) -> Table:
     table = _table("machines", "served", "cold loads", "loading", "at work", "in its owner's way")
     for node in report.nodes:
         times = (node.loads.seconds, node.working_s, node.disturbance.total)
-        table.add_row(node.name, str(node.served), str(node.loads.count), *map(_span, times))
+        table.add_row(node.name, str(node.served), str(node.loads.count), *map(span, times))
     return table
 
 
 def _words(report: Report) -> Text:
     summary = report.summary
-    counts, goodput, fairness, prediction = summary.counts, summary.goodput, summary.fairness, summary.prediction
-    parts = (
-        f"{counts.requests} requests: {counts.served} served, {counts.failed} failed, {counts.refused} refused, ",
-        f"{counts.timed_out} given up by their clients; {counts.retried} took more than one attempt\n",
-        f"within the limit of their class: {_percent(goodput.share)}, {goodput.per_second * _HOUR:.0f} an hour\n",
-        f"cold loads: {summary.loads.count}, {_span(summary.loads.seconds)} in all; ",
-        f"in their owners' way: {_span(report.disturbance.total)}\n",
-        f"fairness over {fairness.clients} clients (Jain): {_figure(fairness.slowdown)} of slowdown, ",
-        f"{_figure(fairness.served)} of what was served; the lightest one, {fairness.lightest}, ",
-        f"is slowed {_figure(fairness.lightest_ratio)} times as much as the mean\n",
-        f"predictions off by {_percent(prediction.median)} (median)\n" if prediction.count else "",
-        f"decisions {report.decisions[:16]} of seed {report.seed}" if report.decisions else "",
+    counts, goodput, prediction = summary.counts, summary.goodput, summary.prediction
+    unserved = any("never" in _cells(one) for one in (summary.first_token, summary.completion, summary.slowdown))
+    requests = (
+        f"{counts.requests} requests: {counts.served} served, {counts.failed} failed, {counts.refused} refused, "
+        f"{counts.timed_out} given up by their clients; {counts.retried} took more than one attempt"
     )
-    return Text("".join(parts).rstrip())
+    costs = (
+        f"cold loads: {summary.loads.count}, {span(summary.loads.seconds)} in all; "
+        f"in their owners' way: {span(report.disturbance.total)}"
+    )
+    lines = (
+        "never: so many were not served" if unserved else "",
+        requests,
+        f"within the limit of their class: {_percent(goodput.share)}, {goodput.per_second * _HOUR:.0f} an hour",
+        costs,
+        _evenness(summary.fairness),
+        f"predictions off by {_percent(prediction.median)} (median)" if prediction.count else "",
+        f"seed {report.seed}, decision log {report.decisions[:16]}: the same every time" if report.decisions else "",
+    )
+    return Text("\n".join(filter(None, lines)))
+
+
+def _evenness(fairness: Fairness) -> str:
+    if fairness.clients < 2:  # whom should one be compared with?
+        return ""
+    text = (
+        f"fairness between {fairness.clients} clients (Jain's index, 1.00 is even): {_figure(fairness.slowdown)} of "
+        f"their slowdowns, {_figure(fairness.served)} of the shares served"
+    )
+    ratio = fairness.lightest_ratio
+    if ratio is None:
+        return text
+    if math.isinf(ratio):
+        return f"{text}; the lightest one, {fairness.lightest}, got no answer"
+    return f"{text}; the lightest one, {fairness.lightest}, is slowed {ratio:.2f} times as much as the mean"
 
 
 def _figure(value: float | None) -> str:
@@ -124,7 +146,7 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value * 100:.1f} %"
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """Hours, minutes and seconds: `0:03:20`."""
     whole = round(seconds)
     return f"{whole // _HOUR}:{whole % _HOUR // 60:02}:{whole % 60:02}"

@@ -2,6 +2,10 @@
 
 import hashlib
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +17,11 @@ from herd.simulation.runs.report import report
 from herd.simulation.runs.run import simulate
 from tests.cli.command_line import CommandLine
 
-SMALL = "--nodes 2 --models 2 --clients 2 --requests 8 --days 0.05"
-AZURE = Path(__file__).parents[1] / "simulation" / "data" / "azure.csv"
+SMALL = "--nodes 2 --models 2 --clients 2 --requests 12 --days 0.1"
+DATA = Path(__file__).parents[1] / "simulation" / "data"
+AZURE = DATA / "azure.csv"
+FULL = Path("/dev/full")  # a disk with no room, on Linux
+needs_a_full_disk = pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
 
 
 def document(run: CommandLine, line: str) -> dict[str, Any]:
@@ -35,7 +42,7 @@ def test_every_option_is_heeded(run: CommandLine) -> None:
 def test_the_figures_come_as_tables_too(run: CommandLine) -> None:
     ended = run(f"herd simulate {SMALL}")
     assert (ended.code, ended.err) == (0, "")
-    for words in ("time to first token", "studio", "gaming-pc", "of seed 0"):
+    for words in ("time to first token", "studio", "gaming-pc", "seed 0, decision log "):
         assert words in ended.out
 
 
@@ -57,22 +64,95 @@ def test_a_trace_is_stretched_to_a_rate(run: CommandLine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "sentence"),
+    ("words", "sentence"),
     [
         ("--nodes 0", "no household has 0 nodes: take 1 to 100"),
+        ("--requests 1000000000000", "no household has 1000000000000 requests: take 1 to 1000000"),
+        ("--clients 1000000000000", "no household has 1000000000000 clients: take 1 to 100000"),
+        ("--days 1e-9", "no household has 3000 requests in 1e-09 days: take at most 100 a second"),
+        ("--days nan", "no household has nan days: take more than none and at most a year"),
+        ("--wall-clock --speed nan", "time cannot pass nan times as fast: take 0.01 to 1000"),
+        ("--wall-clock --speed inf", "time cannot pass inf times as fast: take 0.01 to 1000"),
+        ("--wall-clock --speed 0", "time cannot pass 0 times as fast: take 0.01 to 1000"),
+        ("--speed 5", "virtual time takes no time: --speed goes with --wall-clock"),
+        ("--wall-clock --decisions log", "--decisions goes with virtual time: on a wall clock chance decides too"),
+        ("--chaos 1 --nodes 3", "--chaos has houses and requests of its own: leave --nodes out"),
+        ("--chaos 1 --no-owners", "--chaos has houses and requests of its own: leave --no-owners out"),
+        ("--chaos 1 --wall-clock", "--chaos has houses and requests of its own: leave --wall-clock out"),
         ("--rate 1", "--rate stretches a trace: name one with --trace, or say how many --requests"),
-        ("--wall-clock --speed 0", "time cannot pass 0 times as fast: take more than 0"),
-        (
-            "--wall-clock --decisions log.txt",
-            "--decisions goes with virtual time: on a wall clock chance decides too",
-        ),
-        ("--decisions nowhere/log.txt", "cannot write nowhere/log.txt: No such file or directory"),
         ("--trace nowhere.csv", "nowhere.csv cannot be read: No such file or directory; name a trace's file"),
+        ("--decisions nowhere/log", "cannot write nowhere/log: No such file or directory"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_sentence(run: CommandLine, line: str, sentence: str) -> None:
-    ended = run(f"herd simulate {line}")
+def test_what_makes_no_run_is_refused_in_a_sentence(run: CommandLine, words: str, sentence: str) -> None:
+    ended = run(f"herd simulate {words}")
     assert (ended.code, ended.out, ended.err) == (2, "", f"error: {sentence}\n")
+
+
+@pytest.mark.parametrize("words", ["--chaos 0", "--chaos -1", "--seed -1", "--nodes x"])
+def test_what_is_no_number_for_an_option_is_refused(run: CommandLine, words: str) -> None:
+    ended = run(f"herd simulate {words}")
+    assert (ended.code, ended.out) == (2, "")
+    assert f"Invalid value for '{words.partition(' ')[0]}'" in ended.err
+
+
+def test_json_is_all_that_is_printed_and_the_same_for_the_same_seed(run: CommandLine, tmp_path: Path) -> None:
+    first, again = (run(f"herd simulate {SMALL} --json --decisions log{number}") for number in (1, 2))
+    assert (first.code, first.err) == (0, "")
+    assert json.loads(first.out)["summary"]["counts"]["requests"] > 0
+    assert again.out == first.out
+    assert (tmp_path / "log1").read_bytes() == (tmp_path / "log2").read_bytes()
+
+
+# --- Traces -----------------------------------------------------------------------------------------------------------
+
+
+def counted(out: str) -> int:
+    """Requests of a run, as its JSON tells."""
+    count = json.loads(out)["summary"]["counts"]["requests"]
+    assert isinstance(count, int)
+    return count
+
+
+def test_a_trace_goes_on_to_its_end_or_for_the_days_that_are_given(run: CommandLine) -> None:
+    line = f"herd simulate --json --rate 0.001 --trace {AZURE}"
+    assert counted(run(line).out) == 5
+    assert counted(run(f"{line} --days 0.02").out) == 2  # 1728 s, of a request every 1000
+
+
+def test_whoever_takes_only_a_part_of_a_trace_is_told(run: CommandLine) -> None:
+    path = AZURE
+    ended = run(f"herd simulate --requests 2 --trace {path}")
+    assert ended.code == 0
+    assert " ".join(ended.err.split()) == f"only 2 requests of {path} are taken: --requests takes more"
+    assert run(f"herd simulate --requests 5 --trace {path}").err == ""
+
+
+@pytest.mark.parametrize("time", ["1e308", "18446744073709551615", "1e14"])
+def test_a_trace_of_more_than_a_year_is_refused(run: CommandLine, tmp_path: Path, time: str) -> None:
+    row = '{"timestamp": %s, "input_length": 6, "output_length": 5}\n'
+    (tmp_path / "long").write_text(row % 0 + row % time)
+    ended = run("herd simulate --trace long")
+    assert (ended.code, ended.out) == (2, "")
+    assert re.fullmatch(r"error: long goes on for \S+ days, more than a year: .*\n", ended.err)
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "1e-320", "1e-308"])
+def test_a_rate_that_no_clock_can_be_stretched_to_is_refused(run: CommandLine, rate: str) -> None:
+    ended = run(f"herd simulate --trace {AZURE} --rate {rate}")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("error: a trace cannot be stretched to ")
+
+
+def test_decisions_are_not_written_over_the_trace(run: CommandLine, tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_bytes(AZURE.read_bytes())
+    ended = run("herd simulate --trace trace.csv --decisions trace.csv")
+    assert (ended.code, ended.err) == (
+        2,
+        "error: --decisions would write over the trace trace.csv: name another file\n",
+    )
+    assert trace.read_bytes() == AZURE.read_bytes()
 
 
 # --- Chaos ------------------------------------------------------------------------------------------------------------
@@ -111,3 +191,39 @@ def test_chaos_in_json_is_one_document_and_fails_as_well(run: CommandLine, seeds
     ended = run("herd simulate --chaos 2 --seed 6 --json")
     assert ended.code == 1
     assert json.loads(ended.out) == {"seeds": 2, "first": 6, "broken": {"6": ["invariant 2: [a lease] is out"]}}
+
+
+def test_chaos_says_how_many_seeds_held(run: CommandLine) -> None:
+    assert run("herd simulate --chaos 1 --seed 4").out == "1 seed of chaos, from 4: every invariant held\n"
+
+
+# --- What cannot be written -------------------------------------------------------------------------------------------
+
+
+@needs_a_full_disk
+@pytest.mark.parametrize("requests", [12, 600])  # fewer lines than a file holds back, and more
+def test_a_decision_log_that_is_not_whole_is_told_at_the_end(run: CommandLine, requests: int) -> None:
+    line = f"herd simulate {SMALL} --requests {requests} --json"
+    ended = run(f"{line} --decisions {FULL}")
+    assert ended.code == 1
+    assert ended.err == f"error: cannot write {FULL}: No space left on device; the decisions are not all there\n"
+    assert ended.out == run(line).out
+
+
+@needs_a_full_disk
+@pytest.mark.parametrize("words", ["--requests 5 --days 0.1", "--requests 5 --days 0.1 --json", "--chaos 1"])
+def test_a_full_disk_under_standard_output_is_told_in_a_sentence(tmp_path: Path, words: str) -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("HERD_")}
+    with FULL.open("w") as out:
+        ended = subprocess.run(
+            [sys.executable, "-m", "herd", "simulate", *words.split()],
+            stdout=out,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment | {"HOME": str(tmp_path)},
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "error: cannot write to standard output: No space left on device\n",
+    )

@@ -10,8 +10,8 @@ from rich.console import Console, RenderableType
 from herd.cli.simulation_view import clock, doing, picture, tables
 from herd.simulation.machine.owners import OwnerState
 from herd.simulation.runs.measures import Disturbance, Loads, Sample, SampleOutcome, summary
-from herd.simulation.runs.report import NodeReport, Report
-from herd.simulation.runs.run import Moment, NodeMoment, Scenario
+from herd.simulation.runs.report import NodeReport, Report, report
+from herd.simulation.runs.run import Moment, NodeMoment, Result, Scenario
 from herd.types import Priority, Seconds, Tokens
 
 HOUR = 3600.0
@@ -32,9 +32,9 @@ SERVED = Sample(
 FAILED = replace(SERVED, outcome=SampleOutcome.FAILED, first_token=math.inf, completion=math.inf)
 
 
-def shown(*parts: RenderableType) -> str:
-    """What a terminal of 80 columns shows, with single spaces."""
-    console = Console(file=io.StringIO(), width=80, color_system=None)
+def shown(*parts: RenderableType, width: int = 80) -> str:
+    """What a terminal of so many columns shows, with single spaces."""
+    console = Console(file=io.StringIO(), width=width, color_system=None)
     for part in parts:
         console.print(part)
     text: str = console.file.getvalue()  # type: ignore[attr-defined] # it is the StringIO
@@ -94,7 +94,7 @@ def made(*samples: Sample, decisions: str = "0123456789abcdefXYZ") -> Report:
 
 
 def test_the_tables_show_what_clients_saw_and_what_machines_did() -> None:
-    text = shown(*tables(made(SERVED, replace(SERVED, predicted=5.0))))
+    text = shown(*tables(made(SERVED, replace(SERVED, client="bob", predicted=5.0))))
     assert "time to first token 1.50 1.50 1.50 1.50" in text
     assert "whole answer 4.25 4.25 4.25 4.25" in text
     assert "waited in a queue 0.50 0.50 0.50 0.50" in text
@@ -105,12 +105,38 @@ def test_the_tables_show_what_clients_saw_and_what_machines_did() -> None:
     assert "cold loads: 3, 0:03:20 in all; in their owners' way: 1:01:01" in text
     assert "the lightest one, anna, is slowed 1.00 times" in text.replace("\n", " ")
     assert "predictions off by 17.6 % (median)" in text
-    assert text.endswith("decisions 0123456789abcdef of seed 9")
+    assert text.endswith("seed 9, decision log 0123456789abcdef: the same every time")
 
 
 def test_what_does_not_exist_or_never_came_says_so() -> None:
     text = shown(*tables(made(FAILED, SERVED, decisions="")))
     assert "time to first token 1.50 1.50 never never" in text
     assert "predictions" not in text
-    assert "decisions" not in text
+    assert "decision log" not in text
     assert "waited in a queue - - - -" in shown(*tables(made(FAILED)))
+
+
+def of(client: str, outcome: SampleOutcome, completion: float) -> Sample:
+    return replace(SERVED, client=client, outcome=outcome, first_token=1.0, completion=completion, ideal=1.0)
+
+
+def as_one_line(*samples: Sample, width: int = 80) -> str:
+    """The figures of a run without machines, on a terminal of a width."""
+    figures = report(Scenario((), (), Seconds(1.0)), Result(samples, (), "", Seconds(1.0)))
+    return " ".join(shown(*tables(figures), width=width).split())
+
+
+def test_the_words_explain_figures_that_are_no_numbers() -> None:
+    served = [of(name, SampleOutcome.SERVED, 2.0) for name in ("ann", "bob")]
+    assert "never" not in as_one_line(*served)
+    text = as_one_line(*served, of("abe", SampleOutcome.FAILED, 2.0))
+    assert "never: so many were not served" in text
+    assert "the lightest one, abe, got no answer" in text
+    assert "fairness" not in as_one_line(served[0])
+    assert "the lightest" not in as_one_line(*[of(name, SampleOutcome.FAILED, 2.0) for name in ("ann", "bob")])
+
+
+@pytest.mark.parametrize("width", [200, 80, 60])
+def test_a_narrow_terminal_breaks_words_and_loses_no_figure(width: int) -> None:
+    text = as_one_line(of("ann", SampleOutcome.SERVED, 12345.67), width=width)
+    assert text.count("12345.67") == 8  # of the answer and its slowdown

@@ -19,6 +19,13 @@ from herd.simulation.workload.traces import TraceRow, requests_of
 from herd.types import Capability, Seconds, Tokens
 
 DAY = 86_400.0
+YEAR = 366 * DAY
+
+# Each request is kept to the end of a run: a million of them take a few GB and some hours. And what comes faster than
+# the rate, no hundred machines would answer.
+MOST_REQUESTS = 1_000_000
+MOST_RATE = 100.0  # requests a second
+MOST_CLIENTS = 100_000
 
 # Machine by machine, as a house might come by them; of a larger house there are two of each, and so on.
 MACHINES = (
@@ -60,9 +67,9 @@ class Household:
         rules = (
             (1 <= self.nodes <= 100, f"{self.nodes} nodes", "take 1 to 100"),
             (1 <= self.models <= chats, f"{self.models} models", f"take 1 to {chats}"),
-            (self.clients >= 1, f"{self.clients} clients", "take at least one"),
-            (self.requests >= 1, f"{self.requests} requests", "take at least one"),
-            (0 < self.days <= 366, f"{self.days:g} days", "take more than none and at most a year"),
+            (1 <= self.clients <= MOST_CLIENTS, f"{self.clients} clients", f"take 1 to {MOST_CLIENTS}"),
+            (1 <= self.requests <= MOST_REQUESTS, f"{self.requests} requests", f"take 1 to {MOST_REQUESTS}"),
+            (0 < self.days * DAY <= YEAR, f"{self.days:g} days", "take more than none and at most a year"),
             (self.start_slot in range(SLOTS), f"hour {self.start_slot} of its week", f"take 0 to {SLOTS - 1}"),
             (1 <= self.parallel <= 64, f"{self.parallel} requests at once", "take 1 to 64"),
         )
@@ -80,7 +87,7 @@ def household(seed: int, size: Household, trace: Sequence[TraceRow] | None = Non
         trace: when and how long the requests are, in place of generated ones.
 
     Raises:
-        ConfigError: no model fits onto any of the machines.
+        ConfigError: no model fits onto any of the machines, or the requests come too fast for any.
     """
     nodes = machines(seed, size)
     there = dict.fromkeys(model for node in nodes for model in node.models)
@@ -90,6 +97,10 @@ def household(seed: int, size: Household, trace: Sequence[TraceRow] | None = Non
     duration = Seconds(size.days * DAY)
     requests: list[SimulatedRequest]
     if trace is None:
+        if size.requests > MOST_RATE * duration:
+            raise ConfigError(
+                f"no household has {size.requests} requests in {size.days:g} days: take at most {MOST_RATE:g} a second"
+            )
         settings = WorkloadSettings(
             duration, size.requests, models, size.clients, embedding=0.0, start_slot=size.start_slot
         )

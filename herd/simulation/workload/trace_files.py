@@ -50,9 +50,7 @@ def read_trace(path: Path, *, limit: int = MOST_ROWS) -> list[TraceRow]:
     Raises:
         ConfigError: the file cannot be read, or a line is not what it should be: which one, and why.
     """
-    with _opened(path) as file:
-        first = next(_lines(path, file), (1, ""))[1]
-    return read_mooncake(path, limit=limit) if first.startswith("{") else read_azure(path, limit=limit)
+    return _read(path, _rows, limit)
 
 
 def read_azure(path: Path, *, limit: int = MOST_ROWS) -> list[TraceRow]:
@@ -77,12 +75,22 @@ class _BadLineError(ValueError):
     """What is wrong with a line."""
 
 
-def _read(path: Path, parse: Callable[[Path, IO[str]], Iterator[TraceRow]], limit: int) -> list[TraceRow]:
+_Lines = Iterator[tuple[int, str]]  # the number of a line, and its text
+
+
+def _read(path: Path, parse: Callable[[Path, _Lines], Iterator[TraceRow]], limit: int) -> list[TraceRow]:
     with _opened(path) as file:
-        rows = sorted(itertools.islice(parse(path, file), limit), key=lambda row: row.at)
+        rows = sorted(itertools.islice(parse(path, _lines(path, file)), limit), key=lambda row: row.at)
     if not rows:
         raise ConfigError(f"{path} holds no request: {_ADVICE}")
     return [replace(row, at=Seconds(row.at - rows[0].at)) for row in rows]
+
+
+def _rows(path: Path, lines: _Lines) -> Iterator[TraceRow]:
+    """Rows in the format that the first line is in. The file is opened once: a pipe says everything once."""
+    first = next(lines, (1, ""))
+    parse = _mooncake_rows if first[1].startswith("{") else _azure_rows
+    yield from parse(path, itertools.chain([first], lines) if first[1] else lines)
 
 
 def _opened(path: Path) -> IO[str]:
@@ -93,7 +101,7 @@ def _opened(path: Path) -> IO[str]:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}; name a trace's file") from error
 
 
-def _lines(path: Path, file: IO[str]) -> Iterator[tuple[int, str]]:
+def _lines(path: Path, file: IO[str]) -> _Lines:
     """Number and text of the lines that are not empty, without the spaces around them."""
     for number in itertools.count(1):
         try:
@@ -108,12 +116,15 @@ def _lines(path: Path, file: IO[str]) -> Iterator[tuple[int, str]]:
             yield number, text
 
 
-def _azure_rows(path: Path, file: IO[str]) -> Iterator[TraceRow]:
-    lines = _lines(path, file)
-    head = [name.strip() for name in next(lines, (1, ""))[1].split(",")]
+def _azure_rows(path: Path, lines: _Lines) -> Iterator[TraceRow]:
+    number, line = next(lines, (1, ",".join(_AZURE)))
+    try:
+        head = [name.strip() for name in next(csv.reader([line]))]
+    except csv.Error:  # a field that is longer than any name
+        head = []
     missing = [name for name in _AZURE if name not in head]
     if missing:
-        raise ConfigError(f"{path}, line 1 has no column {missing[0]}: {_ADVICE}")
+        raise ConfigError(f"{path}, line {number} has no column {missing[0]}: {_ADVICE}")
     columns = [head.index(name) for name in _AZURE]
     for number, line in lines:
         try:
@@ -135,8 +146,8 @@ def _instant(text: str) -> Seconds:
     return Seconds((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
 
 
-def _mooncake_rows(path: Path, file: IO[str]) -> Iterator[TraceRow]:
-    for number, line in _lines(path, file):
+def _mooncake_rows(path: Path, lines: _Lines) -> Iterator[TraceRow]:
+    for number, line in lines:
         try:
             yield _mooncake_row(orjson.loads(line))
         except orjson.JSONDecodeError:
@@ -150,7 +161,7 @@ def _mooncake_row(fields: Any) -> TraceRow:
         raise _BadLineError("it is no JSON object")
     time, blocks = fields.get("timestamp"), fields.get("hash_ids", [])
     if isinstance(time, bool) or not isinstance(time, int | float):
-        raise _BadLineError(f"timestamp is {time!r}, not a number of milliseconds")
+        raise _BadLineError(f"timestamp is {repr(time)[:40]}, not a number of milliseconds")
     if not isinstance(blocks, list) or not all(type(block) is int for block in blocks):
         raise _BadLineError("hash_ids is not a list of whole numbers")
     prompt, completion = (_count(name, fields.get(name)) for name in ("input_length", "output_length"))

@@ -68,13 +68,15 @@ def stretched(
         ConfigError: the rate is no positive number, or no row is left.
     """
     if not 0 < rate < math.inf:
-        raise ConfigError(f"a trace cannot be stretched to {rate} requests a second: give a number above 0")
+        raise ConfigError(f"a trace cannot be stretched to {rate:g} requests a second: give a number above 0")
     taken = [row for row in rows if row.at >= start]
     if not taken:
         raise ConfigError(f"the trace has no request after {start:g} s: start earlier")
     times = _spread([row.at for row in taken])
     # The last request has a gap after it like the others: n requests a second are n gaps.
     factor = len(taken) / rate / (times[-1] - times[0] + _mean_gap(times))
+    if not math.isfinite(factor * (times[-1] - times[0])):
+        raise ConfigError(f"a trace cannot be stretched to {rate:g} requests a second: give a greater number")
     moved = (replace(row, at=Seconds((at - times[0]) * factor)) for row, at in zip(taken, times, strict=True))
     return list(itertools.islice(itertools.takewhile(lambda row: row.at < duration, moved), limit))
 

@@ -11,7 +11,7 @@ from herd.simulation.http import InMemoryRequest, RecordingSink, call
 from herd.simulation.machine.catalog import CATALOG
 from herd.simulation.machine.profiles import PROFILES
 from herd.simulation.ollama.front import Routes, redirect
-from herd.simulation.ollama.server import FakeOllama
+from herd.simulation.ollama.server import PATHS, FakeOllama
 
 HI = [{"role": "user", "content": "hi"}]
 POSTS = ("generate", "chat", "embed", "embeddings", "show", "pull", "push", "create", "copy")
@@ -114,6 +114,13 @@ async def test_requests_are_counted_by_path_and_unknown_ones_together(fake: Fake
     for path in ("/api/tags", "/api/tags", "/nowhere", "/elsewhere"):
         await ask(fake, "GET", path)
     assert dict(fake.requests) == {"/api/tags": 2, "": 2}
+
+
+async def test_of_paths_without_end_only_so_many_are_counted_apart(fake: FakeOllama) -> None:
+    for number in range(PATHS + 2):
+        await ask(fake, "HEAD", f"/api/blobs/sha256:{number:064x}")
+    assert len(fake.requests) == PATHS + 1
+    assert fake.requests[""] == 2
 
 
 # --- Origins and hosts --------------------------------------------------------------------------------------------

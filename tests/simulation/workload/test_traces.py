@@ -1,6 +1,8 @@
 """Traces are read from both formats, bad ones are refused with their line, and the clock stretches to a rate."""
 
 import math
+import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
@@ -64,6 +66,24 @@ def test_a_byte_order_mark_and_the_line_ends_of_windows_are_no_harm(tmp_path: Pa
     assert lengths(read_trace(path)) == [(374, 44)]
 
 
+def test_cells_may_be_quoted_the_names_of_columns_among_them(tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text('"TIMESTAMP","ContextTokens","GeneratedTokens"\n"2023-11-16 18:15:46","374","44"\n')
+    assert lengths(read_trace(path)) == [(374, 44)]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("name", ["azure.csv", "mooncake.jsonl"])
+def test_a_trace_may_come_through_a_pipe_which_says_everything_once(tmp_path: Path, name: str) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes((DATA / name).read_bytes()))
+    writer.start()
+    rows = read_trace(pipe)
+    writer.join()
+    assert rows == read_trace(DATA / name)
+
+
 def test_no_more_is_read_than_the_limit(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
     path.write_text(HEAD + GOOD * 3 + "and then nonsense that is never reached\n")
@@ -73,8 +93,10 @@ def test_no_more_is_read_than_the_limit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "line 1 has no column TIMESTAMP"),
-        ("\n\n", "line 1 has no column TIMESTAMP"),
+        ("", "holds no request"),
+        ("\n\n", "holds no request"),
+        ("\n\nnonsense\n", "line 3 has no column TIMESTAMP"),
+        ("x" * 200_000, "line 1 has no column TIMESTAMP"),
         (HEAD, "holds no request"),
         ("TIMESTAMP,Tokens\n", "line 1 has no column ContextTokens"),
         (HEAD + GOOD + "\nyesterday,1,2\n", "line 4: 'yesterday' is no time"),
@@ -88,6 +110,7 @@ def test_no_more_is_read_than_the_limit(tmp_path: Path) -> None:
         ('{"timestamp": 0}\n[]\n', "line 1: input_length is None, not a number of tokens"),
         ('{"timestamp": 0, "input_length": 1, "output_length": 1}\n[]\n', "line 2: it is no JSON object"),
         ('{"timestamp": true}\n', "line 1: timestamp is True"),
+        ('{"timestamp": "' + "x" * 5000 + '"}\n', "line 1: timestamp is 'xxx"),
         ('{"timestamp": 0, "input_length": 1, "output_length": true}\n', "line 1: output_length is True"),
         ('{"timestamp": 0, "input_length": 1, "output_length": 1000000000}\n', "line 1: output_length is 1000000000"),
         ('{"timestamp": 0, "hash_ids": 3}\n', "line 1: hash_ids is not a list of whole numbers"),
