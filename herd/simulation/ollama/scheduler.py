@@ -180,7 +180,8 @@ class Scheduler:
         out = self.expire(now)
         runner = self._runners.get(name)
         if runner is not None:
-            self._evict(runner, out)  # nobody waits for an idle runner to go, so nobody can go on
+            self._evict(runner, out)
+            self._pump(out)
         return out
 
     def set_memory(self, memory: Bytes, now: Seconds) -> list[Decision]:
@@ -197,6 +198,8 @@ class Scheduler:
         for runner in self.runners:
             if runner.idle_since is not None and runner.expires_at(now) <= now:
                 self._drop(runner, out)
+        if out:
+            self._pump(out)
         return out
 
     # --- Steps ------------------------------------------------------------------------------------------------------

@@ -138,6 +138,15 @@ def test_any_model_that_goes_makes_the_head_of_the_queue_look_again() -> None:
     assert given.unload("a", T2) == [Unloaded(A), Load(C)]
 
 
+def test_a_model_that_expires_makes_the_head_of_the_queue_look_again() -> None:
+    given = with_idle(scheduler(max_loaded=2), Job(1, A, CTX, 500.0), Job(2, B, CTX, 100.0))
+    given.arrive(Job(3, A, CTX), T1)
+    given.arrive(Job(4, B, CTX), T1)
+    given.arrive(Job(5, C, CTX), T1)
+    given.leave(3, T2)
+    assert given.expire(Seconds(T2 + 500.0)) == [Unloaded(A), Load(C)]
+
+
 def test_one_that_is_to_go_holds_up_the_queue_even_when_nobody_waits_for_its_room_any_more() -> None:
     given = with_idle(scheduler(max_loaded=2), Job(1, A, CTX, 500.0), Job(2, B, CTX, 100.0))
     given.arrive(Job(3, A, CTX), T1)
