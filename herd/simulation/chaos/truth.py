@@ -25,7 +25,6 @@ class Truth:
         """Models come onto a disk."""
         for model in models:
             self._there.setdefault(node, {})[model] = now
-            self._gone.pop((node, model), None)
         self._well_since.setdefault(node, now)
 
     def delete(self, node: NodeId, model: str, now: float) -> None:
