@@ -27,7 +27,8 @@ MOST_REQUESTS = 1_000_000
 MOST_RATE = 100.0  # requests a second
 MOST_CLIENTS = 100_000
 
-# Machine by machine, as a house might come by them; of a larger house there are two of each, and so on.
+# Machine by machine, as a house might come by them; of a larger house there are two of each, and so on. The first one
+# never sleeps, so that every house has one that does not.
 MACHINES = (
     ("studio", "mac-studio", "server"),
     ("gaming-pc", "gaming-pc", "gamer"),
@@ -101,9 +102,7 @@ def household(seed: int, size: Household, trace: Sequence[TraceRow] | None = Non
             raise ConfigError(
                 f"no household has {size.requests} requests in {size.days:g} days: take at most {MOST_RATE:g} a second"
             )
-        settings = WorkloadSettings(
-            duration, size.requests, models, size.clients, embedding=0.0, start_slot=size.start_slot
-        )
+        settings = WorkloadSettings(duration, size.requests, models, size.clients, start_slot=size.start_slot)
         requests = generate(seed, settings)
     else:
         requests = requests_of(trace, seed=seed, models=models, clients=size.clients)
@@ -112,7 +111,7 @@ def household(seed: int, size: Household, trace: Sequence[TraceRow] | None = Non
 
 
 def machines(seed: int, size: Household) -> tuple[NodePlan, ...]:
-    """The fleet alone. Every model is on the disk of a machine that never sleeps, if there is one that it fits."""
+    """The fleet alone. Every model is on the disk of a machine that never sleeps, if it fits one of those."""
     dice = random.Random(seed)  # noqa: S311 - it is to be repeatable
     models = _chat_models()[: size.models]
     plans: list[NodePlan] = []
@@ -134,7 +133,7 @@ def machines(seed: int, size: Household) -> tuple[NodePlan, ...]:
 
 def _with_all(plans: list[NodePlan], models: Sequence[SimulatedModel]) -> list[NodePlan]:
     """Put what no machine that is awake has onto the disk of the largest of those that it fits."""
-    awake = [plan for plan in plans if not HABITS[plan.habits].lid] or plans
+    awake = [plan for plan in plans if not HABITS[plan.habits].lid]
     had = {model for plan in awake for model in plan.models}
     largest_first = sorted(awake, key=lambda plan: -plan.machine.model_memory)
     added: dict[str, list[str]] = {}

@@ -108,10 +108,9 @@ def generate(seed: int, settings: WorkloadSettings) -> list[SimulatedRequest]:
     household = _Household(seed, settings)
     answering, indexing = household.answering is not None, household.embedding is not None
     embedding = settings.embedding if answering and indexing else 1.0 if indexing else 0.0
-    batch = settings.batch if answering else 0.0
     streams = (
-        household.talks((1 - batch - embedding) * settings.requests),
-        household.jobs(batch * settings.requests),
+        household.talks((1 - settings.batch - embedding) * settings.requests),
+        household.jobs(settings.batch * settings.requests),
         household.indexing(embedding * settings.requests),
     )
     inside = [request for stream in streams for request in stream if 0 <= request.at < settings.duration]

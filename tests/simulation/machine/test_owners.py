@@ -18,10 +18,12 @@ from herd.simulation.machine.owners import (
     LATE_MINUTES,
     LEAST_SPEED,
     LONGER,
+    MEETING_MINUTES,
     MOST_MEMORY,
     SLOTS,
     Habits,
     OwnerState,
+    Session,
     memory_left,
     speed_left,
     week,
@@ -80,6 +82,7 @@ def test_states_are_shares_of_a_machine(name: str, profile: str, seed: int) -> N
     for _, state in week(HABITS[name], machine, seed, duration=WEEK):
         assert 0 <= state.cpu <= 1
         assert 0 <= state.gpu <= 1
+        assert (state.cpu, state.gpu) == (round(state.cpu, 2), round(state.gpu, 2))  # no sum tells its order
         assert 0 <= state.memory <= machine.memory * MOST_MEMORY
         assert not state.asleep or state == OwnerState(asleep=True)
 
@@ -158,6 +161,15 @@ def test_meetings_begin_at_the_hour_or_the_half_hour_of_working_days() -> None:
     assert all(at // DAY % 7 < 5 for at in on_time)
     assert all(9 <= at % DAY / HOUR <= 16.5 for at in on_time)
     assert max(end - begin for begin, end in zip(begun, ended, strict=True)) < 3 * HOUR
+
+
+def test_meetings_last_as_long_as_calendars_let_them() -> None:
+    meets = Habits("meets", (Session(tuple(range(7)), (9, 9), MEETING_MINUTES, meeting=True),))
+    for seed in range(MANY):
+        told = list(week(meets, MACHINE, seed, duration=Seconds(4 * WEEK)))
+        lasted = [until - since for (since, state), (until, _) in pairwise(told) if state.meeting]
+        assert len(lasted) > 20
+        assert all(MEETING_MINUTES[0] * 60 <= seconds <= MEETING_MINUTES[1] * 60 for seconds in lasted)
 
 
 def test_a_laptop_sleeps_at_night_and_is_carried_by_day() -> None:

@@ -69,6 +69,7 @@ def test_a_faster_machine_does_everything_in_less_time() -> None:
     assert fast.load_s(MODEL) == pytest.approx(MACHINE.load_s(MODEL) / 20)
     assert fast.decode_step_s(MODEL) == pytest.approx(STEP_S / 20)
     assert fast.prefill_s(MODEL, 100) == pytest.approx(MACHINE.prefill_s(MODEL, 100) / 20)
+    assert fast.faster(2).decode_step_s(MODEL) == pytest.approx(STEP_S / 40)
 
 
 @pytest.mark.parametrize(

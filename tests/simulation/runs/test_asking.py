@@ -154,6 +154,15 @@ async def test_a_client_whose_patience_is_over_hangs_up(first: bytes) -> None:
 
 
 @virtual_time
+async def test_a_client_is_done_only_when_the_router_has_let_go_of_its_request() -> None:
+    listener, server = InMemoryListener(), Dawdles(1000.0)
+    await listener.start(server)
+    await ask(listener, REQUEST, ideal=0.0)
+    assert server.gone
+    await listener.stop()
+
+
+@virtual_time
 async def test_patience_that_lasts_is_no_matter() -> None:
     assert (await asked(Dawdles(59.9))).completion == 59.9
     assert (await asked(Dawdles(9999.0), replace(REQUEST, patience=math.inf))).completion == 9999.0

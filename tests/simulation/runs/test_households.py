@@ -9,9 +9,9 @@ from herd.simulation.fleet.station import NodePlan
 from herd.simulation.machine.catalog import CATALOG
 from herd.simulation.machine.owners import HABITS
 from herd.simulation.machine.profiles import PROFILES
-from herd.simulation.runs.households import DAY, MACHINES, Household, household, machines
+from herd.simulation.runs.households import DAY, MACHINES, ON_DISK, Household, household, machines
 from herd.simulation.workload.trace_files import TraceRow
-from herd.types import Seconds, Tokens
+from herd.types import Capability, Seconds, Tokens
 
 SMALL = Household(nodes=3, models=3, clients=2, requests=20, days=0.5)
 SIZES = st.builds(
@@ -91,6 +91,38 @@ def test_a_larger_house_leaves_the_disks_of_the_smaller_one_as_they_are() -> Non
     for one, same in zip(small, large[:4], strict=True):
         assert one.name == same.name
         assert set(same.models) <= set(one.models)  # what was added because nobody else had it may move
+
+
+def test_a_machine_has_most_of_what_fits_it_and_never_nothing() -> None:
+    houses = [machines(seed, Household(nodes=10, models=4)) for seed in range(20)]
+    names = [model.name for model in CATALOG.values() if Capability.COMPLETION in model.capabilities][:4]
+    had = [name in node.models for house in houses for node in house for name in names if fits(node, name)]
+    assert sum(had) / len(had) == pytest.approx(ON_DISK, abs=0.1)
+    few = [node for seed in range(20) for node in machines(seed, Household(nodes=10, models=1))]
+    assert all(node.models == (names[0],) for node in few if fits(node, names[0]))
+
+
+def test_what_nobody_has_is_on_the_largest_machine_that_never_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("herd.simulation.runs.households.ON_DISK", 0.0)  # one model each, and no other
+    nodes = machines(0, Household(nodes=10, models=6))
+    awake = [node for node in nodes if not HABITS[node.habits].lid]
+    largest = max(awake, key=lambda node: node.machine.model_memory)
+    assert len(largest.models) == 6
+    assert [len(node.models) for node in nodes if node is not largest] == [1] * 9
+
+
+def test_models_that_no_machine_has_room_for_are_not_asked_for() -> None:
+    made = household(0, Household(nodes=1, models=29, parallel=16, requests=1000))
+    assert 1 < len(made.nodes[0].models) < 29
+    assert {request.model for request in made.requests} <= {*made.nodes[0].models}
+
+
+@pytest.mark.parametrize(("start", "evening_first"), [(0, False), (12, True)])
+def test_a_run_begins_at_its_hour_of_the_week(start: int, evening_first: bool) -> None:
+    made = household(0, Household(requests=1000, start_slot=start))
+    first = [request for request in made.requests if request.at < made.duration / 2]
+    assert (len(first) > len(made.requests) / 2) is evening_first
+    assert made.start_slot == start
 
 
 def test_as_many_models_are_asked_for_as_is_said() -> None:

@@ -63,7 +63,6 @@ def unserved(outcome: SampleOutcome, *, client: str = "anna", ideal: float = 0.0
         outcome=outcome,
         first_token=math.inf,
         completion=math.inf,
-        tokens=Tokens(0),
         node="",
         ideal=ideal,
     )
@@ -182,9 +181,9 @@ def test_goodput_is_what_was_served_within_the_limit_of_its_class() -> None:
         replace(batch, completion=101.0),
         unserved(REFUSED),
     ]
-    found = summary(samples, limits=limits, duration=Seconds(10.0))
-    assert found.goodput == Goodput(2, 0.2, 2 / 6)
-    assert found.goodputs == {Priority.INTERACTIVE: Goodput(1, 0.1, 1 / 4), Priority.BATCH: Goodput(1, 0.1, 1 / 2)}
+    found = summary(samples, limits=limits, duration=Seconds(0.5))
+    assert found.goodput == Goodput(2, 4.0, 2 / 6)
+    assert found.goodputs == {Priority.INTERACTIVE: Goodput(1, 2.0, 1 / 4), Priority.BATCH: Goodput(1, 2.0, 1 / 2)}
 
 
 def test_every_class_has_a_limit() -> None:
@@ -245,7 +244,7 @@ def test_without_an_ideal_there_is_no_slowdown() -> None:
 
 
 def test_a_prediction_is_measured_by_what_came() -> None:
-    predicted = [replace(took(10.0), predicted=value) for value in (10.0, 11.0, 5.0, 30.0)]
+    predicted = [replace(took(10.0), predicted=value) for value in (10.0, 11.0, 0.0, 30.0)]
     assert prediction_error(predicted) == PredictionError(4, 0.1, 2.0)
 
 

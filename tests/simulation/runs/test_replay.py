@@ -20,7 +20,15 @@ from herd.simulation.machine.catalog import CATALOG
 from herd.simulation.workload.generator import READING_RATE
 from herd.simulation.workload.lengths import CONVERSATION
 from herd.simulation.workload.requests import SimulatedRequest, prompt_text
-from herd.simulation.workload.traces import TraceRow, read_mooncake, requests_of, stretched
+from herd.simulation.workload.traces import (
+    COMMON_SHARE,
+    CONTINUES,
+    MOST_TURNS,
+    TraceRow,
+    read_mooncake,
+    requests_of,
+    stretched,
+)
 from herd.types import Priority, Seconds, Tokens
 
 MODELS = {"llama3.2:3b": 2.0, "qwen3:8b": 1.0}
@@ -100,6 +108,29 @@ def test_rows_that_begin_alike_are_one_conversation_and_what_all_begin_with_is_n
     for turns in talks:
         assert len({(turn.client, turn.model, turn.priority, turn.blocks[1]) for turn in turns}) == 1
     assert len({turns[0].client for turns in talks}) > 5
+
+
+@pytest.mark.parametrize(
+    ("rows", "alike", "talks"),
+    [
+        (MOST_TURNS, MOST_TURNS, 1),
+        (MOST_TURNS + 1, MOST_TURNS + 1, MOST_TURNS + 1),  # too many turns for a conversation
+        (2000, int(2000 * COMMON_SHARE), 1),  # in a long trace there are longer ones
+        (2000, int(2000 * COMMON_SHARE) + 1, int(2000 * COMMON_SHARE) + 1),
+    ],
+)
+def test_a_block_that_a_great_part_of_the_rows_begins_with_is_no_conversation(
+    rows: int, alike: int, talks: int
+) -> None:
+    told = [row(float(number), 1024, 5, *((7, 7) if number < alike else (100 + number,))) for number in range(rows)]
+    requests = requests_of(told, seed=1, models=MODELS)
+    assert len({request.session for request in requests[:alike]}) == talks
+
+
+def test_a_client_that_can_go_on_does_so_by_chance() -> None:
+    rows = [row(number * 1000.0, 100 * (number + 1), 5) for number in range(400)]
+    talks = talks_of(requests_of(rows, seed=1, models={"llama3.2:3b": 1.0}, clients=1, batch=0.0))
+    assert len(talks) / len(rows) == pytest.approx(1 - CONTINUES, abs=0.08)
 
 
 def test_a_trace_of_the_second_format_is_replayed_whole() -> None:

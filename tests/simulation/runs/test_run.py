@@ -11,19 +11,25 @@ from pathlib import Path
 import pytest
 
 import herd
-from herd.runtime.testing import run_virtual
+from herd.runtime.testing import run_virtual, virtual_time
+from herd.simulation.fleet.occupancy import Occupancy
 from herd.simulation.fleet.station import NodePlan
+from herd.simulation.http import call
 from herd.simulation.machine.catalog import CATALOG
+from herd.simulation.machine.owners import HABITS, week
 from herd.simulation.machine.profiles import PROFILES
+from herd.simulation.ollama.server import FakeOllama
 from herd.simulation.runs.households import Household, household
 from herd.simulation.runs.measures import SampleOutcome
-from herd.simulation.runs.run import LOOKS, Moment, Result, Scenario, ideal, owner_seed, simulate, simulated
+from herd.simulation.runs.run import LOOKS, Moment, NodeResult, Result, Scenario, ideal, owner_seed, simulate, simulated
 from herd.simulation.workload.requests import SimulatedRequest
 from herd.types import Priority, Seconds, Tokens
 from tests.simulation.fleet.fleets import LLAMA, QWEN, plan
 
 ROOT = Path(herd.__file__).parents[1]
 HOUSEHOLD = Household(nodes=4, models=4, clients=4, requests=60, days=1)
+
+OFFICE = replace(plan("air", machine="macbook-air"), habits="office laptop")
 
 IN_A_PROCESS = """
 from herd.simulation.runs.households import Household, household
@@ -130,6 +136,32 @@ def test_machines_tell_of_their_loads_their_work_and_their_owners(run: tuple[Sce
         assert node.owned[0][0] == 0.0
     used = dict.fromkeys(sample.node for sample in result.samples if sample.node)
     assert all(node.loads.count for node in result.nodes if node.name in used)
+
+
+def test_owners_live_their_weeks_from_the_hour_at_which_the_run_begins() -> None:
+    made = replace(scenario(request(5000.0), nodes=(OFFICE, OFFICE), duration=5000.0), seed=3, start_slot=8)
+    for number, node in enumerate(simulate(made).nodes):
+        seed = owner_seed(made, number)
+        told = list(week(HABITS[OFFICE.habits], OFFICE.machine, seed, start_slot=8, duration=made.duration))
+        assert [state.asleep for _, state in told[:2]] == [True, False]  # between 8 and half past 9
+        assert [state for _, state in node.owned] == [state for _, state in told]
+        assert [at for at, _ in node.owned] == pytest.approx([at for at, _ in told])
+
+
+def test_what_a_machine_does_at_the_end_is_told_up_to_then() -> None:
+    result = simulate(scenario(request(1.0), request(50.0, patience=0.1)))
+    assert result.samples[1].outcome is SampleOutcome.TIMED_OUT
+    assert result.ended == 50.1  # the server, in the middle of a token, has not noticed yet
+    assert result.nodes[0].working[1:] == ((50.0, 50.1),)
+
+
+@virtual_time
+async def test_loads_are_told_in_the_seconds_of_a_run_that_passes_faster() -> None:
+    fast = FakeOllama(OFFICE.machine.faster(10.0), [CATALOG[LLAMA]])
+    await call(fast.handle, "POST", "/api/generate", {"model": LLAMA})
+    result = NodeResult.of(OFFICE, fast, Occupancy(fast, OFFICE.machine, iter(())), 10.0)
+    assert result.loads.count == 1
+    assert result.loads.seconds == pytest.approx(OFFICE.machine.load_s(CATALOG[LLAMA]))
 
 
 def test_a_run_without_requests_is_over_at_once() -> None:

@@ -76,6 +76,16 @@ def test_without_a_swing_it_is_a_poisson_process_and_with_one_it_is_uneven_over_
     assert dispersion(swinging, 100) == pytest.approx(1 + 100 * 20_000 / (20 * HOUR) * 0.4**2, rel=0.3)
 
 
+def test_a_run_begins_in_a_calm_or_a_busy_state_by_chance() -> None:
+    swing = Swing(0.9, Seconds(1e9))  # the first state lasts
+    counts = [
+        len(list(arrivals(random.Random(seed), 100, Span(Seconds(HOUR)), EVEN_WEEK, swing))) for seed in range(40)
+    ]
+    calm = sum(count < 50 for count in counts)
+    assert 10 < calm < 30
+    assert all(count < 50 or count > 130 for count in counts)
+
+
 def test_a_household_is_quiet_at_night_and_asks_most_in_the_evening() -> None:
     days = [HOUSEHOLD_WEEK[24 * day : 24 * day + 24] for day in range(7)]
     for day in days:

@@ -85,6 +85,12 @@ def test_a_turn_begins_with_the_blocks_of_the_one_before() -> None:
     assert talk.turn(1025, 100) == (10, 11, 12)
 
 
+def test_a_turn_that_was_cut_has_the_first_blocks_only() -> None:
+    talk = Conversation("a/1", (), itertools.count(10))
+    assert talk.turn(2000, 100) == (10, 11, 12, 13)
+    assert talk.turn(600, 100) == (10, 11)
+
+
 def test_a_prompt_fits_that_holds_what_was_said_and_a_message() -> None:
     talk = Conversation("a/1", (), itertools.count())
     assert talk.fits(LEAST_MESSAGE)

@@ -1,13 +1,14 @@
 """A generated month has the lengths, bursts and hours that it was fitted to, and comes out again from its seed."""
 
 import dataclasses
+import math
 import os
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from statistics import mean
+from statistics import mean, median
 
 import pytest
 
@@ -15,7 +16,7 @@ from benchmarks.workload_fit import dispersion, rank_correlation, variation
 from herd.errors import ConfigError
 from herd.simulation.workload.arrivals import EVEN_WEEK, HOUR, SLOTS
 from herd.simulation.workload.clients import LONGEST_PATIENCE, zipf_mix
-from herd.simulation.workload.generator import HOUSEHOLD_MODELS, READING_RATE, WorkloadSettings, generate
+from herd.simulation.workload.generator import HOUSEHOLD_MODELS, JOB_PAUSE, READING_RATE, WorkloadSettings, generate
 from herd.simulation.workload.lengths import quantiles
 from herd.simulation.workload.requests import SimulatedRequest, embeds, prompt_text
 from herd.types import Priority, Seconds
@@ -156,6 +157,12 @@ def test_files_are_indexed_in_bursts_of_short_inputs(month: Sequence[SimulatedRe
     assert sum(gap < 2 for gap in gaps) > 0.8 * len(gaps)
 
 
+def test_a_job_asks_every_few_seconds(month: Sequence[SimulatedRequest]) -> None:
+    asked = [each.at for each in month if each.client == "job-4" and each.priority is Priority.BATCH]
+    gaps = [after - before for before, after in pairwise(asked)]
+    assert median(gaps) == pytest.approx(JOB_PAUSE * math.log(2), rel=0.25)
+
+
 def test_people_hang_up_after_minutes_and_jobs_never(month: Sequence[SimulatedRequest]) -> None:
     for request in month:
         assert (request.patience <= LONGEST_PATIENCE) is (request.priority is Priority.INTERACTIVE)
@@ -170,11 +177,17 @@ def test_what_no_model_can_do_is_not_asked_for(models: dict[str, float], kinds: 
     assert len(requests) == pytest.approx(2000, rel=0.5)  # files are few and of many pieces
 
 
+def test_all_may_be_jobs_and_none_may_come() -> None:
+    jobs = generate(1, WorkloadSettings(Seconds(DAY), 500, CHAT, batch=1.0, embedding=0.0))
+    assert {request.priority for request in jobs} == {Priority.BATCH}
+    assert generate(1, WorkloadSettings(Seconds(DAY), 0)) == []
+
+
 def test_prompts_are_cut_to_the_context_of_their_model() -> None:
     wide = WorkloadSettings(Seconds(DAY), 2000, zipf_mix(["qwen3:8b"]))
-    lengths = dataclasses.replace(wide.lengths, prompts=(*wide.lengths.prompts[:-1], 10**6))
+    lengths = dataclasses.replace(wide.lengths, prompts=(*wide.lengths.prompts[:-4], *[10**6] * 4))
     requests = generate(1, dataclasses.replace(wide, lengths=lengths))
-    assert max(request.prompt + request.completion for request in requests) <= 40_960
+    assert max(request.prompt + request.completion for request in requests) == 40_960
 
 
 # --- The seed ---------------------------------------------------------------------------------------------------------
@@ -190,6 +203,16 @@ def test_more_jobs_leave_what_people_ask_as_it_is() -> None:
         for requests, batch in ((900.0, 0.0), (1000.0, 0.1))
     )
     assert few == many
+
+
+def test_what_people_ask_and_what_they_index_has_nothing_to_do_with_each_other() -> None:
+    # As many sittings as files, in the same hours: from one source of randomness they would begin together.
+    week = (0.0,) * 12 + (1.0,) * 12 + (0.0,) * (SLOTS - 24)
+    settings = WorkloadSettings(Seconds(DAY), 1000, {**CHAT, **VECTORS}, batch=0.0, embedding=0.8, week=week)
+    for seed in range(5):
+        requests = generate(seed, settings)
+        first = [next(each.at for each in requests if embeds(each.model) is kind) for kind in (False, True)]
+        assert abs(first[0] - first[1]) > 1.0
 
 
 _SCRIPT = """

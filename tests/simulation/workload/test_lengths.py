@@ -62,6 +62,11 @@ def test_what_is_drawn_lies_within_what_was_fitted(pairs: list[tuple[int, int]])
         assert max(values) <= max(1, *seen)
 
 
+def test_prompts_that_are_alike_are_not_put_in_order_of_their_answers() -> None:
+    bands = fit([(5, (10, 1000)[number % 2]) for number in range(2 * LEAST_TO_FIT)]).answers
+    assert [(band[0], band[-1]) for band in bands] == [(10, 1000)] * BANDS
+
+
 def test_too_few_requests_are_no_distribution() -> None:
     with pytest.raises(ValueError, match="too few"):
         fit([(1, 1)] * (LEAST_TO_FIT - 1))

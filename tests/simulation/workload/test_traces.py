@@ -1,8 +1,11 @@
 """Traces are read from both formats, bad ones are refused with their line, and the clock stretches to a rate."""
 
+import errno
+import io
 import math
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
@@ -68,8 +71,8 @@ def test_a_byte_order_mark_and_the_line_ends_of_windows_are_no_harm(tmp_path: Pa
 
 def test_cells_may_be_quoted_the_names_of_columns_among_them(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
-    path.write_text('"TIMESTAMP","ContextTokens","GeneratedTokens"\n"2023-11-16 18:15:46","374","44"\n')
-    assert lengths(read_trace(path)) == [(374, 44)]
+    path.write_text('"TIMESTAMP","ContextTokens","GeneratedTokens"\n"2023-11-16 18:15:46","374","100000000"\n')
+    assert lengths(read_trace(path)) == [(374, 100_000_000)]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
@@ -103,6 +106,8 @@ def test_no_more_is_read_than_the_limit(tmp_path: Path) -> None:
         (HEAD + "2023-11-16 18:15:46,1\n", "line 2 has fewer than 3 columns"),
         (HEAD + "2023-11-16 18:15:46,-1,2\n", "line 2: ContextTokens is '-1', not a number of tokens"),
         (HEAD + "2023-11-16 18:15:46,1,2.5\n", "line 2: GeneratedTokens is '2.5', not a number of tokens"),
+        (HEAD + "2023-11-16 18:15:46,1,\u0663\n", "line 2: GeneratedTokens is '\u0663', not a number of tokens"),
+        (HEAD + "2023-11-16 18:15:46,1,100000001\n", "line 2: GeneratedTokens is 100000001, not a number"),
         (HEAD + f"2023-11-16 18:15:46,1,{'9' * 5000}\n", "line 2: GeneratedTokens is '999"),
         (HEAD + "\udcff\x00,1,2\n", "line 2: "),
         ("{\n", "line 1 is no JSON"),
@@ -115,6 +120,7 @@ def test_no_more_is_read_than_the_limit(tmp_path: Path) -> None:
         ('{"timestamp": 0, "input_length": 1, "output_length": 1000000000}\n', "line 1: output_length is 1000000000"),
         ('{"timestamp": 0, "hash_ids": 3}\n', "line 1: hash_ids is not a list of whole numbers"),
         ('{"timestamp": 0, "hash_ids": ["a"]}\n', "line 1: hash_ids is not a list of whole numbers"),
+        ('{"timestamp": 0, "hash_ids": [true]}\n', "line 1: hash_ids is not a list of whole numbers"),
         ('{"timestamp": NaN}\n', "line 1 is no JSON"),
         ("[" * 100_000 + "\n", "line 1 has no column TIMESTAMP"),
         ('{"hash_ids": ' + "[" * 100_000 + "\n", "line 1 is no JSON"),
@@ -135,6 +141,30 @@ def test_a_bad_file_is_refused_with_the_line_and_what_is_wrong_there(tmp_path: P
 def test_what_is_no_file_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         read_trace(tmp_path / name)
+
+
+def test_a_disk_that_fails_under_a_trace_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: int) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    file = io.StringIO()
+    monkeypatch.setattr(file, "readline", broken)
+    monkeypatch.setattr(Path, "open", lambda *_, **__: file)
+    with pytest.raises(ConfigError, match="trace cannot be read: Input/output error; name a trace's file"):
+        read_trace(tmp_path / "trace")
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="this system's time zone is not its environment's")
+def test_a_time_without_a_zone_is_utc_wherever_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "trace"
+    path.write_text(HEAD + "2023-11-16 18:00:00,1,1\n2023-11-16 18:00:05+00:00,2,1\n")
+    try:
+        monkeypatch.setenv("TZ", "EST5")
+        time.tzset()
+        assert [each.at for each in read_trace(path)] == [0.0, 5.0]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @given(data=st.binary(max_size=400))
@@ -172,6 +202,11 @@ def test_rows_with_the_same_time_are_spread_until_the_next_one() -> None:
     rows = stretched([row(0.0), row(3.0), row(3.0), row(3.0), row(6.0)], rate=1.0)
     gaps = [later.at - earlier.at for earlier, later in pairwise(rows)]
     assert gaps == pytest.approx([2.0, 2 / 3, 2 / 3, 2 / 3])
+
+
+def test_rows_at_the_last_time_are_spread_as_far_as_the_others_stand_apart() -> None:
+    rows = stretched([row(0.0), row(4.0), row(8.0), row(8.0)], rate=0.3)
+    assert [each.at for each in rows] == pytest.approx([0.0, 4.0, 8.0, 10.0])
 
 
 def test_a_part_of_a_trace_is_taken_by_its_clock_by_the_new_one_and_by_number() -> None:
