@@ -34,6 +34,7 @@ class _Machine:
     plan: NodePlan
     ollama: FakeOllama
     occupancy: Occupancy
+    probe: OccupiedMachine
 
 
 async def simulate_on_wall_clock(scenario: Scenario, *, speed: float = 1.0, watch: Watcher | None = None) -> Result:
@@ -54,8 +55,8 @@ async def simulate_on_wall_clock(scenario: Scenario, *, speed: float = 1.0, watc
         machines = [_machine(scenario, number, speed) for number in range(len(scenario.nodes))]
         for machine in machines:
             base_url = await stack.enter_async_context(served(machine.ollama.handle))
-            probe = OccupiedMachine(machine.plan.machine, machine.ollama, machine.occupancy, scenario.start_slot)
-            agent = loopback_agent(machine.plan.name, base_url, url, servers, probe, parallel=machine.plan.parallel)
+            plan = machine.plan
+            agent = loopback_agent(plan.name, base_url, url, servers, machine.probe, parallel=plan.parallel)
             await stack.enter_async_context(agent)
         await wait_for_models(servers, url, {model for node in scenario.nodes for model in node.models})
         return await _run(scenario, machines, _Clients(servers, url, scenario, speed), watch)
@@ -66,13 +67,13 @@ def _machine(scenario: Scenario, number: int, speed: float) -> _Machine:
     models = [CATALOG[name] for name in plan.models]
     fake = FakeOllama(plan.machine.faster(speed), models, num_parallel=plan.parallel, keep_alive_s=KEEP_ALIVE_S / speed)
 
-    def changed(before: OwnerState, now: OwnerState) -> None:
-        if before.asleep != now.asleep:
-            fake.faults.wedged = now.asleep
+    def changed(_before: OwnerState, now: OwnerState) -> None:
+        fake.faults.wedged = now.asleep
 
     seed = owner_seed(scenario, number)
     changes = week(HABITS[plan.habits], plan.machine, seed, start_slot=scenario.start_slot, duration=scenario.duration)
-    return _Machine(plan, fake, Occupancy(fake, plan.machine, changes, changed, speed))
+    occupancy = Occupancy(fake, plan.machine, changes, changed, speed)
+    return _Machine(plan, fake, occupancy, OccupiedMachine(plan.machine, fake, occupancy, scenario.start_slot))
 
 
 async def _run(scenario: Scenario, machines: list[_Machine], clients: "_Clients", watch: Watcher | None) -> Result:

@@ -1,7 +1,10 @@
 """`herd simulate`: what its options mean, and what it says when it cannot."""
 
+import errno
 import hashlib
+import io
 import json
+import logging
 import os
 import re
 import subprocess
@@ -14,7 +17,7 @@ import pytest
 from herd.simulation.chaos.run import Chaos
 from herd.simulation.runs.households import Household, household
 from herd.simulation.runs.report import report
-from herd.simulation.runs.run import simulate
+from herd.simulation.runs.run import LOOKS, simulate
 from tests.cli.command_line import CommandLine
 
 SMALL = "--nodes 2 --models 2 --clients 2 --requests 12 --days 0.1"
@@ -128,6 +131,19 @@ def test_whoever_takes_only_a_part_of_a_trace_is_told(run: CommandLine) -> None:
     assert run(f"herd simulate --requests 5 --trace {path}").err == ""
 
 
+def test_a_trace_may_have_brackets_in_its_name(run: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "a[red]b").write_bytes(AZURE.read_bytes())
+    ended = run("herd simulate --requests 2 --json --trace a[red]b")
+    assert (ended.code, ended.err) == (0, "")
+    assert run("herd simulate --requests 2 --trace a[red]b").err.startswith("only 2 requests of a[red]b are taken")
+
+
+def test_what_comes_when_the_days_are_over_comes_no_more(run: CommandLine, tmp_path: Path) -> None:
+    row = '{"timestamp": %d, "input_length": 6, "output_length": 5}\n'
+    (tmp_path / "days").write_text(row % 0 + row % 86_400_000)
+    assert counted(run("herd simulate --json --nodes 1 --trace days --days 1").out) == 1
+
+
 @pytest.mark.parametrize("time", ["1e308", "18446744073709551615", "1e14"])
 def test_a_trace_of_more_than_a_year_is_refused(run: CommandLine, tmp_path: Path, time: str) -> None:
     row = '{"timestamp": %s, "input_length": 6, "output_length": 5}\n'
@@ -144,10 +160,11 @@ def test_a_rate_that_no_clock_can_be_stretched_to_is_refused(run: CommandLine, r
     assert ended.err.startswith("error: a trace cannot be stretched to ")
 
 
-def test_decisions_are_not_written_over_the_trace(run: CommandLine, tmp_path: Path) -> None:
+@pytest.mark.parametrize("absolute", [False, True])
+def test_decisions_are_not_written_over_the_trace(run: CommandLine, tmp_path: Path, absolute: bool) -> None:
     trace = tmp_path / "trace.csv"
     trace.write_bytes(AZURE.read_bytes())
-    ended = run("herd simulate --trace trace.csv --decisions trace.csv")
+    ended = run(f"herd simulate --trace trace.csv --decisions {trace if absolute else 'trace.csv'}")
     assert (ended.code, ended.err) == (
         2,
         "error: --decisions would write over the trace trace.csv: name another file\n",
@@ -197,6 +214,41 @@ def test_chaos_says_how_many_seeds_held(run: CommandLine) -> None:
     assert run("herd simulate --chaos 1 --seed 4").out == "1 seed of chaos, from 4: every invariant held\n"
 
 
+def test_of_what_is_logged_errors_are_shown(run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def chaos(seed: int) -> Chaos:
+        for level in (logging.WARNING, logging.ERROR):
+            logging.getLogger("herd.test").log(level, "said at %d", level)
+        return Chaos(seed, (), (), {})
+
+    monkeypatch.setattr("herd.cli.simulate.chaos", chaos)
+    assert [line.partition(" ")[2] for line in run("herd simulate --chaos 1").err.splitlines()] == [
+        f"ERROR   said at {logging.ERROR}"
+    ]
+
+
+# --- On a terminal ----------------------------------------------------------------------------------------------------
+
+TERMINAL = {"FORCE_COLOR": "1", "TERM": "xterm"}
+UP_AND_ERASE = "\x1b[1A\x1b[2K"
+
+
+def test_a_terminal_shows_the_run_as_it_goes_and_in_the_end_its_figures_alone(run: CommandLine) -> None:
+    ended = run(f"herd simulate {SMALL}", TERMINAL)
+    before, _, after = ended.out.rpartition(" asked, ")
+    assert before.count(" asked, ") > LOOKS / 4  # it ends before its days are over
+    picture, _, figures = after.partition(UP_AND_ERASE)
+    assert "studio" in picture
+    assert "time to first token" not in picture
+    assert "time to first token" in figures
+
+
+@pytest.mark.parametrize("line", [SMALL, "--chaos 1 --seed 4"])
+def test_json_is_json_on_a_terminal_too(run: CommandLine, line: str) -> None:
+    ended = run(f"herd simulate --json {line}", TERMINAL)
+    assert (ended.code, ended.err) == (0, "")
+    assert json.loads(ended.out)
+
+
 # --- What cannot be written -------------------------------------------------------------------------------------------
 
 
@@ -208,6 +260,48 @@ def test_a_decision_log_that_is_not_whole_is_told_at_the_end(run: CommandLine, r
     assert ended.code == 1
     assert ended.err == f"error: cannot write {FULL}: No space left on device; the decisions are not all there\n"
     assert ended.out == run(line).out
+
+
+class Flaky(io.StringIO):
+    """A file of which the second write fails, and its closing, too."""
+
+    writes = 0
+    whole = ""
+
+    def write(self, text: str, /) -> int:
+        self.writes += 1
+        if self.writes == 2:
+            raise OSError(errno.EIO, "Input/output error")
+        self.whole += text
+        return len(text)
+
+    def close(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_decision_log_ends_where_it_first_failed_and_says_why_it_did(
+    run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(f"herd simulate {SMALL} --decisions whole")
+    first = (tmp_path / "whole").read_text().splitlines(keepends=True)[0]
+    file = Flaky()
+    monkeypatch.setattr(Path, "open", lambda *_, **__: file)
+    ended = run(f"herd simulate {SMALL} --decisions log")
+    assert (ended.code, file.whole) == (1, first)
+    assert ended.err == "error: cannot write log: Input/output error; the decisions are not all there\n"
+
+
+@pytest.mark.parametrize("words", [f"{SMALL} --json", "--chaos 1"])
+def test_a_reader_that_has_seen_enough_ends_the_run_quietly(
+    run: CommandLine, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("herd.cli.simulate.typer.echo", gone)
+    monkeypatch.setattr("herd.cli.simulate.Console.print", gone)
+    ended = run(f"herd simulate {words}")
+    assert (ended.code, ended.out, ended.err) == (1, "", "")
 
 
 @needs_a_full_disk
