@@ -1,5 +1,6 @@
 """The Backend: one model server beside the agent, kept an eye on."""
 
+import asyncio
 import logging
 from dataclasses import dataclass
 
@@ -73,7 +74,7 @@ class Backend:
         self._props: openai_servers.Props | None = None  # what a llama.cpp server says of itself, once
         self._polls = 0
         self._failures = 0
-        self._polling = False
+        self._looking: asyncio.Task[None] | None = None
 
     def on_start(self) -> None:
         """Look at once, then again and again."""
@@ -85,11 +86,17 @@ class Backend:
         """Tell the Agent, which has lost what it knew, how the server is."""
         self._agent.backend_changed.tell(self._state)
 
-    async def poll(self) -> None:
-        """Look at the server; at most one look at a time."""
-        if self._polling:
-            return
-        self._polling = True
+    def poll(self) -> None:
+        """Look at the server; at most one look at a time. A server that hangs holds up no end of this actor."""
+        if self._looking is None or self._looking.done():
+            self._looking = context(self).spawn(self._try_to_look(), name="look at the server")
+
+    def suspect(self) -> None:
+        """A request could not reach the server: if it does not answer now either, it is down."""
+        self._failures = max(self._failures, FAILURES_UNTIL_DOWN - 1)
+        self.poll()
+
+    async def _try_to_look(self) -> None:
         try:
             state = await self._look()
         except HerdError as error:
@@ -97,13 +104,6 @@ class Backend:
         else:
             self._failures = 0
             self._update(state)
-        finally:
-            self._polling = False
-
-    async def suspect(self) -> None:
-        """A request could not reach the server: if it does not answer now either, it is down."""
-        self._failures = max(self._failures, FAILURES_UNTIL_DOWN - 1)
-        await self.poll()
 
     def _failed(self, trouble: str) -> None:
         self._failures += 1

@@ -3,7 +3,6 @@
 from herd.policy.values import Ask, ModelView, NodeView, Reason
 from herd.types import Capability, Dialect, NodeState
 
-# States in which a node takes new requests. A degraded one does: it was heard less than 30 s ago.
 API_OF: dict[str, str] = {
     Dialect.OLLAMA: "Ollama's API (/api/...)",
     Dialect.OPENAI: "OpenAI's API (/v1/chat/completions)",
@@ -11,6 +10,7 @@ API_OF: dict[str, str] = {
 }
 UNSERVED = "no-backend"  # kind of the reason of a node none of whose model servers answers
 
+# States in which a node takes new requests. A degraded one does: it was heard less than 30 s ago.
 TAKES_REQUESTS = (NodeState.READY, NodeState.DEGRADED)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from herd.actors import names
 from herd.actors.agent import MAX_MODELS, Agent, AgentOptions, AgentPorts, running_agent
-from herd.actors.backend import BackendState
+from herd.actors.backend import BackendSettings, BackendState
 from herd.actors.collector import Collector
 from herd.actors.ports import MachineSample
 from herd.errors import ConfigError
@@ -135,3 +135,15 @@ async def test_an_agent_whose_link_crashes_again_and_again_says_so() -> None:
             await asyncio.sleep(5)
         failure = await agent.failed
         assert str(failure).startswith('RouterLink "router-link" crashed of ActorKilled(')
+
+
+@virtual_time
+async def test_an_agent_ends_at_once_though_its_model_server_hangs() -> None:
+    servers = FakeServers({})
+    servers.delay = 1.0
+    options = AgentOptions(Hello((1,), NodeId("n1"), NodeName("mac")), (BackendSettings(OLLAMA.id, "http://o"),), "")
+    ports = AgentPorts(servers, InMemoryLinks(), None, FixedMachine(), joined=lambda _: None)
+    async with running_agent(options, ports):
+        await settled()
+        assert servers.asked
+    assert asyncio.get_running_loop().time() == 0.0

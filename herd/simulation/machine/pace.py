@@ -11,7 +11,8 @@ The formulas (all times in seconds):
   those that decode beside them get one token a chunk;
 - models that run at the same moment share the machine evenly.
 
-What is left out: the part of a prefill that grows with the square of its length.
+What is left out: the part of a prefill that grows with the square of its length; and that a runner reads what fits one
+step in order, so that of two short prompts that meet the first is not held up by the second.
 """
 
 from collections.abc import Sequence
