@@ -45,7 +45,7 @@ def show(console: Console, title: str, scenario: Scenario, result: Result) -> No
 def main() -> None:
     """Simulate twice."""
     console = Console(highlight=False)
-    workload = WorkloadSettings(HOURS, requests=400, models=MODELS, embedding=0.0, start_slot=EVENING)
+    workload = WorkloadSettings(HOURS, requests=400, models=MODELS, start_slot=EVENING)
     evening = Scenario(NODES, generate(seed=1, settings=workload), HOURS, seed=1, start_slot=EVENING)
 
     with Live(console=console, auto_refresh=False, transient=True) as live:

@@ -11,7 +11,7 @@ The packages in reading order; imports point from the bottom of this list to its
     actors/                state and mailboxes, one file per actor; `request.py` is the life of one request,
                            `router.py` and `agent.py` the life of each process
     net/                   sockets and sensors behind the ports of `actors/ports.py`
-    simulation/            machines that behave like real ones, and what is asked of them: for tests and `herd demo`
+    simulation/            machines that behave like real ones: for tests, `herd simulate` and `herd demo`
     cli/                   the commands `herd` and `herd-node`
 """
 

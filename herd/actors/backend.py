@@ -87,7 +87,10 @@ class Backend:
         self._agent.backend_changed.tell(self._state)
 
     def poll(self) -> None:
-        """Look at the server; at most one look at a time. A server that hangs holds up no end of this actor."""
+        """Look at the server; at most one look at a time.
+
+        In a task, which ends with this actor: a stop waits for handlers, and a server may hang.
+        """
         if self._looking is None or self._looking.done():
             self._looking = context(self).spawn(self._try_to_look(), name="look at the server")
 

@@ -109,7 +109,7 @@ class AiohttpServers:
                 await session.close()
 
     async def exchange(self, base_url: str, head: RequestHead, body: AsyncIterator[bytes] | None) -> AiohttpAnswer:
-        """Send a request; the answer once its head is there. Raises StreamFailed, and Unreachable of it."""
+        """Send a request; the answer once its head is there. Raises Unreachable or another StreamFailed."""
         url = URL(base_url.rstrip("/") + head.path, encoded=True)
         # aiohttp takes a name that comes again in another spelling for a new value of the first.
         spelling: dict[str, str] = {}

@@ -334,8 +334,8 @@ async def test_streams_break_with_their_line_after_what_had_come() -> None:
     assert slow.gone == 2
 
 
-@virtual_time
-async def test_a_stream_whose_line_goes_before_its_body_is_there_asks_nobody() -> None:
+async def with_a_body_to_come() -> tuple[list[HttpRequest], Switchboard, Line]:
+    """A stream is open, of whose body nothing is there; and what its model server is asked."""
     asked: list[HttpRequest] = []
 
     async def serve(request: HttpRequest, sink: Sink) -> None:
@@ -343,6 +343,12 @@ async def test_a_stream_whose_line_goes_before_its_body_is_there_asks_nobody() -
 
     board, line = await joined(Router(), serve)
     board.open(line.link, STREAM, head(size=3))
+    return asked, board, line
+
+
+@virtual_time
+async def test_a_stream_whose_line_goes_before_its_body_is_there_asks_nobody() -> None:
+    asked, board, line = await with_a_body_to_come()
     stream = board.attach(STREAM)
     await stream.send(b"ab")
     board.drop(line, "gone")
@@ -355,13 +361,7 @@ async def test_a_stream_whose_line_goes_before_its_body_is_there_asks_nobody() -
 
 @virtual_time
 async def test_a_stream_that_is_given_up_before_its_body_is_there_asks_nobody() -> None:
-    asked: list[HttpRequest] = []
-
-    async def serve(request: HttpRequest, sink: Sink) -> None:
-        asked.append(request)
-
-    board, line = await joined(Router(), serve)
-    board.open(line.link, STREAM, head(size=3))
+    asked, board, _ = await with_a_body_to_come()
     stream = board.attach(STREAM)
     board.close(STREAM)
     await stream.end()

@@ -7,20 +7,9 @@ from hypothesis import strategies as st
 from herd.simulation.machine.catalog import GB, SimulatedModel
 from herd.simulation.machine.pace import BATCH_COST, CHUNK, LOAD_FLOOR, MachineProfile, Running, rates
 from herd.types import Bytes, GiB, KiB, Tokens
+from tests.simulation.round_machine import MACHINE
 
-# One read of the weights of `MODEL` takes a tenth of a second, and a prompt goes twenty times as fast.
-MACHINE = MachineProfile(
-    name="round",
-    chip="of round figures",
-    memory=Bytes(64 * GiB),
-    model_memory=Bytes(48 * GiB),
-    gpu=True,
-    bandwidth=100 * GB,
-    decode_efficiency=0.5,
-    prefill_batch=20.0,
-    disk_rate=2 * GB,
-)
-STEP_S = 0.1
+STEP_S = 0.1  # one read of the weights of `MODEL`
 
 
 def model(name: str = "a", *, size: float = 5 * GB, kv: int = 0, active_share: float = 1.0) -> SimulatedModel:

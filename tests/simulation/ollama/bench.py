@@ -6,23 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from herd.simulation.machine.catalog import GB, SimulatedModel
-from herd.simulation.machine.pace import BATCH_COST, CHUNK, MachineProfile
+from herd.simulation.machine.pace import BATCH_COST, CHUNK
 from herd.simulation.ollama.engine import Engine
 from herd.simulation.ollama.scheduler import Job, Limits, Scheduler
 from herd.types import Bytes, GiB, Seconds, Tokens
+from tests.simulation.round_machine import MACHINE
 
-# One read of the weights of a model takes a tenth of a second, a prompt goes twenty times as fast, a load takes 3 s.
-MACHINE = MachineProfile(
-    name="round",
-    chip="of round figures",
-    memory=Bytes(64 * GiB),
-    model_memory=Bytes(48 * GiB),
-    gpu=True,
-    bandwidth=100 * GB,
-    decode_efficiency=0.5,
-    prefill_batch=20.0,
-    disk_rate=2 * GB,
-)
 LOAD_S = 3.0
 STEP_S = 0.1  # one token
 TOKEN_S = 0.005  # one token of a prompt

@@ -111,47 +111,42 @@ def test_an_idle_runner_goes_before_a_busy_one_with_a_shorter_keep_alive() -> No
     assert given.arrive(Job(4, C, CTX), T1) == [Unloaded(A), Load(C)]
 
 
-def test_when_all_are_busy_the_one_with_the_shortest_keep_alive_goes_at_its_end() -> None:
-    given = with_idle(scheduler(max_loaded=2), Job(1, A, CTX, 500.0), Job(2, B, CTX, 100.0))
-    given.arrive(Job(3, A, CTX), T1)
-    given.arrive(Job(4, B, CTX), T1)
-    assert given.arrive(Job(5, C, CTX), T1) == []
-    assert given.leave(4, T2) == [Unloaded(B), Load(C)]
-
-
-def test_who_waits_for_one_to_go_waits_for_that_one_though_another_becomes_idle_first() -> None:
+def all_busy() -> Scheduler:
+    """A for job 3 and B, which has the shorter keep-alive, for job 4; job 5 waits for C, for which there is no room."""
     given = with_idle(scheduler(max_loaded=2), Job(1, A, CTX, 500.0), Job(2, B, CTX, 100.0))
     given.arrive(Job(3, A, CTX), T1)
     given.arrive(Job(4, B, CTX), T1)
     given.arrive(Job(5, C, CTX), T1)
+    return given
+
+
+def test_when_all_are_busy_the_one_with_the_shortest_keep_alive_goes_at_its_end() -> None:
+    given = all_busy()
+    assert given.pending == 1
+    assert given.leave(4, T2) == [Unloaded(B), Load(C)]
+
+
+def test_who_waits_for_one_to_go_waits_for_that_one_though_another_becomes_idle_first() -> None:
+    given = all_busy()
     assert given.leave(3, T2) == []
     assert given.leave(4, T3) == [Unloaded(B), Load(C)]
     assert names(given) == ["a", "c"]
 
 
 def test_any_model_that_goes_makes_the_head_of_the_queue_look_again() -> None:
-    given = with_idle(scheduler(max_loaded=2), Job(1, A, CTX, 500.0), Job(2, B, CTX, 100.0))
-    given.arrive(Job(3, A, CTX), T1)
-    given.arrive(Job(4, B, CTX), T1)
-    given.arrive(Job(5, C, CTX), T1)
+    given = all_busy()
     given.leave(3, T2)
     assert given.unload("a", T2) == [Unloaded(A), Load(C)]
 
 
 def test_a_model_that_expires_makes_the_head_of_the_queue_look_again() -> None:
-    given = with_idle(scheduler(max_loaded=2), Job(1, A, CTX, 500.0), Job(2, B, CTX, 100.0))
-    given.arrive(Job(3, A, CTX), T1)
-    given.arrive(Job(4, B, CTX), T1)
-    given.arrive(Job(5, C, CTX), T1)
+    given = all_busy()
     given.leave(3, T2)
     assert given.expire(Seconds(T2 + 500.0)) == [Unloaded(A), Load(C)]
 
 
 def test_one_that_is_to_go_holds_up_the_queue_even_when_nobody_waits_for_its_room_any_more() -> None:
-    given = with_idle(scheduler(max_loaded=2), Job(1, A, CTX, 500.0), Job(2, B, CTX, 100.0))
-    given.arrive(Job(3, A, CTX), T1)
-    given.arrive(Job(4, B, CTX), T1)
-    given.arrive(Job(5, C, CTX), T1)
+    given = all_busy()
     given.leave(5, T1)
     given.leave(3, T1)
     assert given.arrive(Job(6, C, CTX), T2) == []
