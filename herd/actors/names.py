@@ -4,6 +4,7 @@ from herd.types import BackendId, NodeId
 
 STORE = "store"
 FLEET = "fleet"
+LATENCY_LEARNER = "latency-learner"
 SCORER = "scorer"
 HOLDING_PEN = "holding-pen"
 GATEWAY = "gateway"

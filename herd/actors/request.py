@@ -16,6 +16,7 @@ from herd.actors.sending import SEND_SIZE, carried, opened
 from herd.errors import RequestError
 from herd.names import canonical
 from herd.policy.holding import Patience, hold_for
+from herd.policy.pace import Observed
 from herd.policy.placement import hopeless, why_none
 from herd.policy.retrying import MAX_ATTEMPTS, MAX_PLACEMENTS, Blame, blame
 from herd.policy.values import Ask, Candidate, Decision, Lease, Moved, Reason, Refused, Ticket
@@ -54,6 +55,7 @@ class RouterParts:
 
     scorer: ActorHandle
     pen: ActorHandle
+    learner: ActorHandle
     find: Callable[[str], ActorHandle]  # by name; raises ValueError when there is no such actor
     streams: Streams
     clock: Clock
@@ -157,6 +159,7 @@ class _Flow:
             sent=routing.model,
             needs=routing.needs,
             prompt_tokens=routing.prompt_tokens,
+            max_tokens=routing.max_tokens,
             num_ctx=routing.num_ctx,
             keep_alive=routing.keep_alive is not None,
             excluded=self._tried.excluded,
@@ -175,7 +178,7 @@ class _Flow:
                 raise RequestError(f"model '{model}' not found", status=404)
             raise unavailable(f"no node can serve {model} now: {why_none(decision)}")
         size = Bytes(min(self._inbound.body.size, MiB))  # longer ones lie in files
-        hold = Hold(self._ticket.id, canonical(model), decision.version, size, wait)
+        hold = Hold(self._ticket, canonical(model), decision.version, size, wait)
         try:
             end: HoldEnd = await self._parts.pen.hold.remote(hold)
         except ActorUnavailableError:
@@ -195,6 +198,7 @@ class _Flow:
         for _ in range(MAX_PLACEMENTS):
             answer = await self._ask_queue(queue)
             if isinstance(answer, Lease):
+                self._parts.scorer.started.tell(self._ticket.id)
                 return answer
             self._leave_queue()
             if isinstance(answer, Refused):
@@ -277,6 +281,19 @@ class _Flow:
 
     def _served(self, placed: Candidate, lease: Lease, usage: Usage) -> Outcome:
         outcome = Outcome.FAILED if usage.failed else Outcome.SERVED
+        if usage.complete and not usage.failed:
+            model = canonical(self._inbound.routing.model)
+            self._parts.learner.observed.tell(
+                Observed(
+                    placed.node,
+                    model,
+                    usage.prompt,
+                    usage.completion,
+                    usage.load_s,
+                    usage.prefill_s,
+                    usage.decode_s,
+                )
+            )
         logger.info(
             "request %s: %s %s by %s in %.0f ms (queued %.0f ms, attempt %d, %d tokens in, %d out)",
             self._inbound.id,

@@ -14,6 +14,7 @@ from herd.actors.fleet import Fleet, FleetEvents, RouterIdentity
 from herd.actors.gateway import Gateway
 from herd.actors.holding_pen import HoldingPen
 from herd.actors.ids import Ids
+from herd.actors.latency_learner import LatencyLearner
 from herd.actors.ports import Advertiser, Clock, HttpServer, LinkListener, Links, Streams
 from herd.actors.request import RouterParts
 from herd.actors.scorer import Scorer
@@ -105,6 +106,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
 
         store = start(vital, Store, names.STORE, ports.open_store, ports.executor)
         known = await store.load.remote()
+        learner = start(vital, LatencyLearner, names.LATENCY_LEARNER, ports.clock)
         pen = start(vital, HoldingPen, names.HOLDING_PEN)
         scorer = start(vital, Scorer, names.SCORER, pen, ports.clock, store, known)
         fleet = start(vital, Fleet, names.FLEET, options.identity, ports.links, scorer, ports.clock, options.heartbeat)
@@ -114,6 +116,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         parts = RouterParts(
             scorer=scorer,
             pen=pen,
+            learner=learner,
             find=partial(get_actor, namespace=namespace),
             streams=ports.streams,
             clock=ports.clock,

@@ -1,5 +1,6 @@
 """Whether a request for which no node qualifies waits for one, how long, and what wakes it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from herd.policy.elimination import TAKES_REQUESTS
@@ -35,11 +36,30 @@ def hold_for(decision: Decision, patience: Patience, now: Seconds, *, away: bool
     left = until - now
     if left < WORTH_HOLDING_S:
         return Seconds(0.0)
-    return Seconds(min(left, TRY_AGAIN_S) if away else left)
+    if away:
+        left = min(left, TRY_AGAIN_S)
+    if decision.retry_in is not None:
+        left = min(left, decision.retry_in)
+    return Seconds(left)
 
 
-def unlocked(before: NodeView | None, after: NodeView) -> tuple[str, ...]:
-    """The models that the node can serve after a change and could not before, by canonical name."""
-    could = before.models if before is not None and before.state in TAKES_REQUESTS else {}
+def unlocked(before: NodeView | None, after: NodeView, wanted: Iterable[str]) -> dict[str, int]:
+    """Which of the wanted models the node may serve after a change and could not before, and how many requests.
+
+    A model that came, is in memory now, or has more memory to come into. Whether a request then finds it good enough
+    shows when it is placed again.
+
+    Args:
+        before: the node as it was; None when it is new.
+        after: the node as it is.
+        wanted: canonical names of models for which requests found no node.
+    """
     can = after.models if after.state in TAKES_REQUESTS else {}
-    return tuple(model for model in can if model not in could)
+    could = before.models if before is not None and before.state in TAKES_REQUESTS else {}
+    roomier = before is None or after.memory.free > before.memory.free
+    found = {}
+    for name in wanted:
+        now, then = can.get(name), could.get(name)
+        if now is not None and (then is None or now.resident or roomier):
+            found[name] = now.limit
+    return found

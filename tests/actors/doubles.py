@@ -44,7 +44,7 @@ class Witness:
     def _hear(self, name: str, *args: Any) -> None:
         self._heard.append((name, args))
 
-    def unlocked(self, models: tuple[str, ...], version: int) -> None:
+    def unlocked(self, models: tuple[tuple[str, int], ...], version: int) -> None:
         self._hear("unlocked", models, version)
 
     def node_changed(self, view: NodeView) -> None:
