@@ -58,10 +58,7 @@ def with_fit_models(report: Report) -> Report:
 def with_fit_gpus(report: Report) -> Report:
     """The report with names of GPUs on one line: they stand in the status and on terminals."""
     fit = tuple(
-        [
-            replace(gpu, id=sentence(gpu.id), name=sentence(gpu.name), vendor=sentence(gpu.vendor))
-            for gpu in report.gpus
-        ]
+        [replace(gpu, id=sentence(gpu.id), name=sentence(gpu.name), vendor=sentence(gpu.vendor)) for gpu in report.gpus]
     )
     return report if fit == report.gpus else replace(report, gpus=fit)
 

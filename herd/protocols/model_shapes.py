@@ -18,9 +18,9 @@ BYTES_A_NUMBER = 2  # keys and values are kept in 16 bits unless the server is t
 # Layers of a file; the largest models of today have under 200. A list per layer is no longer than that.
 _MAX_LAYERS = 4096
 
-# Attention, embeddings and the output are read for every token, whoever the experts are. Of qwen3-30b-a3b, with 8 of 128
-# experts in use, a token reads 3.3 of 30.5 billion parameters (0.108); of mixtral, with 2 of 8, 12.9 of 46.7 (0.276).
-# With 5 % for all else the two come to 0.109 and 0.288.
+# Attention, embeddings and the output are read for every token, whoever the experts are. Of qwen3-30b-a3b, with 8 of
+# 128 experts in use, a token reads 3.3 of 30.5 billion parameters (0.108); of mixtral, with 2 of 8, 12.9 of 46.7
+# (0.276). With 5 % for all else the two come to 0.109 and 0.288.
 _SHARED_BY_EXPERTS = 0.05
 
 # One layer of so many, the last of each, attends to the whole context and the others to a window, in architectures that

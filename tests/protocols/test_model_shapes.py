@@ -13,6 +13,7 @@ from herd.simulation.http import call
 from herd.simulation.machine.catalog import CATALOG
 from herd.simulation.machine.profiles import PROFILES
 from herd.simulation.ollama.server import FakeOllama
+from herd.types import Bytes, Tokens
 
 # The example of https://docs.ollama.com/api-reference/show-model-details (gemma3:4b), without what is of no use here.
 GEMMA3 = {
@@ -70,7 +71,7 @@ def shape(info: dict[str, Any], **changes: Any) -> ModelShape:
 
 
 def test_a_token_takes_a_key_and_a_value_in_every_layer_for_every_head_that_has_them() -> None:
-    assert shape(LLAMA) == ModelShape(2 * 28 * 8 * 128 * 2, 131072, 1.0)
+    assert shape(LLAMA) == ModelShape(Bytes(2 * 28 * 8 * 128 * 2), Tokens(131072), 1.0)
 
 
 def test_a_file_without_kv_heads_has_as_many_as_heads_and_divides_the_embedding_among_them() -> None:
@@ -128,7 +129,7 @@ def test_a_mixture_of_experts_reads_those_in_use_and_a_little_for_all() -> None:
     ],
 )
 def test_what_the_file_does_not_say_or_cannot_mean_is_unknown(changes: dict[str, Any]) -> None:
-    assert shape(LLAMA, **changes) == ModelShape(0, 131072, 1.0)
+    assert shape(LLAMA, **changes) == ModelShape(Bytes(0), Tokens(131072), 1.0)
 
 
 @pytest.mark.parametrize("answer", [{}, {"model_info": None}, {"model_info": {"general.architecture": 7}}])
