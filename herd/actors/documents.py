@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from herd.actors.node import NodeStatus, models_of
+from herd.actors.node import NodeStatus
+from herd.actors.node_views import models_of
 from herd.policy.elimination import TAKES_REQUESTS
 from herd.policy.values import Reason
 from herd.protocols.herd_api import (

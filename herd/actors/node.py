@@ -5,13 +5,12 @@ from dataclasses import dataclass, replace
 
 from herd.actors import names
 from herd.actors.model_queue import ModelQueue, QueueStatus
+from herd.actors.node_views import context_of, hardware_of, memory_of, models_of
 from herd.actors.ports import Clock
-from herd.names import canonical
-from herd.policy.catalog import preferred
 from herd.policy.elimination import TAKES_REQUESTS, UNSERVED
 from herd.policy.node_state import Standing, node_state
-from herd.policy.values import ModelView, NodeView, Reason
-from herd.protocols.messages import BackendInfo, Machine, ModelInfo, Report
+from herd.policy.values import NodeView, Reason
+from herd.protocols.messages import Machine, Report
 from herd.runtime import ActorDiedError, ActorHandle, RestartPolicy, Supervisor, context, kill, remote
 from herd.types import NodeId, NodeName, NodeState, Seconds
 
@@ -140,7 +139,17 @@ class Node:
     def _changed(self) -> None:
         """Bring view and queues in line with what is known, and tell the Scorer if that makes a difference."""
         state, reasons = node_state(self._standing)
-        view = NodeView(self._id, self._name, state, models_of(self._report), reasons)
+        report = self._report
+        view = NodeView(
+            self._id,
+            self._name,
+            state,
+            models_of(report),
+            reasons,
+            memory_of(report),
+            hardware_of(self._machine, report),
+            context_of(report),
+        )
         if view != self._view:
             self._view = view
             self._match_queues()
@@ -188,29 +197,3 @@ class Node:
 
     def _now(self, kind: str, text: str) -> Reason:
         return Reason(kind, text, since=Seconds(self._clock.wall()))
-
-
-def models_of(report: Report) -> dict[str, ModelView]:
-    """The models of a report as routing sees them, by canonical name; each on the server that shall serve it."""
-    backends = {backend.id: backend for backend in report.backends}
-    models: dict[str, ModelView] = {}
-    for info in report.models:
-        backend = backends.get(info.backend)
-        if backend is None:
-            continue
-        key, view = canonical(info.name), _model_view(info, backend)
-        models[key] = preferred(models[key], view) if key in models else view
-    return models
-
-
-def _model_view(info: ModelInfo, backend: BackendInfo) -> ModelView:
-    return ModelView(
-        name=info.name,
-        backend=info.backend,
-        dialects=backend.dialects,
-        size=info.size,
-        resident=info.resident,
-        context=info.context_length,
-        capabilities=info.capabilities,
-        limit=max(1, backend.parallel),
-    )
