@@ -11,6 +11,7 @@ from herd.actors import names
 from herd.actors.delivery import Attempt, Delivery, Failed
 from herd.actors.holding_pen import Hold, HoldEnd
 from herd.actors.ids import Ids
+from herd.actors.model_queue import Completion
 from herd.actors.ports import Body, Clock, Headers, Sink, Streams
 from herd.actors.sending import SEND_SIZE, carried, opened
 from herd.errors import RequestError
@@ -277,6 +278,8 @@ class _Flow:
 
     def _served(self, placed: Candidate, lease: Lease, usage: Usage) -> Outcome:
         outcome = Outcome.FAILED if usage.failed else Outcome.SERVED
+        if usage.complete and self._queue is not None:
+            self._queue.completed.tell(Completion(self._ticket.id, usage.completion, usage.load_s))
         logger.info(
             "request %s: %s %s by %s in %.0f ms (queued %.0f ms, attempt %d, %d tokens in, %d out)",
             self._inbound.id,
