@@ -1,10 +1,12 @@
 """The Node: what the router knows of one machine, and the queues of its models."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from herd.actors import names
-from herd.actors.model_queue import ModelQueue, QueueStatus
+from herd.actors.model_queue import MAX_ACQUIRES, ModelQueue, QueueStatus
 from herd.actors.node_views import context_of, hardware_of, memory_of, models_of
 from herd.actors.ports import Clock
 from herd.policy.elimination import TAKES_REQUESTS, UNSERVED
@@ -54,7 +56,8 @@ class Node:
         self._report = Report()
         self._standing = Standing(offline=NO_LINK)
         self._queues: dict[str, ActorHandle] = {}
-        self._limits: dict[str, int] = {}
+        self._declared: dict[str, int] = {}  # what each queue was last told of its limit; 0: to be learned
+        self._learned: dict[str, int] = {}  # limits that queues have found out
         self._open: dict[str, bool] = {}  # whether the queue was last told that it may grant leases
         self._view = NodeView(node_id, self._name, NodeState.OFFLINE)
         self._dropping = False
@@ -105,6 +108,14 @@ class Node:
             self._dropping = True
             context(self).spawn(self._drop_gone(), name="drop queues of models that are gone")
 
+    # --- what its queues say ------------------------------------------------------------------------------------------
+
+    def limit_changed(self, model: str, limit: int) -> None:
+        """The model's queue has learned to run so many at once."""
+        if model in self._queues:
+            self._learned[model] = limit
+            self._changed()
+
     # --- questions ----------------------------------------------------------------------------------------------------
 
     def view(self) -> NodeView:
@@ -144,28 +155,31 @@ class Node:
             self._id,
             self._name,
             state,
-            models_of(report),
+            models_of(report, self._learned),
             reasons,
             memory_of(report),
             hardware_of(self._machine, report),
             context_of(report),
         )
-        if view != self._view:
-            self._view = view
-            self._match_queues()
+        before, self._view = self._view, view
+        self._match_queues()
+        if view != before:
+            self._tell_of_loads(before)
             self._scorer.node_changed.tell(view)
 
     def _match_queues(self) -> None:
         """One queue per model that the node has had. Those it cannot serve now turn their waiters away at once."""
         view = self._view
         takes = view.state in TAKES_REQUESTS
+        parallel = {backend.id: backend.parallel for backend in self._report.backends}
         for model, seen in view.models.items():
+            declared = parallel[seen.backend]
             if model not in self._queues:
-                self._queues[model] = self._new_queue(model, seen.limit)
+                self._queues[model] = self._new_queue(model, declared)
                 self._open[model] = True
-            elif self._limits.get(model) != seen.limit:
-                self._queues[model].set_limit.tell(seen.limit)
-            self._limits[model] = seen.limit
+            elif self._declared[model] != declared:
+                self._queues[model].set_limit.tell(declared)
+            self._declared[model] = declared
         for model, queue in self._queues.items():
             serves = takes and model in view.models
             if serves and not self._open[model]:
@@ -175,10 +189,17 @@ class Node:
                 queue.turn_away.tell(gone if takes else view.reasons[0])
             self._open[model] = serves
 
-    def _new_queue(self, model: str, limit: int) -> ActorHandle:
+    def _new_queue(self, model: str, declared: int) -> ActorHandle:
         assert self._supervisor is not None  # noqa: S101 - made by on_start
-        kind = remote(ModelQueue).options(name=names.model_queue(self._id, model))
-        return self._supervisor.start(kind, self._name, model, limit, self._clock)
+        kind = remote(ModelQueue).options(name=names.model_queue(self._id, model), max_concurrency=MAX_ACQUIRES)
+        return self._supervisor.start(kind, self._name, model, declared, self._clock, context(self).handle)
+
+    def _tell_of_loads(self, before: NodeView) -> None:
+        """A model has come into memory: what ran beside its load was slowed down."""
+        resident = [model for model, seen in self._view.models.items() if seen.resident]
+        if any(model not in before.models or not before.models[model].resident for model in resident):
+            for model in resident:  # nothing runs of the others
+                self._queues[model].model_loaded.tell()
 
     def _gone(self) -> list[str]:
         return [model for model in self._queues if model not in self._view.models]
@@ -192,7 +213,8 @@ class Node:
                 status = QueueStatus(self._name, model, 0, 0, 0)
             if not status.running and model not in self._view.models:
                 kill(self._queues.pop(model))
-                del self._limits[model], self._open[model]
+                del self._declared[model], self._open[model]
+                self._learned.pop(model, None)
         self._dropping = False
 
     def _now(self, kind: str, text: str) -> Reason:

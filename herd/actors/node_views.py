@@ -1,5 +1,8 @@
 """From what an agent reports to what routing sees of it."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from herd.names import canonical
 from herd.policy.catalog import preferred
 from herd.policy.hardware import bandwidth
@@ -12,8 +15,13 @@ from herd.types import Bytes, MiB, Tokens
 MEMORY_STEP = 128 * MiB
 
 
-def models_of(report: Report) -> dict[str, ModelView]:
-    """The models of a report as routing sees them, by canonical name; each on the server that shall serve it."""
+def models_of(report: Report, learned: Mapping[str, int] = MappingProxyType({})) -> dict[str, ModelView]:
+    """The models of a report as routing sees them, by canonical name; each on the server that shall serve it.
+
+    Args:
+        report: the node's latest.
+        learned: limits of models whose server declares none, by canonical name.
+    """
     backends = {backend.id: backend for backend in report.backends}
     video = any(not gpu.unified for gpu in report.gpus)
     models: dict[str, ModelView] = {}
@@ -21,13 +29,13 @@ def models_of(report: Report) -> dict[str, ModelView]:
         backend = backends.get(info.backend)
         if backend is None:
             continue
-        key, view = canonical(info.name), _model_view(info, backend, video=video)
+        key = canonical(info.name)
+        view = _model_view(info, backend, backend.parallel or learned.get(key, 1), video=video)
         models[key] = preferred(models[key], view) if key in models else view
     return models
 
 
-def _model_view(info: ModelInfo, backend: BackendInfo, *, video: bool) -> ModelView:
-    slots = max(1, backend.parallel)
+def _model_view(info: ModelInfo, backend: BackendInfo, limit: int, *, video: bool) -> ModelView:
     return ModelView(
         name=info.name,
         backend=info.backend,
@@ -36,8 +44,8 @@ def _model_view(info: ModelInfo, backend: BackendInfo, *, video: bool) -> ModelV
         resident=info.resident,
         context=info.context_length,
         capabilities=info.capabilities,
-        limit=slots,
-        slots=slots,
+        limit=limit,
+        slots=max(1, backend.parallel),
         size_resident=(info.size_vram if video else Bytes(0)) or info.size_resident,
         kv_per_token=info.kv_per_token,
         context_max=info.context_max,

@@ -11,6 +11,7 @@ from herd.actors import names
 from herd.actors.delivery import Attempt, Delivery, Failed
 from herd.actors.holding_pen import Hold, HoldEnd
 from herd.actors.ids import Ids
+from herd.actors.model_queue import Completion
 from herd.actors.ports import Body, Clock, Headers, Sink, Streams
 from herd.actors.sending import SEND_SIZE, carried, opened
 from herd.errors import RequestError
@@ -281,19 +282,7 @@ class _Flow:
 
     def _served(self, placed: Candidate, lease: Lease, usage: Usage) -> Outcome:
         outcome = Outcome.FAILED if usage.failed else Outcome.SERVED
-        if usage.complete and not usage.failed:
-            model = canonical(self._inbound.routing.model)
-            self._parts.learner.observed.tell(
-                Observed(
-                    placed.node,
-                    model,
-                    usage.prompt,
-                    usage.completion,
-                    usage.load_s,
-                    usage.prefill_s,
-                    usage.decode_s,
-                )
-            )
+        self._teach(placed, usage)
         logger.info(
             "request %s: %s %s by %s in %.0f ms (queued %.0f ms, attempt %d, %d tokens in, %d out)",
             self._inbound.id,
@@ -307,6 +296,24 @@ class _Flow:
             usage.completion,
         )
         return outcome
+
+    def _teach(self, placed: Candidate, usage: Usage) -> None:
+        """Tell whoever learns from whole answers."""
+        if not usage.complete or usage.failed:
+            return
+        if self._queue is not None:
+            self._queue.completed.tell(Completion(self._ticket.id, usage.completion, usage.load_s))
+        self._parts.learner.observed.tell(
+            Observed(
+                placed.node,
+                canonical(self._inbound.routing.model),
+                usage.prompt,
+                usage.completion,
+                usage.load_s,
+                usage.prefill_s,
+                usage.decode_s,
+            )
+        )
 
     def _failed(self, placed: Candidate, failed: Failed) -> None:
         """Before the first byte: exclude the node, and go on."""

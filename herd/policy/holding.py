@@ -39,7 +39,9 @@ def hold_for(decision: Decision, patience: Patience, now: Seconds, *, away: bool
     if away:
         left = min(left, TRY_AGAIN_S)
     if decision.retry_in is not None:
-        left = min(left, max(decision.retry_in, WORTH_HOLDING_S))  # else rounding lets it ask in vain, at once and again
+        left = min(
+            left, max(decision.retry_in, WORTH_HOLDING_S)
+        )  # else rounding lets it ask in vain, at once and again
     return Seconds(left)
 
 

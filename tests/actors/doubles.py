@@ -20,6 +20,7 @@ from herd.types import (
     NodeId,
     NodeName,
     NodeState,
+    Priority,
     RequestId,
     Seconds,
     StreamId,
@@ -90,8 +91,10 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-def ticket(number: int) -> Ticket:
-    return Ticket(TicketId(f"t{number}"), "client", Seconds(0.0))
+def ticket(
+    number: int, client: str = "client", *, arrived: float = 0.0, priority: Priority = Priority.INTERACTIVE
+) -> Ticket:
+    return Ticket(TicketId(f"t{number}"), client, Seconds(arrived), priority)
 
 
 def model(name: str, backend: BackendInfo = OLLAMA, *, resident: bool = False) -> ModelInfo:

@@ -1,4 +1,8 @@
-"""The ModelQueue against a model of it, through any order of acquires, releases, hang-ups, limits and pauses."""
+"""The ModelQueue against a model of it, through any order of acquires, releases, hang-ups, limits and pauses.
+
+The model's order is written as routing words it, by looking at everybody who waits: batch's share of the grants, then
+the client that has waited longest for its turn, then age.
+"""
 
 import asyncio
 from contextlib import suppress
@@ -8,13 +12,52 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from herd.actors.model_queue import ModelQueue
-from herd.policy.values import Lease, Moved, Reason, Refused
+from herd.policy.turns import BATCH_SHARE
+from herd.policy.values import Lease, Moved, Reason, Refused, Ticket
 from herd.runtime.virtual import VirtualTimeLoop
-from herd.simulation.clock import LoopClock
-from herd.types import NodeName
+from herd.types import NodeName, Priority, Seconds
 from tests.actors.doubles import settled, ticket
 
 PICK = st.integers(0, 1_000)
+COMERS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.sampled_from(Priority)), min_size=1, max_size=4)
+
+
+class StoppedClock:
+    """Nothing here depends on how long it takes."""
+
+    def monotonic(self) -> Seconds:
+        return Seconds(0.0)
+
+    def wall(self) -> Seconds:
+        return Seconds(0.0)
+
+
+class Turn:
+    """Whose turn it is among the tickets of a list, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.rotation: list[tuple[Priority, str]] = []  # classes' clients that wait, by who waits longest for a turn
+        self.passed_by = 0  # grants to interactive since batch's last, while batch waited
+
+    def seen(self, waiting: list[Ticket]) -> None:
+        """Somebody came or went."""
+        present = [(one.priority, one.client) for one in waiting]
+        self.rotation = [entry for entry in self.rotation if entry in present]
+        self.rotation += [entry for entry in dict.fromkeys(present) if entry not in self.rotation]
+
+    def next(self, waiting: list[Ticket]) -> Ticket:
+        classes = {priority for priority, _ in self.rotation}
+        batch = Priority.BATCH in classes and (len(classes) == 1 or self.passed_by == BATCH_SHARE - 1)
+        turn = next(entry for entry in self.rotation if (entry[0] is Priority.BATCH) is batch)
+        return min((one for one in waiting if (one.priority, one.client) == turn), key=lambda one: one.arrived)
+
+    def granted(self, lucky: Ticket, waiting: list[Ticket]) -> None:
+        self.rotation.remove((lucky.priority, lucky.client))
+        self.seen(waiting)
+        if lucky.priority is Priority.BATCH:
+            self.passed_by = 0
+        elif any(one.priority is Priority.BATCH for one in waiting):
+            self.passed_by += 1
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -23,13 +66,16 @@ class QueueMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner(loop_factory=VirtualTimeLoop)
-        self.queue = ModelQueue(NodeName("studio"), "m", 2, LoopClock())
+        self.queue = ModelQueue(NodeName("studio"), "m", 2, StoppedClock())
         self.limit = 2
         self.closed = False
         self.last = 0
         self.tasks: dict[int, asyncio.Task[Lease | Moved | Refused]] = {}
         self.leases: list[int] = []
-        self.waiting: list[int] = []
+        self.waiting: list[int] = []  # in the order in which they came
+        self.tickets: dict[int, Ticket] = {0: ticket(0)}
+        self.turn = Turn()
+        self.contended, self.to_batch = 0, 0  # grants while both classes waited; all of batch's
 
     def teardown(self) -> None:
         self.runner.close()
@@ -39,20 +85,43 @@ class QueueMachine(RuleBasedStateMachine):
 
     def grant(self) -> None:
         while self.waiting and len(self.leases) < self.limit:
-            self.leases.append(self.waiting.pop(0))
+            self.grant_next()
+
+    def grant_next(self) -> None:
+        lucky = self.next_in_turn()
+        self.contended += len({one.priority for one in self.those_waiting()}) == 2
+        self.to_batch += self.tickets[lucky].priority is Priority.BATCH
+        self.waiting.remove(lucky)
+        self.leases.append(lucky)
+        self.turn.granted(self.tickets[lucky], self.those_waiting())
+
+    def next_in_turn(self) -> int:
+        lucky = self.turn.next(self.those_waiting())
+        return next(number for number in self.waiting if self.tickets[number] is lucky)
+
+    def those_waiting(self) -> list[Ticket]:
+        return [self.tickets[number] for number in self.waiting]
+
+    def leave(self, number: int) -> None:
+        self.waiting.remove(number)
+        self.turn.seen(self.those_waiting())
 
     def begin(self, number: int) -> None:
-        self.tasks[number] = self.runner.get_loop().create_task(self.queue.acquire(ticket(number)))
+        self.tasks[number] = self.runner.get_loop().create_task(self.queue.acquire(self.tickets[number]))
 
     def expect_new(self, number: int) -> None:
         if not self.closed:
-            self.waiting.append(number)
-            self.grant()
+            if len(self.leases) < self.limit:  # then nobody waits, and it is nobody's turn
+                self.leases.append(number)
+            else:
+                self.waiting.append(number)
+                self.turn.seen(self.those_waiting())
 
-    @rule(count=st.integers(1, 3))
-    def acquire(self, count: int) -> None:
-        for _ in range(count):
+    @rule(comers=COMERS)
+    def acquire(self, comers: list[tuple[str, int, Priority]]) -> None:
+        for client, arrived, priority in comers:
             self.last += 1
+            self.tickets[self.last] = ticket(self.last, client, arrived=arrived, priority=priority)
             self.begin(self.last)
             self.expect_new(self.last)
         self.settle()
@@ -65,9 +134,10 @@ class QueueMachine(RuleBasedStateMachine):
         old = self.tasks[number]
         if again:
             self.begin(number)  # it takes its first step after the release
-        for place in (self.leases, self.waiting):
-            if number in place:
-                place.remove(number)
+        if number in self.leases:
+            self.leases.remove(number)
+        if number in self.waiting:
+            self.leave(number)
         self.queue.release(ticket(number).id)
         self.grant()
         if again:
@@ -78,7 +148,8 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: bool(self.waiting))
     @rule(pick=PICK)
     def hang_up_while_waiting(self, pick: int) -> None:
-        number = self.waiting.pop(pick % len(self.waiting))
+        number = self.waiting[pick % len(self.waiting)]
+        self.leave(number)
         self.tasks[number].cancel()
         self.settle()
 
@@ -87,9 +158,10 @@ class QueueMachine(RuleBasedStateMachine):
     def hang_up_in_the_turn_of_the_grant(self, pick: int, before: bool) -> None:
         """After the grant: the lease is the ticket's until it is released, though nobody heard. Before: the next's."""
         leaving = self.leases.pop(pick % len(self.leases))
-        lucky = self.tasks[self.waiting[0]]
+        number = self.next_in_turn()
+        lucky = self.tasks[number]
         if before:
-            self.waiting.pop(0)
+            self.leave(number)
             lucky.cancel()
         self.queue.release(ticket(leaving).id)
         self.grant()
@@ -126,6 +198,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.settle()
         turned_away = [self.tasks[number] for number in self.waiting]
         self.waiting.clear()
+        self.turn.seen([])
         assert all(isinstance(task.result(), Refused) for task in turned_away)
 
     @rule()
@@ -136,8 +209,12 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def it_is_as_it_ought_to_be(self) -> None:
         assert self.queue._leases.held == {ticket(number).id for number in self.leases}
-        assert list(self.queue._leases.waiting) == [ticket(number).id for number in self.waiting]  # in order of arrival
+        assert list(self.queue._leases.waiting) == [ticket(number).id for number in self.waiting]  # in order of coming
         assert not set(self.leases) & set(self.waiting)
+
+    @invariant()
+    def batch_has_its_share(self) -> None:
+        assert self.to_batch >= self.contended // BATCH_SHARE
 
     @invariant()
     def every_caller_has_the_answer_that_is_due(self) -> None:
