@@ -1,11 +1,14 @@
 """The Scorer: one synchronous `place` that ranks the nodes and writes the ticket into the ledger."""
 
 import logging
+from dataclasses import replace
 
 from herd.actors import names
 from herd.actors.ports import Clock
+from herd.actors.trials import Trials
 from herd.policy.holding import unlocked
 from herd.policy.placement import in_one_line, place
+from herd.policy.retrying import RetryBudget
 from herd.policy.values import Ask, Decision, Load, ModelView, NodeView, Reason, Ticket
 from herd.runtime import ActorHandle, context, get_actor
 from herd.store.database import KnownNode
@@ -43,6 +46,8 @@ class Scorer:
         self._outstanding: dict[NodeId, int] = {}
         self._last_chosen: dict[NodeId, int] = {}
         self._placements = 0
+        self._trials = Trials()
+        self._budget = RetryBudget()
         self._version = 0
 
     async def on_start(self) -> None:
@@ -63,9 +68,14 @@ class Scorer:
 
     def place(self, ask: Ask, ticket: Ticket) -> Decision:
         """Rank the nodes for `ask`, and hold the ticket against the winner until it is released or placed again."""
+        first = ticket.id not in self._placed
         self.released(ticket.id)
         loads = {
-            node: Load(node=self._outstanding.get(node, 0), last_chosen=self._last_chosen.get(node, 0))
+            node: Load(
+                node=self._outstanding.get(node, 0),
+                last_chosen=self._last_chosen.get(node, 0),
+                trials=self._trials.out(node, ask.model),
+            )
             for node in self._nodes
         }
         ranked = place(ask, self._nodes.values(), loads)
@@ -76,6 +86,8 @@ class Scorer:
             complete=not self._awaited,
             version=self._version,
         )
+        if decision.chosen is not None and not self._affords(ask, first=first):
+            decision = replace(decision, candidates=(), over_budget=True)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s for %s: %s", ticket.id, ask.model, in_one_line(decision))
         chosen = decision.chosen
@@ -85,18 +97,34 @@ class Scorer:
             self._placed[ticket.id] = (node, ask.model)
             self._outstanding[node] = self._outstanding.get(node, 0) + 1
             self._last_chosen[node] = self._placements
+            self._trials.placed(self._nodes[node], ask.model, ticket.id)
         return decision
+
+    def _affords(self, ask: Ask, *, first: bool) -> bool:
+        """Whether the placement is no retry, or one that the fleet can afford."""
+        now = self._clock.monotonic()
+        if not ask.retry:
+            self._budget = self._budget.requested(now) if first else self._budget
+            return True
+        after = self._budget.retried(now)
+        self._budget = after or self._budget
+        return after is not None
 
     def released(self, ticket: TicketId) -> None:
         """The ticket has ended, or is about to be placed anew. Idempotent."""
         entry = self._placed.pop(ticket, None)
         if entry is not None:
             self._outstanding[entry[0]] -= 1
+            free = self._trials.released(self._nodes[entry[0]], ticket)
+            if free:
+                self._version += 1
+                self._pen.unlocked.tell(free, self._version)
 
     def node_changed(self, view: NodeView) -> None:
         """A node joined, left, or has other models or another state; whoever waits for its models is woken."""
         before = self._nodes.get(view.id)
         self._nodes[view.id] = view
+        self._trials.changed(view)
         self._version += 1
         if view.state is NodeState.JOINING:
             self._awaited[view.id] = None

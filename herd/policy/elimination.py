@@ -1,5 +1,6 @@
 """Stage 1: which nodes can serve a request at all, and why the others cannot."""
 
+from herd.policy.breaker import breaker_reason
 from herd.policy.values import Ask, ModelView, NodeView, Reason
 from herd.types import Capability, Dialect, NodeState
 
@@ -14,8 +15,14 @@ UNSERVED = "no-backend"  # kind of the reason of a node none of whose model serv
 TAKES_REQUESTS = (NodeState.READY, NodeState.DEGRADED)
 
 
-def eliminate(ask: Ask, node: NodeView) -> Reason | None:
-    """The first reason for which `node` cannot serve `ask`, or None when it can."""
+def eliminate(ask: Ask, node: NodeView, trials: int = 0) -> Reason | None:
+    """The first reason for which `node` cannot serve `ask`, or None when it can.
+
+    Args:
+        ask: what the request needs.
+        node: the node.
+        trials: requests under way that were placed there to try a breaker.
+    """
     if node.id in ask.excluded:
         return Reason("failed", "already failed this request")
     if node.state not in TAKES_REQUESTS:
@@ -24,7 +31,7 @@ def eliminate(ask: Ask, node: NodeView) -> Reason | None:
     if model is None:
         unserved = (reason for reason in node.reasons if reason.kind == UNSERVED)
         return next(unserved, Reason("no-model", f"does not have {ask.model} on disk"))
-    return _unable(ask, model)
+    return _unable(ask, model) or breaker_reason(node, model, trials)
 
 
 def _unable(ask: Ask, model: ModelView) -> Reason | None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from herd.policy.breaker import openness
 from herd.policy.elimination import TAKES_REQUESTS
 from herd.policy.values import Decision, NodeView
 from herd.types import Seconds
@@ -39,7 +40,13 @@ def hold_for(decision: Decision, patience: Patience, now: Seconds, *, away: bool
 
 
 def unlocked(before: NodeView | None, after: NodeView) -> tuple[str, ...]:
-    """The models that the node can serve after a change and could not before, by canonical name."""
-    could = before.models if before is not None and before.state in TAKES_REQUESTS else {}
-    can = after.models if after.state in TAKES_REQUESTS else {}
-    return tuple(model for model in can if model not in could)
+    """The models that the node can serve after a change, and before could not or only for a trial: canonical names."""
+    could, can = _served(before), _served(after)
+    return tuple(model for model in can if can[model] > could.get(model, 0))
+
+
+def _served(view: NodeView | None) -> dict[str, int]:
+    """How far a node's breakers let requests for each of its models pass; nothing of a node that takes none."""
+    if view is None or view.state not in TAKES_REQUESTS:
+        return {}
+    return {name: openness(view, model) for name, model in view.models.items()}

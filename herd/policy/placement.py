@@ -28,12 +28,12 @@ def place(ask: Ask, nodes: Iterable[NodeView], loads: Mapping[NodeId, Load]) -> 
     candidates: list[Candidate] = []
     eliminated: list[Eliminated] = []
     for node in nodes:
-        reason = eliminate(ask, node)
+        load = loads.get(node.id, NO_LOAD)
+        reason = eliminate(ask, node, load.trials)
         if reason is not None:
             eliminated.append(Eliminated(node.id, node.name, reason))
             continue
         model = node.models[ask.model]
-        load = loads.get(node.id, NO_LOAD)
         candidates.append(
             Candidate(
                 node.id,
@@ -67,7 +67,8 @@ def in_one_line(decision: Decision) -> str:
         for candidate in decision.candidates
     ]
     out = [f"not {eliminated.name}, which {eliminated.reason.text}" for eliminated in decision.eliminated]
-    return "; ".join([*ranked, *out]) or "no node has joined"
+    refused = ["no node, for the fleet's retries are used up"] if decision.over_budget else []
+    return "; ".join([*refused, *ranked, *out]) or "no node has joined"
 
 
 def why_none(decision: Decision) -> str:

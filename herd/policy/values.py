@@ -1,6 +1,7 @@
 """What decisions are made from, and what they are: frozen values, without a clock or a source behind them."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from herd.types import (
     BackendId,
@@ -28,6 +29,27 @@ class Reason:
     until: Seconds | None = None
 
 
+class Circuit(StrEnum):
+    """Whether a breaker lets requests pass."""
+
+    CLOSED = "closed"  # all of them
+    OPEN = "open"  # none
+    HALF_OPEN = "half-open"  # one, as a trial
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerState:
+    """How a breaker stands, as far as routing cares. Of a closed one there is nothing to say."""
+
+    circuit: Circuit = Circuit.CLOSED
+    failures: int = 0  # in a row
+    since: Seconds | None = None  # wall clock; when it opened last
+    until: Seconds | None = None  # when it half-opens, or did
+
+
+CLOSED = BreakerState()
+
+
 @dataclass(frozen=True, slots=True)
 class ModelView:
     """One model on one node, as far as routing cares."""
@@ -40,6 +62,7 @@ class ModelView:
     context: Tokens = Tokens(0)  # loaded with; 0: unknown or not loaded
     capabilities: tuple[str, ...] = ()  # empty: the backend does not say
     limit: int = 1  # requests it runs at once
+    breaker: BreakerState = CLOSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +74,7 @@ class NodeView:
     state: NodeState
     models: dict[str, ModelView] = field(default_factory=dict)
     reasons: tuple[Reason, ...] = ()
+    breaker: BreakerState = CLOSED  # of its link
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +89,7 @@ class Ask:
     num_ctx: Tokens | None = None
     keep_alive: bool = False  # the client says how long the model shall stay
     excluded: tuple[NodeId, ...] = ()  # nodes that already failed this request
+    retry: bool = False  # an attempt that may have cost a model server work has failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +99,7 @@ class Load:
     node: int = 0
     model: int = 0  # of those, for the model asked for
     last_chosen: int = 0  # number of the node's latest placement; 0: never
+    trials: int = 0  # requests that try a breaker of the node, or of the model asked for, which is half open
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +151,7 @@ class Decision:
 
     `known` says whether any node has ever had the model; `complete` whether every node has reported that was known
     when the router started, or is joining; `version` counts the fleet's changes, so that whoever waits for the next one
-    can tell whether it has already happened.
+    can tell whether it has already happened. `over_budget`: there is a node, but the fleet's retries are used up.
     """
 
     candidates: tuple[Candidate, ...]  # best first
@@ -133,6 +159,7 @@ class Decision:
     known: bool = False
     complete: bool = True
     version: int = 0
+    over_budget: bool = False
 
     @property
     def chosen(self) -> Candidate | None:
