@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from herd.actors import names
-from herd.actors.delivery import Attempt, Delivery, Failed
+from herd.actors.attempts import Attempts
+from herd.actors.delivery import Attempt, Delivery, Failed, WholeAnswer
 from herd.actors.holding_pen import Hold, HoldEnd
 from herd.actors.ids import Ids
 from herd.actors.model_queue import Completion
@@ -19,7 +20,7 @@ from herd.names import canonical
 from herd.policy.holding import Patience, hold_for
 from herd.policy.pace import Observed
 from herd.policy.placement import hopeless, why_none
-from herd.policy.retrying import MAX_ATTEMPTS, MAX_PLACEMENTS, Blame, blame
+from herd.policy.retrying import MAX_ATTEMPTS, MAX_PLACEMENTS, Blame, blame, reached_a_server
 from herd.policy.values import Ask, Candidate, Decision, Lease, Moved, Reason, Refused, Ticket
 from herd.protocols.messages import RequestHead, Usage
 from herd.protocols.paths import Endpoint
@@ -93,6 +94,15 @@ class _Tried:
     broke: list[NodeId] = field(default_factory=list)  # broke on this request: again only when nobody else can
     full: list[NodeId] = field(default_factory=list)
     last: Failed | None = None
+    first_500: WholeAnswer | None = None
+    sent: bool = False  # the request went to a node in its latest attempt
+    retries: bool = False  # the next attempt is one that the fleet has to afford
+    over_budget: bool = False
+
+    @property
+    def said(self) -> WholeAnswer | None:
+        """What to tell the client when nobody serves it: the first 500, which may be its own fault, else the latest."""
+        return self.first_500 or (self.last.answer if self.last is not None else None)
 
     @property
     def excluded(self) -> tuple[NodeId, ...]:
@@ -111,6 +121,7 @@ class _Flow:
         self._patience = Patience(Seconds(self._arrived + parts.hold_timeout), parts.grace_until)
         self._queue: ActorHandle | None = None  # which has, or may have, this ticket
         self._tried = _Tried()
+        self._attempts = Attempts(parts.find, parts.clock, canonical(inbound.routing.model))
 
     async def run(self) -> Outcome:
         while True:
@@ -120,7 +131,7 @@ class _Flow:
             lease = await self._acquire(placed)
             if lease is None:
                 continue
-            delivery = await self._attempt(placed, lease)
+            delivery = await self._attempts.judged(placed.node, self._attempt(placed, lease))
             if isinstance(delivery, Usage):
                 return self._served(placed, lease, delivery)
             self._leave_queue()
@@ -141,12 +152,14 @@ class _Flow:
             decision: Decision = await self._parts.scorer.place.remote(self._ask(), self._ticket)
             chosen = decision.chosen
             if chosen is not None:
+                tried.retries = False  # paid for, however often it is placed again
                 return chosen
+            tried.over_budget = decision.over_budget
+            if decision.over_budget or (tried.said is not None and (tried.broke or tried.full)):
+                return None  # the backend's own words are the best answer there is
             if tried.full:
                 raise unavailable(BUSY)
             if tried.broke:
-                if tried.last is not None and tried.last.answer is not None:
-                    return None  # the backend's own words are the best answer there is
                 tried.broke.clear()
                 continue
             await self._hold(decision)
@@ -164,6 +177,7 @@ class _Flow:
             num_ctx=routing.num_ctx,
             keep_alive=routing.keep_alive is not None,
             excluded=self._tried.excluded,
+            retry=self._tried.retries,
         )
 
     async def _hold(self, decision: Decision) -> None:
@@ -231,6 +245,7 @@ class _Flow:
         """Send the request to the node and its answer to the client."""
         parts = self._parts
         stream = parts.ids.stream()
+        self._tried.sent = False
         try:
             splices = await self._splices(placed)
             head = self._head(placed, splices)
@@ -238,10 +253,12 @@ class _Flow:
             if isinstance(exchange, Failed):
                 return exchange  # no attempt: nothing was sent
             self._tried.attempts += 1
+            self._tried.sent = True
             attempt = Attempt(head.dialect, head.streamed, self._shown(placed, lease))
             pieces = _spliced(self._inbound.body, splices)
             # Nothing that it raises is an attempt that failed: bytes of the answer may be out.
-            return await carried(exchange, pieces, head.size, Delivery(exchange, self._sink, attempt))
+            sink = self._attempts.heard(self._sink, placed.node)
+            return await carried(exchange, pieces, head.size, Delivery(exchange, sink, attempt))
         finally:
             parts.streams.close(stream)
 
@@ -320,17 +337,23 @@ class _Flow:
         tried = self._tried
         logger.warning("request %s: attempt %d at %s failed: %s", self._inbound.id, tried.attempts, placed.name, failed)
         tried.last = failed
+        tried.retries |= tried.sent and reached_a_server(failed.failure.kind)
+        if failed.answer is not None and failed.answer.status == 500:
+            tried.first_500 = tried.first_500 or failed.answer
         left_out = tried.gone if blame(failed.failure.kind) is Blame.AWAY else tried.broke
         left_out.append(placed.node)
 
     async def _give_up(self) -> Outcome:
         """Nothing is left to try: the last answer as it came, else an error."""
-        last = self._tried.last
-        if last is not None and last.answer is not None:
-            await last.answer.send(self._sink)
+        last, said = self._tried.last, self._tried.said
+        if said is not None:
+            await said.send(self._sink)
             return Outcome.FAILED
         why = last.failure.text if last is not None else "no node took it"
-        raise RequestError(f"the request failed on {self._tried.attempts} attempts: {why}", status=502)
+        failed = f"the request failed on {self._tried.attempts} attempts: {why}"
+        if self._tried.over_budget:
+            raise unavailable(f"{failed}; too many requests fail now for all of them to be tried again")
+        raise RequestError(failed, status=502)
 
 
 def unavailable(text: str) -> RequestError:

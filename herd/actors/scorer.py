@@ -9,11 +9,13 @@ from herd.actors import names
 from herd.actors.latency_learner import Lesson
 from herd.actors.ledger import Entry, Ledger
 from herd.actors.ports import Clock
+from herd.actors.trials import Trials
 from herd.policy.holding import unlocked
 from herd.policy.memory import Residency
 from herd.policy.pace import USUAL_ANSWER, Learned
 from herd.policy.placement import in_one_line, place
 from herd.policy.prospects import Facts, Prospect, prospect
+from herd.policy.retrying import RetryBudget
 from herd.policy.scoring import Moment
 from herd.policy.values import Ask, Decision, Eliminated, ModelView, NodeView, Reason, Ticket
 from herd.runtime import ActorHandle, Timer, context, get_actor
@@ -62,6 +64,8 @@ class Scorer:
         self._ever_had: dict[str, None] = {}
         self._expect(known)
         self._ledger = Ledger()
+        self._trials = Trials()
+        self._budget = RetryBudget()
         self._version = 0
         self._short: dict[str, int] = {}  # models for which requests found no node, and about how many are held
         self._tables: dict[str, _Table] = {}  # by model, the latest last; a row holds for the view that it was made of
@@ -97,24 +101,29 @@ class Scorer:
     def place(self, ask: Ask, ticket: Ticket) -> Decision:
         """Rank the nodes for `ask`, and hold the ticket against the winner until it is released or placed again."""
         now = self._clock.monotonic()
-        self._release(ticket.id, now, failed=self._ledger.node_of(ticket.id) in ask.excluded)
+        before = self._ledger.node_of(ticket.id)
+        self._release(ticket.id, now, failed=before in ask.excluded)
         session = (ask.model, ask.session)
         moment = Moment(
             now,
             Seconds(now - ticket.arrived),
             self._answers.get(ask.model, float(USUAL_ANSWER)),
             self._sessions.get(session) if ask.session else None,
+            self._trials.nodes(ask.model),
         )
         ranked = place(ask, self._looked_at(ask.model), self._ledger.loads, moment)
         decision = replace(ranked, known=ask.model in self._ever_had, complete=not self._awaited, version=self._version)
+        if decision.candidates and not self._affords(ask, now, first=before is None):
+            decision = replace(decision, candidates=(), over_budget=True)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s for %s: %s", ticket.id, ask.model, in_one_line(decision))
         chosen = decision.chosen
         if chosen is None:
-            if decision.known or not decision.complete:  # else nobody waits for it
+            if (decision.known or not decision.complete) and not decision.over_budget:  # else nobody waits
                 self._short[ask.model] = self._short.get(ask.model, 0) + 1
             return decision
         self._ledger.place(ticket.id, ask.model, chosen, now)
+        self._trials.placed(self._nodes[chosen.node], ask.model, ticket.id)
         if chosen.load is not None:
             self._await_expiry(now)
         if ask.session:
@@ -122,6 +131,15 @@ class Scorer:
             self._sessions[session] = chosen.node
             _keep_latest(self._sessions, MAX_SESSIONS)
         return decision
+
+    def _affords(self, ask: Ask, now: Seconds, *, first: bool) -> bool:
+        """Whether the placement is no retry, or one that the fleet can afford."""
+        if not ask.retry:
+            self._budget = self._budget.requested(now) if first else self._budget
+            return True
+        after = self._budget.retried(now)
+        self._budget = after or self._budget
+        return after is not None
 
     def started(self, ticket: TicketId) -> None:
         """The ticket has its lease."""
@@ -133,8 +151,13 @@ class Scorer:
 
     def _release(self, ticket: TicketId, now: Seconds, *, failed: bool = False) -> None:
         entry = self._ledger.release(ticket, now, failed=failed)
-        if entry is not None and self._short:
-            self._wake(self._made_possible(entry))
+        if entry is None:
+            return
+        free = self._trials.released(self._nodes[entry.node], ticket)
+        if self._short:
+            possible = self._made_possible(entry)
+            possible.update((model, 1) for model in free if model in self._short)
+            self._wake(possible)
 
     def _made_possible(self, entry: Entry) -> dict[str, int]:
         """Whom the end of a ticket helps: the next one for its model, and those whose model may now have its memory."""
@@ -156,6 +179,7 @@ class Scorer:
         """A node joined, left, or has other models or another state; whoever waits for its models is woken."""
         before = self._nodes.get(view.id)
         self._nodes[view.id] = view
+        self._trials.changed(view)
         self._version += 1
         self._changes += 1
         if view.state is NodeState.JOINING:

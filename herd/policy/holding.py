@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from herd.policy.breaker import openness
 from herd.policy.elimination import TAKES_REQUESTS
 from herd.policy.values import Decision, NodeView
 from herd.types import Seconds
@@ -39,29 +40,33 @@ def hold_for(decision: Decision, patience: Patience, now: Seconds, *, away: bool
     if away:
         left = min(left, TRY_AGAIN_S)
     if decision.retry_in is not None:
-        left = min(
-            left, max(decision.retry_in, WORTH_HOLDING_S)
-        )  # else rounding lets it ask in vain, at once and again
+        # Rounding would have it ask a hair too early, and again at once.
+        left = min(left, max(decision.retry_in, WORTH_HOLDING_S))
     return Seconds(left)
 
 
 def unlocked(before: NodeView | None, after: NodeView, wanted: Iterable[str]) -> dict[str, int]:
     """Which of the wanted models the node may serve after a change and could not before, and how many requests.
 
-    A model that came, is in memory now, or has more memory to come into. Whether a request then finds it good enough
-    shows when it is placed again.
+    A model that came, whose breaker lets more pass, that is in memory now, or that has more memory to come into.
+    Whether a request then finds it good enough shows when it is placed again.
 
     Args:
         before: the node as it was; None when it is new.
         after: the node as it is.
         wanted: canonical names of models for which requests found no node.
     """
-    can = after.models if after.state in TAKES_REQUESTS else {}
-    could = before.models if before is not None and before.state in TAKES_REQUESTS else {}
     roomier = before is None or after.memory.free > before.memory.free
     found = {}
     for name in wanted:
-        now, then = can.get(name), could.get(name)
-        if now is not None and (then is None or now.resident or roomier):
-            found[name] = now.limit
+        can, could = _passes(after, name), _passes(before, name)
+        if can > could or (can and (after.models[name].resident or roomier)):
+            found[name] = after.models[name].limit
     return found
+
+
+def _passes(view: NodeView | None, name: str) -> int:
+    """How far requests for a model are let pass (as `openness` has it); 0 where there is none, or none are taken."""
+    if view is None or view.state not in TAKES_REQUESTS or name not in view.models:
+        return 0
+    return openness(view, view.models[name])

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from itertools import islice
 
+from herd.policy.breaker import breaker_reason
 from herd.policy.edits import edits
 from herd.policy.elimination import unable
 from herd.policy.loads import NO_LOAD, NodeLoad
@@ -42,7 +43,10 @@ def place(
             eliminated.append(one)
             continue
         node = one.node
-        there = unable(ask, node, one.model) or look(ask, one, loads.get(node.id, NO_LOAD), moment)
+        there: Outlook | Crowded | Reason | None = unable(ask, node, one.model)
+        if node.id in moment.tried:
+            there = there or breaker_reason(node, one.model, outstanding=1)
+        there = there or look(ask, one, loads.get(node.id, NO_LOAD), moment)
         if isinstance(there, Outlook):
             found.append(there)
         elif isinstance(there, Crowded):
@@ -123,7 +127,8 @@ def in_one_line(decision: Decision) -> str:
         for candidate in decision.candidates
     ]
     out = [f"not {eliminated.name}, which {eliminated.reason.text}" for eliminated in decision.eliminated]
-    return "; ".join([*ranked, *out]) or "no node has joined"
+    refused = ["no node, for the fleet's retries are used up"] if decision.over_budget else []
+    return "; ".join([*refused, *ranked, *out]) or "no node has joined"
 
 
 def why_none(decision: Decision) -> str:

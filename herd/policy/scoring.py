@@ -41,6 +41,7 @@ class Moment:
     waited: Seconds = Seconds(0.0)  # by the request so far
     answer: float = float(USUAL_ANSWER)  # tokens to expect of the model's answer
     favourite: NodeId | None = None  # the node that served the conversation last
+    tried: tuple[NodeId, ...] = ()  # nodes of which a request tries now whether the model, or the link, works again
 
 
 class Outlook(NamedTuple):

@@ -30,6 +30,27 @@ class Reason:
     until: Seconds | None = None
 
 
+class Circuit(StrEnum):
+    """Whether a breaker lets requests pass."""
+
+    CLOSED = "closed"  # all of them
+    OPEN = "open"  # none
+    HALF_OPEN = "half-open"  # one, as a trial
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerState:
+    """How a breaker stands, as far as routing cares. Of a closed one there is nothing to say."""
+
+    circuit: Circuit = Circuit.CLOSED
+    failures: int = 0  # in a row
+    since: Seconds | None = None  # wall clock; when it opened last
+    until: Seconds | None = None  # when it half-opens, or did
+
+
+CLOSED = BreakerState()
+
+
 @dataclass(frozen=True, slots=True)
 class ModelView:
     """One model on one node, as far as routing cares."""
@@ -47,6 +68,7 @@ class ModelView:
     kv_per_token: Bytes = Bytes(0)  # keys and values of one token; 0: unknown
     context_max: Tokens = Tokens(0)  # what it was trained for; 0: unknown
     active_share: float = 1.0  # of its weights that one token reads
+    breaker: BreakerState = CLOSED
 
 
 class MemoryKind(StrEnum):
@@ -88,6 +110,7 @@ class NodeView:
     hardware: Hardware = field(default_factory=Hardware)
     context: Tokens = Tokens(0)  # of a load when the request names none, by its server's word; 0: not declared
     dedicated: bool = False  # nobody uses the machine for anything else
+    breaker: BreakerState = CLOSED  # of its link
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +127,7 @@ class Ask:
     keep_alive: bool = False  # the client says how long the model shall stay
     session: str = ""  # requests of one conversation have the same; empty: of none
     excluded: tuple[NodeId, ...] = ()  # nodes that already failed this request
+    retry: bool = False  # an attempt that may have cost a model server work has failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +218,7 @@ class Decision:
 
     `known` says whether any node has ever had the model; `complete` whether every node has reported that was known
     when the router started, or is joining; `version` counts the fleet's changes, so that whoever waits for the next one
-    can tell whether it has already happened.
+    can tell whether it has already happened. `over_budget`: there is a node, but the fleet's retries are used up.
     """
 
     candidates: tuple[Candidate, ...]  # best first
@@ -203,6 +227,7 @@ class Decision:
     complete: bool = True
     version: int = 0
     retry_in: Seconds | None = None  # with the patience of so long more, a node would be made to make room
+    over_budget: bool = False
 
     @property
     def chosen(self) -> Candidate | None:
