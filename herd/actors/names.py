@@ -6,6 +6,7 @@ STORE = "store"
 FLEET = "fleet"
 SCORER = "scorer"
 HOLDING_PEN = "holding-pen"
+TRACES = "traces"
 GATEWAY = "gateway"
 DISCOVERY = "discovery"
 
