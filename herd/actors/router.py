@@ -35,8 +35,8 @@ logger = logging.getLogger(__name__)
 # to have may be theirs.
 JOIN_GRACE_S = Seconds(10.0)
 
-# What the fleet can do without is tried for ever: the network that mDNS needs may come back tomorrow, and no answer to a
-# client depends on the Traces.
+# What the fleet can do without is tried for ever: the network that mDNS needs may come back tomorrow, and no request
+# depends on the Traces.
 FOR_EVER = RestartPolicy(max_restarts=-1, max_backoff=30.0)
 
 

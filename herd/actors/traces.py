@@ -1,7 +1,7 @@
 """Traces: what became of the latest requests, and where those stand that are under way."""
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from herd.actors.ports import Clock
 from herd.protocols.stories import KEPT, Event, RequestEntry, encode_events
@@ -54,11 +54,11 @@ class Traces:
         """A request is over."""
         self._under_way.pop(told.ticket, None)
         self._ended[told.ticket] = Story(told.request, encode_events(told.events))
-        self._latest[told.request.id] = told.ticket
+        self._latest[told.request["id"]] = told.ticket
         if len(self._ended) > KEPT:
             ticket, oldest = self._ended.popitem(last=False)
-            if self._latest[oldest.request.id] == ticket:
-                del self._latest[oldest.request.id]
+            if self._latest[oldest.request["id"]] == ticket:
+                del self._latest[oldest.request["id"]]
 
     def recent(self, limit: int) -> tuple[RequestEntry, ...]:
         """At most so many requests: those under way, then those that ended, of each the latest first."""
@@ -69,7 +69,7 @@ class Traces:
     def story(self, request_id: str) -> Story | None:
         """The story of a request: of the one under way with this id, else of the one that ended last."""
         for told in reversed(self._under_way.values()):
-            if told.request.id == request_id:
+            if told.request["id"] == request_id:
                 return Story(self._so_far(told), encode_events(told.events))
         ticket = self._latest.get(request_id)
         return self._ended[ticket] if ticket is not None else None
@@ -79,4 +79,4 @@ class Traces:
         return len(self._under_way)
 
     def _so_far(self, told: Told) -> RequestEntry:
-        return replace(told.request, total_s=round(self._clock.monotonic() - told.began, 6))
+        return {**told.request, "total_s": round(self._clock.monotonic() - told.began, 6)}
