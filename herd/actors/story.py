@@ -62,7 +62,6 @@ class Diary:
         self._first_byte: stories.FirstByte | None = None
         self._usage: Usage | None = None
         self._placed: Candidate | None = None  # where it was placed last
-        self._tried: Candidate | None = None  # where it was sent last
         self._attempts = 0
         self._sent = False  # the latest attempt was, to the node
         self._expired = False  # the latest hold lasted until its end
@@ -73,7 +72,8 @@ class Diary:
 
     def placed(self, decision: Decision) -> None:
         """The nodes were ranked."""
-        chosen = self._placed = decision.chosen
+        chosen = decision.chosen
+        self._placed = chosen or self._placed
         shown = decision.candidates[: max(1, min(MAX_CANDIDATES, self._candidates))]
         out = decision.eliminated[: min(MAX_ELIMINATED, self._eliminated)]
         self._candidates -= len(shown)
@@ -135,7 +135,7 @@ class Diary:
 
     def opened(self, node: Candidate, attempt: int) -> None:
         """It is sent to the node."""
-        self._tried, self._attempts, self._sent = node, attempt, True
+        self._attempts, self._sent = attempt, True
         event: stories.AttemptOpened = {
             "kind": "opened",
             "at": self._at(),
@@ -259,23 +259,23 @@ class Diary:
         self._traces.progressed.tell(self._told(self._line(0.0, None, status)))
 
     def _line(self, total: float, outcome: Outcome | None, status: int | None) -> RequestEntry:
-        first, tried, usage = self._first_byte, self._tried, self._usage
+        first, placed, usage = self._first_byte, self._placed, self._usage
         return {
             "id": self._id,
             "model": self._model,
             "client": self._client,
             "arrived": self._arrived,
-            "node": None if tried is None else tried.name,
+            "node": None if placed is None else placed.name,
             "outcome": None if outcome is None else outcome.value,
             "status": status,
             "waited_s": _micro(self._waited),
             "first_token_s": None if first is None or first["status"] >= 400 else first["at"],
             "total_s": total,
             "attempts": self._attempts,
-            "score": None if tried is None else tried.score,
+            "score": None if placed is None else placed.score,
             "prompt": None if usage is None else usage.prompt,
             "completion": None if usage is None else usage.completion,
-            "edited": () if tried is None else tuple([edit.field for edit in tried.edits]),
+            "edited": () if placed is None else tuple([edit.field for edit in placed.edits]),
         }
 
     def _told(self, request: RequestEntry) -> Told:

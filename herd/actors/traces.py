@@ -9,6 +9,8 @@ from herd.types import Seconds, TicketId
 
 # Requests under way that are shown: 1,024 are held at most, and a fleet that runs a thousand more is a large one.
 MAX_UNDER_WAY = 2048
+# Events after which a request waits until the next one.
+WAITS = ("held", "queued", "moved")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,7 @@ class Told:
     ticket: TicketId
     began: Seconds  # monotonic, at the router
     request: RequestEntry
-    events: tuple[Event, ...]
+    events: tuple[Event, ...]  # at least one
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,4 +81,8 @@ class Traces:
         return len(self._under_way)
 
     def _so_far(self, told: Told) -> RequestEntry:
-        return {**told.request, "total_s": round(self._clock.monotonic() - told.began, 6)}
+        total = round(self._clock.monotonic() - told.began, 6)
+        waited, latest = told.request["waited_s"], told.events[-1]
+        if latest["kind"] in WAITS:
+            waited = round(waited + total - latest["at"], 6)
+        return {**told.request, "waited_s": waited, "total_s": total}

@@ -12,7 +12,7 @@ from rich.console import Console
 from herd.cli import story_view
 from herd.cli.process import printable, set_up_logs
 from herd.config import asked_router
-from herd.errors import HerdError
+from herd.errors import HerdError, StreamFailed
 from herd.net.http_client import AiohttpServers
 from herd.protocols.stories import DEFAULT_LIMIT, KEPT, read_requests, read_story
 from herd.types import Seconds
@@ -69,7 +69,10 @@ def _asked(router_url: str | None, path: str) -> Any:
     """The router's answer. Raises HerdError when there is none, or it says why it has none."""
     set_up_logs("error")
     url = asked_router(router_url, os.environ)
-    status, document = asyncio.run(_fetched(f"{url}{path}"))
+    try:
+        status, document = asyncio.run(_fetched(f"{url}{path}"))
+    except StreamFailed as error:
+        raise HerdError(f"is a router running at {url}? {error}; --router-url names another") from error
     if status == 200 and isinstance(document, dict):
         return document
     said = document.get("error") if isinstance(document, dict) else None

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -28,7 +29,7 @@ SIGNALS = {
 _OUTCOMES = {
     "served": ("served", "green"),
     "failed": ("failed", "red"),
-    "cancelled": ("cancelled by its client", "yellow"),
+    "cancelled": ("cancelled", "yellow"),
     "expired": ("given up after waiting", "red"),
     "rejected": ("refused", "red"),
     None: ("under way", "cyan"),
@@ -45,8 +46,9 @@ def story(document: StoryDocument) -> RenderableType:
     lines = Table.grid(padding=(0, 2))
     lines.add_column(justify="right", no_wrap=True, style="dim")
     lines.add_column(overflow="fold")
-    for event in events:
-        lines.add_row(f"{event['at']:.3f} s", _event(event))
+    for event, after in zip_longest(events, events[1:]):
+        if not _goes_without_saying(event, after):
+            lines.add_row(f"{event['at']:.3f} s", _event(event))
     return Group(_heading(request, events), Text(), lines)
 
 
@@ -85,8 +87,7 @@ def _two_lines(entry: RequestEntry) -> Text:
 
 
 def _heading(request: RequestEntry, events: Sequence[Event]) -> Text:
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(request["arrived"]))
-    asked = f"{printable(request['model'])} for {printable(request['client'])}, {when}"
+    asked = f"{printable(request['model'])} for {printable(request['client'])}, {_clock(request['arrived'])}"
     text = Text.assemble((printable(request["id"]), "bold"), f": {asked}\n", _heading_words(request, _speed(events)))
     if request["outcome"] is None and events:
         text.append(f"\nnow: {_now(events[-1])}")
@@ -97,7 +98,8 @@ def _heading_words(request: RequestEntry, speed: str = "") -> Text:
     """`served by studio in 2.41 s (waited 0.31 s, first token after 0.83 s), 12 tokens in, 57 out`."""
     outcome, node = request["outcome"], request["node"]
     word, style = _OUTCOMES.get(outcome, (printable(str(outcome)), ""))
-    place = "" if node is None else f" by {printable(node)}" if outcome == "served" else f", last at {printable(node)}"
+    preposition = {"served": " by", None: " at"}.get(outcome, ", last at")
+    place = "" if node is None else f"{preposition} {printable(node)}"
     details = [f"waited {_seconds(request['waited_s'])}"] if request["waited_s"] >= 0.001 else []
     if request["first_token_s"] is not None:
         details.append(f"first token after {_seconds(request['first_token_s'])}")
@@ -146,6 +148,13 @@ def _speed(events: Iterable[Event]) -> str:
 # --- what is said of each event ---------------------------------------------------------------------------------------
 
 
+def _goes_without_saying(event: Event, after: Event | None) -> bool:
+    """What the line before or after it says as well."""
+    if event["kind"] == "queued":
+        return after is not None and after["kind"] == "granted"
+    return event["kind"] == "ended" and event["outcome"] == "served"
+
+
 def _event(event: Event) -> RenderableType:  # noqa: C901, PLR0911, PLR0912 - a line for each kind
     match event["kind"]:
         case "placed":
@@ -192,7 +201,7 @@ def _woken(event: stories.Woken) -> str:
     waited = _seconds(event["waited_s"])
     sentences = {
         "unlocked": f"after {waited} the fleet has changed in a way that may help: looks again",
-        "expired": f"nothing has come in {waited}",
+        "expired": f"nothing has changed in {waited}: looks once more",
         "full": "not held: the router holds as many requests as it may",
         "closed": f"after {waited} not held any longer: the router is shutting down",
     }
@@ -207,11 +216,11 @@ def _served(event: stories.Served) -> str:
             (event["prefill_s"], "to read the prompt"),
             (event["decode_s"], "to write"),
         )
-        if seconds > 0.0
+        if seconds >= 0.001
     ]
     if event["failed"]:
         return f"the answer of {printable(event['node'])} says itself that it failed"
-    said = f", of which by its own clock {', '.join(times)}" if times else ""
+    said = f"; by its own clock {', '.join(times)}" if times else ""
     counted = f"{event['prompt']} tokens in, {event['completion']} out{said}"
     end = "" if event["complete"] else "; it lacks the end that its format asks for"
     return f"the answer of {printable(event['node'])} is whole: {counted}{end}"
@@ -228,7 +237,7 @@ def _placed(event: stories.Placed) -> RenderableType:
     else:
         verdict = f"{printable(event['node'])} is " + ("the only one that can serve it" if could == 1 else "the best")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=bool(candidates))
-    table.add_column("machine", overflow="fold")
+    table.add_column("machine", overflow="fold", max_width=24)
     table.add_column("score", justify="right", no_wrap=True)
     table.add_column("made of" if candidates else "", overflow="fold")
     for candidate in candidates:
@@ -284,4 +293,8 @@ def _seconds(value: float) -> str:
 
 
 def _clock(epoch: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(epoch))
+    """Local date and time; the year goes without saying, for nothing is kept that long."""
+    try:
+        return time.strftime("%m-%d %H:%M:%S", time.localtime(epoch))
+    except (OverflowError, ValueError, OSError):
+        return "at no time"

@@ -32,17 +32,17 @@ class RequestEntry(TypedDict):
     model: str  # as the client named it
     client: str
     arrived: float  # seconds since the Unix epoch
-    node: str | None  # that served it; else where it was tried last
+    node: str | None  # where it was placed last: if it was served, by this one
     outcome: str | None  # served, failed, cancelled, expired or rejected; null while it is under way
     status: int | None  # of the answer, once there is one
     waited_s: float  # held, and in queues
     first_token_s: float | None  # until the first byte of an answer that is no error went to the client
     total_s: float  # so far, while it is under way
     attempts: int
-    score: float | None  # of the node, when the request was placed there
+    score: float | None  # of `node`, when it was placed there
     prompt: int | None  # tokens, once it is served
     completion: int | None
-    edited: tuple[str, ...]  # fields of the request that were changed on the way to `node`
+    edited: tuple[str, ...]  # fields of the request that are changed on the way to `node`
 
 
 class ReasonGiven(TypedDict):
