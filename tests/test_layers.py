@@ -198,7 +198,9 @@ def test_decisions_are_pure(path: Path) -> None:
         return
     tree = tree_of(path)
     for line, module in imports_of(tree):
-        assert module.partition(".")[0] in {"herd", "dataclasses", "collections", "typing", "math", "enum", "bisect"}, line
+        assert module.partition(".")[0] in {"herd", "dataclasses", "collections", "typing", "math", "enum", "bisect"}, (
+            line
+        )
     assert not any(isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.Global) for node in ast.walk(tree))
 
 

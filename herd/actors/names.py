@@ -7,6 +7,7 @@ FLEET = "fleet"
 LATENCY_LEARNER = "latency-learner"
 SCORER = "scorer"
 HOLDING_PEN = "holding-pen"
+TRACES = "traces"
 GATEWAY = "gateway"
 DISCOVERY = "discovery"
 

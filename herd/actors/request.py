@@ -15,6 +15,7 @@ from herd.actors.ids import Ids
 from herd.actors.model_queue import Completion
 from herd.actors.ports import Body, Clock, Headers, Sink, Streams
 from herd.actors.sending import SEND_SIZE, carried, opened
+from herd.actors.story import Diary
 from herd.errors import RequestError
 from herd.names import canonical
 from herd.policy.holding import Patience, hold_for
@@ -58,6 +59,7 @@ class RouterParts:
     scorer: ActorHandle
     pen: ActorHandle
     learner: ActorHandle
+    traces: ActorHandle
     find: Callable[[str], ActorHandle]  # by name; raises ValueError when there is no such actor
     streams: Streams
     clock: Clock
@@ -76,7 +78,8 @@ async def serve(inbound: Inbound, sink: Sink, parts: RouterParts) -> Outcome:
     """
     flow = _Flow(inbound, sink, parts)
     try:
-        return await flow.run()
+        with flow.diary:
+            return await flow.run()
     except asyncio.CancelledError:
         logger.info("request %s: the client hung up", inbound.id)
         raise
@@ -114,10 +117,11 @@ class _Flow:
 
     def __init__(self, inbound: Inbound, sink: Sink, parts: RouterParts) -> None:
         self._inbound = inbound
-        self._sink = sink
         self._parts = parts
         self._arrived = parts.clock.monotonic()
         self._ticket = Ticket(parts.ids.ticket(), inbound.client, self._arrived, inbound.priority)
+        self.diary = Diary(inbound.id, inbound.routing.model, self._ticket, parts.clock, parts.traces)
+        self._sink = self.diary.watching(sink)
         self._patience = Patience(Seconds(self._arrived + parts.hold_timeout), parts.grace_until)
         self._queue: ActorHandle | None = None  # which has, or may have, this ticket
         self._tried = _Tried()
@@ -150,6 +154,7 @@ class _Flow:
         while tried.attempts < MAX_ATTEMPTS and tried.placements < MAX_PLACEMENTS:
             tried.placements += 1
             decision: Decision = await self._parts.scorer.place.remote(self._ask(), self._ticket)
+            self.diary.placed(decision)
             chosen = decision.chosen
             if chosen is not None:
                 tried.retries = False  # paid for, however often it is placed again
@@ -194,10 +199,12 @@ class _Flow:
             raise unavailable(f"no node can serve {model} now: {why_none(decision)}")
         size = Bytes(min(self._inbound.body.size, MiB))  # longer ones lie in files
         hold = Hold(self._ticket, canonical(model), decision.version, size, wait)
+        self.diary.held(wait)
         try:
             end: HoldEnd = await self._parts.pen.hold.remote(hold)
         except ActorUnavailableError:
             end = HoldEnd.UNLOCKED  # the pen crashed: whether it is worth waiting still is found out anew
+        self.diary.woken(end)
         if end is HoldEnd.FULL:
             raise unavailable(f"no node can serve {model} now, and the router holds as many requests as it may")
         if end is HoldEnd.CLOSED:
@@ -211,12 +218,15 @@ class _Flow:
         """A lease at the winner's queue; None when the request must be placed again."""
         queue = names.model_queue(placed.node, canonical(self._inbound.routing.model))
         for _ in range(MAX_PLACEMENTS):
+            self.diary.queued(queue)
             answer = await self._ask_queue(queue)
             if isinstance(answer, Lease):
                 self._parts.scorer.started.tell(self._ticket.id)
+                self.diary.granted(placed.name, answer)
                 return answer
             self._leave_queue()
             if isinstance(answer, Refused):
+                self.diary.refused(placed.name, answer.reason)
                 if answer.reason.kind == "queue-full":
                     self._tried.full.append(placed.node)
                 elif answer.reason.kind == "queue-gone":
@@ -254,6 +264,7 @@ class _Flow:
                 return exchange  # no attempt: nothing was sent
             self._tried.attempts += 1
             self._tried.sent = True
+            self.diary.opened(placed, self._tried.attempts)
             attempt = Attempt(head.dialect, head.streamed, self._shown(placed, lease))
             pieces = _spliced(self._inbound.body, splices)
             # Nothing that it raises is an attempt that failed: bytes of the answer may be out.
@@ -300,6 +311,7 @@ class _Flow:
     def _served(self, placed: Candidate, lease: Lease, usage: Usage) -> Outcome:
         outcome = Outcome.FAILED if usage.failed else Outcome.SERVED
         self._teach(placed, usage)
+        self.diary.served(placed.name, usage, outcome)
         logger.info(
             "request %s: %s %s by %s in %.0f ms (queued %.0f ms, attempt %d, %d tokens in, %d out)",
             self._inbound.id,
@@ -336,6 +348,7 @@ class _Flow:
         """Before the first byte: exclude the node, and go on."""
         tried = self._tried
         logger.warning("request %s: attempt %d at %s failed: %s", self._inbound.id, tried.attempts, placed.name, failed)
+        self.diary.failed(placed.name, failed.failure)
         tried.last = failed
         tried.retries |= tried.sent and reached_a_server(failed.failure.kind)
         if failed.answer is not None and failed.answer.status == 500:

@@ -20,6 +20,7 @@ from herd.actors.request import RouterParts
 from herd.actors.scorer import Scorer
 from herd.actors.store import Store
 from herd.actors.surface import Surface, SurfaceSettings
+from herd.actors.traces import Traces
 from herd.policy.liveness import HEARTBEAT_S
 from herd.protocols.discovery import RouterAddress
 from herd.protocols.herd_api import InfoDocument
@@ -35,7 +36,8 @@ logger = logging.getLogger(__name__)
 # to have may be theirs.
 JOIN_GRACE_S = Seconds(10.0)
 
-# What the fleet can do without is tried for ever: the network that mDNS needs may come back tomorrow.
+# What the fleet can do without is tried for ever: the network that mDNS needs may come back tomorrow, and no request
+# depends on the Traces.
 FOR_EVER = RestartPolicy(max_restarts=-1, max_backoff=30.0)
 
 
@@ -108,6 +110,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         known = await store.load.remote()
         learner = start(vital, LatencyLearner, names.LATENCY_LEARNER, ports.clock)
         pen = start(vital, HoldingPen, names.HOLDING_PEN)
+        traces = start(optional, Traces, names.TRACES, ports.clock)
         scorer = start(vital, Scorer, names.SCORER, pen, ports.clock, store, known)
         fleet = start(vital, Fleet, names.FLEET, options.identity, ports.links, scorer, ports.clock, options.heartbeat)
         await ports.listener.start(FleetEvents(fleet))
@@ -117,6 +120,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
             scorer=scorer,
             pen=pen,
             learner=learner,
+            traces=traces,
             find=partial(get_actor, namespace=namespace),
             streams=ports.streams,
             clock=ports.clock,

@@ -19,7 +19,9 @@ from herd.types import NodeName, Priority, Seconds
 from tests.actors.doubles import settled, ticket
 
 PICK = st.integers(0, 1_000)
-COMERS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.sampled_from(Priority)), min_size=1, max_size=4)
+COMERS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.sampled_from(Priority)), min_size=1, max_size=4
+)
 
 
 class StoppedClock:

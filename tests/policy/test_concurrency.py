@@ -185,7 +185,11 @@ def test_answers_of_two_days_are_not_one_measurement() -> None:
 @given(
     st.lists(
         st.tuples(
-            st.floats(0.0, 600.0), st.integers(0, 500), st.floats(0.0, 600.0), st.sampled_from((0.5, 1.0)), st.booleans()
+            st.floats(0.0, 600.0),
+            st.integers(0, 500),
+            st.floats(0.0, 600.0),
+            st.sampled_from((0.5, 1.0)),
+            st.booleans(),
         ),
         max_size=30,
     )
