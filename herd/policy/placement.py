@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from itertools import islice
 
 from herd.policy.breaker import breaker_reason
 from herd.policy.edits import edits
@@ -95,7 +94,7 @@ def _ranked(ask: Ask, found: list[Outlook], moment: Moment) -> tuple[Candidate, 
     rows.sort()  # ids are unique: candidates are never compared
     first, completion = rows[0], rows[0][1]
     tied = [first]
-    for row in islice(rows, 1, None):
+    for row in rows[1:]:
         if row[0] - first[0] >= TIE_POINTS:
             break
         if abs(row[1] - completion) <= TIE_COMPLETION * completion:

@@ -3,7 +3,8 @@
 import asyncio
 
 from herd.actors import names
-from herd.actors.node import Node, NodeStatus, models_of
+from herd.actors.node import Node, NodeStatus
+from herd.actors.node_views import models_of
 from herd.policy.values import Lease, NodeView, Refused
 from herd.protocols.messages import BackendInfo, Machine, Pause, Report
 from herd.runtime import ActorHandle, get_actor, kill, remote, stop

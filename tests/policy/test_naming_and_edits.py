@@ -47,7 +47,7 @@ def test_another_server_gets_exactly_the_name_that_it_lists() -> None:
 def test_a_context_that_fits_into_the_resident_one_does_not_reload_the_model(
     num_ctx: int | None, loaded: int, default: int, *, edited: bool
 ) -> None:
-    ask = replace(ASK, dialect=Dialect.OLLAMA, num_ctx=num_ctx)
+    ask = replace(ASK, dialect=Dialect.OLLAMA, num_ctx=Tokens(num_ctx) if num_ctx else None)
 
     expected = (Edit("options.num_ctx", loaded),) if edited else ()
     assert edits(ask, model(), Tokens(loaded), Tokens(default)) == expected

@@ -11,7 +11,7 @@ from herd.policy.loads import ModelLoad, NodeLoad, Reservation
 from herd.policy.placement import hopeless, in_one_line, why_none
 from herd.policy.scoring import LEAST_PATIENCE_S, Moment
 from herd.policy.values import SIGNALS, NodeView
-from herd.types import Bytes, Dialect, GiB, NodeId, NodeState, Seconds, Tokens
+from herd.types import Bytes, Dialect, GiB, NodeId, NodeName, NodeState, Seconds, Tokens
 from tests.policy.views import ASK, OPENAI_ONLY, card, decide, looked_at, model, node
 
 KEY = ASK.model
@@ -78,7 +78,7 @@ def test_a_busy_node_loses_to_an_equal_one() -> None:
 
 def test_nodes_whose_answers_come_at_different_times_are_no_tie() -> None:
     fast = node("fast", model(resident=True, gib=5), **card(24, 10))
-    slow = replace(fast, id=NodeId("slow"), name="slow", hardware=replace(fast.hardware, bandwidth=800e9))
+    slow = replace(fast, id=NodeId("slow"), name=NodeName("slow"), hardware=replace(fast.hardware, bandwidth=800e9))
     loads = {NodeId("slow"): busy(0, last_chosen=9)}  # in a tie the other would have its turn
 
     decision = decide(ASK, [slow, fast], loads)

@@ -34,7 +34,7 @@ def node(
     **fields: Any,
 ) -> NodeView:
     """A node whose id is its name."""
-    known = {view.name: view for view in models}
+    known: dict[str, ModelView] = {view.name: view for view in models}
     return NodeView(NodeId(name), NodeName(name), state, known, reasons, memory=memory or Memory(), **fields)
 
 
