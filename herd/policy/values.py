@@ -128,6 +128,7 @@ class Ask:
     session: str = ""  # requests of one conversation have the same; empty: of none
     excluded: tuple[NodeId, ...] = ()  # nodes that already failed this request
     retry: bool = False  # an attempt that may have cost a model server work has failed
+    moves: int = 0  # from queue to queue so far
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,9 +256,10 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """The ticket waits in vain here: acquire at this queue instead, with the same ticket."""
+    """The ticket would wait too long here: acquire at this queue instead, with the same ticket."""
 
     queue: str
+    placed: Candidate  # from now on the request's: its node, its score, its edits
 
 
 @dataclass(frozen=True, slots=True)
