@@ -183,6 +183,7 @@ class _Flow:
             num_ctx=routing.num_ctx,
             keep_alive=routing.keep_alive is not None,
             session=self._inbound.session or routing.conversation,
+            continues=bool(self._inbound.session) or routing.continues,
             excluded=self._tried.excluded,
             retry=self._tried.retries,
         )

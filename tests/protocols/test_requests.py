@@ -35,7 +35,7 @@ def both_ways(endpoint: Endpoint, fields: dict[str, Any]) -> Routing:
     routing = read_request(endpoint, body)
     scanned = read_request(endpoint, body + b"}")
     assert abs(scanned.prompt_tokens - routing.prompt_tokens) <= 8  # quotes and brackets of attachments
-    assert scanned == replace(routing, prompt_tokens=scanned.prompt_tokens, conversation="")
+    assert scanned == replace(routing, prompt_tokens=scanned.prompt_tokens, conversation="", continues=False)
     return routing
 
 
@@ -213,15 +213,18 @@ def test_keep_alive_is_as_sent_and_native_only(keep_alive: Any) -> None:
 def test_a_conversation_is_known_by_how_it_begins_whatever_follows() -> None:
     system = {"role": "system", "content": "be brief"}
 
-    def begun(*messages: dict[str, str]) -> str:
-        return read_request(CHAT, orjson.dumps({"model": "m", "messages": messages})).conversation
+    def begun(*messages: dict[str, str]) -> tuple[str, bool]:
+        routing = read_request(CHAT, orjson.dumps({"model": "m", "messages": messages}))
+        return routing.conversation, routing.continues
 
-    first = begun(system, *HELLO)
+    first, continues = begun(system, *HELLO)
     assert first
-    assert begun(system, *HELLO, {"role": "assistant", "content": "hi"}, {"role": "user", "content": "more"}) == first
-    assert begun(system, {"role": "user", "content": "another"}) != first
-    assert begun(*HELLO) != first
-    assert begun(system) == ""
+    assert not continues
+    later = begun(system, *HELLO, {"role": "assistant", "content": "hi"}, {"role": "user", "content": "more"})
+    assert later == (first, True)
+    assert begun(system, {"role": "user", "content": "another"})[0] != first
+    assert begun(*HELLO)[0] != first
+    assert begun(system) == ("", False)
     assert read_request(GENERATE, b'{"model": "m", "prompt": "hello"}').conversation == ""
 
 
