@@ -47,7 +47,7 @@ class Aside:
         """What `call` returns, or raises.
 
         Raises:
-            SensorFailed: it takes too long, or the one before still runs.
+            SensorFailed: it takes too long, the one before still runs, or the system has no thread left.
         """
         if self._busy:
             raise SensorFailed("the driver has not answered since it was last asked")
@@ -60,8 +60,12 @@ class Aside:
             with suppress(RuntimeError):  # the loop has ended meanwhile, and with it everybody who wanted to know
                 loop.call_soon_threadsafe(_settle, ended, outcome)
 
-        self._busy = True
-        threading.Thread(target=work, name=self._name, daemon=True).start()
+        try:
+            self._busy = True
+            threading.Thread(target=work, name=self._name, daemon=True).start()
+        except RuntimeError as error:
+            self._busy = False
+            raise SensorFailed(f"the driver cannot be asked: {error}") from error
         try:
             async with asyncio.timeout(self._timeout):
                 outcome = await ended
