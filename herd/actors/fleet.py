@@ -10,6 +10,7 @@ from herd.actors.node_proxy import STARTS_ANEW, NodeProxy
 from herd.actors.ports import Clock, Links
 from herd.policy.liveness import HEARTBEAT_S
 from herd.policy.naming import readable, unique_name
+from herd.policy.orders import Order
 from herd.policy.values import NodeView
 from herd.protocols.handshake import common_version
 from herd.protocols.messages import Goodbye, Hello, Report, Welcome
@@ -49,6 +50,7 @@ class Fleet:
         scorer: handed on to the nodes.
         clock: handed on to the nodes.
         heartbeat: seconds between two heartbeats of a node.
+        store: handed on to the nodes; None to remember nothing.
     """
 
     def __init__(
@@ -58,12 +60,14 @@ class Fleet:
         scorer: ActorHandle,
         clock: Clock,
         heartbeat: Seconds = HEARTBEAT_S,
+        store: ActorHandle | None = None,
     ) -> None:
         self._identity = identity
         self._links = links
         self._scorer = scorer
         self._clock = clock
         self._heartbeat = heartbeat
+        self._store = store
         self._members: dict[NodeId, _Member] = {}
 
     def on_start(self) -> None:
@@ -87,7 +91,7 @@ class Fleet:
             household = context(self).supervisor(Strategy.ONE_FOR_ALL)
             # Its calls are questions: whoever asks one while it crashes is answered by its next incarnation.
             node_class = remote(Node).options(name=names.node(hello.node_id), max_task_retries=1)
-            node = household.start(node_class, hello.node_id, self._scorer, self._clock)
+            node = household.start(node_class, hello.node_id, self._scorer, self._clock, self._store)
             proxy_class = remote(NodeProxy).options(name=names.node_proxy(hello.node_id))
             proxy = household.start(proxy_class, self._links, node, self._heartbeat)
         else:
@@ -118,6 +122,23 @@ class Fleet:
         if member is not None:  # else it is of the time before a crash
             logger.info("link with %s is gone: %s", member.name, why)
             member.proxy.link_down.tell(link, why)
+
+    async def ordered(self, name: str, order: Order, lasts: Seconds | None = None) -> NodeStatus | None:
+        """A person tells a node something: the node as it is then; None when there is none of that name.
+
+        Args:
+            name: its name, or its id.
+            order: what it is told.
+            lasts: seconds of a pause; None: until it is resumed.
+        """
+        named = (member for member in self._members.values() if member.name == name)
+        member = next(named, None) or self._members.get(NodeId(name))
+        if member is None:
+            return None
+        logger.info("%s is told by hand: %s", member.name, order.value)
+        await member.node.ordered.remote(order, lasts)
+        status: NodeStatus = await member.node.status.remote()
+        return status
 
     async def snapshot(self) -> tuple[NodeStatus, ...]:
         """Every node, by name."""

@@ -4,7 +4,6 @@ A request moves only to a node that has its model in memory, and takes requests 
 a load, and nobody is moved for a trial.
 """
 
-import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -103,7 +102,7 @@ def targets(
         tickets = loads.get(one.node.id, NO_LOAD).models.get(one.key)
         return (tickets.ahead(one.model.limit, now) if tickets is not None else 0.0), one.node.id
 
-    return heapq.nsmallest(MAX_TARGETS, having, key=about)
+    return sorted(having, key=about)[:MAX_TARGETS]
 
 
 def better_place(
