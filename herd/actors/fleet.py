@@ -50,7 +50,6 @@ class Fleet:
         scorer: handed on to the nodes.
         clock: handed on to the nodes.
         heartbeat: seconds between two heartbeats of a node.
-        store: handed on to the nodes; None to remember nothing.
     """
 
     def __init__(
@@ -60,14 +59,12 @@ class Fleet:
         scorer: ActorHandle,
         clock: Clock,
         heartbeat: Seconds = HEARTBEAT_S,
-        store: ActorHandle | None = None,
     ) -> None:
         self._identity = identity
         self._links = links
         self._scorer = scorer
         self._clock = clock
         self._heartbeat = heartbeat
-        self._store = store
         self._members: dict[NodeId, _Member] = {}
 
     def on_start(self) -> None:
@@ -91,7 +88,7 @@ class Fleet:
             household = context(self).supervisor(Strategy.ONE_FOR_ALL)
             # Its calls are questions: whoever asks one while it crashes is answered by its next incarnation.
             node_class = remote(Node).options(name=names.node(hello.node_id), max_task_retries=1)
-            node = household.start(node_class, hello.node_id, self._scorer, self._clock, self._store)
+            node = household.start(node_class, hello.node_id, self._scorer, self._clock)
             proxy_class = remote(NodeProxy).options(name=names.node_proxy(hello.node_id))
             proxy = household.start(proxy_class, self._links, node, self._heartbeat)
         else:

@@ -23,6 +23,7 @@ from herd.runtime import (
     Supervisor,
     Timer,
     context,
+    get_actor,
     kill,
     remote,
 )
@@ -59,15 +60,14 @@ class Node:
         node_id: who it is.
         scorer: told of every change that matters to routing.
         clock: wall times of the reasons; the queues measure waits with it.
-        store: the Store, which keeps what people told the node; None to remember nothing.
     """
 
-    def __init__(self, node_id: NodeId, scorer: ActorHandle, clock: Clock, store: ActorHandle | None = None) -> None:
+    def __init__(self, node_id: NodeId, scorer: ActorHandle, clock: Clock) -> None:
         self._id = node_id
         self._name = NodeName(node_id)
         self._scorer = scorer
         self._clock = clock
-        self._store = store
+        self._store: ActorHandle | None = None  # keeps what people told the node
         self._machine = Machine()
         self._agent_version = ""
         self._report = Report()
@@ -88,9 +88,9 @@ class Node:
         self._supervisor = context(self).supervisor(restarts=WITH_THE_NODE)
         if context(self).restarts:
             self._scorer.node_changed.tell(self._view)
-        if self._store is not None:
-            with suppress(ActorDiedError, ActorUnavailableError):  # the router stops
-                self._recall(await self._store.orders.remote(self._id))
+        with suppress(ValueError, ActorDiedError, ActorUnavailableError):  # there is none, or the router stops
+            self._store = get_actor(names.STORE)
+            self._recall(await self._store.orders.remote(self._id))
 
     # --- what the link says -------------------------------------------------------------------------------------------
 

@@ -113,8 +113,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         pen = start(vital, HoldingPen, names.HOLDING_PEN)
         traces = start(optional, Traces, names.TRACES, ports.clock)
         scorer = start(vital, Scorer, names.SCORER, pen, ports.clock, store, known)
-        heartbeat, clock = options.heartbeat, ports.clock
-        fleet = start(vital, Fleet, names.FLEET, options.identity, ports.links, scorer, clock, heartbeat, store)
+        fleet = start(vital, Fleet, names.FLEET, options.identity, ports.links, scorer, ports.clock, options.heartbeat)
         start(optional, Rebalancer, names.REBALANCER, scorer)
         await ports.listener.start(FleetEvents(fleet))
         stack.push_async_callback(ports.listener.stop)
