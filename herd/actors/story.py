@@ -314,8 +314,8 @@ def _candidate(candidate: Candidate) -> stories.CandidateEntry:
 
 
 def _micro(seconds: float) -> float:
-    """To the microsecond, downwards, and four times as fast as `round`."""
-    return int(seconds * 1e6) / 1e6
+    """To the microsecond, four times as fast as `round`; nothing here is negative."""
+    return int(seconds * 1e6 + 0.5) / 1e6
 
 
 def _reason(reason: Reason) -> ReasonGiven:
