@@ -69,7 +69,7 @@ def requests(entries: Sequence[RequestEntry], width: int) -> RenderableType:
         times = (entry["waited_s"], entry["first_token_s"], entry["total_s"])
         table.add_row(
             _clock(entry["arrived"]),
-            Text(entry["outcome"] or "under way", _OUTCOMES.get(entry["outcome"], ("", ""))[1]),
+            Text(printable(entry["outcome"] or "under way"), _OUTCOMES.get(entry["outcome"], ("", ""))[1]),
             *(Text(printable(word)) for word in words),
             *("-" if seconds is None else f"{seconds:.2f} s" for seconds in times),
             *("-" if tokens is None else str(tokens) for tokens in (entry["prompt"], entry["completion"])),
