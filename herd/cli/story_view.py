@@ -34,7 +34,7 @@ _OUTCOMES = {
     "rejected": ("refused", "red"),
     None: ("under way", "cyan"),
 }
-_TIE = 2.0  # points; docs/contracts.md: nearer scores say the same
+_TIE = 2.0  # points: `policy.placement` takes nearer scores for the same, and this room does not know it
 _NOTHING = 0.05  # points that would be shown as 0.0
 _MATTERS = 0.2  # of what a machine lost: a smaller share is not worth a word
 _TABLE_WIDTH = 100  # columns that a table of requests needs; a narrower terminal gets two lines for each

@@ -2,7 +2,6 @@
 
 import io
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -28,6 +27,7 @@ REQUEST: RequestEntry = {
     "completion": 50,
     "edited": ("model",),
 }
+WHEN = time.strftime("%m-%d %H:%M:%S", time.localtime(REQUEST["arrived"]))  # where the reader is
 GONE: Any = {"kind": "offline", "text": "is offline: the link was lost"}
 PLACED: Placed = {
     "kind": "placed",
@@ -76,34 +76,8 @@ EVENTS: tuple[Event, ...] = (
     {"kind": "ended", "at": 8.0, "outcome": "served", "status": 200, "text": ""},
 )
 
-
-@pytest.fixture(autouse=True)
-def london(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Times of day are those of the reader."""
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
-
-
-def shown(part: RenderableType, width: int = 120) -> str:
-    console = Console(file=io.StringIO(), width=width, color_system=None)
-    console.print(part)
-    text: str = console.file.getvalue()  # type: ignore[attr-defined] # it is the StringIO
-    return "\n".join(line.rstrip() for line in text.splitlines())
-
-
-def story(*events: Event, **fields: Any) -> str:
-    request: Any = REQUEST | fields
-    return shown(story_view.story(StoryDocument(request, events)))
-
-
-def test_a_story_reads_like_an_explanation() -> None:
-    assert (
-        story(*EVENTS) + "\n"
-        == """\
-req_1: llama3.2:3b for 10.0.0.7, 01-02 00:00:00
+TEXT = f"""\
+req_1: llama3.2:3b for 10.0.0.7, {WHEN}
 served by mini in 8.00 s (waited 4.50 s, first token after 5.25 s, 2 attempts); 12 tokens in, 50 out at 20.0 tokens/s
 
 0.000 s  2 machines were looked at: none can serve it now
@@ -128,7 +102,22 @@ served by mini in 8.00 s (waited 4.50 s, first token after 5.25 s, 2 attempts); 
 5.250 s  the answer begins to reach the client (HTTP 200)
 8.000 s  the answer of mini is whole: 12 tokens in, 50 out; by its own clock 0.125 s to read the prompt, 2.50 s to write
 """
-    )
+
+
+def shown(part: RenderableType, width: int = 120) -> str:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(part)
+    text: str = console.file.getvalue()  # type: ignore[attr-defined] # it is the StringIO
+    return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def story(*events: Event, **fields: Any) -> str:
+    request: Any = REQUEST | fields
+    return shown(story_view.story(StoryDocument(request, events)))
+
+
+def test_a_story_reads_like_an_explanation() -> None:
+    assert story(*EVENTS) + "\n" == TEXT
 
 
 @pytest.mark.parametrize("width", [36, 50, 80])
@@ -221,8 +210,8 @@ def test_requests_are_a_table_where_there_is_room_and_two_lines_each_where_there
     }
     wide = [" ".join(line.split()) for line in shown(story_view.requests([waiting, REQUEST], 120)).splitlines()]
     assert wide[1] == "when outcome machine model client waited first total in out id"
-    assert wide[3] == "01-02 00:00:00 under way - llama3.2:3b 10.0.0.7 4.50 s - 8.00 s - - req_2"
-    assert wide[4] == "01-02 00:00:00 served mini llama3.2:3b 10.0.0.7 4.50 s 5.25 s 8.00 s 12 50 req_1"
+    assert wide[3] == f"{WHEN} under way - llama3.2:3b 10.0.0.7 4.50 s - 8.00 s - - req_2"
+    assert wide[4] == f"{WHEN} served mini llama3.2:3b 10.0.0.7 4.50 s 5.25 s 8.00 s 12 50 req_1"
     narrow = shown(story_view.requests([waiting, REQUEST], 60), 60)
     for words in ("served by mini", "under way", "4.50 s", "5.25 s", "8.00 s", "12", "50", "req_1", "req_2"):
         assert words in narrow
