@@ -30,7 +30,7 @@ _OUTCOMES = {
     "served": ("served", "green"),
     "failed": ("failed", "red"),
     "cancelled": ("cancelled", "yellow"),
-    "expired": ("given up after waiting", "red"),
+    "expired": ("given up", "red"),
     "rejected": ("refused", "red"),
     None: ("under way", "cyan"),
 }

@@ -108,7 +108,8 @@ def test_what_a_router_cannot_tell_is_a_sentence(run: CommandLine, router: Route
 def test_a_router_that_is_away_is_named(run: CommandLine, words: str) -> None:
     ended = run(f"herd {words} --router-url http://127.0.0.1:9")
     assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
-    assert ended.err.startswith("error: is a router running at http://127.0.0.1:9? no answer from ")
+    assert ended.err.startswith("error: no answer from http://127.0.0.1:9/herd/v1/requests")
+    assert ended.err.endswith("; is the router running? --router-url names another\n")
 
 
 @pytest.mark.parametrize(
