@@ -156,7 +156,7 @@ class Diary:
             "at": self._at(),
             "node": node,
             "attempt": attempt,
-            "reason": {"kind": failure.kind, "text": _plain(failure.text)},
+            "reason": {"kind": _plain(failure.kind), "text": _plain(failure.text)},
         }
         self._note(event)
 
@@ -322,7 +322,7 @@ def _micro(seconds: float) -> float:
 
 
 def _reason(reason: Reason) -> ReasonGiven:
-    return {"kind": reason.kind, "text": _plain(reason.text)}
+    return {"kind": _plain(reason.kind), "text": _plain(reason.text)}
 
 
 def _value(value: str | int) -> str | int:
