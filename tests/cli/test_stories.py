@@ -65,7 +65,7 @@ def router_of_the_file() -> Iterator[Router]:
 
 
 def test_requests_are_listed(run: CommandLine, router: Router) -> None:
-    ended = run(f"herd requests --router-url {router.url} --limit 7")
+    ended = run(f"herd requests --router-url {router.url} --limit 7", {"HERD_ROUTER_URL": "http://127.0.0.1:9"})
     assert (ended.code, ended.err) == (0, "")
     assert "a/b:7" in ended.out
     assert router.asked[-1] == "/herd/v1/requests?limit=7"
