@@ -73,6 +73,8 @@ class Diary:
 
     def placed(self, decision: Decision) -> None:
         """The nodes were ranked."""
+        if self._waits_since is not None:  # it was moved from queue to queue until the flow had enough of it
+            self._waited_until(self._at())
         chosen = decision.chosen
         shown = decision.candidates[: max(1, min(MAX_CANDIDATES, self._candidates))]
         out = decision.eliminated[: min(MAX_ELIMINATED, self._eliminated)]

@@ -168,6 +168,19 @@ async def test_every_wait_counts_wherever_it_was_and_also_one_that_never_ended()
     assert (waits, told.request["waited_s"], told.request["outcome"]) == ([1.0, 2.0, 4.0], 15.0, "cancelled")
 
 
+@virtual_time
+async def test_a_request_that_is_placed_anew_out_of_a_queue_asks_at_the_next_one_and_is_not_moved_there() -> None:
+    listener = Listener()
+    with diary(listener) as story:
+        for _ in range(2):
+            story.placed(decision())
+            story.queued("queue:node-0/m")
+            await asyncio.sleep(1)
+    [told] = listener.whole
+    assert kinds(told) == ["placed", "queued", "placed", "queued", "ended"]
+    assert told.request["waited_s"] == 2.0
+
+
 @pytest.mark.parametrize(
     ("error", "outcome", "status", "text"),
     [
