@@ -320,7 +320,7 @@ async def turns(count: int) -> None:
 
 
 async def left_over(home: House) -> list[str]:
-    """What is out still, once nobody asks for anything: leases, tickets, held requests, streams, work of servers."""
+    """What is out still, once nobody asks for anything: leases, tickets, requests, streams, work of servers."""
     await turns(TURNS)  # what was told may still be under way; nothing of it takes time
     parts, links = home.router.parts, home.links
     queues = [queue for status in await home.fleet() for queue in status.queues if queue.running or queue.waiting]
