@@ -10,7 +10,7 @@ from herd.actors.holding_pen import HoldEnd
 from herd.actors.story import ALL_CANDIDATES, MAX_CANDIDATES, MAX_ELIMINATED, MAX_EVENTS, MAX_TEXT, TOLD_AFTER_S, Diary
 from herd.actors.traces import Told
 from herd.errors import LinkClosed, RequestError, StreamFailed
-from herd.policy.values import Candidate, Decision, Edit, Eliminated, Lease, Reason, Signal, Ticket
+from herd.policy.values import ALWAYS_SHOWN, SIGNALS, Candidate, Decision, Edit, Eliminated, Lease, Reason, Ticket
 from herd.protocols.framing import UnsendableError
 from herd.protocols.messages import Failure, Usage
 from herd.protocols.stories import encode_events
@@ -40,8 +40,15 @@ class Hears:
 
 
 def candidate(name: str = "studio", *edits: Edit, **signals: float) -> Candidate:
-    points = tuple(Signal(key, value) for key, value in signals.items())
-    return Candidate(NodeId(name), NodeName(name), ModelName("m:latest"), BackendId("ollama"), points, edits)
+    points = tuple(signals.get(signal, 0.0) for signal in SIGNALS)
+    return Candidate(
+        NodeId(name), NodeName(name), ModelName("m:latest"), BackendId("ollama"), points, sum(points), edits
+    )
+
+
+def shown(**signals: float) -> dict[str, float]:
+    """The signals of a candidate as a story has them."""
+    return {name: signals.get(name, 0.0) for name in SIGNALS[:ALWAYS_SHOWN]}
 
 
 def decision(candidates: int = 1, eliminated: int = 0) -> Decision:
@@ -88,8 +95,8 @@ async def test_what_happens_is_kept_in_order_with_its_time() -> None:
     placed, opened = told.events[0], told.events[3]
     assert placed["kind"] == "placed"
     assert placed["candidates"] == [
-        {"node": "studio", "score": 40.0, "signals": {"thermal": 50.0, "queue_depth": -10.0}},
-        {"node": "mini", "score": 10.0, "signals": {"thermal": 10.0}},
+        {"node": "studio", "score": 40.0, "signals": shown(thermal=50.0, queue_depth=-10.0)},
+        {"node": "mini", "score": 10.0, "signals": shown(thermal=10.0)},
     ]
     reason = {"kind": "no-model", "text": "does not have m:latest on disk"}
     assert placed["eliminated"] == [{"node": "out-0", "reason": reason}]
