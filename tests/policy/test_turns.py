@@ -122,6 +122,7 @@ def test_nobody_is_passed_by_more_often_than_there_are_others(comers: list[tuple
         had[name[0]] += 1
         left[name[0]] -= 1
         of_class = [client for client in left if client.isupper() == name[0].isupper() and left[client]]
-        assert max((had[client] for client in of_class), default=0) - min(
-            (had[client] for client in of_class), default=0
-        ) <= 1
+        assert (
+            max((had[client] for client in of_class), default=0) - min((had[client] for client in of_class), default=0)
+            <= 1
+        )
