@@ -415,6 +415,18 @@ async def test_a_load_on_the_machine_puts_off_the_step(whose: str) -> None:
 
 
 @virtual_time
+async def test_nothing_is_kept_of_a_ticket_that_is_released_in_the_turn_of_its_grant() -> None:
+    full = queue()
+    await full.acquire(ticket(1))
+    second = asyncio.create_task(full.acquire(ticket(2)))
+    await settled()
+    for number in (1, 2):
+        full.release(ticket(number).id)
+    assert isinstance(await second, Lease)
+    assert (full.status().running, full._began) == (0, {})
+
+
+@virtual_time
 async def test_an_answer_whose_ticket_has_no_lease_any_more_teaches_nothing() -> None:
     one = queue(0)
     one.completed(Completion(ticket(1).id, Tokens(100), Seconds(0.0)))
