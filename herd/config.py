@@ -196,6 +196,18 @@ def router_url(given: str) -> str:
     return _base_url(given, "--router-url", f"http://192.168.1.10:{HTTP_PORT}")
 
 
+def asked_router(flag: str | None, environ: Mapping[str, str]) -> str:
+    """The URL of the router that a command talks to: as given, else by environment, else on this machine.
+
+    Raises:
+        ConfigError: it is no URL.
+    """
+    example = f"http://127.0.0.1:{HTTP_PORT}"
+    if flag is not None:
+        return _base_url(flag, "--router-url", example)
+    return _base_url(environ.get("HERD_ROUTER_URL") or example, "the environment variable HERD_ROUTER_URL", example)
+
+
 def _base_url(given: str, flag: str, example: str) -> str:
     try:
         parts = urlsplit(given)

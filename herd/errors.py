@@ -43,17 +43,32 @@ class BodyTooLarge(HerdError):
 
 
 class StreamFailed(HerdError):
-    """An exchange with a node broke: link lost, backend refused or died. Before its first byte a request is retried."""
+    """An exchange with a node broke: link lost, backend refused or died. Before its first byte a request is retried.
+
+    Args:
+        message: the sentence.
+        kind: of the failure (`protocols.messages.Failure`); None for what it is by its class.
+    """
 
     status = 502
+    kind = "reset"
+
+    def __init__(self, message: str = "", kind: str | None = None) -> None:
+        super().__init__(message)
+        if kind is not None:
+            self.kind = kind
 
 
 class Unreachable(StreamFailed):
     """No connection came about, so the request has reached nobody."""
 
+    kind = "connect"
+
 
 class LinkClosed(StreamFailed):
     """The node's link is gone, and with it every stream on it."""
+
+    kind = "link"
 
 
 class JoinRefused(HerdError):

@@ -12,7 +12,7 @@ from typing import Any
 from herd.actors import names
 from herd.actors.backend import Backend, BackendSettings, BackendState
 from herd.actors.collector import Collector
-from herd.actors.ports import Dialer, Finder, MachineProbe, MachineSample, ModelServers, ServerProcesses
+from herd.actors.ports import Dialer, Finder, GpuProbe, MachineProbe, MachineSample, ModelServers, ServerProcesses
 from herd.actors.relay import Relay
 from herd.actors.router_link import GRACE_S, LinkPorts, RouterLink
 from herd.errors import HerdError
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 # A sensor that fails today may work tomorrow, and the node serves without it.
 FOR_EVER = RestartPolicy(max_restarts=-1, max_backoff=30.0)
 
-MAX_MODELS = 2000  # with long names 764 KB of a frame's 1 MiB
+MAX_MODELS = 1500  # with names of 72 letters some 760 KB of a frame's 1 MiB
 
 
 class Agent:
@@ -53,12 +53,14 @@ class Agent:
         self._joined = joined
         self._known = backends
         self._link: ActorHandle | None = None
+        self._collector: ActorHandle | None = None
         self._backends: dict[BackendId, BackendState] = {}
         self._sample = MachineSample(0.0, Bytes(0), Bytes(0), 0)
 
     def on_start(self) -> None:
-        """After a crash, have the model servers shown again."""
+        """After a crash, have the model servers and the machine shown again."""
         if context(self).restarts:
+            get_actor(names.COLLECTOR).introduce.tell()
             for backend in self._known:
                 get_actor(names.backend(backend)).introduce.tell()
 
@@ -72,14 +74,27 @@ class Agent:
         """The link is about to go: what changes from now on is for nobody."""
         self._link = None
 
-    def sampled(self, sample: MachineSample) -> None:
-        """The machine as it is now; the next heartbeat carries it."""
-        self._sample = sample
+    def sensed_by(self, collector: ActorHandle) -> None:
+        """The Collector is up: it is who looks at the machine's memory when models came or went."""
+        self._collector = collector
+
+    def sampled(self, sample: MachineSample, urgent: bool = False) -> None:
+        """The machine as it is now. The next heartbeat carries it: one at once if it is urgent or GPUs came or went."""
+        before, self._sample = self._sample, sample
+        if urgent or [gpu.id for gpu in before.gpus] != [gpu.id for gpu in sample.gpus]:
+            self.report()
 
     def backend_changed(self, state: BackendState) -> None:
-        """A model server came, went, loaded or unloaded: the router hears of it at once."""
+        """A model server came, went, loaded or unloaded: the router hears of it at once.
+
+        And again as soon as it is seen how much memory is left, or the memory of what was just loaded would count as
+        free for some seconds.
+        """
+        before = self._backends.get(state.id)
         self._backends[state.id] = state
         self.report()
+        if self._collector is not None and _taken(before) != _taken(state):
+            self._collector.look.tell()
 
     def link_up(self, welcome: Welcome) -> None:
         """A router let this agent in."""
@@ -108,8 +123,14 @@ class Agent:
                 memory_total=self._sample.memory_total,
                 memory_free=self._sample.memory_free,
                 week_slot=self._sample.week_slot,
+                gpus=self._sample.gpus,
             )
         )
+
+
+def _taken(state: BackendState | None) -> list[tuple[str, Bytes]]:
+    """What a server has in memory."""
+    return [(model.name, model.size_resident) for model in state.models if model.resident] if state is not None else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +153,7 @@ class AgentPorts:
     probe: MachineProbe
     joined: Callable[[RouterId], None]
     processes: ServerProcesses | None = None
+    gpus: GpuProbe | None = None  # None: what `probe` says of them is all
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +181,7 @@ async def running_agent(options: AgentOptions, ports: AgentPorts) -> AsyncIterat
 
         known = tuple(settings.id for settings in options.backends)
         agent = start(vital, Agent, names.AGENT, ports.joined, known)
-        start(sensors, Collector, names.COLLECTOR, ports.probe, agent)
+        start(sensors, Collector, names.COLLECTOR, ports.probe, agent, ports.gpus)
         backends = {
             settings.id: start(
                 sensors, Backend, names.backend(settings.id), settings, ports.servers, agent, ports.processes

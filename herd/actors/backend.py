@@ -2,14 +2,16 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from herd.actors.ports import ModelServers, ServerProcesses
+from herd.actors.shape_book import ShapeBook
 from herd.errors import HerdError, ProtocolError
 from herd.protocols import openai_servers, servers
 from herd.protocols.messages import BackendInfo, ModelInfo
+from herd.protocols.model_shapes import read_ollama_show
 from herd.runtime import ActorHandle, context
-from herd.types import BackendId, BackendKind, Dialect, Seconds
+from herd.types import BackendId, BackendKind, Dialect, Seconds, Tokens
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +19,7 @@ POLL_S = 2.0  # backends have no events: this is the one allowed poll
 LIST_EVERY = 5  # polls between two looks at what is on disk: pulls and deletes are rarer than loads
 PROBE_S = Seconds(5.0)  # a model server under load answers its lists late, but it answers
 MAX_PARALLEL = 1024  # streams of one link: what is beyond could not run at once anyway
+MAX_CONTEXT = 2**24  # tokens: sixteen times what the longest models of today are trained for
 FAILURES_UNTIL_DOWN = 3  # one failed poll says nothing; three in a row are 6 s of silence
 
 # What each program speaks by itself. Ollama serves the /v1 surface beside its own; all others serve that one only.
@@ -75,6 +78,8 @@ class Backend:
         self._polls = 0
         self._failures = 0
         self._looking: asyncio.Task[None] | None = None
+        self._shapes = ShapeBook()
+        self._asking: asyncio.Task[None] | None = None
 
     def on_start(self) -> None:
         """Look at once, then again and again."""
@@ -107,6 +112,29 @@ class Backend:
         else:
             self._failures = 0
             self._update(state)
+            self._ask_for_shapes()
+
+    def _ask_for_shapes(self) -> None:
+        """Have a few models that have not yet told what they take tell it; the poll goes on meanwhile."""
+        info = self._state.info
+        if info is None or info.kind != BackendKind.OLLAMA or (self._asking is not None and not self._asking.done()):
+            return
+        if models := self._shapes.next_round(self._state.models):
+            self._asking = context(self).spawn(self._ask(models), name="ask what models take")
+
+    async def _ask(self, models: tuple[ModelInfo, ...]) -> None:
+        for model in models:
+            try:
+                self._shapes.learned(model, read_ollama_show(await self._json("/api/show", {"model": model.name})))
+            except ProtocolError as error:
+                self._shapes.failed(model)
+                logger.debug("%s does not say what %s takes: %s", self._settings.base_url, model.name, error)
+            except HerdError as error:  # the server is busy, or gone: that is for the poll to find out
+                self._shapes.failed(model)
+                logger.debug("%s does not answer what %s takes: %s", self._settings.base_url, model.name, error)
+                break
+        self._listed = self._shapes.described(self._listed)
+        self._update(replace(self._state, models=self._shapes.described(self._state.models)))
 
     def _failed(self, trouble: str) -> None:
         self._failures += 1
@@ -132,8 +160,12 @@ class Backend:
         self._polls += 1
         if info.kind == BackendKind.OLLAMA:
             if listing:
-                self._listed = servers.read_ollama_tags(await self._json("/api/tags"), info.id)
-            models = servers.merge_ollama_ps(self._listed, await self._json("/api/ps"), info.id)
+                listed = servers.read_ollama_tags(await self._json("/api/tags"), info.id)
+                self._listed = self._shapes.described(listed)
+            processes = await self._json("/api/ps")
+            models = self._shapes.described(servers.merge_ollama_ps(self._listed, processes, info.id))
+            if listing:
+                self._shapes.forget_all_but(models)
         elif info.kind == BackendKind.LMSTUDIO:
             models = openai_servers.read_lmstudio_models(await self._json("/api/v0/models"), info.id)
         else:
@@ -155,23 +187,28 @@ class Backend:
             version=servers.read_ollama_version(answers["/api/version"]) if kind is BackendKind.OLLAMA else "",
             dialects=DIALECTS[kind],
             parallel=self._settings.parallel or await self._declared_parallel(kind),
+            context_length=Tokens(await self._declared(kind, "OLLAMA_CONTEXT_LENGTH", MAX_CONTEXT)),
         )
 
     async def _declared_parallel(self, kind: BackendKind) -> int:
         """How many requests a model runs at once by the server's own word; 0 when it gives none."""
         if self._props is not None:
             return self._props.slots
-        if kind is BackendKind.OLLAMA and self._processes is not None:
-            value = await self._processes.variable(self._settings.base_url, "OLLAMA_NUM_PARALLEL")
-            if value and value.isascii() and value.isdigit():
-                return min(int(value), MAX_PARALLEL)
-        return 0
+        return await self._declared(kind, "OLLAMA_NUM_PARALLEL", MAX_PARALLEL)
 
-    async def _answer(self, path: str) -> tuple[int, object]:
-        return await self._http.fetch(self._settings.base_url + path, timeout=PROBE_S)
+    async def _declared(self, kind: BackendKind, variable: str, most: int) -> int:
+        """A number in the environment of Ollama's process, at most `most`; 0 where there is none to be seen."""
+        if kind is not BackendKind.OLLAMA or self._processes is None:
+            return 0
+        value = (await self._processes.variable(self._settings.base_url, variable) or "").strip()
+        # Longer numbers Python refuses to read.
+        return min(int(value), most) if value.isascii() and value.isdigit() and len(value) < 20 else 0
 
-    async def _json(self, path: str) -> object:
-        status, value = await self._answer(path)
+    async def _answer(self, path: str, body: object = None) -> tuple[int, object]:
+        return await self._http.fetch(self._settings.base_url + path, body, timeout=PROBE_S)
+
+    async def _json(self, path: str, body: object = None) -> object:
+        status, value = await self._answer(path, body)
         if status != 200:
             raise ProtocolError(f"{path} answered {status}")
         return value

@@ -120,7 +120,7 @@ class Delivery:
                 return event.usage
             else:
                 self._sink.abort()
-                raise StreamFailed(_failure_of(event).text)
+                raise _broken(_failure_of(event))
 
     async def _stream(self, head: Head, form: StreamFormat) -> Usage | Failed:
         """A stream of events. The head goes out together with the first data."""
@@ -140,10 +140,10 @@ class Delivery:
         failure = _failure_of(event)
         if not watch.at_boundary:
             sink.abort()
-            raise StreamFailed(failure.text)
-        await sink.write(error_event(form, StreamFailed(failure.text)))
+            raise _broken(failure)
+        await sink.write(error_event(form, _broken(failure)))
         await sink.finish()
-        raise StreamFailed(failure.text)
+        raise _broken(failure)
 
     def _headers(self, head: Head) -> Headers:
         """The backend's, and Herd's own, which are not a backend's to set."""
@@ -154,6 +154,10 @@ class Delivery:
 def _ended_itself(usage: Usage) -> bool:
     """The answer came to an end of its own, be it in an error."""
     return usage.complete or usage.failed
+
+
+def _broken(failure: Failure) -> StreamFailed:
+    return StreamFailed(failure.text, failure.kind)
 
 
 def _failure_of(event: StreamEvent) -> Failure:

@@ -3,10 +3,19 @@
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from herd.actors.node import NodeStatus, models_of
+from herd.actors.node import NodeStatus
+from herd.actors.node_views import models_of
 from herd.policy.elimination import TAKES_REQUESTS
 from herd.policy.values import Reason
-from herd.protocols.herd_api import InfoDocument, ModelEntry, NodeEntry, QueueEntry, ReasonEntry, StatusDocument
+from herd.protocols.herd_api import (
+    GpuEntry,
+    InfoDocument,
+    ModelEntry,
+    NodeEntry,
+    QueueEntry,
+    ReasonEntry,
+    StatusDocument,
+)
 from herd.protocols.messages import ModelInfo
 from herd.types import BackendKind, NodeName, NodeState
 
@@ -88,6 +97,10 @@ def _node(node: NodeStatus) -> NodeEntry:
         machine=asdict(node.machine),
         backends=tuple(asdict(backend) for backend in node.report.backends),
         agent_version=node.agent_version,
+        gpus=tuple(
+            GpuEntry(gpu.id, gpu.name, gpu.vendor, gpu.memory_total, gpu.memory_free, gpu.unified)
+            for gpu in node.report.gpus
+        ),
     )
 
 

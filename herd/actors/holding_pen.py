@@ -1,10 +1,11 @@
 """The HoldingPen: requests for which no node qualifies now wait here for a change of the fleet, never by polling."""
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 
+from herd.policy.values import Ticket
 from herd.types import Bytes, MiB, Seconds, TicketId
 
 # What a router on a small machine can keep in memory while it waits for a node: bodies beyond 1 MiB lie in files.
@@ -18,7 +19,7 @@ MAX_MODELS = 65_536
 class Hold:
     """A request that wants to be held."""
 
-    ticket: TicketId
+    ticket: Ticket
     model: str  # canonical name
     version: int  # of the fleet when no node qualified
     size: Bytes  # of its body
@@ -37,15 +38,16 @@ class HoldEnd(StrEnum):
 class _Held:
     """A request in the pen."""
 
-    __slots__ = ("size", "woken")
+    __slots__ = ("arrived", "size", "woken")
 
-    def __init__(self, size: int, woken: asyncio.Future[HoldEnd]) -> None:
+    def __init__(self, arrived: Seconds, size: int, woken: asyncio.Future[HoldEnd]) -> None:
+        self.arrived = arrived
         self.size = size
         self.woken = woken
 
 
 class HoldingPen:
-    """Owns the requests that wait for a node, by model and in order of arrival."""
+    """Owns the requests that wait for a node, by model and in order of arrival at the router."""
 
     def __init__(self) -> None:
         self._held: dict[str, dict[TicketId, _Held]] = {}
@@ -62,10 +64,8 @@ class HoldingPen:
             return HoldEnd.UNLOCKED  # it happened while this message was under way
         if self._count >= MAX_HELD or self._bytes + hold.size > MAX_HELD_BYTES:
             return HoldEnd.FULL
-        held = _Held(hold.size, asyncio.get_running_loop().create_future())
-        self._held.setdefault(hold.model, {})[hold.ticket] = held
-        self._count += 1
-        self._bytes += hold.size
+        held = _Held(hold.ticket.arrived, hold.size, asyncio.get_running_loop().create_future())
+        self._enter(hold, held)
         try:
             async with asyncio.timeout(hold.wait):
                 return await held.woken
@@ -74,34 +74,45 @@ class HoldingPen:
         finally:
             self._leave(hold)
 
+    def _enter(self, hold: Hold, held: _Held) -> None:
+        waiting = self._held.setdefault(hold.model, {})
+        last = next(reversed(waiting.values()), None)
+        waiting[hold.ticket.id] = held
+        if last is not None and held.arrived < last.arrived:  # it was woken in vain, and has its old place again
+            self._held[hold.model] = dict(sorted(waiting.items(), key=lambda item: item[1].arrived))
+        self._count += 1
+        self._bytes += hold.size
+
     def _leave(self, hold: Hold) -> None:
         waiting = self._held[hold.model]
-        held = waiting.pop(hold.ticket)
+        held = waiting.pop(hold.ticket.id)
         if not waiting:
             del self._held[hold.model]
         self._count -= 1
         self._bytes -= held.size
 
-    def unlocked(self, models: tuple[str, ...], version: int) -> None:
-        """A node that can serve these models is there: wake whoever waits for them, in order of arrival."""
-        for model in models:
+    def unlocked(self, models: tuple[tuple[str, int], ...], version: int) -> None:
+        """Nodes may have room for so many requests for each of these models: wake those that came first."""
+        for model, count in models:
             self._unlocked.pop(model, None)
             self._unlocked[model] = version  # the latest last
             if len(self._unlocked) > MAX_MODELS:
                 del self._unlocked[next(iter(self._unlocked))]
-            self._wake(self._held.get(model, {}), HoldEnd.UNLOCKED)
+            asleep = (held for held in self._held.get(model, {}).values() if not held.woken.done())
+            for held in islice(asleep, count):
+                held.woken.set_result(HoldEnd.UNLOCKED)
 
     def close(self) -> None:
         """No node will come any more: the router is shutting down. Whoever waits, or wants to, is told so at once."""
         self._closed = True
         for waiting in self._held.values():
-            self._wake(waiting, HoldEnd.CLOSED)
+            for held in waiting.values():
+                if not held.woken.done():
+                    held.woken.set_result(HoldEnd.CLOSED)
 
-    @staticmethod
-    def _wake(waiting: Mapping[TicketId, _Held], end: HoldEnd) -> None:
-        for held in waiting.values():
-            if not held.woken.done():
-                held.woken.set_result(end)
+    def held(self) -> dict[str, int]:
+        """How many requests are held, by model."""
+        return {model: len(waiting) for model, waiting in self._held.items()}
 
     def count(self) -> int:
         """Requests held."""

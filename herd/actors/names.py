@@ -4,8 +4,10 @@ from herd.types import BackendId, NodeId
 
 STORE = "store"
 FLEET = "fleet"
+LATENCY_LEARNER = "latency-learner"
 SCORER = "scorer"
 HOLDING_PEN = "holding-pen"
+TRACES = "traces"
 GATEWAY = "gateway"
 DISCOVERY = "discovery"
 

@@ -1,19 +1,18 @@
 """The Node: what the router knows of one machine, and the queues of its models."""
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass, field, replace
 
 from herd.actors import names
+from herd.actors.breakers import Breakers
 from herd.actors.model_queue import MAX_ACQUIRES, ModelQueue, QueueStatus
+from herd.actors.node_views import context_of, hardware_of, memory_of, models_of
 from herd.actors.ports import Clock
-from herd.names import canonical
-from herd.policy.catalog import preferred
+from herd.policy.breaker import AttemptEnd, Breaker, breaker_reason
 from herd.policy.elimination import TAKES_REQUESTS, UNSERVED
 from herd.policy.node_state import Standing, node_state
-from herd.policy.values import ModelView, NodeView, Reason
-from herd.protocols.messages import BackendInfo, Machine, ModelInfo, Report
+from herd.policy.values import NodeView, Reason
+from herd.protocols.messages import Machine, Report
 from herd.runtime import ActorDiedError, ActorHandle, RestartPolicy, Supervisor, context, kill, remote
 from herd.types import NodeId, NodeName, NodeState, Seconds
 
@@ -36,10 +35,12 @@ class NodeStatus:
     agent_version: str
     report: Report
     queues: tuple[QueueStatus, ...]
+    link: Breaker = field(default_factory=Breaker)
+    breakers: dict[str, Breaker] = field(default_factory=dict)  # of models that have failed, by canonical name
 
 
 class Node:
-    """Owns a node's last report, its standing, and one ModelQueue per model that it has.
+    """Owns a node's last report, its standing, its breakers, and one ModelQueue per model that it has.
 
     Args:
         node_id: who it is.
@@ -56,6 +57,7 @@ class Node:
         self._agent_version = ""
         self._report = Report()
         self._standing = Standing(offline=NO_LINK)
+        self._breakers = Breakers()
         self._queues: dict[str, ActorHandle] = {}
         self._declared: dict[str, int] = {}  # what each queue was last told of its limit; 0: to be learned
         self._learned: dict[str, int] = {}  # limits that queues have found out
@@ -76,6 +78,7 @@ class Node:
         """The node has (re)connected under this name; until its first report it is joining."""
         self._name, self._machine, self._agent_version = name, machine, agent_version
         self._standing = Standing()
+        self._breakers.joined(self._clock.monotonic())
         self._changed()
 
     def link_down(self, why: str) -> None:
@@ -104,6 +107,8 @@ class Node:
         elif unserved is None:
             unserved = self._now(UNSERVED, "has no model server that answers")
         self._standing = replace(self._standing, reported=True, pauses=pauses, unserved=unserved)
+        servers = [backend.id for backend in report.backends]
+        self._breakers.reported(self._view.models, models_of(report), servers)
         self._changed()
         if not self._dropping and self._gone():
             self._dropping = True
@@ -116,6 +121,21 @@ class Node:
         if model in self._queues:
             self._learned[model] = limit
             self._changed()
+
+    # --- what requests say --------------------------------------------------------------------------------------------
+
+    def attempted(self, model: str, end: AttemptEnd) -> None:
+        """An attempt to have a model (by canonical name) answer here has ended."""
+        view, clock, before = self._view.models.get(model), self._clock, self._breakers.standing(model)
+        for pause in self._breakers.heed(model, view, end, clock.monotonic(), clock.wall()):
+            context(self).after(pause.lasts, self._pause_over, pause.model, pause.since)
+        if self._breakers.standing(model) != before:
+            self._changed()
+
+    def _pause_over(self, model: str, since: Seconds) -> None:
+        """What failed was left alone for long enough."""
+        self._breakers.pause_over(model, since)
+        self._changed()
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -139,6 +159,8 @@ class Node:
             tuple(
                 replace(queue, node=self._name) for queue in queues if queue.model in self._view.models or queue.running
             ),
+            self._breakers.link,
+            self._breakers.models(),
         )
 
     def on_stop(self) -> None:
@@ -151,7 +173,18 @@ class Node:
     def _changed(self) -> None:
         """Bring view and queues in line with what is known, and tell the Scorer if that makes a difference."""
         state, reasons = node_state(self._standing)
-        view = NodeView(self._id, self._name, state, models_of(self._report, self._learned), reasons)
+        report = self._report
+        view = NodeView(
+            self._id,
+            self._name,
+            state,
+            self._breakers.shown(models_of(report, self._learned)),
+            reasons,
+            memory_of(report),
+            hardware_of(self._machine, report),
+            context_of(report),
+            breaker=self._breakers.link.state,
+        )
         before, self._view = self._view, view
         self._match_queues()
         if view != before:
@@ -172,13 +205,19 @@ class Node:
                 self._queues[model].set_limit.tell(declared)
             self._declared[model] = declared
         for model, queue in self._queues.items():
-            serves = takes and model in view.models
-            if serves and not self._open[model]:
+            reason = self._closing(model) if takes else view.reasons[0]
+            if reason is None and not self._open[model]:
                 queue.welcome_back.tell()
-            elif not serves and self._open[model]:
-                gone = Reason("no-model", f"does not have {model} on disk any more")
-                queue.turn_away.tell(gone if takes else view.reasons[0])
-            self._open[model] = serves
+            elif reason is not None and self._open[model]:
+                queue.turn_away.tell(reason)
+            self._open[model] = reason is None
+
+    def _closing(self, model: str) -> Reason | None:
+        """Why the queue of a model takes nobody, though the node does; None when it does."""
+        seen = self._view.models.get(model)
+        if seen is None:
+            return Reason("no-model", f"does not have {model} on disk any more")
+        return breaker_reason(self._view, seen, outstanding=0)
 
     def _new_queue(self, model: str, declared: int) -> ActorHandle:
         assert self._supervisor is not None  # noqa: S101 - made by on_start
@@ -210,35 +249,3 @@ class Node:
 
     def _now(self, kind: str, text: str) -> Reason:
         return Reason(kind, text, since=Seconds(self._clock.wall()))
-
-
-def models_of(report: Report, learned: Mapping[str, int] = MappingProxyType({})) -> dict[str, ModelView]:
-    """The models of a report as routing sees them, by canonical name; each on the server that shall serve it.
-
-    Args:
-        report: the node's latest.
-        learned: limits of models whose server declares none, by canonical name.
-    """
-    backends = {backend.id: backend for backend in report.backends}
-    models: dict[str, ModelView] = {}
-    for info in report.models:
-        backend = backends.get(info.backend)
-        if backend is None:
-            continue
-        key = canonical(info.name)
-        view = _model_view(info, backend, backend.parallel or learned.get(key, 1))
-        models[key] = preferred(models[key], view) if key in models else view
-    return models
-
-
-def _model_view(info: ModelInfo, backend: BackendInfo, limit: int) -> ModelView:
-    return ModelView(
-        name=info.name,
-        backend=info.backend,
-        dialects=backend.dialects,
-        size=info.size,
-        resident=info.resident,
-        context=info.context_length,
-        capabilities=info.capabilities,
-        limit=limit,
-    )

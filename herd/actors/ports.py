@@ -8,6 +8,7 @@ from herd.protocols.discovery import RouterAddress
 from herd.protocols.messages import (
     Failure,
     Goodbye,
+    Gpu,
     Head,
     Hello,
     Machine,
@@ -336,12 +337,13 @@ class Finder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MachineSample:
-    """What changes while an agent runs. `cpu` is a share of all cores, 0 to 1."""
+    """What changes while an agent runs."""
 
-    cpu: float
+    cpu: float  # share of all cores, 0 to 1
     memory_total: Bytes
-    memory_free: Bytes
+    memory_free: Bytes  # what a new process could get
     week_slot: int
+    gpus: tuple[Gpu, ...] = ()
 
 
 class ServerProcesses(Protocol):
@@ -357,3 +359,13 @@ class MachineProbe(Protocol):
     def machine(self) -> Machine: ...
 
     def sample(self) -> MachineSample: ...
+
+
+class GpuProbe(Protocol):
+    """The GPUs of this machine whose memory models run in."""
+
+    async def sample(self) -> tuple[Gpu, ...]:
+        """Each of them as it is now, or, where a driver does not answer soon, as it was; none where none is known.
+
+        Takes some seconds at most, blocks nobody, and raises nothing.
+        """

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from herd.actors.ports import ModelServers, Serving
-from herd.errors import StreamFailed, Unreachable
+from herd.errors import StreamFailed
 from herd.protocols.headers import to_client
 from herd.protocols.messages import Failure, Head
 from herd.protocols.session import UnsendableError
@@ -40,7 +40,7 @@ class Relay:
         except StreamFailed as error:
             self._backends[head.backend].suspect.tell()
             # Who had the request and broke on it may have broken because of it.
-            serving.reset(Failure("connect" if isinstance(error, Unreachable) else "reset", str(error)))
+            serving.reset(Failure(error.kind, str(error)))
             return
         try:
             await serving.send_head(Head(answer.status, to_client(answer.headers)))

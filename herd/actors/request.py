@@ -8,17 +8,20 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from herd.actors import names
-from herd.actors.delivery import Attempt, Delivery, Failed
+from herd.actors.attempts import Attempts
+from herd.actors.delivery import Attempt, Delivery, Failed, WholeAnswer
 from herd.actors.holding_pen import Hold, HoldEnd
 from herd.actors.ids import Ids
 from herd.actors.model_queue import Completion
 from herd.actors.ports import Body, Clock, Headers, Sink, Streams
 from herd.actors.sending import SEND_SIZE, carried, opened
+from herd.actors.story import Diary
 from herd.errors import RequestError
 from herd.names import canonical
 from herd.policy.holding import Patience, hold_for
+from herd.policy.pace import Observed
 from herd.policy.placement import hopeless, why_none
-from herd.policy.retrying import MAX_ATTEMPTS, MAX_PLACEMENTS, Blame, blame
+from herd.policy.retrying import MAX_ATTEMPTS, MAX_PLACEMENTS, Blame, blame, reached_a_server
 from herd.policy.values import Ask, Candidate, Decision, Lease, Moved, Reason, Refused, Ticket
 from herd.protocols.messages import RequestHead, Usage
 from herd.protocols.paths import Endpoint
@@ -47,6 +50,7 @@ class Inbound:
     client: str
     method: str = "POST"
     priority: Priority = Priority.INTERACTIVE
+    session: str = ""  # the client's own name for the conversation
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,8 @@ class RouterParts:
 
     scorer: ActorHandle
     pen: ActorHandle
+    learner: ActorHandle
+    traces: ActorHandle
     find: Callable[[str], ActorHandle]  # by name; raises ValueError when there is no such actor
     streams: Streams
     clock: Clock
@@ -73,7 +79,8 @@ async def serve(inbound: Inbound, sink: Sink, parts: RouterParts) -> Outcome:
     """
     flow = _Flow(inbound, sink, parts)
     try:
-        return await flow.run()
+        with flow.diary:
+            return await flow.run()
     except asyncio.CancelledError:
         logger.info("request %s: the client hung up", inbound.id)
         raise
@@ -91,6 +98,15 @@ class _Tried:
     broke: list[NodeId] = field(default_factory=list)  # broke on this request: again only when nobody else can
     full: list[NodeId] = field(default_factory=list)
     last: Failed | None = None
+    first_500: WholeAnswer | None = None
+    sent: bool = False  # the request went to a node in its latest attempt
+    retries: bool = False  # the next attempt is one that the fleet has to afford
+    over_budget: bool = False
+
+    @property
+    def said(self) -> WholeAnswer | None:
+        """What to tell the client when nobody serves it: the first 500, which may be its own fault, else the latest."""
+        return self.first_500 or (self.last.answer if self.last is not None else None)
 
     @property
     def excluded(self) -> tuple[NodeId, ...]:
@@ -102,13 +118,15 @@ class _Flow:
 
     def __init__(self, inbound: Inbound, sink: Sink, parts: RouterParts) -> None:
         self._inbound = inbound
-        self._sink = sink
         self._parts = parts
         self._arrived = parts.clock.monotonic()
         self._ticket = Ticket(parts.ids.ticket(), inbound.client, self._arrived, inbound.priority)
+        self.diary = Diary(inbound.id, inbound.routing.model, self._ticket, parts.clock, parts.traces)
+        self._sink = self.diary.watching(sink)
         self._patience = Patience(Seconds(self._arrived + parts.hold_timeout), parts.grace_until)
         self._queue: ActorHandle | None = None  # which has, or may have, this ticket
         self._tried = _Tried()
+        self._attempts = Attempts(parts.find, parts.clock, canonical(inbound.routing.model))
 
     async def run(self) -> Outcome:
         while True:
@@ -118,7 +136,7 @@ class _Flow:
             lease = await self._acquire(placed)
             if lease is None:
                 continue
-            delivery = await self._attempt(placed, lease)
+            delivery = await self._attempts.judged(placed.node, self._attempt(placed, lease))
             if isinstance(delivery, Usage):
                 return self._served(placed, lease, delivery)
             self._leave_queue()
@@ -137,14 +155,17 @@ class _Flow:
         while tried.attempts < MAX_ATTEMPTS and tried.placements < MAX_PLACEMENTS:
             tried.placements += 1
             decision: Decision = await self._parts.scorer.place.remote(self._ask(), self._ticket)
+            self.diary.placed(decision)
             chosen = decision.chosen
             if chosen is not None:
+                tried.retries = False  # paid for, however often it is placed again
                 return chosen
+            tried.over_budget = decision.over_budget
+            if decision.over_budget or (tried.said is not None and (tried.broke or tried.full)):
+                return None  # the backend's own words are the best answer there is
             if tried.full:
                 raise unavailable(BUSY)
             if tried.broke:
-                if tried.last is not None and tried.last.answer is not None:
-                    return None  # the backend's own words are the best answer there is
                 tried.broke.clear()
                 continue
             await self._hold(decision)
@@ -158,9 +179,13 @@ class _Flow:
             sent=routing.model,
             needs=routing.needs,
             prompt_tokens=routing.prompt_tokens,
+            max_tokens=routing.max_tokens,
             num_ctx=routing.num_ctx,
             keep_alive=routing.keep_alive is not None,
+            session=self._inbound.session or routing.conversation,
+            continues=bool(self._inbound.session) or routing.continues,
             excluded=self._tried.excluded,
+            retry=self._tried.retries,
         )
 
     async def _hold(self, decision: Decision) -> None:
@@ -176,11 +201,13 @@ class _Flow:
                 raise RequestError(f"model '{model}' not found", status=404)
             raise unavailable(f"no node can serve {model} now: {why_none(decision)}")
         size = Bytes(min(self._inbound.body.size, MiB))  # longer ones lie in files
-        hold = Hold(self._ticket.id, canonical(model), decision.version, size, wait)
+        hold = Hold(self._ticket, canonical(model), decision.version, size, wait)
+        self.diary.held(wait)
         try:
             end: HoldEnd = await self._parts.pen.hold.remote(hold)
         except ActorUnavailableError:
             end = HoldEnd.UNLOCKED  # the pen crashed: whether it is worth waiting still is found out anew
+        self.diary.woken(end)
         if end is HoldEnd.FULL:
             raise unavailable(f"no node can serve {model} now, and the router holds as many requests as it may")
         if end is HoldEnd.CLOSED:
@@ -194,11 +221,15 @@ class _Flow:
         """A lease at the winner's queue; None when the request must be placed again."""
         queue = names.model_queue(placed.node, canonical(self._inbound.routing.model))
         for _ in range(MAX_PLACEMENTS):
+            self.diary.queued(queue)
             answer = await self._ask_queue(queue)
             if isinstance(answer, Lease):
+                self._parts.scorer.started.tell(self._ticket.id)
+                self.diary.granted(placed.name, answer)
                 return answer
             self._leave_queue()
             if isinstance(answer, Refused):
+                self.diary.refused(placed.name, answer.reason)
                 if answer.reason.kind == "queue-full":
                     self._tried.full.append(placed.node)
                 elif answer.reason.kind == "queue-gone":
@@ -227,6 +258,7 @@ class _Flow:
         """Send the request to the node and its answer to the client."""
         parts = self._parts
         stream = parts.ids.stream()
+        self._tried.sent = False
         try:
             splices = await self._splices(placed)
             head = self._head(placed, splices)
@@ -234,10 +266,13 @@ class _Flow:
             if isinstance(exchange, Failed):
                 return exchange  # no attempt: nothing was sent
             self._tried.attempts += 1
+            self._tried.sent = True
+            self.diary.opened(placed, self._tried.attempts)
             attempt = Attempt(head.dialect, head.streamed, self._shown(placed, lease))
             pieces = _spliced(self._inbound.body, splices)
             # Nothing that it raises is an attempt that failed: bytes of the answer may be out.
-            return await carried(exchange, pieces, head.size, Delivery(exchange, self._sink, attempt))
+            sink = self._attempts.heard(self._sink, placed.node)
+            return await carried(exchange, pieces, head.size, Delivery(exchange, sink, attempt))
         finally:
             parts.streams.close(stream)
 
@@ -278,8 +313,8 @@ class _Flow:
 
     def _served(self, placed: Candidate, lease: Lease, usage: Usage) -> Outcome:
         outcome = Outcome.FAILED if usage.failed else Outcome.SERVED
-        if usage.complete and self._queue is not None:
-            self._queue.completed.tell(Completion(self._ticket.id, usage.completion, usage.load_s))
+        self._teach(placed, usage)
+        self.diary.served(placed.name, usage, outcome)
         logger.info(
             "request %s: %s %s by %s in %.0f ms (queued %.0f ms, attempt %d, %d tokens in, %d out)",
             self._inbound.id,
@@ -294,22 +329,47 @@ class _Flow:
         )
         return outcome
 
+    def _teach(self, placed: Candidate, usage: Usage) -> None:
+        """Tell whoever learns from whole answers."""
+        if not usage.complete or usage.failed:
+            return
+        if self._queue is not None:
+            self._queue.completed.tell(Completion(self._ticket.id, usage.completion, usage.load_s))
+        self._parts.learner.observed.tell(
+            Observed(
+                placed.node,
+                canonical(self._inbound.routing.model),
+                usage.prompt,
+                usage.completion,
+                usage.load_s,
+                usage.prefill_s,
+                usage.decode_s,
+            )
+        )
+
     def _failed(self, placed: Candidate, failed: Failed) -> None:
         """Before the first byte: exclude the node, and go on."""
         tried = self._tried
         logger.warning("request %s: attempt %d at %s failed: %s", self._inbound.id, tried.attempts, placed.name, failed)
+        self.diary.failed(placed.name, failed.failure)
         tried.last = failed
+        tried.retries |= tried.sent and reached_a_server(failed.failure.kind)
+        if failed.answer is not None and failed.answer.status == 500:
+            tried.first_500 = tried.first_500 or failed.answer
         left_out = tried.gone if blame(failed.failure.kind) is Blame.AWAY else tried.broke
         left_out.append(placed.node)
 
     async def _give_up(self) -> Outcome:
         """Nothing is left to try: the last answer as it came, else an error."""
-        last = self._tried.last
-        if last is not None and last.answer is not None:
-            await last.answer.send(self._sink)
+        last, said = self._tried.last, self._tried.said
+        if said is not None:
+            await said.send(self._sink)
             return Outcome.FAILED
         why = last.failure.text if last is not None else "no node took it"
-        raise RequestError(f"the request failed on {self._tried.attempts} attempts: {why}", status=502)
+        failed = f"the request failed on {self._tried.attempts} attempts: {why}"
+        if self._tried.over_budget:
+            raise unavailable(f"{failed}; too many requests fail now for all of them to be tried again")
+        raise RequestError(failed, status=502)
 
 
 def unavailable(text: str) -> RequestError:

@@ -14,11 +14,13 @@ from herd.actors.fleet import Fleet, FleetEvents, RouterIdentity
 from herd.actors.gateway import Gateway
 from herd.actors.holding_pen import HoldingPen
 from herd.actors.ids import Ids
+from herd.actors.latency_learner import LatencyLearner
 from herd.actors.ports import Advertiser, Clock, HttpServer, LinkListener, Links, Streams
 from herd.actors.request import RouterParts
 from herd.actors.scorer import Scorer
 from herd.actors.store import Store
 from herd.actors.surface import Surface, SurfaceSettings
+from herd.actors.traces import Traces
 from herd.policy.liveness import HEARTBEAT_S
 from herd.protocols.discovery import RouterAddress
 from herd.protocols.herd_api import InfoDocument
@@ -34,7 +36,8 @@ logger = logging.getLogger(__name__)
 # to have may be theirs.
 JOIN_GRACE_S = Seconds(10.0)
 
-# What the fleet can do without is tried for ever: the network that mDNS needs may come back tomorrow.
+# What the fleet can do without is tried for ever: the network that mDNS needs may come back tomorrow, and no request
+# depends on the Traces.
 FOR_EVER = RestartPolicy(max_restarts=-1, max_backoff=30.0)
 
 
@@ -105,7 +108,9 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
 
         store = start(vital, Store, names.STORE, ports.open_store, ports.executor)
         known = await store.load.remote()
+        learner = start(vital, LatencyLearner, names.LATENCY_LEARNER, ports.clock)
         pen = start(vital, HoldingPen, names.HOLDING_PEN)
+        traces = start(optional, Traces, names.TRACES, ports.clock)
         scorer = start(vital, Scorer, names.SCORER, pen, ports.clock, store, known)
         fleet = start(vital, Fleet, names.FLEET, options.identity, ports.links, scorer, ports.clock, options.heartbeat)
         await ports.listener.start(FleetEvents(fleet))
@@ -114,6 +119,8 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         parts = RouterParts(
             scorer=scorer,
             pen=pen,
+            learner=learner,
+            traces=traces,
             find=partial(get_actor, namespace=namespace),
             streams=ports.streams,
             clock=ports.clock,

@@ -1,13 +1,24 @@
 """The Scorer: one synchronous `place` that ranks the nodes and writes the ticket into the ledger."""
 
 import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from herd.actors import names
+from herd.actors.latency_learner import Lesson
+from herd.actors.ledger import Entry, Ledger
 from herd.actors.ports import Clock
+from herd.actors.trials import Trials
 from herd.policy.holding import unlocked
+from herd.policy.memory import Residency
+from herd.policy.pace import USUAL_ANSWER, Learned
 from herd.policy.placement import in_one_line, place
-from herd.policy.values import Ask, Decision, Load, ModelView, NodeView, Reason, Ticket
-from herd.runtime import ActorHandle, context, get_actor
+from herd.policy.prospects import Facts, Prospect, prospect
+from herd.policy.retrying import RetryBudget
+from herd.policy.scoring import Moment
+from herd.policy.values import Ask, Decision, Eliminated, ModelView, NodeView, Reason, Ticket
+from herd.runtime import ActorHandle, Timer, context, get_actor
 from herd.store.database import KnownNode
 from herd.types import BackendId, ModelName, NodeId, NodeState, Seconds, TicketId
 
@@ -15,6 +26,19 @@ logger = logging.getLogger(__name__)
 
 # Names that "no node has ever had the model" is judged by: a thousand nodes with sixty models each.
 MAX_MODELS = 65_536
+# Models whose prospects are kept: more than a house uses in a day, and little memory.
+MAX_TABLES = 1024
+# Conversations whose node is remembered: more than a model server's prefix cache remembers of them.
+MAX_SESSIONS = 16_384
+
+
+@dataclass(slots=True)
+class _Table:
+    """What there is to say of one model on each node."""
+
+    version: int = -1  # of the fleet and what was learned of it
+    rows: dict[NodeId, tuple[NodeView, Prospect | Eliminated]] = field(default_factory=dict)
+    prospects: list[Prospect | Eliminated] = field(default_factory=list)  # of the rows
 
 
 class Scorer:
@@ -24,9 +48,9 @@ class Scorer:
 
     Args:
         pen: the HoldingPen, told which models a change of the fleet unlocked.
+        clock: durations, and wall times of what is remembered.
         store: the Store, told what a node has; None to remember nothing.
         known: the nodes that were known when the router started; offline until they join.
-        clock: wall times of what is remembered.
     """
 
     def __init__(
@@ -39,11 +63,19 @@ class Scorer:
         self._awaited: dict[NodeId, None] = {}  # known or joining nodes that have not reported yet
         self._ever_had: dict[str, None] = {}
         self._expect(known)
-        self._placed: dict[TicketId, tuple[NodeId, str]] = {}
-        self._outstanding: dict[NodeId, int] = {}
-        self._last_chosen: dict[NodeId, int] = {}
-        self._placements = 0
+        self._ledger = Ledger()
+        self._trials = Trials()
+        self._budget = RetryBudget()
         self._version = 0
+        self._short: dict[str, int] = {}  # models for which requests found no node, and about how many are held
+        self._tables: dict[str, _Table] = {}  # by model, the latest last; a row holds for the view that it was made of
+        self._changes = 0  # of anything that the tables are made of
+        self._residencies: dict[str, Residency] = {}
+        self._learned: dict[tuple[NodeId, str], Learned] = {}
+        self._answers: dict[str, float] = {}
+        self._unloaded: dict[tuple[NodeId, str], Seconds] = {}
+        self._sessions: dict[tuple[str, str], NodeId] = {}  # the latest last
+        self._expiry: Timer | None = None  # of the next reservation
 
     async def on_start(self) -> None:
         """After a crash, have the fleet shown again before anything is placed. The ledger begins anew."""
@@ -52,6 +84,9 @@ class Scorer:
         self._version = context(self).restarts << 32  # beyond any of before, which the HoldingPen remembers
         if self._store is not None:
             self._expect(await self._store.load.remote())
+        for lesson in await get_actor(names.LATENCY_LEARNER).lessons.remote():
+            self.learned(lesson)
+        self._short = await self._pen.held.remote()
         for view in await get_actor(names.FLEET).views.remote():
             self.node_changed(view)
 
@@ -61,66 +96,194 @@ class Scorer:
         self._awaited.update(dict.fromkeys(node.id for node in known))
         self._ever_had.update(dict.fromkeys(model for node in known for model in node.models))
 
+    # --- tickets ------------------------------------------------------------------------------------------------------
+
     def place(self, ask: Ask, ticket: Ticket) -> Decision:
         """Rank the nodes for `ask`, and hold the ticket against the winner until it is released or placed again."""
-        self.released(ticket.id)
-        loads = {
-            node: Load(node=self._outstanding.get(node, 0), last_chosen=self._last_chosen.get(node, 0))
-            for node in self._nodes
-        }
-        ranked = place(ask, self._nodes.values(), loads)
-        decision = Decision(
-            ranked.candidates,
-            ranked.eliminated,
-            known=ask.model in self._ever_had,
-            complete=not self._awaited,
-            version=self._version,
+        now = self._clock.monotonic()
+        before = self._ledger.node_of(ticket.id)
+        self._release(ticket.id, now, failed=before in ask.excluded)
+        session = (ask.model, ask.session)
+        moment = Moment(
+            now,
+            Seconds(now - ticket.arrived),
+            self._answers.get(ask.model, float(USUAL_ANSWER)),
+            self._sessions.get(session) if ask.continues else None,
+            self._trials.nodes(ask.model),
         )
+        ranked = place(ask, self._looked_at(ask.model), self._ledger.loads, moment)
+        decision = replace(ranked, known=ask.model in self._ever_had, complete=not self._awaited, version=self._version)
+        if decision.candidates and not self._affords(ask, now, first=before is None):
+            decision = replace(decision, candidates=(), over_budget=True)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s for %s: %s", ticket.id, ask.model, in_one_line(decision))
         chosen = decision.chosen
-        if chosen is not None:
-            node = chosen.node
-            self._placements += 1
-            self._placed[ticket.id] = (node, ask.model)
-            self._outstanding[node] = self._outstanding.get(node, 0) + 1
-            self._last_chosen[node] = self._placements
+        if chosen is None:
+            if (decision.known or not decision.complete) and not decision.over_budget:  # else nobody waits
+                self._short[ask.model] = self._short.get(ask.model, 0) + 1
+            return decision
+        self._ledger.place(ticket.id, ask.model, chosen, now)
+        self._trials.placed(self._nodes[chosen.node], ask.model, ticket.id)
+        if chosen.load is not None:
+            self._await_expiry(now)
+        if ask.session:
+            self._sessions.pop(session, None)
+            self._sessions[session] = chosen.node
+            _keep_latest(self._sessions, MAX_SESSIONS)
         return decision
 
+    def _affords(self, ask: Ask, now: Seconds, *, first: bool) -> bool:
+        """Whether the placement is no retry, or one that the fleet can afford."""
+        if not ask.retry:
+            self._budget = self._budget.requested(now) if first else self._budget
+            return True
+        after = self._budget.retried(now)
+        self._budget = after or self._budget
+        return after is not None
+
+    def started(self, ticket: TicketId) -> None:
+        """The ticket has its lease."""
+        self._ledger.start(ticket, self._clock.monotonic())
+
     def released(self, ticket: TicketId) -> None:
-        """The ticket has ended, or is about to be placed anew. Idempotent."""
-        entry = self._placed.pop(ticket, None)
-        if entry is not None:
-            self._outstanding[entry[0]] -= 1
+        """The ticket has ended. Idempotent."""
+        self._release(ticket, self._clock.monotonic())
+
+    def _release(self, ticket: TicketId, now: Seconds, *, failed: bool = False) -> None:
+        entry = self._ledger.release(ticket, now, failed=failed)
+        if entry is None:
+            return
+        free = self._trials.released(self._nodes[entry.node], ticket)
+        if self._short:
+            possible = self._made_possible(entry)
+            possible.update((model, 1) for model in free if model in self._short)
+            self._wake(possible)
+
+    def _made_possible(self, entry: Entry) -> dict[str, int]:
+        """Whom the end of a ticket helps: the next one for its model, and those whose model may now have its memory."""
+        load, view = self._ledger.loads[entry.node], self._nodes[entry.node]
+        idle = entry.model not in load.models
+        return {
+            model: 1
+            for model in self._short
+            if model == entry.model or (idle and model in view.models and not view.models[model].resident)
+        }
+
+    def ledger(self) -> dict[NodeId, int]:
+        """Tickets that have not ended, by node."""
+        return {node: load.outstanding for node, load in self._ledger.loads.items() if load.outstanding}
+
+    # --- the fleet ----------------------------------------------------------------------------------------------------
 
     def node_changed(self, view: NodeView) -> None:
         """A node joined, left, or has other models or another state; whoever waits for its models is woken."""
         before = self._nodes.get(view.id)
         self._nodes[view.id] = view
+        self._trials.changed(view)
         self._version += 1
+        self._changes += 1
         if view.state is NodeState.JOINING:
             self._awaited[view.id] = None
         elif view.state is not NodeState.OFFLINE:
             self._awaited.pop(view.id, None)
             self._remember(view, before)
-        models = unlocked(before, view)
-        if models:
-            self._pen.unlocked.tell(models, self._version)
+        now = self._clock.monotonic()
+        self._note_residency(view, before, now)
+        possible = unlocked(before, view, self._short)
+        if self._ledger.settle(view, now):
+            possible |= self._on_disk(view)
+        self._wake(possible)
 
-    def ledger(self) -> dict[NodeId, int]:
-        """Tickets that have not ended, by node."""
-        return {node: count for node, count in self._outstanding.items() if count}
+    def learned(self, lesson: Lesson) -> None:
+        """More is known of how fast a model runs on a node."""
+        self._learned[lesson.node, lesson.model] = lesson.learned
+        _keep_latest(self._learned, MAX_MODELS)
+        self._answers[lesson.model] = lesson.answer
+        _keep_latest(self._answers, MAX_MODELS)
+        if lesson.model in self._tables:
+            self._tables[lesson.model].rows.pop(lesson.node, None)
+            self._changes += 1
+
+    def _looked_at(self, model: str) -> Iterable[Prospect | Eliminated]:
+        """What there is to say of the model on each node: what was said before, where nothing has changed since."""
+        table = self._tables.pop(model, None) or _Table()
+        if table.version != self._changes:
+            for node, view in self._nodes.items():
+                row = table.rows.get(node)
+                if row is None or row[0] is not view:
+                    table.rows[node] = (view, prospect(model, view, self._facts(node, model)))
+            table.prospects = [row[1] for row in table.rows.values()]
+            table.version = self._changes
+        if model in self._ever_had:  # else it is any word that a client makes up
+            self._tables[model] = table
+            _keep_latest(self._tables, MAX_TABLES)
+        return table.prospects
+
+    def _facts(self, node: NodeId, model: str) -> Facts:
+        key = (node, model)
+        return Facts(self._residencies.get(model), self._learned.get(key), self._unloaded.get(key))
+
+    def _note_residency(self, view: NodeView, before: NodeView | None, now: Seconds) -> None:
+        """How much memory models take, and when they left it."""
+        for name, model in view.models.items():
+            then = before.models.get(name) if before is not None else None
+            if model.resident and model.size_resident and model.context:
+                seen = Residency(model.size_resident, model.context, model.slots)
+                if self._residencies.get(name) != seen:
+                    self._residencies[name] = seen
+                    self._tables.pop(name, None)
+            elif then is not None and then.resident and not model.resident:
+                self._unloaded[view.id, name] = now
+        _keep_latest(self._residencies, MAX_MODELS)
+        _keep_latest(self._unloaded, MAX_MODELS)
 
     def _remember(self, view: NodeView, before: NodeView | None) -> None:
         """Note which models there are, for as long as the router runs and, where there is a Store, beyond."""
         self._ever_had.update(dict.fromkeys(view.models))
-        while len(self._ever_had) > MAX_MODELS:
-            del self._ever_had[next(iter(self._ever_had))]
+        _keep_latest(self._ever_had, MAX_MODELS)
         known = before is not None and before.name == view.name and before.models.keys() == view.models.keys()
         # A node that lists nothing is one whose model server is down: what it had it has still.
         if self._store is not None and view.models and not known:
             seen = Seconds(self._clock.wall())
             self._store.record.tell(KnownNode(view.id, view.name, tuple(view.models), seen))
+
+    # --- who is woken -------------------------------------------------------------------------------------------------
+
+    def _wake(self, possible: dict[str, int]) -> None:
+        """Have so many of the requests that are held for these models placed again."""
+        for model, count in possible.items():
+            left = self._short[model] - count
+            if left > 0:
+                self._short[model] = left
+            else:
+                del self._short[model]
+        if possible:
+            self._version += 1  # who was placed before, and is on the way to the pen, shall not miss it
+            self._pen.unlocked.tell(tuple(possible.items()), self._version)
+
+    def _on_disk(self, view: NodeView) -> dict[str, int]:
+        """The models that somebody waits for and that this node could load."""
+        return {model: 1 for model in self._short if model in view.models}
+
+    def _await_expiry(self, now: Seconds) -> None:
+        """Look again when the first reservation is out of time."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+        when = self._ledger.next_expiry()
+        self._expiry = context(self).after(max(0.0, when - now), self._expire) if when is not None else None
+
+    def _expire(self) -> None:
+        now = self._clock.monotonic()
+        for view in self._nodes.values():
+            if self._ledger.settle(view, now):
+                self._wake(self._on_disk(view))
+        self._await_expiry(now)
+
+
+def _keep_latest(table: dict[Any, Any], most: int) -> None:
+    """Forget the oldest entries of a table that is longer than it may be."""
+    while len(table) > most:
+        del table[next(iter(table))]
 
 
 def _absent(node: KnownNode) -> NodeView:

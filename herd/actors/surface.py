@@ -9,12 +9,13 @@ from herd.actors import documents
 from herd.actors.node import NodeStatus
 from herd.actors.ports import Headers, HttpRequest, Sink
 from herd.actors.request import Inbound, RouterParts, serve, unavailable
+from herd.actors.traces import Story
 from herd.actors.upload import upload
-from herd.errors import HerdError, StreamFailed
-from herd.protocols import herd_api, listings
+from herd.errors import HerdError, RequestError, StreamFailed
+from herd.protocols import herd_api, listings, stories
 from herd.protocols.answers import error_answer
 from herd.protocols.headers import to_backend, value_of
-from herd.protocols.paths import Endpoint, EndpointKind, find
+from herd.protocols.paths import Endpoint, EndpointKind, find, story_id
 from herd.protocols.requests import read_request
 from herd.runtime import ActorHandle, ActorUnavailableError
 from herd.types import Bytes, Priority, RequestId
@@ -22,6 +23,8 @@ from herd.types import Bytes, Priority, RequestId
 logger = logging.getLogger(__name__)
 
 JSON = "application/json; charset=utf-8"
+
+MAX_SESSION_NAME = 256  # characters of X-Herd-Session that count
 
 RECOVERS = "a part of the router is being started again: please try again"
 
@@ -58,6 +61,11 @@ class Surface:
             "herd.healthz": self._healthz,
             "herd.readyz": self._readyz,
         }
+        # These depend on what exactly is asked for.
+        self._lookups: dict[str, Callable[[HttpRequest], Awaitable[tuple[int, str, bytes]]]] = {
+            "herd.requests": self._requests,
+            "herd.story": self._story,
+        }
 
     async def handle(self, request: HttpRequest, sink: Sink) -> None:
         """Answer one request, whatever happens; implements the port `Handler`."""
@@ -70,7 +78,9 @@ class Surface:
             elif endpoint.kind is EndpointKind.BLOB:
                 await upload(request_id, request, sink, self._parts, await self._nodes())
             else:
-                status, content_type, body = await self._answers[endpoint.name]()
+                lookup = self._lookups.get(endpoint.name)
+                answer = self._answers[endpoint.name]() if lookup is None else lookup(request)
+                status, content_type, body = await answer
                 await _send(sink, status, (("Content-Type", content_type),), body, request_id)
         except HerdError as error:
             await self._refuse(request_id, endpoint, error, sink)
@@ -98,6 +108,7 @@ class Surface:
     async def _infer(self, request_id: RequestId, endpoint: Endpoint, request: HttpRequest, sink: Sink) -> None:
         """Read the request to its end, understand it as far as needed, and let the fleet serve it."""
         body = await request.read_body(self._settings.json_limit)
+        client = value_of(request.headers, "x-openwebui-user-id") or request.peer
         try:
             inbound = Inbound(
                 id=request_id,
@@ -106,9 +117,10 @@ class Surface:
                 headers=to_backend(request.headers),
                 routing=await body.examine(partial(read_request, endpoint)),
                 body=body,
-                client=value_of(request.headers, "x-openwebui-user-id") or request.peer,
+                client=client,
                 method=request.method,
                 priority=_priority(request.headers),
+                session=_session(request.headers, client),
             )
             await serve(inbound, sink, self._parts)
         finally:
@@ -143,6 +155,19 @@ class Surface:
         document = documents.status(self._settings.info, await self._nodes(), held)
         return 200, JSON, herd_api.encode(document)
 
+    async def _requests(self, request: HttpRequest) -> tuple[int, str, bytes]:
+        limit = stories.limit_of(request.query)
+        return 200, JSON, stories.encode_requests(await self._parts.traces.recent.remote(limit))
+
+    async def _story(self, request: HttpRequest) -> tuple[int, str, bytes]:
+        wanted = story_id(request.path)
+        story: Story | None = await self._parts.traces.story.remote(wanted)
+        if story is None:
+            shown = repr(wanted[: stories.MAX_SHOWN_ID])
+            text = f"no request {shown} is known: the router keeps its last {stories.KEPT}, and only while it runs"
+            raise RequestError(text, status=404)
+        return 200, JSON, stories.encode_story(story.request, story.events)
+
     async def _healthz(self) -> tuple[int, str, bytes]:
         return 200, JSON, herd_api.encode({"status": "alive"})
 
@@ -156,6 +181,12 @@ def _priority(headers: Headers) -> Priority:
     """The class that the client asks for; what is no class is interactive, the default."""
     wanted = value_of(headers, "x-herd-priority").strip().lower()
     return Priority.BATCH if wanted == Priority.BATCH else Priority.INTERACTIVE
+
+
+def _session(headers: Headers, client: str) -> str:
+    """The conversation as this client names it; what two clients call the same is not."""
+    name = value_of(headers, "x-herd-session").strip()[:MAX_SESSION_NAME]
+    return f"{client} {name}" if name else ""
 
 
 async def _send(sink: Sink, status: int, headers: Headers, body: bytes, request_id: RequestId) -> None:

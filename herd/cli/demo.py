@@ -16,6 +16,7 @@ from herd.net.clock import SystemClock
 from herd.net.embedded import embedded, find_model
 from herd.net.http_client import AiohttpServers
 from herd.net.machine import PsutilProbe
+from herd.simulation.fleet.occupancy import IdleMachine
 from herd.simulation.machine.catalog import CATALOG
 from herd.simulation.machine.profiles import PROFILES
 from herd.simulation.ollama.server import FakeOllama
@@ -60,15 +61,16 @@ async def _demo(port: int, console: Console) -> None:
         url = f"http://{LOOPBACK}:{router.http_port}"
         servers = await stack.enter_async_context(AiohttpServers())
         models: set[str] = set()
-        probe = PsutilProbe(SystemClock())
         for name, disk in HOUSE.items():
             fake = FakeOllama(PROFILES[name].faster(SPEED), [CATALOG[model] for model in disk])
             base_url = await stack.enter_async_context(served(fake.handle))
-            await stack.enter_async_context(loopback_agent(name, base_url, url, servers, probe))
+            machine = IdleMachine(PROFILES[name], fake)
+            await stack.enter_async_context(loopback_agent(name, base_url, url, servers, machine))
             console.print(f"  node [cyan]{name}[/cyan] (simulated): {', '.join(disk)}")
             models.update(disk)
         if model is not None:
             base_url = await stack.enter_async_context(embedded(model))
+            probe = PsutilProbe(SystemClock())
             await stack.enter_async_context(loopback_agent("this-machine", base_url, url, servers, probe))
             console.print(f"  node [green]this-machine[/green] (real, llama.cpp): {model.name}")
             models.add(str(model.name))

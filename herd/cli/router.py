@@ -15,6 +15,7 @@ from herd.cli.demo import demo
 from herd.cli.options import settings_command
 from herd.cli.process import guarded, run, set_up_logs, spare_collector, stop_signals, until_told
 from herd.cli.simulate import simulate_command
+from herd.cli.stories import requests_command, story_command
 from herd.config import RouterSettings
 from herd.net.clock import SystemClock
 from herd.net.http_server import AiohttpServer
@@ -92,6 +93,8 @@ def announce(console: Console, settings: RouterSettings, router: RunningRouter) 
 app.command(name="serve")(settings_command(RouterSettings, serve))
 app.command(name="demo")(demo)
 app.command(name="simulate")(simulate_command)
+app.command(name="requests")(requests_command)
+app.command(name="story")(story_command)
 
 
 def main() -> None:

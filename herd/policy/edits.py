@@ -1,15 +1,28 @@
 """Which of the three named edits a request needs before a backend may have it."""
 
 from herd.policy.values import Ask, Edit, ModelView
-from herd.types import Dialect
+from herd.types import Dialect, Tokens
 
 
-def edits(ask: Ask, model: ModelView) -> tuple[Edit, ...]:
-    """The edits that turn the client's request into one that the model's server understands.
+def edits(ask: Ask, model: ModelView, loaded: Tokens, default: Tokens) -> tuple[Edit, ...]:
+    """The edits that turn the client's request into one that the model's server understands and serves as it stands.
 
     Ollama finds `m` under `m:latest` and under its full registry name by itself, in any case of letters. Other
     servers know a model only by exactly the name they list.
+
+    Ollama loads a model anew whenever a request asks for another context than it has. A smaller one fits into what is
+    there, so the request is given that, and so is one that names none where another was loaded than it would get.
+
+    Args:
+        ask: the request.
+        model: the model that it was given.
+        loaded: the context that the model has, or is being loaded with; 0 when it is not, or unknown.
+        default: the context of a load when the request names none; 0 when unknown.
     """
-    if Dialect.OLLAMA in model.dialects or ask.sent == model.name:
+    if Dialect.OLLAMA not in model.dialects:
+        return () if ask.sent == model.name else (Edit("model", model.name),)
+    if ask.dialect is not Dialect.OLLAMA or not loaded or (ask.num_ctx or default) == loaded:
         return ()
-    return (Edit("model", model.name),)
+    if ask.num_ctx and ask.num_ctx > loaded:
+        return ()
+    return (Edit("options.num_ctx", loaded),)

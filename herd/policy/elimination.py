@@ -1,5 +1,6 @@
 """Stage 1: which nodes can serve a request at all, and why the others cannot."""
 
+from herd.policy.breaker import breaker_reason
 from herd.policy.values import Ask, ModelView, NodeView, Reason
 from herd.types import Capability, Dialect, NodeState
 
@@ -13,26 +14,27 @@ UNSERVED = "no-backend"  # kind of the reason of a node none of whose model serv
 # States in which a node takes new requests. A degraded one does: it was heard less than 30 s ago.
 TAKES_REQUESTS = (NodeState.READY, NodeState.DEGRADED)
 
+FAILED = Reason("failed", "already failed this request")
 
-def eliminate(ask: Ask, node: NodeView) -> Reason | None:
-    """The first reason for which `node` cannot serve `ask`, or None when it can."""
-    if node.id in ask.excluded:
-        return Reason("failed", "already failed this request")
+
+def absent(key: str, node: NodeView) -> Reason | None:
+    """Why nobody can have the model `key` (a canonical name) from `node` now, or None when somebody can."""
     if node.state not in TAKES_REQUESTS:
         return node.reasons[0] if node.reasons else Reason(node.state.value, f"is {node.state.value}")
-    model = node.models.get(ask.model)
-    if model is None:
-        unserved = (reason for reason in node.reasons if reason.kind == UNSERVED)
-        return next(unserved, Reason("no-model", f"does not have {ask.model} on disk"))
-    return _unable(ask, model)
+    if key in node.models:
+        return breaker_reason(node, node.models[key], outstanding=0)
+    unserved = (reason for reason in node.reasons if reason.kind == UNSERVED)
+    return next(unserved, Reason("no-model", f"does not have {key} on disk"))
 
 
-def _unable(ask: Ask, model: ModelView) -> Reason | None:
-    """Why the model, or the server it runs on, cannot do what is asked."""
+def unable(ask: Ask, node: NodeView, model: ModelView) -> Reason | None:
+    """Why this request cannot have the model from a node that serves it to others, or None when it can."""
+    if node.id in ask.excluded:
+        return FAILED
     if ask.dialect not in model.dialects:
         spoken = ", ".join(API_OF.get(dialect, dialect) for dialect in model.dialects)
         return Reason("dialect", f"serves it through a program that only speaks {spoken}")
-    if model.capabilities:
+    if ask.needs and model.capabilities:
         for need in ask.needs:
             # Servers list what is special about a model; that it completes text goes without saying for some.
             if need is not Capability.COMPLETION and need not in model.capabilities:

@@ -1,7 +1,9 @@
 """Whether a request for which no node qualifies waits for one, how long, and what wakes it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from herd.policy.breaker import openness
 from herd.policy.elimination import TAKES_REQUESTS
 from herd.policy.values import Decision, NodeView
 from herd.types import Seconds
@@ -35,11 +37,36 @@ def hold_for(decision: Decision, patience: Patience, now: Seconds, *, away: bool
     left = until - now
     if left < WORTH_HOLDING_S:
         return Seconds(0.0)
-    return Seconds(min(left, TRY_AGAIN_S) if away else left)
+    if away:
+        left = min(left, TRY_AGAIN_S)
+    if decision.retry_in is not None:
+        # Rounding would have it ask a hair too early, and again at once.
+        left = min(left, max(decision.retry_in, WORTH_HOLDING_S))
+    return Seconds(left)
 
 
-def unlocked(before: NodeView | None, after: NodeView) -> tuple[str, ...]:
-    """The models that the node can serve after a change and could not before, by canonical name."""
-    could = before.models if before is not None and before.state in TAKES_REQUESTS else {}
-    can = after.models if after.state in TAKES_REQUESTS else {}
-    return tuple(model for model in can if model not in could)
+def unlocked(before: NodeView | None, after: NodeView, wanted: Iterable[str]) -> dict[str, int]:
+    """Which of the wanted models the node may serve after a change and could not before, and how many requests.
+
+    A model that came, whose breaker lets more pass, that is in memory now, or that has more memory to come into.
+    Whether a request then finds it good enough shows when it is placed again.
+
+    Args:
+        before: the node as it was; None when it is new.
+        after: the node as it is.
+        wanted: canonical names of models for which requests found no node.
+    """
+    roomier = before is None or after.memory.free > before.memory.free
+    found = {}
+    for name in wanted:
+        can, could = _passes(after, name), _passes(before, name)
+        if can > could or (can and (after.models[name].resident or roomier)):
+            found[name] = after.models[name].limit
+    return found
+
+
+def _passes(view: NodeView | None, name: str) -> int:
+    """How far requests for a model are let pass (as `openness` has it); 0 where there is none, or none are taken."""
+    if view is None or view.state not in TAKES_REQUESTS or name not in view.models:
+        return 0
+    return openness(view, view.models[name])

@@ -1,51 +1,110 @@
 """Stages 1 and 2 together: rank the nodes for one request."""
 
+import math
 from collections.abc import Iterable, Mapping
 
+from herd.policy.breaker import breaker_reason
 from herd.policy.edits import edits
-from herd.policy.elimination import eliminate
-from herd.policy.scoring import score
-from herd.policy.values import Ask, Candidate, Decision, Eliminated, Load, NodeView, Reason
-from herd.types import NodeId
+from herd.policy.elimination import unable
+from herd.policy.loads import NO_LOAD, NodeLoad
+from herd.policy.prospects import Prospect
+from herd.policy.scoring import Crowded, Moment, Outlook, look, points
+from herd.policy.values import Ask, Candidate, Decision, Eliminated, Reason
+from herd.types import NodeId, Seconds, Tokens
 
-# Two scores nearer than this say the same; the load decides then, so that equal nodes share evenly.
+# Two scores nearer than this say the same, if the answers would also be there at about the same time: the load decides
+# then, so that equal nodes share evenly.
 TIE_POINTS = 2.0
+TIE_COMPLETION = 0.1
 
-NO_LOAD = Load()
+NOT_LOADED = Tokens(0)
 
 # Kinds of reasons that stay as they are while a request waits.
-FOR_GOOD = ("dialect", "capability")
+FOR_GOOD = ("dialect", "capability", "too-large")
 
 
-def place(ask: Ask, nodes: Iterable[NodeView], loads: Mapping[NodeId, Load]) -> Decision:
-    """Rank `nodes` for `ask`, best first.
+def place(
+    ask: Ask, looked_at: Iterable[Prospect | Eliminated], loads: Mapping[NodeId, NodeLoad], moment: Moment
+) -> Decision:
+    """Rank nodes for `ask`, best first.
 
     Args:
         ask: what the request needs.
-        nodes: every node the router knows, online or not; their order does not matter to the result.
+        looked_at: every node the router knows, online or not; their order does not matter to the result.
         loads: the ledger's view of each node; a missing one has no load.
+        moment: when, and for whom.
     """
-    candidates: list[Candidate] = []
+    found: list[Outlook] = []
+    crowded: list[Crowded] = []
     eliminated: list[Eliminated] = []
-    for node in nodes:
-        reason = eliminate(ask, node)
-        if reason is not None:
-            eliminated.append(Eliminated(node.id, node.name, reason))
+    for one in looked_at:
+        if isinstance(one, Eliminated):
+            eliminated.append(one)
             continue
-        model = node.models[ask.model]
-        load = loads.get(node.id, NO_LOAD)
-        candidates.append(
-            Candidate(
-                node.id,
-                node.name,
-                model.name,
-                model.backend,
-                score(ask, node, model, load),
-                edits(ask, model),
-                load.node,
-            )
+        node = one.node
+        there: Outlook | Crowded | Reason | None = unable(ask, node, one.model)
+        if node.id in moment.tried:
+            there = there or breaker_reason(node, one.model, outstanding=1)
+        there = there or look(ask, one, loads.get(node.id, NO_LOAD), moment)
+        if isinstance(there, Outlook):
+            found.append(there)
+        elif isinstance(there, Crowded):
+            crowded.append(there)
+        else:
+            eliminated.append(Eliminated(node.id, node.name, there))
+    retry_in = None
+    if found or not crowded:
+        turned_away = crowded
+    else:  # somebody has to make room, if nobody does so by itself
+        turned_away = [there for there in crowded if moment.waited < there.patience]
+        found = [there.outlook for there in crowded if moment.waited >= there.patience]
+        if not found:
+            retry_in = Seconds(min([there.patience for there in crowded]) - moment.waited)
+    for there in turned_away:
+        node = there.outlook.one.node
+        eliminated.append(Eliminated(node.id, node.name, there.reason))
+    return Decision(_ranked(ask, found, moment), tuple(eliminated), retry_in=retry_in)
+
+
+def _ranked(ask: Ask, found: list[Outlook], moment: Moment) -> tuple[Candidate, ...]:
+    """Best first, by score. Of those tied with the best: least outstanding, then least recently chosen, then by id."""
+    if not found:
+        return ()
+    waits = sorted([there.wait for there in found])
+    shortest, second = waits[0], waits[1] if len(waits) > 1 else math.inf
+    rows = []
+    for there in found:
+        one, wait = there.one, there.wait
+        parts = points(ask, there, second if wait == shortest else shortest, moment.favourite)
+        node, model = one.node, one.model
+        candidate = Candidate(
+            node.id,
+            node.name,
+            model.name,
+            model.backend,
+            parts,
+            sum(parts),
+            (),
+            there.held.outstanding,
+            wait,
+            there.work,
+            there.load,
         )
-    return Decision(_ranked(candidates, loads), tuple(eliminated))
+        rows.append((-candidate.score, wait + there.work, node.id, candidate, there))
+    rows.sort()  # ids are unique: candidates are never compared
+    first, completion = rows[0], rows[0][1]
+    tied = [first]
+    for row in rows[1:]:
+        if row[0] - first[0] >= TIE_POINTS:
+            break
+        if abs(row[1] - completion) <= TIE_COMPLETION * completion:
+            tied.append(row)
+    if len(tied) > 1:
+        first = min(tied, key=lambda row: (row[4].held.outstanding, row[4].held.last_chosen, row[2]))
+    winner, there = first[3], first[4]
+    loaded = there.context if there.load is None else NOT_LOADED
+    best = winner._replace(edits=edits(ask, there.one.model, loaded, there.one.context))
+    return (best, *[row[3] for row in rows if row is not first])
 
 
 def hopeless(decision: Decision) -> Reason | None:
@@ -67,7 +126,8 @@ def in_one_line(decision: Decision) -> str:
         for candidate in decision.candidates
     ]
     out = [f"not {eliminated.name}, which {eliminated.reason.text}" for eliminated in decision.eliminated]
-    return "; ".join([*ranked, *out]) or "no node has joined"
+    refused = ["no node, for the fleet's retries are used up"] if decision.over_budget else []
+    return "; ".join([*refused, *ranked, *out]) or "no node has joined"
 
 
 def why_none(decision: Decision) -> str:
@@ -75,17 +135,3 @@ def why_none(decision: Decision) -> str:
     if not decision.eliminated:
         return "no node has joined"
     return "; ".join(f"{out.name} {out.reason.text}" for out in decision.eliminated)
-
-
-def _ranked(candidates: list[Candidate], loads: Mapping[NodeId, Load]) -> tuple[Candidate, ...]:
-    """Best first. Among those tied with the best: least outstanding, then least recently chosen, then by id."""
-    if len(candidates) < 2:
-        return tuple(candidates)
-    best = max(candidate.score for candidate in candidates)
-
-    def order(candidate: Candidate) -> tuple[float, int, int, str]:
-        points = candidate.score
-        level = best if best - points < TIE_POINTS else points
-        return (-level, candidate.outstanding, loads.get(candidate.node, NO_LOAD).last_chosen, candidate.node)
-
-    return tuple(sorted(candidates, key=order))

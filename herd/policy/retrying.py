@@ -1,13 +1,18 @@
 """What a failed attempt means for the next one."""
 
+import math
+from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from herd.types import Seconds
 
 MAX_ATTEMPTS = 3  # a request that broke three nodes is not sent to a fourth
 # Placements of one request, retries and moves included. Each needs a change of the fleet in between; more than this
 # in one request's life means that two actors disagree for good, and an error is better than a spin.
 MAX_PLACEMENTS = 32
-# The server itself says that it cannot serve now, or no longer has the model: another node may.
-RETRIED_STATUSES = (404, 502, 503, 504)
+# The server itself says that it cannot serve now, or no longer has the model: another node may. A 500 may be the
+# request's fault; that shows when the others say it too.
+RETRIED_STATUSES = (404, 500, 502, 503, 504)
 
 
 class Blame(StrEnum):
@@ -20,3 +25,46 @@ class Blame(StrEnum):
 def blame(failure_kind: str) -> Blame:
     """Where the fault of an attempt lies, by the kind of its failure (`protocols.messages.Failure`)."""
     return Blame.AWAY if failure_kind in {"connect", "link", "no-backend"} else Blame.BROKE
+
+
+# Retries cost a fleet in trouble what it has least of. Ten a minute help a quiet house over a machine that goes away;
+# a fifth of the traffic is what a fleet that is not overloaded has to spare.
+FREE_RETRIES = 10
+FREE_FOR_S = 60.0  # seconds after which a free retry may be used again
+SHARE = 0.2  # of requests
+# What an hour of calm saved must not pay for a storm: the traffic of about the last minute counts.
+LAPSE_S = 60.0
+
+
+def reached_a_server(failure_kind: str) -> bool:
+    """Whether a model server may have worked on an attempt that failed so: to send it again is a retry, which costs."""
+    return failure_kind not in {"connect", "no-backend"}
+
+
+@dataclass(frozen=True, slots=True)
+class RetryBudget:
+    """How many retries the fleet can afford: two buckets of tokens, one token each. All times are monotonic.
+
+    The first has ten tokens, and each is back a minute after it was taken: so there are never more than ten a minute
+    from it. Into the second every request puts a fifth of a token; what lies there lapses with a time constant of a
+    minute, so that it holds a fifth of about the last minute's traffic. The second is used first.
+    """
+
+    taken: tuple[Seconds, ...] = ()  # when, the oldest first; at most FREE_RETRIES
+    saved: float = 0.0  # tokens of traffic, at `at`
+    at: Seconds = Seconds(0.0)
+
+    def requested(self, now: Seconds) -> "RetryBudget":
+        """A request was placed for the first time."""
+        return replace(self, saved=self._left(now) + SHARE, at=now)
+
+    def retried(self, now: Seconds) -> "RetryBudget | None":
+        """The budget after one more retry, or None when there is nothing left for it."""
+        left = self._left(now)
+        if left >= 1.0:
+            return replace(self, saved=left - 1.0, at=now)
+        taken = tuple(time for time in self.taken if now - time < FREE_FOR_S)
+        return replace(self, taken=(*taken, now)) if len(taken) < FREE_RETRIES else None
+
+    def _left(self, now: Seconds) -> float:
+        return self.saved * math.exp((self.at - now) / LAPSE_S)

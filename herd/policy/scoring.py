@@ -1,39 +1,190 @@
-"""Stage 2: how well a node suits a request, as named signals that add up to points."""
+"""Stage 2: how well a node suits a request, as named signals that add up to points.
 
-from herd.policy.values import Ask, Load, ModelView, NodeView, Signal
-from herd.types import NodeState
+`look` and `points` run once for every node in every placement, some thousand times a second in a large fleet: what does
+not change between two reports is worked out beforehand, in `prospects`.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from herd.policy.loads import NodeLoad
+from herd.policy.memory import Room, gib
+from herd.policy.pace import CROWDING, USUAL_ANSWER
+from herd.policy.prospects import Prospect, needed_for
+from herd.policy.values import Ask, NeededLoad, Reason
+from herd.types import Bytes, NodeId, Seconds, Tokens
 
 # The product's promises ("up to"): docs/routing.md explains each.
 THERMAL_RESIDENT = 50.0
+THERMAL_LOADING = 40.0
+THERMAL_UNLOADED = 30.0
 THERMAL_ON_DISK = 10.0
+MEMORY_FIT_MAX = 20.0
 QUEUE_DEPTH_MAX = 30.0
-# More than residency is worth: a model loads elsewhere within seconds, while a node that has been silent for 15 s keeps
-# a request for 15 more if it is gone.
-DEGRADED_PENALTY = 45.0
+WAIT_MAX = 25.0
+CONTEXT_FIT_MAX = 10.0
+AFFINITY_MAX = 10.0
+
+PAGE_CACHE_S = 1800.0  # a file that was read so recently is still in the page cache, mostly
+WAIT_HALF_S = 10.0  # a wait that costs half of what waits can cost
+
+# A request for which models in use would have to go waits so long for them to end by themselves, and as long as the
+# load takes: so a machine spends at most half its time on changing models. But it waits for no more than half of the
+# time for which requests are held.
+LEAST_PATIENCE_S, MOST_PATIENCE_S = 5.0, 15.0
 
 
-def score(ask: Ask, node: NodeView, model: ModelView, load: Load) -> tuple[Signal, ...]:
-    """Every signal of `node` for `ask`, in the order in which they are shown."""
-    signals = [
-        Signal("thermal", _thermal(ask, model)),
-        Signal("queue_depth", _queue_depth(model, load)),
-    ]
-    if node.state is NodeState.DEGRADED:
-        signals.append(Signal("degraded", -DEGRADED_PENALTY))
-    return tuple(signals)
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When, and for whom, nodes are looked at."""
+
+    now: Seconds  # monotonic
+    waited: Seconds = Seconds(0.0)  # by the request so far
+    answer: float = float(USUAL_ANSWER)  # tokens to expect of the model's answer
+    favourite: NodeId | None = None  # the node that served the conversation last
+    tried: tuple[NodeId, ...] = ()  # nodes of which a request tries now whether the model, or the link, works again
 
 
-def _thermal(ask: Ask, model: ModelView) -> float:
-    """Resident with enough context beats on disk. A larger context than the resident one is a load."""
-    enough = not (ask.num_ctx and model.context and ask.num_ctx > model.context)
-    return THERMAL_RESIDENT if model.resident and enough else THERMAL_ON_DISK
+class Outlook(NamedTuple):
+    """What a request would find on a node."""
+
+    one: Prospect
+    held: NodeLoad  # against the node
+    tickets: int  # of those, for the model
+    wait: float  # seconds until it would start
+    work: float  # seconds that it then takes
+    thermal: float
+    fit: float
+    context: Tokens  # that it would run with; 0: unknown
+    reload: bool = False  # a resident model has to be loaded anew, for a larger context
+    load: NeededLoad | None = None
 
 
-def _queue_depth(model: ModelView, load: Load) -> float:
-    """All that waits or runs on the node, whatever the model, against what it can run at once.
+class Crowded(NamedTuple):
+    """There is room once models in use have ended; `patience` is how long a request waits before they are made to."""
 
-    x / (1 + x) with x = outstanding / limit: rises smoothly, so that two busy nodes still differ, and never
-    passes the cap.
+    outlook: Outlook
+    reason: Reason
+    patience: Seconds
+
+
+def look(ask: Ask, one: Prospect, held: NodeLoad, moment: Moment) -> Outlook | Crowded | Reason:
+    """What the request would find there; or why it finds no memory."""
+    model = one.model
+    tickets, wait, factor = 0, 0.0, 1.0
+    work = ask.prompt_tokens / one.pace.prefill
+    work += (moment.answer if ask.max_tokens is None else min(moment.answer, ask.max_tokens)) / one.pace.decode
+    if held.models:
+        others = len(held.models)
+        if one.key in held.models:
+            load = held.models[one.key]
+            tickets = load.outstanding
+            if tickets >= model.limit:
+                wait = load.ahead(model.limit, moment.now)
+            work *= 1.0 + CROWDING * (min(tickets + 1, model.limit) - 1)
+            others -= 1
+        if others:  # models that run at the same moment share the machine
+            factor = 1.0 + others
+            wait *= factor
+            work *= factor
+    wants = ask.num_ctx or 0
+    if held.reservations and one.key in held.reservations:
+        loading = held.reservations[one.key]
+        if not (loading.context and wants > loading.context):
+            wait += max(0.0, loading.done - moment.now)
+            return Outlook(one, held, tickets, wait, work, THERMAL_LOADING, MEMORY_FIT_MAX, loading.context)
+    elif model.resident and not (model.context and wants > model.context) and not held.leaving:
+        return Outlook(one, held, tickets, wait, work, THERMAL_RESIDENT, MEMORY_FIT_MAX, model.context)
+    return _with_load(ask, one, held, moment.now, tickets, wait, work)
+
+
+def _with_load(  # noqa: PLR0917 - what `look` has found so far; called for every node
+    ask: Ask, one: Prospect, held: NodeLoad, now: Seconds, tickets: int, wait: float, work: float
+) -> Outlook | Crowded | Reason:
+    """What it finds when the model has to be loaded for it."""
+    unloaded = one.facts.unloaded
+    thermal = THERMAL_UNLOADED if unloaded is not None and now - unloaded < PAGE_CACHE_S else THERMAL_ON_DISK
+    takes: float = one.pace.load
+    if held.reservations:  # one model loads at a time
+        takes += max(0.0, *[other.done - now for other in held.reservations.values()])
+    context, size, there = (one.context, one.need, one.budget) if not ask.num_ctx else needed_for(ask.num_ctx, one)
+    reload = one.model.resident
+    if not size or not one.node.memory.total:
+        needed = NeededLoad(context, size, takes)
+        return Outlook(one, held, tickets, takes + wait, work, thermal, 0.0, context, reload, needed)
+    found = there.room(one.key, held)
+    fits = found.now >= size
+    if not fits:
+        takes += _until_idle(one.key, held, now)
+    spare = found.now / size - 1.0
+    outlook = Outlook(
+        one,
+        held,
+        tickets,
+        takes + wait,
+        work,
+        thermal,
+        0.0 if spare <= 0.0 else MEMORY_FIT_MAX if spare >= 1.0 else MEMORY_FIT_MAX * spare,
+        context,
+        reload,
+        NeededLoad(context, size, takes, not fits),
+    )
+    return outlook if fits else _no_room(outlook, size, found)
+
+
+def _no_room(found: Outlook, size: Bytes, there: Room) -> Crowded | Reason:
+    """Why there is no memory for a load now, and what would have to happen."""
+    memory = found.one.node.memory
+    if size <= there.later:
+        if found.held.leaving:
+            return Reason("memory-busy", "makes room for another model first")
+        text = f"has {gib(max(0, there.now))} for it, which takes {gib(size)}, until other models have ended"
+        patience = Seconds(min(max(LEAST_PATIENCE_S, found.one.pace.load), MOST_PATIENCE_S))
+        return Crowded(found, Reason("memory-busy", text), patience)
+    if size > memory.total + memory.spill:
+        return Reason("too-large", f"has {gib(memory.total)} for models, and it takes {gib(size)}")
+    return Reason("memory", f"has {gib(max(0, there.later))} of memory for it, which takes {gib(size)}")
+
+
+def _until_idle(key: str, held: NodeLoad, now: Seconds) -> float:
+    """Seconds until the other models on the node have done what they have to."""
+    return sum(
+        [
+            max(0.0, other.ends - other.running * now) + other.waiting
+            for name, other in held.models.items()
+            if name != key
+        ]
+    )
+
+
+def points(ask: Ask, found: Outlook, best_other: float, favourite: NodeId | None) -> tuple[float, ...]:
+    """The score's parts, in the order of `values.SIGNALS`.
+
+    Args:
+        ask: the request.
+        found: what it would find on the node.
+        best_other: the shortest wait on any other candidate, in seconds; infinite when there is no other.
+        favourite: the node that served the conversation last.
     """
-    pressure = load.node / max(1, model.limit)
-    return -QUEUE_DEPTH_MAX * pressure / (1.0 + pressure)
+    one, wait = found.one, found.wait
+    # x / (1 + x) rises smoothly, so that two busy nodes still differ, and never passes the cap.
+    pressure = found.held.outstanding / one.model.limit
+    tokens, context = ask.prompt_tokens + (ask.max_tokens or 0), found.context
+    if found.reload:
+        context_fit = 0.0
+    elif tokens <= context:
+        context_fit = CONTEXT_FIT_MAX
+    else:
+        context_fit = CONTEXT_FIT_MAX * (context / tokens if context else 0.5)
+    return (
+        found.thermal,
+        found.fit,
+        -QUEUE_DEPTH_MAX * pressure / (1.0 + pressure),
+        -WAIT_MAX * wait / (WAIT_HALF_S + wait),
+        one.role,
+        one.trend,
+        context_fit,
+        best_other - wait if wait > best_other else 0.0,
+        AFFINITY_MAX / (1 + found.tickets) if favourite is not None and one.node.id == favourite else 0.0,
+        one.degraded,
+    )

@@ -1,6 +1,8 @@
 """What decisions are made from, and what they are: frozen values, without a clock or a source behind them."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
 
 from herd.types import (
     BackendId,
@@ -28,6 +30,27 @@ class Reason:
     until: Seconds | None = None
 
 
+class Circuit(StrEnum):
+    """Whether a breaker lets requests pass."""
+
+    CLOSED = "closed"  # all of them
+    OPEN = "open"  # none
+    HALF_OPEN = "half-open"  # one, as a trial
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerState:
+    """How a breaker stands, as far as routing cares. Of a closed one there is nothing to say."""
+
+    circuit: Circuit = Circuit.CLOSED
+    failures: int = 0  # in a row
+    since: Seconds | None = None  # wall clock; when it opened last
+    until: Seconds | None = None  # when it half-opens, or did
+
+
+CLOSED = BreakerState()
+
+
 @dataclass(frozen=True, slots=True)
 class ModelView:
     """One model on one node, as far as routing cares."""
@@ -40,6 +63,38 @@ class ModelView:
     context: Tokens = Tokens(0)  # loaded with; 0: unknown or not loaded
     capabilities: tuple[str, ...] = ()  # empty: the backend does not say
     limit: int = 1  # requests it runs at once
+    slots: int = 1  # requests that the server keeps memory for, by its own word
+    size_resident: Bytes = Bytes(0)  # what it takes now; 0: not loaded, or not said
+    kv_per_token: Bytes = Bytes(0)  # keys and values of one token; 0: unknown
+    context_max: Tokens = Tokens(0)  # what it was trained for; 0: unknown
+    active_share: float = 1.0  # of its weights that one token reads
+    breaker: BreakerState = CLOSED
+
+
+class MemoryKind(StrEnum):
+    """What models run in on a node."""
+
+    RAM = "ram"  # no GPU that counts
+    UNIFIED = "unified"  # one memory for processor and GPU
+    VIDEO = "video"  # of GPUs with a memory of their own
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The memory that a node's models run in: all of it, and what a new model could get now. 0 in all: unknown."""
+
+    total: Bytes = Bytes(0)
+    free: Bytes = Bytes(0)
+    machine: Bytes = Bytes(0)  # the machine's RAM: the owner's ceiling is a share of it where models live in it
+    spill: Bytes = Bytes(0)  # RAM that what is too large for all GPUs together may take beside them
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What bounds a node's speed."""
+
+    kind: MemoryKind = MemoryKind.RAM
+    bandwidth: float = 0.0  # bytes/s of the memory that models run in; 0: unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +106,11 @@ class NodeView:
     state: NodeState
     models: dict[str, ModelView] = field(default_factory=dict)
     reasons: tuple[Reason, ...] = ()
+    memory: Memory = field(default_factory=Memory)
+    hardware: Hardware = field(default_factory=Hardware)
+    context: Tokens = Tokens(0)  # of a load when the request names none, by its server's word; 0: not declared
+    dedicated: bool = False  # nobody uses the machine for anything else
+    breaker: BreakerState = CLOSED  # of its link
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +122,13 @@ class Ask:
     sent: str = ""  # the name in the client's spelling
     needs: tuple[Capability, ...] = ()
     prompt_tokens: Tokens = Tokens(0)
+    max_tokens: Tokens | None = None  # the client's own limit of the answer
     num_ctx: Tokens | None = None
     keep_alive: bool = False  # the client says how long the model shall stay
+    session: str = ""  # requests of one conversation have the same; empty: of none
+    continues: bool = False  # it is not the first of its conversation
     excluded: tuple[NodeId, ...] = ()  # nodes that already failed this request
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What the ledger holds against a node: requests placed there that have not ended."""
-
-    node: int = 0
-    model: int = 0  # of those, for the model asked for
-    last_chosen: int = 0  # number of the node's latest placement; 0: never
+    retry: bool = False  # an attempt that may have cost a model server work has failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +139,22 @@ class Signal:
     points: float
 
 
+# The parts of a score, in the order in which they are shown: seven signals, and what else counts.
+SIGNALS = (
+    "thermal",
+    "memory_fit",
+    "queue_depth",
+    "estimated_wait",
+    "role_affinity",
+    "availability_trend",
+    "context_fit",
+    "overflow",
+    "affinity",
+    "degraded",
+)
+ALWAYS_SHOWN = 8  # of these; the others where they count
+
+
 @dataclass(frozen=True, slots=True)
 class Edit:
     """A new value for one field of a request body, shown in X-Herd-Edited under the field's name."""
@@ -92,22 +163,45 @@ class Edit:
     value: str | int
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A node that could serve the request, with every part of its score."""
+class NeededLoad(NamedTuple):
+    """A model that has to be loaded before a request can start."""
+
+    context: Tokens  # that it will be loaded with; 0: unknown
+    need: Bytes  # memory that it will take; 0: unknown
+    takes: float  # seconds until it is there, everything before it included
+    evicts_busy: bool = False  # models that are in use have to end first
+
+
+class Candidate(NamedTuple):
+    """A node that could serve the request, with every part of its score.
+
+    Named tuples are made several times as fast as frozen dataclasses, and each placement makes one for every node.
+    """
 
     node: NodeId
     name: NodeName
     model: ModelName
     backend: BackendId
-    signals: tuple[Signal, ...]
-    edits: tuple[Edit, ...] = ()
+    points: tuple[float, ...]  # in the order of `SIGNALS`
+    score: float  # their sum
+    edits: tuple[Edit, ...] = ()  # of the best one only: nobody else's are made
     outstanding: int = 0
+    wait: float = 0.0  # seconds until the request would start
+    work: float = 0.0  # seconds that it then takes
+    load: NeededLoad | None = None
 
     @property
-    def score(self) -> float:
-        """Points over all signals."""
-        return sum([signal.points for signal in self.signals])
+    def signals(self) -> tuple[Signal, ...]:
+        """The parts of the score, by name."""
+        named = zip(SIGNALS, self.points, strict=True)
+        return tuple(
+            Signal(name, points) for place, (name, points) in enumerate(named) if points or place < ALWAYS_SHOWN
+        )
+
+    @property
+    def completion(self) -> Seconds:
+        """Until the answer is there."""
+        return Seconds(self.wait + self.work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +219,7 @@ class Decision:
 
     `known` says whether any node has ever had the model; `complete` whether every node has reported that was known
     when the router started, or is joining; `version` counts the fleet's changes, so that whoever waits for the next one
-    can tell whether it has already happened.
+    can tell whether it has already happened. `over_budget`: there is a node, but the fleet's retries are used up.
     """
 
     candidates: tuple[Candidate, ...]  # best first
@@ -133,6 +227,8 @@ class Decision:
     known: bool = False
     complete: bool = True
     version: int = 0
+    retry_in: Seconds | None = None  # with the patience of so long more, a node would be made to make room
+    over_budget: bool = False
 
     @property
     def chosen(self) -> Candidate | None:

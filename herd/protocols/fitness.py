@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from herd.protocols.messages import Failure, Goodbye, Head, Headers, Hello, Report, RequestHead
-from herd.protocols.untrusted import MAX_MODEL_NAME, MAX_MODELS
+from herd.protocols.untrusted import MAX_GPUS, MAX_INT, MAX_MODEL_NAME, MAX_MODELS
 
 # A sentence for a person, part of which may be the peer's own words: it stands in answers, in logs and in states.
 MAX_TEXT = 300
@@ -36,14 +36,31 @@ def flaw_of_hello(hello: Hello) -> str:
 
 def flaw_of_report(report: Report) -> str:
     """Why this is no report of a house's machine."""
-    count = len(report.models)
-    return f"it lists {count} models, and {MAX_MODELS} are allowed" if count > MAX_MODELS else ""
+    for what, count, allowed in (("models", len(report.models), MAX_MODELS), ("GPUs", len(report.gpus), MAX_GPUS)):
+        if count > allowed:
+            return f"it lists {count} {what}, and {allowed} are allowed"
+    amounts = [amount for gpu in report.gpus for amount in (gpu.memory_total, gpu.memory_free, gpu.bandwidth)]
+    amounts += [backend.context_length for backend in report.backends]
+    amounts += [amount for model in report.models for amount in (model.kv_per_token, model.context_max)]
+    if not all(0 <= amount <= MAX_INT for amount in amounts):
+        return "an amount in it is none"
+    if not all(0.0 < model.active_share <= 1.0 for model in report.models):
+        return "a share in it is none"
+    return ""
 
 
 def with_fit_models(report: Report) -> Report:
     """The report without models that no client could name: names stand in URLs, headers, logs and on terminals."""
     fit = tuple([model for model in report.models if _is_name(model.name)])
     return report if len(fit) == len(report.models) else replace(report, models=fit)
+
+
+def with_fit_gpus(report: Report) -> Report:
+    """The report with names of GPUs on one line: they stand in the status and on terminals."""
+    fit = tuple(
+        [replace(gpu, id=sentence(gpu.id), name=sentence(gpu.name), vendor=sentence(gpu.vendor)) for gpu in report.gpus]
+    )
+    return report if fit == report.gpus else replace(report, gpus=fit)
 
 
 def flaw_of_request(head: RequestHead) -> str:

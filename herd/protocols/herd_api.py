@@ -38,6 +38,18 @@ class ModelEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuEntry:
+    """A GPU of a node. Memory in bytes."""
+
+    id: str
+    name: str
+    vendor: str
+    memory_total: int
+    memory_free: int
+    unified: bool
+
+
+@dataclass(frozen=True, slots=True)
 class NodeEntry:
     """A node. `breaker` is null while the router keeps none for it."""
 
@@ -55,6 +67,7 @@ class NodeEntry:
     machine: dict[str, Any]
     backends: tuple[dict[str, Any], ...]
     agent_version: str
+    gpus: tuple[GpuEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

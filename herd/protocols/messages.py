@@ -110,6 +110,7 @@ class BackendInfo:
     version: str = ""
     dialects: tuple[str, ...] = ()  # what it speaks natively
     parallel: int = 0  # requests one model runs at once; 0: not declared
+    context_length: Tokens = Tokens(0)  # of a load whose request names none; 0: not declared
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,22 @@ class ModelInfo:
     size_vram: Bytes = Bytes(0)
     context_length: Tokens = Tokens(0)  # the model is loaded with this context
     expires_at: str = ""  # RFC 3339; when an idle model is unloaded
+    kv_per_token: Bytes = Bytes(0)  # keys and values of one token of context, at 2 bytes a number
+    context_max: Tokens = Tokens(0)  # what it was trained for
+    active_share: float = 1.0  # of its weights that one token reads; below 1 for a mixture of experts
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A memory that models run in, other than a machine's plain RAM."""
+
+    id: str  # the same after a restart: the maker's UUID, or where it is plugged in
+    name: str
+    vendor: str  # nvidia, amd, intel, apple
+    memory_total: Bytes  # what models could have of it if nothing else were there
+    memory_free: Bytes  # what a new model could get now
+    unified: bool = False  # it is part of the machine's own memory
+    bandwidth: int = 0  # bytes/s; 0: unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +168,7 @@ class Report:
     memory_total: Bytes = Bytes(0)
     memory_free: Bytes = Bytes(0)  # what a new process could get
     week_slot: int = 0  # 0 to 167: hours since Monday 00:00 in the node's own time zone
+    gpus: tuple[Gpu, ...] = ()  # where there are any, models run in their memory
 
 
 # --- One request ------------------------------------------------------------------------------------------------------

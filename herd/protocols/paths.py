@@ -49,12 +49,15 @@ ENDPOINTS = (
     Endpoint("openai.models", "/v1/models", _GET, Dialect.OPENAI, EndpointKind.ANSWERED),
     Endpoint("herd.info", "/herd/v1/info", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.status", "/herd/v1/status", _GET, Dialect.OLLAMA, EndpointKind.HERD),
+    Endpoint("herd.requests", "/herd/v1/requests", _GET, Dialect.OLLAMA, EndpointKind.HERD),
+    Endpoint("herd.story", "/herd/v1/requests/", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.healthz", "/healthz", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.readyz", "/readyz", _GET, Dialect.OLLAMA, EndpointKind.HERD),
 )
 
-_BY_PATH = {endpoint.path: endpoint for endpoint in ENDPOINTS if endpoint.kind is not EndpointKind.BLOB}
+_BY_PATH = {endpoint.path: endpoint for endpoint in ENDPOINTS if endpoint.path == "/" or endpoint.path[-1] != "/"}
 _BLOBS = next(endpoint for endpoint in ENDPOINTS if endpoint.kind is EndpointKind.BLOB)  # its path goes on
+_STORY = next(endpoint for endpoint in ENDPOINTS if endpoint.name == "herd.story")  # its path goes on, with slashes too
 _BLOB = pattern(r"/api/blobs/sha256[:-][0-9a-fA-F]{64}", ASCII)  # the digest as Ollama's `manifest.BlobsPath` has it
 
 
@@ -66,7 +69,7 @@ def find(method: str, path: str) -> Endpoint:
             renders it as the plain text that Ollama sends.
     """
     # Nearly every request has the table's own spelling; only the others are cleaned.
-    endpoint = _BY_PATH.get(path) or _cleaned(normalised(path))
+    endpoint = _BY_PATH.get(path) or _cleaned(path)
     if endpoint is None:
         raise RequestError("404 page not found", status=404)
     if method not in endpoint.methods:
@@ -82,7 +85,19 @@ def blob_target(path: str) -> str:
     return target
 
 
+def story_id(path: str) -> str:
+    """The request id at the end of a story's path, decoded; empty when the path is none.
+
+    Ids hold slashes and dots. Where they are percent-encoded nothing in them is cleaned.
+    """
+    clean = _joined(path)
+    return unquote(clean.removeprefix(_STORY.path)) if clean.startswith(_STORY.path) else ""
+
+
 def _cleaned(path: str) -> Endpoint | None:
+    if story_id(path):
+        return _STORY
+    path = normalised(path)
     parent, _, name = path.rpartition("/")
     return _BLOBS if name and parent + "/" == _BLOBS.path else _BY_PATH.get(path)
 
@@ -92,8 +107,13 @@ def normalised(path: str) -> str:
 
     Ollama redirects to the cleaned path; serving it directly spares clients that would turn a POST into a GET.
     """
+    return _joined(unquote(path))
+
+
+def _joined(path: str) -> str:
+    """Without empty and dot segments, and without a trailing slash."""
     segments: list[str] = []
-    for segment in unquote(path).split("/"):
+    for segment in path.split("/"):
         if segment == "..":
             del segments[-1:]
         elif segment not in {"", "."}:

@@ -16,7 +16,7 @@ from herd.protocols.events import (
     StreamEnded,
     StreamReset,
 )
-from herd.protocols.fitness import flaw_of_answer, flaw_of_hello, flaw_of_report, told, with_fit_models
+from herd.protocols.fitness import flaw_of_answer, flaw_of_hello, flaw_of_report, told, with_fit_gpus, with_fit_models
 from herd.protocols.framing import encode
 from herd.protocols.handshake import NONCE_SIZE, HandshakeError, agent_proof, check_proof, common_version, router_proof
 from herd.protocols.headers import to_client
@@ -133,7 +133,7 @@ class RouterSession(Session):
     def _on_report(self, report: Report) -> Event:
         if flaw := flaw_of_report(report):
             raise ProtocolError(f"HEARTBEAT cannot be accepted: {flaw}.")
-        return ReportReceived(with_fit_models(report))
+        return ReportReceived(with_fit_gpus(with_fit_models(report)))
 
     def _on_head(self, stream: StreamId, head: Head) -> Event:
         """Nothing of an agent's head may tell a client where this answer ends and another begins: that is HTTP's."""

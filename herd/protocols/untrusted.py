@@ -10,6 +10,8 @@ MAX_MODELS = 2000
 # Ollama allows 80 characters for each of a name's four parts, a path of a GGUF file may be 255 long. The name stands in
 # logs, errors and tables, so it has to end somewhere.
 MAX_MODEL_NAME = 512
+# Far more than a machine has slots for; each takes some 200 bytes of a heartbeat.
+MAX_GPUS = 64
 MAX_INT = 2**63 - 1  # what the link's integers and a client's hold
 
 

@@ -45,7 +45,7 @@ class Witness:
     def _hear(self, name: str, *args: Any) -> None:
         self._heard.append((name, args))
 
-    def unlocked(self, models: tuple[str, ...], version: int) -> None:
+    def unlocked(self, models: tuple[tuple[str, int], ...], version: int) -> None:
         self._hear("unlocked", models, version)
 
     def node_changed(self, view: NodeView) -> None:
@@ -75,8 +75,14 @@ class Witness:
     def backend_changed(self, state: Any) -> None:
         self._hear("backend_changed", state)
 
-    def sampled(self, sample: MachineSample) -> None:
-        self._hear("sampled", sample)
+    def sensed_by(self, collector: Any) -> None:
+        """The Agent's own tests are about that."""
+
+    def sampled(self, sample: MachineSample, urgent: bool = False) -> None:
+        self._hear("sampled", sample, urgent)
+
+    def look(self) -> None:
+        self._hear("look")
 
     def suspect(self) -> None:
         self._hear("suspect")
@@ -192,13 +198,16 @@ class FakeServers:
         self.asked: list[str] = []
         self.down: HerdError | None = None
         self.delay = 0.0
+        self.slow: dict[str, float] = {}  # seconds that a path takes, in place of `delay`
 
     async def fetch(self, url: str, body: Any = None, *, timeout: Seconds) -> tuple[int, Any]:
         path = "/" + url.partition("://")[2].partition("/")[2]
+        if body is not None:
+            path = f"{path} {body['model']}"
         self.asked.append(path)
-        if self.delay:
-            await asyncio.sleep(min(self.delay, timeout))
-            if self.delay > timeout:
+        if delay := self.slow.get(path, self.delay):
+            await asyncio.sleep(min(delay, timeout))
+            if delay > timeout:
                 raise StreamFailed("no answer")
         if self.down is not None:
             raise self.down

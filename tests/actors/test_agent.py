@@ -12,7 +12,7 @@ from herd.actors.collector import Collector
 from herd.actors.ports import MachineSample
 from herd.errors import ConfigError
 from herd.policy.liveness import HEARTBEAT_S
-from herd.protocols.messages import Hello, Report, Welcome
+from herd.protocols.messages import Gpu, Hello, Report, Welcome
 from herd.runtime import ActorHandle, get_actor, kill, remote, stop
 from herd.runtime.testing import virtual_time
 from herd.simulation.fleet.links import InMemoryLinks
@@ -21,6 +21,7 @@ from tests.actors.doubles import LLAMACPP, OLLAMA, FakeServers, FixedMachine, Wi
 
 UP = BackendState(OLLAMA.id, OLLAMA, (model("m"),))
 SAMPLE = MachineSample(0.5, Bytes(64), Bytes(32), 17)
+GPU = Gpu("GPU-1", "NVIDIA GeForce RTX 4090", "nvidia", Bytes(24), Bytes(20))
 
 
 class Watched:
@@ -108,6 +109,104 @@ async def test_the_collector_samples_at_once_and_for_every_heartbeat() -> None:
     collector = remote(Collector).remote(FixedMachine(), agent)
     await asyncio.sleep(2 * HEARTBEAT_S + 1)
     assert [args[0].cpu for _, args in await agent.heard.remote()] == [0.01, 0.02, 0.03]
+    await stop(collector)
+    await stop(agent)
+
+
+@virtual_time
+async def test_gpus_are_reported_at_once_when_they_are_found_and_their_memory_with_the_next_heartbeat() -> None:
+    watched = Watched()
+    watched.agent.start_reporting.tell(watched.link)
+    watched.agent.sampled.tell(SAMPLE)
+    assert [report.gpus for report in await watched.reports()] == [()]
+    watched.agent.sampled.tell(replace(SAMPLE, gpus=(GPU,)))
+    assert [report.gpus for report in await watched.reports()] == [(GPU,)]
+    fuller = replace(GPU, memory_free=Bytes(1))
+    watched.agent.sampled.tell(replace(SAMPLE, gpus=(fuller,)))
+    assert await watched.reports() == []
+    await asyncio.sleep(HEARTBEAT_S)
+    assert [report.gpus for report in await watched.reports()] == [(fuller,)]
+    await watched.end()
+
+
+@virtual_time
+async def test_when_models_come_or_go_the_memory_that_is_left_is_looked_at() -> None:
+    watched = Watched()
+    collector = remote(Witness).remote()
+    watched.agent.sensed_by.tell(collector)
+    loaded = BackendState(OLLAMA.id, OLLAMA, (model("m", resident=True),))
+    for state, looks in ((UP, 0), (loaded, 1), (replace(loaded, models=(*loaded.models, model("n"))), 0), (UP, 1)):
+        watched.agent.backend_changed.tell(state)
+        await settled()
+        assert len(await collector.heard.remote()) == looks
+    await stop(collector)
+    await watched.end()
+
+
+@virtual_time
+async def test_what_is_looked_at_because_models_came_is_reported_at_once() -> None:
+    watched = Watched()
+    watched.agent.start_reporting.tell(watched.link)
+    await watched.reports()
+    watched.agent.sampled.tell(replace(SAMPLE, memory_free=Bytes(5)), True)
+    assert [report.memory_free for report in await watched.reports()] == [5]
+    await watched.end()
+
+
+class SlowGpus:
+    """The port `GpuProbe`: answers when it is let, with what is then there."""
+
+    def __init__(self) -> None:
+        self.answers = asyncio.Event()
+        self.free = 20
+        self.looks = 0
+
+    async def sample(self) -> tuple[Gpu, ...]:
+        self.looks += 1
+        seen = replace(GPU, memory_free=Bytes(self.free))
+        await self.answers.wait()
+        return (seen,)
+
+
+@virtual_time
+async def test_a_driver_that_hangs_delays_no_sample_and_is_asked_one_thing_at_a_time() -> None:
+    agent, gpus = remote(Witness).remote(), SlowGpus()
+    collector = remote(Collector).remote(FixedMachine(), agent, gpus)
+    await asyncio.sleep(3 * HEARTBEAT_S + 1)
+    assert [(args[0].gpus, args[1]) for _, args in await agent.heard.remote()] == [((), False)] * 4
+    assert gpus.looks == 1
+    gpus.answers.set()
+    await settled()
+    assert [args[0].gpus for _, args in await agent.heard.remote()] == [(GPU,)]
+    await asyncio.sleep(HEARTBEAT_S)
+    assert [args[0].gpus for _, args in await agent.heard.remote()] == [(GPU,)]
+    await stop(collector)
+    await stop(agent)
+
+
+@virtual_time
+async def test_an_urgent_look_is_one_that_began_after_it_was_asked_for() -> None:
+    agent, gpus = remote(Witness).remote(), SlowGpus()
+    collector = remote(Collector).remote(FixedMachine(), agent, gpus)
+    await settled()
+    gpus.free = 5
+    collector.look.tell()
+    await settled()
+    gpus.answers.set()
+    await settled()
+    told = [(args[0].gpus[0].memory_free, args[1]) for _, args in await agent.heard.remote() if args[0].gpus]
+    assert told == [(20, False), (5, True)]
+    await stop(collector)
+    await stop(agent)
+
+
+@virtual_time
+async def test_an_urgent_look_keeps_the_processors_share_of_the_last_sample() -> None:
+    agent = remote(Witness).remote()
+    collector = remote(Collector).remote(FixedMachine(), agent)
+    collector.look.tell()
+    await settled()
+    assert [(args[0].cpu, args[1]) for _, args in await agent.heard.remote()] == [(0.01, False), (0.01, True)]
     await stop(collector)
     await stop(agent)
 

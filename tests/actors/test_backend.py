@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from herd.actors.backend import POLL_S, Backend, BackendSettings, BackendState
+from herd.actors.backend import MAX_CONTEXT, MAX_PARALLEL, POLL_S, Backend, BackendSettings, BackendState
+from herd.actors.shape_book import ASKED_A_ROUND, ROUNDS_AFTER_FAILURE
 from herd.errors import StreamFailed
 from herd.runtime import ActorHandle, remote, stop
 from herd.runtime.testing import run_virtual, virtual_time
@@ -23,14 +24,27 @@ def ollama() -> dict[str, Any]:
     return {"/api/version": {"version": "0.33.0"}, "/api/tags": TAGS, "/api/ps": IDLE, "/v1/models": OPENAI_LIST}
 
 
+class FakeProcesses:
+    """The port `ServerProcesses`: one process, with this environment."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+
+    async def variable(self, base_url: str, name: str) -> str | None:
+        return self._environment.get(name)
+
+
 class Watched:
     """A Backend, the server it watches, and the agent that it tells."""
 
-    def __init__(self, answers: dict[str, Any], parallel: int | None = None) -> None:
+    def __init__(
+        self, answers: dict[str, Any], parallel: int | None = None, environment: dict[str, str] | None = None
+    ) -> None:
         self.server = FakeServers(answers)
+        processes = FakeProcesses(environment or {})
         self.agent: ActorHandle = remote(Witness).remote()
         settings = BackendSettings(BackendId("b1"), "http://127.0.0.1:11434", parallel)
-        self.backend: ActorHandle = remote(Backend).remote(settings, self.server, self.agent)
+        self.backend: ActorHandle = remote(Backend).remote(settings, self.server, self.agent, processes)
 
     async def told(self) -> list[BackendState]:
         """The states that the agent was told since the last time."""
@@ -237,3 +251,154 @@ async def test_what_the_owner_says_of_parallel_requests_goes_before_what_the_ser
     assert state.info is not None
     assert state.info.parallel == 2
     await watched.end()
+
+
+# --- What models take -------------------------------------------------------------------------------------------------
+
+LLAMA = {
+    "general.architecture": "llama",
+    "llama.block_count": 28,
+    "llama.attention.head_count_kv": 8,
+    "llama.attention.key_length": 128,
+    "llama.attention.value_length": 128,
+    "llama.context_length": 131072,
+}
+LLAMA_KV = 2 * 28 * 8 * 128 * 2
+
+
+def shown(*names: str) -> dict[str, Any]:
+    """What a server answers that has these models, all of one shape."""
+    tags = [{"name": name, "digest": f"digest of {name}"} for name in names]
+    shows = {f"/api/show {name}": {"model_info": LLAMA} for name in names}
+    return {**ollama(), "/api/tags": {"models": tags}, **shows}
+
+
+def asked_of(watched: Watched) -> list[str]:
+    """The models whose details were asked for, in order."""
+    return [path.partition(" ")[2] for path in watched.server.asked if path.startswith("/api/show ")]
+
+
+@virtual_time
+async def test_what_a_model_takes_is_asked_once_and_told_after_the_model_itself() -> None:
+    watched = Watched(shown("a", "b"))
+    listed, described = await watched.told()
+    assert [model.kv_per_token for model in listed.models] == [0, 0]
+    assert [(model.kv_per_token, model.context_max) for model in described.models] == [(LLAMA_KV, 131072)] * 2
+    await watched.polls(20)
+    assert await watched.told() == []
+    assert asked_of(watched) == ["a", "b"]
+    await watched.end()
+
+
+@virtual_time
+async def test_a_load_keeps_what_is_known_of_the_model_and_one_that_was_deleted_meanwhile_is_known_too() -> None:
+    watched = Watched(shown("a"))
+    await watched.told()
+    watched.server.answers["/api/show b"] = {"model_info": LLAMA}
+    running = [{"name": name, "digest": f"digest of {name}", "size": 5} for name in ("a", "b")]
+    watched.server.answers["/api/ps"] = {"models": running}
+    await watched.polls(1)
+    states = await watched.told()
+    assert [(model.name, model.resident, model.kv_per_token) for model in states[-1].models] == [
+        ("a", True, LLAMA_KV),
+        ("b", True, LLAMA_KV),
+    ]
+    await watched.polls(20)
+    assert await watched.told() == []
+    assert asked_of(watched) == ["a", "b"]
+    await watched.end()
+
+
+@virtual_time
+async def test_a_model_that_was_pulled_anew_is_asked_again_and_one_that_is_gone_is_forgotten() -> None:
+    watched = Watched(shown("a", "b"))
+    await watched.told()
+    watched.server.answers["/api/tags"] = {"models": [{"name": "a", "digest": "another"}]}
+    await watched.polls(6)
+    watched.server.answers["/api/tags"] = shown("a", "b")["/api/tags"]
+    await watched.polls(6)
+    assert asked_of(watched) == ["a", "b", "a", "a", "b"]
+    await watched.end()
+
+
+@virtual_time
+async def test_very_many_models_are_asked_a_few_at_a_time_those_in_memory_first() -> None:
+    names = [f"m{number}" for number in range(3 * ASKED_A_ROUND)]
+    watched = Watched(shown(*names))
+    watched.server.answers["/api/ps"] = {"models": [{"name": names[-1], "digest": f"digest of {names[-1]}"}]}
+    await watched.told()
+    assert asked_of(watched) == [names[-1], *names[: ASKED_A_ROUND - 1]]
+    await watched.polls(2)
+    assert sorted(asked_of(watched)) == sorted(names)
+    await watched.end()
+
+
+@virtual_time
+async def test_models_that_do_not_tell_delay_no_load_and_do_not_make_the_server_look_down() -> None:
+    watched = Watched(shown("a", "b"))
+    watched.server.slow = {"/api/show a": 4.9, "/api/show b": 60.0}
+    await watched.told()
+    watched.server.answers["/api/ps"] = {"models": [{"name": "a", "digest": "digest of a", "size": 5}]}
+    await watched.polls(1)
+    (loaded,) = await watched.told()
+    assert loaded.models[0].resident
+    await watched.polls(10)
+    states = await watched.told()
+    assert all(state.info is not None for state in states)
+    assert [model.kv_per_token for model in states[-1].models] == [LLAMA_KV, 0]
+    assert watched.server.asked.count("/api/ps") == 12
+    await watched.end()
+
+
+@virtual_time
+async def test_a_server_that_answers_no_question_is_asked_one_at_a_time() -> None:
+    names = [f"m{number}" for number in range(3 * ASKED_A_ROUND)]
+    watched = Watched(shown(*names))
+    watched.server.slow = {f"/api/show {name}": 60.0 for name in names}
+    await watched.polls(14)
+    assert asked_of(watched) == names[:5]  # for 5 s each, from one poll on: 0, 6, 12, 18 and 24
+    states = await watched.told()
+    assert [len(state.models) for state in states] == [len(names)]
+    await watched.end()
+
+
+@pytest.mark.parametrize("trouble", ["status", "nonsense"])
+def test_a_model_that_does_not_tell_is_asked_again_after_a_minute(trouble: str) -> None:
+    async def story() -> None:
+        watched = Watched(shown("a", "b"))
+        del watched.server.answers["/api/show a"]
+        if trouble == "nonsense":
+            watched.server.answers["/api/show a"] = ["nothing"]
+        await watched.told()
+        await watched.polls(ROUNDS_AFTER_FAILURE - 1)
+        assert asked_of(watched) == ["a", "b"]
+        watched.server.answers["/api/show a"] = {"model_info": LLAMA}
+        await watched.polls(1)
+        (described,) = await watched.told()
+        assert [model.kv_per_token for model in described.models] == [LLAMA_KV] * 2
+        await watched.end()
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize(
+    ("environment", "declared"),
+    [
+        ({}, (0, 0)),
+        ({"OLLAMA_CONTEXT_LENGTH": "8192", "OLLAMA_NUM_PARALLEL": " 4 "}, (8192, 4)),
+        ({"OLLAMA_CONTEXT_LENGTH": "much", "OLLAMA_NUM_PARALLEL": "-1"}, (0, 0)),
+        ({"OLLAMA_CONTEXT_LENGTH": "9" * 19, "OLLAMA_NUM_PARALLEL": "9" * 5000}, (MAX_CONTEXT, 0)),
+        ({"OLLAMA_CONTEXT_LENGTH": "", "OLLAMA_NUM_PARALLEL": "5000"}, (0, MAX_PARALLEL)),
+    ],
+)
+def test_the_servers_process_declares_the_context_of_a_load_and_its_parallel_requests(
+    environment: dict[str, str], declared: tuple[int, int]
+) -> None:
+    async def story() -> None:
+        watched = Watched(ollama(), environment=environment)
+        (state,) = await watched.told()
+        assert state.info is not None
+        assert (state.info.context_length, state.info.parallel) == declared
+        await watched.end()
+
+    run_virtual(story())

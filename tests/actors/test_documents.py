@@ -4,9 +4,9 @@ from herd.actors.documents import can_serve, ollama_versions, served_models, sta
 from herd.actors.model_queue import QueueStatus
 from herd.actors.node import NodeStatus
 from herd.policy.values import Reason
-from herd.protocols.herd_api import InfoDocument, ReasonEntry
-from herd.protocols.messages import Machine, Report
-from herd.types import NodeId, NodeName, NodeState, Seconds
+from herd.protocols.herd_api import GpuEntry, InfoDocument, ReasonEntry
+from herd.protocols.messages import Gpu, Machine, Report
+from herd.types import Bytes, NodeId, NodeName, NodeState, Seconds
 from tests.actors.doubles import LLAMACPP, OLLAMA, model, report
 
 INFO = InfoDocument("r1", "1.2", 11436, (1,))
@@ -53,3 +53,10 @@ def test_the_status_adds_up() -> None:
     assert [(entry.node, entry.running) for entry in document.queues] == [("a", 2), ("b", 1)]
     assert document.nodes[1].reasons == (ReasonEntry("meeting", "is in a meeting", 1.0, 2.0),)
     assert [entry.state for entry in document.nodes] == ["ready", "paused", "offline"]
+
+
+def test_the_status_shows_the_memory_that_models_run_in() -> None:
+    card = Gpu("GPU-1", "NVIDIA GeForce RTX 4090", "nvidia", Bytes(24), Bytes(20), bandwidth=1008)
+    document = status(INFO, (node("a", NodeState.READY, report(gpus=(card,))), PAUSED), held=0)
+    assert document.nodes[0].gpus == (GpuEntry("GPU-1", "NVIDIA GeForce RTX 4090", "nvidia", 24, 20, unified=False),)
+    assert document.nodes[1].gpus == ()

@@ -6,13 +6,16 @@ from hypothesis import strategies as st
 
 from herd.actors import holding_pen
 from herd.actors.holding_pen import MAX_HELD_BYTES, Hold, HoldEnd, HoldingPen
+from herd.policy.values import Ticket
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.types import Bytes, Seconds, TicketId
 from tests.actors.doubles import settled
 
 
-def hold(number: int = 1, model: str = "m", *, version: int = 0, size: int = 10, wait: float = 30.0) -> Hold:
-    return Hold(TicketId(f"t{number}"), model, version, Bytes(size), Seconds(wait))
+def hold(
+    number: int = 1, model: str = "m", *, version: int = 0, size: int = 10, wait: float = 30.0, arrived: float = 0.0
+) -> Hold:
+    return Hold(Ticket(TicketId(f"t{number}"), "client", Seconds(arrived)), model, version, Bytes(size), Seconds(wait))
 
 
 @virtual_time
@@ -20,7 +23,7 @@ async def test_a_change_wakes_those_who_wait_for_its_models_and_nobody_else() ->
     pen = HoldingPen()
     m, n = asyncio.create_task(pen.hold(hold(1, "m"))), asyncio.create_task(pen.hold(hold(2, "n")))
     await settled()
-    pen.unlocked(("m", "other"), 1)
+    pen.unlocked((("m", 1), ("other", 1)), 1)
     assert await m is HoldEnd.UNLOCKED
     assert not n.done()
     assert pen.count() == 1
@@ -33,7 +36,7 @@ async def test_a_pen_that_is_closed_lets_everybody_go_at_once() -> None:
     pen = HoldingPen()
     held = [asyncio.create_task(pen.hold(hold(number, f"m{number % 2}"))) for number in range(4)]
     await settled()
-    pen.unlocked(("m0",), 1)
+    pen.unlocked((("m0", 9),), 1)
     pen.close()
     assert await asyncio.gather(*held) == [HoldEnd.UNLOCKED, HoldEnd.CLOSED] * 2
     assert await pen.hold(hold(9)) is HoldEnd.CLOSED
@@ -51,15 +54,43 @@ async def test_they_are_woken_in_order_of_arrival() -> None:
 
     tasks = [asyncio.create_task(wait(number)) for number in range(5)]
     await settled()
-    pen.unlocked(("m",), 1)
+    pen.unlocked((("m", 9),), 1)
     await asyncio.wait(tasks)
     assert woken == [0, 1, 2, 3, 4]
 
 
 @virtual_time
+async def test_no_more_are_woken_than_there_is_room_for_and_the_next_ones_when_there_is_more() -> None:
+    pen = HoldingPen()
+    tasks = [asyncio.create_task(pen.hold(hold(number))) for number in range(5)]
+    await settled()
+    for count, woken in ((2, [0, 1]), (1, [0, 1, 2]), (9, [0, 1, 2, 3, 4])):
+        pen.unlocked((("m", count),), count)
+        await settled()
+        assert [number for number, task in enumerate(tasks) if task.done()] == woken
+
+
+@virtual_time
+async def test_who_was_woken_in_vain_has_its_old_place_again() -> None:
+    pen = HoldingPen()
+    first = asyncio.create_task(pen.hold(hold(1, arrived=1.0)))
+    second = asyncio.create_task(pen.hold(hold(2, arrived=2.0)))
+    await settled()
+    pen.unlocked((("m", 1),), 1)
+    assert await first is HoldEnd.UNLOCKED
+    again = asyncio.create_task(pen.hold(hold(1, version=1, arrived=1.0)))
+    await settled()
+    assert pen.held() == {"m": 2}
+    pen.unlocked((("m", 1),), 2)
+    assert await again is HoldEnd.UNLOCKED
+    assert not second.done()
+    assert await second is HoldEnd.EXPIRED
+
+
+@virtual_time
 async def test_a_change_that_came_while_the_hold_was_under_way_is_not_missed() -> None:
     pen = HoldingPen()
-    pen.unlocked(("m",), 5)
+    pen.unlocked((("m", 9),), 5)
     assert await pen.hold(hold(version=4)) is HoldEnd.UNLOCKED
     assert await pen.hold(hold(version=5)) is HoldEnd.EXPIRED  # its placement knew of that change
     assert await pen.hold(hold(model="n", version=4)) is HoldEnd.EXPIRED
@@ -76,11 +107,11 @@ def test_no_wake_up_is_lost_wherever_the_hold_arrives_among_the_changes(
         pen = HoldingPen()
         before, after = unlocked[:arrives], unlocked[arrives:]
         for version in before:
-            pen.unlocked(("m",), version)
+            pen.unlocked((("m", 9),), version)
         held = asyncio.create_task(pen.hold(hold(version=seen)))
         await settled()
         for version in after:
-            pen.unlocked(("m",), version)
+            pen.unlocked((("m", 9),), version)
         end = await held
         assert (end is HoldEnd.UNLOCKED) == (bool(after) or any(version > seen for version in before))
         assert pen.count() == 0
@@ -96,7 +127,7 @@ async def test_who_gives_up_leaves_no_trace() -> None:
     task.cancel()
     await asyncio.wait([task])
     assert (pen.count(), pen._bytes, pen._held) == (0, 0, {})
-    pen.unlocked(("m",), 1)
+    pen.unlocked((("m", 9),), 1)
 
 
 @virtual_time
@@ -104,7 +135,7 @@ async def test_who_gives_up_in_the_turn_in_which_it_is_woken_leaves_no_trace() -
     pen = HoldingPen()
     task = asyncio.create_task(pen.hold(hold()))
     await settled()
-    pen.unlocked(("m",), 1)
+    pen.unlocked((("m", 9),), 1)
     task.cancel()
     await asyncio.wait([task])
     assert (pen.count(), pen._bytes, pen._held) == (0, 0, {})

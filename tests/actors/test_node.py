@@ -5,15 +5,15 @@ from dataclasses import replace
 
 from herd.actors import names
 from herd.actors.model_queue import Completion
-from herd.actors.node import Node, NodeStatus, models_of
+from herd.actors.node import Node, NodeStatus
 from herd.policy.concurrency import LEAST
 from herd.policy.values import Lease, NodeView, Refused
 from herd.protocols.messages import BackendInfo, Machine, Pause, Report
 from herd.runtime import ActorHandle, get_actor, kill, remote, stop
 from herd.runtime.testing import virtual_time
 from herd.simulation.clock import EPOCH, LoopClock
-from herd.types import BackendId, NodeId, NodeName, NodeState, Seconds, Tokens
-from tests.actors.doubles import LLAMACPP, OLLAMA, Witness, model, report, settled, ticket
+from herd.types import NodeId, NodeName, NodeState, Seconds, Tokens
+from tests.actors.doubles import OLLAMA, Witness, model, report, settled, ticket
 
 UNDECLARED = BackendInfo(OLLAMA.id, "ollama", "", OLLAMA.dialects)
 OLLAMA_OF_ONE = replace(UNDECLARED, parallel=1)
@@ -178,13 +178,6 @@ async def test_whoever_waits_is_turned_away_when_the_node_actor_stops() -> None:
     await end(scorer)
 
 
-def test_a_limit_that_is_not_declared_is_one_until_another_is_learned() -> None:
-    heard = report(model("m"), backends=(UNDECLARED,))
-    assert models_of(heard)["m:latest"].limit == 1
-    assert models_of(heard, {"m:latest": 3})["m:latest"].limit == 3
-    assert models_of(report(model("m")), {"m:latest": 3})["m:latest"].limit == OLLAMA.parallel
-
-
 @virtual_time
 async def test_the_view_follows_a_learned_limit_which_reports_do_not_reset_and_a_declared_one_overrides() -> None:
     node, scorer = await started()
@@ -244,21 +237,6 @@ async def learn_two(queue: ActorHandle, *, answers: int = LEAST, learns: bool = 
         queue.completed.tell(Completion(ticket(number).id, Tokens(100), Seconds(0.0)))
         queue.release.tell(ticket(number).id)
     assert (await queue.status.remote()).limit == 1 + learns
-
-
-def test_of_two_servers_the_one_that_speaks_more_serves_and_then_the_one_that_has_it_resident() -> None:
-    def chosen(*models_: object, backends: tuple[BackendInfo, ...]) -> str:
-        return models_of(report(*models_, backends=backends))["m:latest"].backend  # type: ignore[arg-type]
-
-    second = BackendInfo(BackendId("second"), "ollama", dialects=OLLAMA.dialects)
-    both = (LLAMACPP, OLLAMA, second)
-    assert chosen(model("m", LLAMACPP, resident=True), model("M:latest"), backends=both) == "ollama"
-    assert chosen(model("m"), model("m", second, resident=True), backends=both) == "second"
-    assert chosen(model("m", second), model("m"), backends=both) == "second"
-
-
-def test_a_model_of_a_server_that_is_not_reported_is_no_model() -> None:
-    assert models_of(report(model("m", LLAMACPP))) == {}
 
 
 @virtual_time

@@ -67,29 +67,46 @@ async def test_a_ticket_that_finds_nobody_loses_what_it_had() -> None:
 
 
 @virtual_time
-async def test_the_pen_is_told_of_models_that_can_be_served_and_could_not() -> None:
-    scorer, pen = await started()
+async def test_the_pen_is_told_of_models_that_are_waited_for_and_can_be_served_now() -> None:
+    scorer, pen = await started(KnownNode(NodeId("a"), NodeName("a"), ("m", "n"), Seconds(0.0)))
 
-    async def told(state: NodeState, models: dict[str, ModelView] | None = None) -> list[tuple[str, ...]]:
+    async def told(state: NodeState, models: dict[str, ModelView] | None = None) -> list[dict[str, int]]:
         scorer.node_changed(view("a", models, state))
-        return [args[0] for _, args in await pen.heard.remote()]
+        return [dict(args[0]) for _, args in await pen.heard.remote()]
 
     m, n = has("m"), has("n")
-    assert await told(NodeState.JOINING) == []
-    assert await told(NodeState.READY, m) == [("m",)]
-    assert await told(NodeState.READY, m | n) == [("n",)]
-    assert await told(NodeState.DEGRADED, m | n) == []
-    assert await told(NodeState.READY, m | n) == []
+    assert await told(NodeState.READY, m | n) == []  # nobody waits for anything
     assert await told(NodeState.PAUSED, m | n) == []
-    assert await told(NodeState.READY, m | n) == [("m", "n")]
+    for number, model in enumerate("mmmn"):
+        assert scorer.place(Ask(model, Dialect.OLLAMA), ticket(number)).chosen is None
+    assert await told(NodeState.JOINING) == []
+    assert await told(NodeState.READY, m) == [{"m": 2}]  # so many as it runs at once
     assert await told(NodeState.OFFLINE, m | n) == []
-    assert await told(NodeState.DEGRADED, n) == [("n",)]
+    assert await told(NodeState.DEGRADED, m | n) == [{"m": 2, "n": 2}]
+    assert await told(NodeState.PAUSED, m | n) == []
+    assert await told(NodeState.READY, m | n) == []  # nobody is left
     await stop(pen)
 
 
 @virtual_time
-async def test_versions_tell_a_change_from_the_one_before() -> None:
+async def test_each_request_that_ends_makes_room_for_one_that_waits() -> None:
     scorer, pen = await started()
+    scorer.node_changed(view("a", has()))
+    scorer.place(ASK, ticket(0))
+    scorer.node_changed(view("a", has(), NodeState.PAUSED))
+    for number in (1, 2, 3):
+        assert scorer.place(ASK, ticket(number)).chosen is None
+    scorer.node_changed(view("a", has()))
+    scorer.released(ticket(0).id)
+    scorer.released(ticket(0).id)
+    assert [dict(args[0]) for _, args in await pen.heard.remote()] == [{"m:latest": 2}, {"m:latest": 1}]
+    await stop(pen)
+
+
+@virtual_time
+async def test_versions_tell_a_wake_up_from_the_placement_before() -> None:
+    """A wake-up that overtakes the request on its way to the pen is not missed there."""
+    scorer, pen = await started(KnownNode(NodeId("a"), NodeName("a"), ("m:latest",), Seconds(0.0)))
     before = scorer.place(ASK, ticket(1)).version
     scorer.node_changed(view("a", has()))
     ((_, (_, version)),) = await pen.heard.remote()

@@ -2,10 +2,15 @@ from dataclasses import replace
 
 import pytest
 
-from herd.policy.elimination import eliminate
-from herd.policy.values import Reason
+from herd.policy.elimination import absent, unable
+from herd.policy.values import Ask, NodeView, Reason
 from herd.types import Capability, Dialect, NodeId, NodeState
 from tests.policy.views import ASK, OPENAI_ONLY, model, node
+
+
+def eliminate(ask: Ask, view: NodeView) -> Reason | None:
+    """Why the node cannot serve this request, if it cannot."""
+    return absent(ask.model, view) or unable(ask, view, view.models[ask.model])
 
 
 @pytest.mark.parametrize("state", [NodeState.READY, NodeState.DEGRADED])

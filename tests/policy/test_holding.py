@@ -7,7 +7,7 @@ from herd.policy.holding import TRY_AGAIN_S, Patience, hold_for, unlocked
 from herd.policy.retrying import Blame, blame
 from herd.policy.values import Decision
 from herd.types import NodeState, Seconds
-from tests.policy.views import OPENAI_ONLY, model, node
+from tests.policy.views import OPENAI_ONLY, card, model, node
 
 NOW = Seconds(100.0)
 PATIENCE = Patience(until=Seconds(130.0), grace_until=Seconds(105.0))
@@ -35,18 +35,36 @@ def test_a_node_that_could_not_be_reached_is_tried_again_soon() -> None:
     assert hold_for(KNOWN, PATIENCE, Seconds(129.0), away=True) == 1.0
 
 
+def test_a_node_that_may_be_made_to_make_room_is_looked_at_again_when_it_may() -> None:
+    assert hold_for(replace(KNOWN, retry_in=Seconds(4.0)), PATIENCE, NOW, away=False) == 4.0
+    assert hold_for(replace(KNOWN, retry_in=Seconds(40.0)), PATIENCE, NOW, away=False) == 30.0
+
+
+WANTED = ("m", "n", "elsewhere")
+
+
 @pytest.mark.parametrize("state", [NodeState.OFFLINE, NodeState.PAUSED, NodeState.JOINING])
-def test_a_node_that_takes_requests_again_unlocks_all_its_models(state: NodeState) -> None:
-    before, after = node("a", model("m"), state=state), node("a", model("m"), model("n"))
+def test_a_node_that_takes_requests_again_unlocks_all_of_its_models_that_are_wanted(state: NodeState) -> None:
+    before, after = node("a", model("m"), state=state), node("a", model("m"), model("n", limit=3), model("o"))
 
-    assert unlocked(before, after) == ("m", "n")
-    assert unlocked(None, after) == ("m", "n")
-    assert unlocked(after, before) == ()
+    assert unlocked(before, after, WANTED) == {"m": 1, "n": 3}
+    assert unlocked(None, after, WANTED) == {"m": 1, "n": 3}
+    assert unlocked(after, before, WANTED) == {}
 
 
-def test_a_node_that_took_requests_before_unlocks_only_what_is_new() -> None:
-    assert unlocked(node("a", model("m")), node("a", model("m"), model("n"))) == ("n",)
-    assert unlocked(node("a", model("m")), node("a", model("m"), state=NodeState.DEGRADED)) == ()
+def test_a_node_that_took_requests_before_unlocks_what_is_new_and_what_is_in_memory() -> None:
+    had = node("a", model("m"), **card(24, 10))
+
+    assert unlocked(had, node("a", model("m"), model("n"), **card(24, 10)), WANTED) == {"n": 1}
+    assert unlocked(had, node("a", model("m"), state=NodeState.DEGRADED, **card(24, 10)), WANTED) == {}
+    assert unlocked(had, node("a", model("m", resident=True), **card(24, 10)), WANTED) == {"m": 1}
+
+
+def test_a_node_with_more_free_memory_than_before_may_have_room_for_what_did_not_fit() -> None:
+    had = node("a", model("m"), **card(24, 10))
+
+    assert unlocked(had, node("a", model("m"), **card(24, 12)), WANTED) == {"m": 1}
+    assert unlocked(had, node("a", model("m"), **card(24, 8)), WANTED) == {}
 
 
 @pytest.mark.parametrize(

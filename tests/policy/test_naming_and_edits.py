@@ -5,8 +5,10 @@ import pytest
 from herd.policy.edits import edits
 from herd.policy.naming import unique_name
 from herd.policy.values import Edit
-from herd.types import ModelName, NodeName
+from herd.types import Dialect, ModelName, NodeName, Tokens
 from tests.policy.views import ASK, OPENAI_ONLY, model
+
+UNKNOWN = Tokens(0)
 
 
 @pytest.mark.parametrize(
@@ -19,11 +21,34 @@ def test_a_name_that_is_taken_gets_a_number(taken: tuple[str, ...], name: str) -
 
 @pytest.mark.parametrize("sent", ["LLama3.2:3b", "registry.ollama.ai/library/llama3.2:3b", "llama3.2:3b"])
 def test_ollama_gets_the_name_as_the_client_wrote_it(sent: str) -> None:
-    assert edits(replace(ASK, sent=sent), model()) == ()
+    assert edits(replace(ASK, sent=sent), model(), UNKNOWN, UNKNOWN) == ()
 
 
 def test_another_server_gets_exactly_the_name_that_it_lists() -> None:
     listed = replace(model(), name=ModelName("Qwen/Qwen3-8B"), dialects=OPENAI_ONLY)
 
-    assert edits(replace(ASK, sent="qwen/qwen3-8b:latest"), listed) == (Edit("model", "Qwen/Qwen3-8B"),)
-    assert edits(replace(ASK, sent="Qwen/Qwen3-8B"), listed) == ()
+    assert edits(replace(ASK, sent="qwen/qwen3-8b:latest"), listed, UNKNOWN, UNKNOWN) == (
+        Edit("model", "Qwen/Qwen3-8B"),
+    )
+    assert edits(replace(ASK, sent="Qwen/Qwen3-8B"), listed, UNKNOWN, UNKNOWN) == ()
+
+
+@pytest.mark.parametrize(
+    ("num_ctx", "loaded", "default", "edited"),
+    [
+        (2048, 8192, 4096, True),
+        (8192, 8192, 4096, False),
+        (16384, 8192, 4096, False),  # a larger one is a reload, which the score sees
+        (None, 8192, 4096, True),  # else Ollama would load its default
+        (None, 4096, 4096, False),
+        (2048, 0, 4096, False),  # it is not loaded, or its server does not say with what
+    ],
+)
+def test_a_context_that_fits_into_the_resident_one_does_not_reload_the_model(
+    num_ctx: int | None, loaded: int, default: int, *, edited: bool
+) -> None:
+    ask = replace(ASK, dialect=Dialect.OLLAMA, num_ctx=Tokens(num_ctx) if num_ctx else None)
+
+    expected = (Edit("options.num_ctx", loaded),) if edited else ()
+    assert edits(ask, model(), Tokens(loaded), Tokens(default)) == expected
+    assert edits(replace(ask, dialect=Dialect.OPENAI), model(), Tokens(loaded), Tokens(default)) == ()

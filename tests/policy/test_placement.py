@@ -1,130 +1,248 @@
+"""Ranking: elimination, score and ties together."""
+
+import random
 from collections import Counter
 from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from herd.policy.placement import hopeless, place, why_none
-from herd.policy.scoring import QUEUE_DEPTH_MAX, score
-from herd.policy.values import Load, NodeView
-from herd.types import Dialect, NodeId, NodeState, Tokens
-from tests.policy.views import ASK, OPENAI_ONLY, model, node
+from herd.policy.loads import ModelLoad, NodeLoad, Reservation
+from herd.policy.placement import hopeless, in_one_line, why_none
+from herd.policy.scoring import LEAST_PATIENCE_S, Moment
+from herd.policy.values import SIGNALS, NodeView
+from herd.types import Bytes, Dialect, GiB, NodeId, NodeName, NodeState, Seconds, Tokens
+from tests.policy.views import ASK, OPENAI_ONLY, card, decide, looked_at, model, node
+
+KEY = ASK.model
+
+
+def busy(outstanding: int, *, last_chosen: int = 0, ends: float = 1000.0) -> NodeLoad:
+    """A node on which so many requests run on the model, to end then."""
+    tickets = ModelLoad(outstanding, outstanding, ends * outstanding)
+    return NodeLoad(outstanding, last_chosen, {KEY: tickets} if outstanding else {})
+
+
+def names(decision: object) -> list[str]:
+    return [candidate.name for candidate in decision.candidates]  # type: ignore[attr-defined]
 
 
 def test_a_resident_model_wins_over_one_on_disk() -> None:
-    decision = place(ASK, [node("cold", model()), node("hot", model(resident=True))], {})
+    decision = decide(ASK, [node("cold", model()), node("hot", model(resident=True))])
 
-    assert decision.chosen is not None
-    assert decision.chosen.name == "hot"
-    assert [candidate.name for candidate in decision.candidates] == ["hot", "cold"]
+    assert names(decision) == ["hot", "cold"]
 
 
-def test_every_signal_is_kept_with_the_decision_and_adds_up_to_the_score() -> None:
-    decision = place(ASK, [node("hot", model(resident=True))], {NodeId("hot"): Load(node=1)})
+def test_all_seven_signals_are_kept_with_every_candidate_and_add_up_to_its_score() -> None:
+    decision = decide(ASK, [node("hot", model(resident=True)), node("cold", model())], {NodeId("hot"): busy(1)})
 
-    assert decision.chosen is not None
-    assert [(signal.name, signal.points) for signal in decision.chosen.signals] == [
-        ("thermal", 50.0),
-        ("queue_depth", -15.0),
-    ]
-    assert decision.chosen.score == 35.0
+    assert [len(candidate.points) for candidate in decision.candidates] == [len(SIGNALS)] * 2
+    for candidate in decision.candidates:
+        shown = [signal.name for signal in candidate.signals]
+        assert shown[:8] == list(SIGNALS[:8])
+        assert sum(signal.points for signal in candidate.signals) == candidate.score
 
 
 def test_every_node_that_was_eliminated_keeps_its_reason() -> None:
-    decision = place(ASK, [node("mini"), node("studio", model(), state=NodeState.OFFLINE)], {})
+    decision = decide(ASK, [node("mini"), node("studio", model(), state=NodeState.OFFLINE)])
 
     assert decision.chosen is None
     assert [(out.name, out.reason.kind) for out in decision.eliminated] == [("mini", "no-model"), ("studio", "offline")]
     assert why_none(decision) == "mini does not have llama3.2:3b on disk; studio is offline"
+    assert in_one_line(decision) == "not mini, which does not have llama3.2:3b on disk; not studio, which is offline"
 
 
 def test_a_fleet_without_nodes_says_so() -> None:
-    assert why_none(place(ASK, [], {})) == "no node has joined"
+    assert why_none(decide(ASK, [])) == "no node has joined"
 
 
 def test_equal_nodes_share_evenly() -> None:
     nodes = [node(name, model(resident=True)) for name in ("a", "b", "c")]
-    loads: dict[NodeId, Load] = {}
+    loads: dict[NodeId, NodeLoad] = {}
     chosen: Counter[str] = Counter()
     for number in range(1, 31):
-        winner = place(ASK, nodes, loads).chosen
+        winner = decide(ASK, nodes, loads).chosen
         assert winner is not None
         chosen[winner.name] += 1
-        loads[winner.node] = Load(node=0, last_chosen=number)  # each request ends before the next comes
+        loads[winner.node] = busy(0, last_chosen=number)  # each request ends before the next comes
 
     assert set(chosen.values()) == {10}
 
 
-def test_a_busy_node_loses_a_tie() -> None:
+def test_a_busy_node_loses_to_an_equal_one() -> None:
     nodes = [node("a", model(resident=True)), node("b", model(resident=True))]
+    loads = {NodeId("a"): busy(1, last_chosen=1), NodeId("b"): busy(0, last_chosen=2)}
 
-    decision = place(ASK, nodes, {NodeId("a"): Load(node=1, last_chosen=1), NodeId("b"): Load(last_chosen=2)})
+    assert names(decide(ASK, nodes, loads)) == ["b", "a"]
 
-    assert decision.chosen is not None
-    assert decision.chosen.name == "b"
+
+def test_nodes_whose_answers_come_at_different_times_are_no_tie() -> None:
+    fast = node("fast", model(resident=True, gib=5), **card(24, 10))
+    slow = replace(fast, id=NodeId("slow"), name=NodeName("slow"), hardware=replace(fast.hardware, bandwidth=800e9))
+    loads = {NodeId("slow"): busy(0, last_chosen=9)}  # in a tie the other would have its turn
+
+    decision = decide(ASK, [slow, fast], loads)
+    (one, other) = decision.candidates
+    assert 0 < one.score - other.score < 2.0
+    assert one.name == "slow"
 
 
 def test_a_silent_node_loses_to_one_that_speaks() -> None:
     hot_but_silent = node("a", model(resident=True), state=NodeState.DEGRADED)
 
-    decision = place(ASK, [hot_but_silent, node("b", model(resident=True))], {NodeId("b"): Load(node=1)})
-
-    assert decision.chosen is not None
-    assert decision.chosen.name == "b"
+    assert names(decide(ASK, [hot_but_silent, node("b", model(resident=True))], {NodeId("b"): busy(1)})) == ["b", "a"]
 
 
-def test_a_larger_context_than_the_resident_one_is_a_load() -> None:
-    view = model(resident=True, context=4096)
-    wants_more = replace(ASK, num_ctx=Tokens(8192))
+def test_a_deep_queue_on_a_hot_node_spills_to_an_idle_cold_one() -> None:
+    nodes = [node("hot", model(resident=True, gib=5), **card(24, 17)), node("cold", model(gib=5), **card(24, 22))]
 
-    thermal = score(wants_more, node("a", view), view, Load())[0]
-
-    assert thermal.points == 10.0
-    assert score(replace(ASK, num_ctx=Tokens(2048)), node("a", view), view, Load())[0].points == 50.0
+    assert names(decide(ASK, nodes, {NodeId("hot"): busy(1, ends=1002.0)})) == ["hot", "cold"]
+    assert names(decide(ASK, nodes, {NodeId("hot"): busy(1, ends=1060.0)})) == ["cold", "hot"]
 
 
-@given(st.lists(st.integers(0, 500), min_size=2, max_size=6, unique=True), st.integers(1, 8))
-def test_more_load_is_always_worse_and_never_costs_more_than_the_cap(loads: list[int], limit: int) -> None:
-    view = model(limit=limit)
-    points = [score(ASK, node("a", view), view, Load(node=load))[1].points for load in sorted(loads)]
+def test_a_node_that_is_busy_with_another_model_is_no_idle_one() -> None:
+    """Failure 3: load seen per node and model only."""
+    nodes = [node(name, model(resident=True), model("other", resident=True)) for name in ("a", "b")]
+    other = NodeLoad(3, 1, {"other": ModelLoad(3, 1, 1010.0, Seconds(20.0))})
 
-    assert points == sorted(points, reverse=True)
-    assert len(set(points)) == len(points)
-    assert min(points) > -QUEUE_DEPTH_MAX
+    assert names(decide(ASK, nodes, {NodeId("a"): other, NodeId("b"): busy(0, last_chosen=2)})) == ["b", "a"]
 
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+TAKEN = (model(KEY, gib=10), model("other", gib=16, resident=True))
+
+
+def in_use(*, ends: float = 1008.0, leaving: bool = False) -> NodeLoad:
+    """Another model is in use on the node, for so long; perhaps it has to go already."""
+    claims = {"third": Reservation(Bytes(0), Tokens(0), Seconds(1009), Seconds(2000), leaving)} if leaving else {}
+    return NodeLoad(1, 1, {"other": ModelLoad(1, 1, ends)}, claims, 0, leaving)
+
+
+def test_a_load_that_does_not_fit_is_not_asked_for() -> None:
+    full = node("a", model(gib=10), memory=card(24, 8)["memory"], hardware=card(24, 8)["hardware"])
+    decision = decide(ASK, [full])
+
+    assert decision.chosen is None
+    assert why_none(decision) == "a has 8.0 GiB of memory for it, which takes 10.0 GiB"
+    assert hopeless(decision) is None  # somebody else's memory may be given back
+
+
+def test_what_the_machine_could_never_hold_is_not_waited_for() -> None:
+    decision = decide(ASK, [node("a", model(gib=30), **card(24, 24))])
+
+    reason = hopeless(decision)
+    assert reason is not None
+    assert reason.text == "has 24.0 GiB for models, and it takes 30.0 GiB"
+
+
+def test_what_is_too_large_for_all_gpus_may_spill_into_ram() -> None:
+    assert decide(ASK, [node("a", model(gib=30), **card(24, 24, spill=16))]).chosen is not None
+    assert decide(ASK, [node("a", model(gib=23), **card(24, 20, spill=16))]).chosen is None
+
+
+def test_models_that_nobody_uses_make_room() -> None:
+    chosen = decide(ASK, [node("a", *TAKEN, **card(24, 8))]).chosen
+
+    assert chosen is not None
+    assert chosen.load is not None
+    assert not chosen.load.evicts_busy
+
+
+def test_models_in_use_make_room_only_for_who_has_waited() -> None:
+    nodes, loads = [node("a", *TAKEN, **card(24, 8))], {NodeId("a"): in_use()}
+
+    early = decide(ASK, nodes, loads)
+    assert (early.chosen, early.retry_in) == (None, max(LEAST_PATIENCE_S, looked_at(nodes[0]).pace.load))
+    assert "until other models have ended" in why_none(early)
+    late = decide(ASK, nodes, loads, Moment(Seconds(1000), waited=Seconds(6.0))).chosen
+    assert late is not None
+    assert late.load is not None
+    assert late.load.evicts_busy
+    assert late.wait > 8.0  # what runs there ends first
+
+
+def test_only_one_model_at_a_time_is_made_room_for() -> None:
+    nodes, loads = [node("a", *TAKEN, **card(24, 8))], {NodeId("a"): in_use(leaving=True)}
+
+    decision = decide(ASK, nodes, loads, Moment(Seconds(1000), waited=Seconds(60.0)))
+    assert decision.chosen is None
+    assert why_none(decision) == "a makes room for another model first"
+
+
+def test_nobody_has_to_make_room_while_another_node_can_serve() -> None:
+    nodes = [node("a", *TAKEN, **card(24, 8)), node("b", model(gib=10), **card(24, 24))]
+
+    decision = decide(ASK, nodes, {NodeId("a"): in_use()}, Moment(Seconds(1000), waited=Seconds(60.0)))
+    assert names(decision) == ["b"]
+    assert [out.name for out in decision.eliminated] == ["a"]
+
+
+def test_what_other_loads_under_way_have_reserved_is_not_free() -> None:
+    held = Reservation(Bytes(10 * GiB), Tokens(0), Seconds(1005), Seconds(1300))
+    loading = NodeLoad(1, 1, {"third": ModelLoad(1)}, {"third": held}, 10 * GiB)
+    nodes = [node("a", model(gib=10), **card(24, 16))]
+
+    assert decide(ASK, nodes).chosen is not None
+    assert decide(ASK, nodes, {NodeId("a"): loading}).chosen is None
+
+
+def test_who_waits_for_a_load_shares_it() -> None:
+    held = Reservation(Bytes(10 * GiB), Tokens(4096), Seconds(1005), Seconds(1300))
+    loading = NodeLoad(1, 1, {KEY: ModelLoad(1)}, {KEY: held}, 10 * GiB)
+    nodes = [node("a", model(gib=10), **card(24, 12))]
+
+    chosen = decide(ASK, nodes, {NodeId("a"): loading}).chosen
+    assert chosen is not None
+    assert (chosen.load, chosen.points[0]) == (None, 40.0)
+    assert chosen.wait >= 5.0
+
+
+# --- whatever the fleet -----------------------------------------------------------------------------------------------
 
 NODES = st.lists(
     st.builds(
-        lambda name, resident, state, has: node(name, *([model(resident=resident)] if has else []), state=state),
+        lambda name, resident, state, has, free: node(
+            name, *([model(resident=resident, gib=4)] if has else []), state=state, **card(24, free)
+        ),
         st.sampled_from("abcdefgh"),
         st.booleans(),
         st.sampled_from(NodeState),
         st.booleans(),
+        st.sampled_from((1, 6, 20)),
     ),
     max_size=8,
     unique_by=lambda view: view.id,
 )
 LOADS = st.dictionaries(
     st.sampled_from([NodeId(name) for name in "abcdefgh"]),
-    st.builds(Load, node=st.integers(0, 9), last_chosen=st.integers(0, 99)),
+    st.builds(busy, st.integers(0, 9), last_chosen=st.integers(0, 99), ends=st.floats(990, 1100)),
 )
 
 
 @given(NODES, LOADS, st.randoms(use_true_random=False))
 def test_the_order_in_which_nodes_are_listed_decides_nothing(
-    nodes: list[NodeView], loads: dict[NodeId, Load], random: object
+    nodes: list[NodeView], loads: dict[NodeId, NodeLoad], dice: random.Random
 ) -> None:
     shuffled = list(nodes)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    dice.shuffle(shuffled)
 
-    assert place(ASK, shuffled, loads).candidates == place(ASK, nodes, loads).candidates
+    assert decide(ASK, shuffled, loads).candidates == decide(ASK, nodes, loads).candidates
+
+
+@given(NODES, LOADS)
+def test_every_node_is_a_candidate_or_has_a_reason(nodes: list[NodeView], loads: dict[NodeId, NodeLoad]) -> None:
+    decision = decide(ASK, nodes, loads)
+
+    seen = [candidate.node for candidate in decision.candidates] + [out.node for out in decision.eliminated]
+    assert sorted(seen) == sorted(view.id for view in nodes)
 
 
 def test_waiting_helps_a_request_unless_all_that_have_the_model_lack_something_for_good() -> None:
     deaf = replace(model(), dialects=OPENAI_ONLY)
     native = replace(ASK, dialect=Dialect.OLLAMA)
 
-    assert hopeless(place(ASK, [], {})) is None
-    assert hopeless(place(ASK, [node("a")], {})) is None
-    assert hopeless(place(native, [node("a", deaf), node("b")], {})) is not None
-    assert hopeless(place(native, [node("a", deaf), node("b", model(), state=NodeState.OFFLINE)], {})) is None
+    assert hopeless(decide(ASK, [])) is None
+    assert hopeless(decide(ASK, [node("a")])) is None
+    assert hopeless(decide(native, [node("a", deaf), node("b")])) is not None
+    assert hopeless(decide(native, [node("a", deaf), node("b", model(), state=NodeState.OFFLINE)])) is None

@@ -1,9 +1,14 @@
+from dataclasses import replace
+
 import pytest
 
-from herd.protocols.fitness import with_fit_models
-from herd.protocols.messages import ModelInfo, Report
-from herd.protocols.untrusted import MAX_MODEL_NAME
-from herd.types import BackendId, ModelName
+from herd.protocols.fitness import flaw_of_report, with_fit_gpus, with_fit_models
+from herd.protocols.messages import BackendInfo, Gpu, ModelInfo, Report
+from herd.protocols.untrusted import MAX_GPUS, MAX_MODEL_NAME
+from herd.types import BackendId, Bytes, ModelName, Tokens
+
+GPU = Gpu("GPU-1", "NVIDIA GeForce RTX 4090", "nvidia", Bytes(24), Bytes(20), bandwidth=1)
+MODEL = ModelInfo(ModelName("m"), BackendId("b"))
 
 
 def report(*names: str) -> Report:
@@ -22,3 +27,35 @@ def test_a_model_that_no_client_could_name_is_left_out_and_the_others_stay(name:
 def test_a_report_of_fit_models_is_handed_on_as_it_is() -> None:
     fit = report("llama3.2:3b", "/models/größer.gguf", "x" * MAX_MODEL_NAME)
     assert with_fit_models(fit) is fit
+
+
+def test_as_many_gpus_as_no_machine_has_are_refused() -> None:
+    assert flaw_of_report(Report(gpus=(GPU,) * MAX_GPUS)) == ""
+    assert flaw_of_report(Report(gpus=(GPU,) * (MAX_GPUS + 1))) == "it lists 65 GPUs, and 64 are allowed"
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        Report(gpus=(replace(GPU, memory_total=Bytes(-1)),)),
+        Report(gpus=(replace(GPU, memory_free=Bytes(2**64 - 1)),)),
+        Report(gpus=(replace(GPU, bandwidth=-1),)),
+        Report(models=(replace(MODEL, kv_per_token=Bytes(-1)),)),
+        Report(models=(MODEL, replace(MODEL, context_max=Tokens(-1)))),
+        Report(backends=(BackendInfo(BackendId("b"), "ollama", context_length=Tokens(-1)),)),
+        Report(models=(replace(MODEL, active_share=0.0),)),
+        Report(models=(replace(MODEL, active_share=1.1),)),
+    ],
+)
+def test_amounts_that_cannot_be_are_refused(strange: Report) -> None:
+    assert flaw_of_report(strange).endswith(" in it is none")
+
+
+def test_names_of_gpus_are_made_fit_for_terminals_and_end_somewhere() -> None:
+    odd = replace(GPU, id="a\r\nb", name="\x1b[2J" + "x" * 1000, vendor="n\x00")
+    (fit,) = with_fit_gpus(Report(gpus=(odd,))).gpus
+    assert (fit.id, fit.vendor) == ("a  b", "n ")
+    assert fit.name.startswith(" [2Jxx")
+    assert len(fit.name) == 300
+    sound = Report(gpus=(GPU,))
+    assert with_fit_gpus(sound) is sound

@@ -1,6 +1,7 @@
 import json
 
 from herd.protocols.herd_api import (
+    GpuEntry,
     InfoDocument,
     ModelEntry,
     NodeEntry,
@@ -25,6 +26,7 @@ NODE = NodeEntry(
     machine={"os": "darwin"},
     backends=({"id": "ollama", "kind": "ollama"},),
     agent_version="0.1.0",
+    gpus=(GpuEntry("apple", "Apple M2 Ultra", "apple", 3 * 2**35, 2**35, unified=True),),
 )
 
 
@@ -47,6 +49,15 @@ def test_status_has_the_fields_of_the_contract() -> None:
     assert node["breaker"] is None
     (reason,) = node["reasons"]
     assert reason == {"kind": "pause", "text": "is paused by its owner", "since": 1_700_000_000.0, "until": None}
+    (gpu,) = node["gpus"]
+    assert gpu == {
+        "id": "apple",
+        "name": "Apple M2 Ultra",
+        "vendor": "apple",
+        "memory_total": 3 * 2**35,
+        "memory_free": 2**35,
+        "unified": True,
+    }
     (model,) = node["models"]
     assert {"name", "resident", "limit"} <= set(model)
     assert document["queues"] == [

@@ -2,7 +2,7 @@ import pytest
 
 from herd.errors import RequestError
 from herd.protocols.answers import error_answer
-from herd.protocols.paths import ENDPOINTS, Endpoint, EndpointKind, blob_target, find
+from herd.protocols.paths import ENDPOINTS, Endpoint, EndpointKind, blob_target, find, story_id
 from herd.types import Dialect
 
 DIGEST = "sha256:" + "0aF9" * 16
@@ -10,7 +10,7 @@ DIGEST = "sha256:" + "0aF9" * 16
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
 def test_every_row_is_found_by_each_of_its_methods(endpoint: Endpoint) -> None:
-    path = endpoint.path + (DIGEST if endpoint.kind is EndpointKind.BLOB else "")
+    path = endpoint.path + {"ollama.blobs": DIGEST, "herd.story": "my-id"}.get(endpoint.name, "")
     for method in endpoint.methods:
         assert find(method, path) is endpoint
 
@@ -22,6 +22,35 @@ def test_every_row_is_found_by_each_of_its_methods(endpoint: Endpoint) -> None:
 def test_paths_are_cleaned_and_served_without_a_redirect(path: str) -> None:
     endpoint = find("POST", path)
     assert (endpoint.name, endpoint.dialect, endpoint.kind) == ("ollama.chat", Dialect.OLLAMA, EndpointKind.INFERENCE)
+
+
+@pytest.mark.parametrize(
+    ("path", "request_id"),
+    [
+        ("/herd/v1/requests/req_1", "req_1"),
+        ("/herd/v1/requests/a/b:7", "a/b:7"),
+        ("/herd/v1/requests/a%2Fb%3A7", "a/b:7"),
+        ("/herd/v1/requests/a%2F%2Fb%2F", "a//b/"),
+        ("/herd/v1/requests/%2E%2E%2Fstatus", "../status"),
+        ("//herd/v1/./requests//req_1/", "req_1"),
+    ],
+)
+def test_the_id_of_a_story_is_the_rest_of_its_path_and_nothing_encoded_in_it_is_cleaned(
+    path: str, request_id: str
+) -> None:
+    assert (find("GET", path).name, story_id(path)) == ("herd.story", request_id)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/herd/v1/requests/", "herd.requests"),
+        ("/herd/v1/requests/../status", "herd.status"),
+        ("/api/tags", "ollama.tags"),
+    ],
+)
+def test_what_has_no_id_is_no_story(path: str, name: str) -> None:
+    assert (find("GET", path).name, story_id(path)) == (name, "")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ async def test_the_node_that_has_the_model_resident_serves() -> None:
         assert answer.header("X-Herd-Model") == LLAMA
         assert answer.header("X-Herd-Attempts") == "1"
         assert answer.header("X-Herd-Queue-Ms") == "0"
-        assert answer.header("X-Herd-Score") == "50.0"
+        assert 85 <= float(answer.header("X-Herd-Score") or 0) <= 105  # resident, idle, with all the context it needs
 
 
 @virtual_time

@@ -330,6 +330,8 @@ async def left_over(home: House) -> list[str]:
     ]
     if held := await parts.pen.count.remote():
         found.append(f"{held} requests are held")
+    if told := await parts.traces.under_way.remote():
+        found.append(f"{told} requests are shown as under way")
     if links.router_streams or links.agent_streams:
         found.append(f"streams are open: {links!r}")
     try:

@@ -20,12 +20,12 @@ from herd.actors.agent import AgentOptions, AgentPorts, RunningAgent, running_ag
 from herd.actors.backend import BackendSettings
 from herd.actors.fleet import RouterIdentity
 from herd.actors.node import NodeStatus
-from herd.actors.ports import Dialer, Handler, Headers, MachineSample, Sink
+from herd.actors.ports import Dialer, Handler, Headers, Sink
 from herd.actors.router import JOIN_GRACE_S, RouterOptions, RouterPorts, RunningRouter, running_router
-from herd.protocols.messages import PROTOCOL_VERSIONS, Hello, Machine
+from herd.protocols.messages import PROTOCOL_VERSIONS, Hello
 from herd.simulation.clock import LoopClock
 from herd.simulation.fleet.links import InMemoryLinks
-from herd.simulation.fleet.occupancy import CORES, SYSTEM
+from herd.simulation.fleet.occupancy import IdleMachine
 from herd.simulation.http import InMemoryRequest, InMemoryServers, RecordingSink, call
 from herd.simulation.machine.catalog import CATALOG
 from herd.simulation.machine.pace import MachineProfile
@@ -55,19 +55,6 @@ class Disk(Database):
     def throw_away(self) -> None:
         """Nobody will open it any more."""
         super().close()
-
-
-class IdleMachine:
-    """The port `MachineProbe` of a machine on which nothing else happens."""
-
-    def __init__(self, profile: MachineProfile) -> None:
-        self._profile = profile
-
-    def machine(self) -> Machine:
-        return Machine("simulated", "", self._profile.chip, CORES, self._profile.memory)
-
-    def sample(self) -> MachineSample:
-        return MachineSample(0.1, self._profile.memory, Bytes(self._profile.memory - SYSTEM), 0)
 
 
 class InMemoryListener:
@@ -253,9 +240,10 @@ class House:
             around: what stands between the model server and those who ask it, if anything does.
         """
         base_url = f"http://{name}:11434"
-        clock, probe = LoopClock(), IdleMachine(profile)
+        clock = LoopClock()
         ollama = FakeOllama(profile, [CATALOG[model] for model in models], num_parallel=parallel, progress=progress)
         ollama.wall = clock.wall
+        probe = IdleMachine(profile, ollama)
         hello = Hello(PROTOCOL_VERSIONS, NodeId(name), NodeName(name), "simulated", machine=probe.machine())
         settings = BackendSettings(OLLAMA, base_url, parallel if declared else None)
         options = AgentOptions(hello, (settings,), router_url="http://router", grace=grace)
@@ -271,7 +259,9 @@ class House:
         await self.until_node(name, NodeState.READY)
         await self.until(
             lambda fleet: any(
-                status.name == name and sum(model.resident for model in status.report.models) >= len(resident)
+                status.name == name
+                and sum(model.resident for model in status.report.models) >= len(resident)
+                and all(model.context_max for model in status.report.models)  # they have told what they take
                 for status in fleet
             )
         )

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 from herd.actors.ports import MachineSample
-from herd.protocols.messages import Machine
+from herd.protocols.messages import Gpu, Machine
 from herd.simulation.machine.owners import HOUR, SLOTS, OwnerState, memory_left, speed_left
 from herd.simulation.machine.pace import MachineProfile
 from herd.simulation.ollama.server import FakeOllama
@@ -107,6 +107,40 @@ class Occupancy:
             self._working_since = None
 
 
+def gpus(machine: MachineProfile, ollama: FakeOllama) -> tuple[Gpu, ...]:
+    """The GPU of a machine that has one: what its model server may take of it, and what is left of that."""
+    if not machine.gpu:
+        return ()
+    vendor = "nvidia" if machine.own_video_memory else "apple"
+    return (
+        Gpu(
+            "gpu-0",
+            machine.chip,
+            vendor,
+            machine.model_memory,
+            ollama.memory_free,
+            unified=not machine.own_video_memory,
+            bandwidth=int(machine.bandwidth),
+        ),
+    )
+
+
+class IdleMachine:
+    """The port `MachineProbe` of a machine on which nothing but its model server runs."""
+
+    def __init__(self, machine: MachineProfile, ollama: FakeOllama) -> None:
+        self._machine = machine
+        self._ollama = ollama
+
+    def machine(self) -> Machine:
+        return Machine("simulated", "", self._machine.chip, CORES, self._machine.memory)
+
+    def sample(self) -> MachineSample:
+        machine = self._machine
+        free = Bytes(machine.memory - SYSTEM) if machine.gpu else self._ollama.memory_free
+        return MachineSample(0.1, machine.memory, free, 0, gpus(machine, self._ollama))
+
+
 class OccupiedMachine:
     """The port `MachineProbe` of a machine with an owner.
 
@@ -128,6 +162,9 @@ class OccupiedMachine:
 
     def sample(self) -> MachineSample:
         owner, memory = self._occupancy.owner, self._machine.memory
+        week_slot = int(self._start_slot + self._occupancy.now // HOUR) % SLOTS
         taken = Bytes(0) if self._machine.own_video_memory else self._ollama.taken
         free = Bytes(max(0, memory - SYSTEM - owner.memory - taken))
-        return MachineSample(owner.cpu, memory, free, int(self._start_slot + self._occupancy.now // HOUR) % SLOTS)
+        if not self._machine.gpu:  # its memory is where models run: what the server may take of it is what counts
+            free = self._ollama.memory_free
+        return MachineSample(owner.cpu, memory, free, week_slot, gpus(self._machine, self._ollama))

@@ -5,7 +5,9 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from herd.actors.shape_book import ShapeBook
 from herd.protocols.messages import PROTOCOL_VERSIONS, BackendInfo, Hello, ModelInfo, Pause, Report
+from herd.protocols.model_shapes import read_ollama_show
 from herd.protocols.servers import merge_ollama_ps, read_ollama_tags
 from herd.simulation.clock import LoopClock
 from herd.simulation.fleet.occupancy import Occupancy, OccupiedMachine
@@ -77,7 +79,11 @@ class Station:
     async def start(self) -> None:
         """Join the router, and let the owner begin the day."""
         tags = await call(self.ollama.handle, "GET", "/api/tags")
-        self._disk = read_ollama_tags(tags.json, OLLAMA)
+        shapes = ShapeBook()
+        for model in read_ollama_tags(tags.json, OLLAMA):
+            shown = await call(self.ollama.handle, "POST", "/api/show", {"model": model.name})
+            shapes.learned(model, read_ollama_show(shown.json))
+        self._disk = shapes.described(read_ollama_tags(tags.json, OLLAMA))
         self.occupancy.start()
         await self._join()
 
@@ -133,6 +139,7 @@ class Station:
                 memory_total=sample.memory_total,
                 memory_free=sample.memory_free,
                 week_slot=sample.week_slot,
+                gpus=sample.gpus,
             ),
         )
 

@@ -21,6 +21,9 @@ class SimulatedModel:
     context: Tokens  # what it was trained for: no runner gets more
     capabilities: tuple[Capability, ...]
     kv_per_token: Bytes  # 2 (key, value) x layers x KV heads x head size x 2 bytes
+    layers: int = 1  # whose keys and values grow with the context
+    kv_heads: int = 1
+    experts: tuple[int, int] = (0, 0)  # how many a mixture has, and how many a token goes through
     active_share: float = 1.0  # of its weights that one token reads: below 1 for a mixture of experts
 
     @property
@@ -45,9 +48,9 @@ _VISION = (Capability.COMPLETION, Capability.VISION)
 _EMBEDDING = (Capability.EMBEDDING,)
 
 
-def _attention(layers: int, heads: int, head_size: int) -> Bytes:
-    """What one token takes: a key and a value of 2 bytes a number, in each layer for each KV head."""
-    return Bytes(2 * layers * heads * head_size * 2)
+def _attention(layers: int, heads: int, head_size: int) -> tuple[Bytes, int, int]:
+    """What one token takes: a key and a value of 2 bytes a number, in each layer for each KV head; and those two."""
+    return Bytes(2 * layers * heads * head_size * 2), layers, heads
 
 
 # Sizes and quantizations in the neighbourhood of what ollama.com lists; layers and heads as published for each family,
@@ -63,7 +66,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "llama",
             Tokens(131_072),
             _CHAT,
-            _attention(28, 8, 128),
+            *_attention(28, 8, 128),
         ),
         SimulatedModel(
             "qwen3:8b",
@@ -73,7 +76,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "qwen3",
             Tokens(40_960),
             _THINKING,
-            _attention(36, 8, 128),
+            *_attention(36, 8, 128),
         ),
         SimulatedModel(
             "qwen3:30b",
@@ -83,7 +86,8 @@ CATALOG: dict[str, SimulatedModel] = {
             "qwen3moe",
             Tokens(262_144),
             _THINKING,
-            _attention(48, 4, 128),
+            *_attention(48, 4, 128),
+            experts=(128, 8),
             active_share=0.11,  # 3.3 of 30.5 billion parameters
         ),
         SimulatedModel(
@@ -94,7 +98,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "llama",
             Tokens(131_072),
             _CHAT,
-            _attention(80, 8, 128),
+            *_attention(80, 8, 128),
         ),
         SimulatedModel(
             "gemma3:4b",
@@ -104,7 +108,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "gemma3",
             Tokens(131_072),
             _VISION,
-            _attention(34, 4, 256),
+            *_attention(34, 4, 256),
         ),
         SimulatedModel(
             "nomic-embed-text:latest",
@@ -114,7 +118,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "nomic-bert",
             Tokens(2_048),
             _EMBEDDING,
-            _attention(12, 12, 64),
+            *_attention(12, 12, 64),
         ),
         SimulatedModel(
             "llama3.2:1b",
@@ -124,7 +128,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "llama",
             Tokens(131_072),
             _CHAT,
-            _attention(16, 8, 64),
+            *_attention(16, 8, 64),
         ),
         SimulatedModel(
             "qwen3:1.7b",
@@ -134,7 +138,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "qwen3",
             Tokens(40_960),
             _THINKING,
-            _attention(28, 8, 128),
+            *_attention(28, 8, 128),
         ),
         SimulatedModel(
             "gemma3:1b",
@@ -144,7 +148,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "gemma3",
             Tokens(32_768),
             (Capability.COMPLETION,),
-            _attention(4, 1, 256),  # of 26 layers; the others look at a window of 512 tokens
+            *_attention(4, 1, 256),  # of 26 layers; the others look at a window of 512 tokens
         ),
         SimulatedModel(
             "qwen3:4b",
@@ -154,7 +158,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "qwen3",
             Tokens(262_144),
             _THINKING,
-            _attention(36, 8, 128),
+            *_attention(36, 8, 128),
         ),
         SimulatedModel(
             "phi4-mini:3.8b",
@@ -164,7 +168,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "phi3",
             Tokens(131_072),
             _CHAT,
-            _attention(32, 8, 128),
+            *_attention(32, 8, 128),
         ),
         SimulatedModel(
             "qwen2.5-coder:1.5b",
@@ -174,7 +178,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "qwen2",
             Tokens(32_768),
             _CODE,
-            _attention(28, 2, 128),
+            *_attention(28, 2, 128),
         ),
         SimulatedModel(
             "qwen2.5-coder:7b",
@@ -184,7 +188,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "qwen2",
             Tokens(32_768),
             _CODE,
-            _attention(28, 4, 128),
+            *_attention(28, 4, 128),
         ),
         SimulatedModel(
             "qwen2.5vl:7b",
@@ -194,7 +198,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "qwen25vl",
             Tokens(128_000),
             _VISION,
-            _attention(28, 4, 128),
+            *_attention(28, 4, 128),
         ),
         SimulatedModel(
             "mistral:7b",
@@ -204,7 +208,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "llama",
             Tokens(32_768),
             _CHAT,
-            _attention(32, 8, 128),
+            *_attention(32, 8, 128),
         ),
         SimulatedModel(
             "llama3.1:8b",
@@ -214,7 +218,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "llama",
             Tokens(131_072),
             _CHAT,
-            _attention(32, 8, 128),
+            *_attention(32, 8, 128),
         ),
         SimulatedModel(
             "deepseek-r1:8b",
@@ -224,7 +228,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "qwen3",
             Tokens(131_072),
             _THINKING,
-            _attention(36, 8, 128),
+            *_attention(36, 8, 128),
         ),
         SimulatedModel(
             "granite3.3:8b",
@@ -234,7 +238,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "granite",
             Tokens(131_072),
             _CHAT,
-            _attention(40, 8, 128),
+            *_attention(40, 8, 128),
         ),
         SimulatedModel(
             "llama3.2-vision:11b",
@@ -244,7 +248,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "mllama",
             Tokens(131_072),
             _VISION,
-            _attention(40, 8, 128),
+            *_attention(40, 8, 128),
         ),
         SimulatedModel(
             "gemma3:12b",
@@ -254,7 +258,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "gemma3",
             Tokens(131_072),
             _VISION,
-            _attention(8, 8, 256),  # of 48 layers; the others look at a window of 1024 tokens
+            *_attention(8, 8, 256),  # of 48 layers; the others look at a window of 1024 tokens
         ),
         SimulatedModel(
             "qwen3:14b",
@@ -264,7 +268,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "qwen3",
             Tokens(40_960),
             _THINKING,
-            _attention(40, 8, 128),
+            *_attention(40, 8, 128),
         ),
         SimulatedModel(
             "phi4:14b",
@@ -274,7 +278,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "phi3",
             Tokens(16_384),
             (Capability.COMPLETION,),
-            _attention(40, 10, 128),
+            *_attention(40, 10, 128),
         ),
         SimulatedModel(
             "gpt-oss:20b",
@@ -284,7 +288,8 @@ CATALOG: dict[str, SimulatedModel] = {
             "gptoss",
             Tokens(131_072),
             _THINKING,
-            _attention(12, 8, 64),  # of 24 layers; the others look at a window of 128 tokens
+            *_attention(12, 8, 64),  # of 24 layers; the others look at a window of 128 tokens
+            experts=(32, 4),
             active_share=0.27,  # attention and output are kept in 16 bits: 3.7 of 13.8 GB
         ),
         SimulatedModel(
@@ -295,7 +300,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "mistral3",
             Tokens(131_072),
             (*_CHAT, Capability.VISION),
-            _attention(40, 8, 128),
+            *_attention(40, 8, 128),
         ),
         SimulatedModel(
             "devstral:24b",
@@ -305,7 +310,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "llama",
             Tokens(131_072),
             _CHAT,
-            _attention(40, 8, 128),
+            *_attention(40, 8, 128),
         ),
         SimulatedModel(
             "gemma3:27b",
@@ -315,7 +320,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "gemma3",
             Tokens(131_072),
             _VISION,
-            _attention(10, 16, 128),  # of 62 layers; the others look at a window of 1024 tokens
+            *_attention(10, 16, 128),  # of 62 layers; the others look at a window of 1024 tokens
         ),
         SimulatedModel(
             "qwen3-coder:30b",
@@ -325,7 +330,8 @@ CATALOG: dict[str, SimulatedModel] = {
             "qwen3moe",
             Tokens(262_144),
             _CHAT,
-            _attention(48, 4, 128),
+            *_attention(48, 4, 128),
+            experts=(128, 8),
             active_share=0.11,  # 3.3 of 30.5 billion parameters
         ),
         SimulatedModel(
@@ -336,7 +342,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "qwen3",
             Tokens(40_960),
             _THINKING,
-            _attention(64, 8, 128),
+            *_attention(64, 8, 128),
         ),
         SimulatedModel(
             "mixtral:8x7b",
@@ -346,7 +352,8 @@ CATALOG: dict[str, SimulatedModel] = {
             "llama",
             Tokens(32_768),
             _CHAT,
-            _attention(32, 8, 128),
+            *_attention(32, 8, 128),
+            experts=(8, 2),
             active_share=0.28,  # 12.9 of 46.7 billion parameters
         ),
         SimulatedModel(
@@ -357,7 +364,8 @@ CATALOG: dict[str, SimulatedModel] = {
             "gptoss",
             Tokens(131_072),
             _THINKING,
-            _attention(18, 8, 64),  # of 36 layers; the others look at a window of 128 tokens
+            *_attention(18, 8, 64),  # of 36 layers; the others look at a window of 128 tokens
+            experts=(128, 4),
             active_share=0.076,  # attention and output are kept in 16 bits: 5.0 of 65 GB
         ),
         SimulatedModel(
@@ -368,7 +376,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "bert",
             Tokens(512),
             _EMBEDDING,
-            _attention(24, 16, 64),
+            *_attention(24, 16, 64),
         ),
         SimulatedModel(
             "bge-m3:latest",
@@ -378,7 +386,7 @@ CATALOG: dict[str, SimulatedModel] = {
             "bert",
             Tokens(8_192),
             _EMBEDDING,
-            _attention(24, 16, 64),
+            *_attention(24, 16, 64),
         ),
     )
 }

@@ -107,6 +107,11 @@ class Engine:
         """What is loaded or loading now."""
         return self._scheduler.runners
 
+    @property
+    def memory(self) -> Bytes:
+        """What all that is loaded may take now."""
+        return self._scheduler.memory
+
     def unload(self, name: str) -> None:
         """Unload a model when it is idle."""
         self.apply(self._scheduler.unload(name, _now()))

@@ -105,11 +105,7 @@ class Library:
             "modelfile": f"# Simulated\nFROM {model.name}\n",
             "template": f"{{{{ .System }}}}{tools} {{{{ .Prompt }}}}",
             "details": _details(model),
-            "model_info": {
-                "general.architecture": model.family,
-                "general.basename": model.name.partition(":")[0],
-                f"{model.family}.context_length": model.context,
-            },
+            "model_info": _model_info(model),
             "capabilities": list(model.capabilities),
             "modified_at": format_time(stored.modified),
         }
@@ -165,6 +161,26 @@ def _openai_model(stored: Stored) -> dict[str, Any]:
         "object": "model",
         "created": int(stored.modified),
         "owned_by": stored.model.name.rpartition("/")[0] or "library",
+    }
+
+
+def _model_info(model: SimulatedModel) -> dict[str, Any]:
+    """The metadata of a model's file, under GGUF's names. Layers whose window is short are not told of."""
+    head_size = model.kv_per_token // (4 * model.layers * model.kv_heads)  # 2 bytes a number, for a key and a value
+    own = {
+        "attention.head_count_kv": model.kv_heads,
+        "attention.key_length": head_size,
+        "attention.value_length": head_size,
+        "block_count": model.layers,
+        "context_length": model.context,
+    }
+    if any(model.experts):
+        own["expert_count"], own["expert_used_count"] = model.experts
+    return {
+        "general.architecture": model.family,
+        "general.basename": model.name.partition(":")[0],
+        **{f"{model.family}.{key}": value for key, value in own.items()},
+        "tokenizer.ggml.tokens": None,  # a list, which only a verbose answer spells out
     }
 
 

@@ -221,4 +221,6 @@ def _model_of(name: str, size: Bytes) -> SimulatedModel:
         Tokens(8_192),
         (Capability.COMPLETION,),
         Bytes(112 * KiB),
+        layers=28,
+        kv_heads=8,
     )

@@ -130,6 +130,11 @@ class Scheduler:
         return tuple(self._runners.values())
 
     @property
+    def memory(self) -> Bytes:
+        """What all runners together may take now."""
+        return self._limits.memory
+
+    @property
     def pending(self) -> int:
         """Jobs that wait for a load or an eviction."""
         return len(self._pending)

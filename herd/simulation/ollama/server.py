@@ -141,6 +141,11 @@ class FakeOllama:
         return Bytes(sum(runner.size for runner in self._engine.runners()))
 
     @property
+    def memory_free(self) -> Bytes:
+        """Bytes that one more model could take now, without any being unloaded."""
+        return Bytes(max(0, self._engine.memory - self.taken))
+
+    @property
     def at_work(self) -> bool:
         """The machine computes or loads."""
         return self._engine.at_work

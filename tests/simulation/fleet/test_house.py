@@ -13,6 +13,7 @@ from herd.simulation.chaos.shelf import Shelf
 from herd.simulation.clock import EPOCH, LoopClock
 from herd.simulation.fleet.house import House, SimulatedNode, house
 from herd.simulation.http import call
+from herd.simulation.machine.catalog import CATALOG
 from herd.types import NodeState, Seconds
 
 CHAT, LLAMA, QWEN = "/api/chat", "llama3.2:3b", "qwen3:8b"
@@ -34,6 +35,33 @@ async def state_of(home: House, name: str) -> NodeState:
 
 async def models_of(home: House, name: str) -> list[str]:
     return [model.name for status in await home.fleet() if status.name == name for model in status.report.models]
+
+
+async def report_of(home: House, name: str) -> Report:
+    return next(status.report for status in await home.fleet() if status.name == name)
+
+
+# --- Memory -----------------------------------------------------------------------------------------------------------
+
+
+@virtual_time
+async def test_a_node_that_is_ready_has_told_what_its_models_take_and_what_memory_they_run_in() -> None:
+    async with house() as home:
+        node = await home.node("a", [LLAMA, QWEN], resident=[QWEN])
+        report = await report_of(home, "a")
+        assert [model.kv_per_token for model in report.models] == [CATALOG[name].kv_per_token for name in (LLAMA, QWEN)]
+        (gpu,) = report.gpus
+        assert gpu.memory_free == gpu.memory_total - node.ollama.taken
+
+
+@virtual_time
+async def test_the_report_of_a_load_says_already_what_memory_is_left() -> None:
+    async with house() as home:
+        node = await home.node("a", [LLAMA])
+        await node.load(LLAMA)
+        await home.until(lambda fleet: any(model.resident for model in fleet[0].report.models))
+        (gpu,) = (await report_of(home, "a")).gpus
+        assert gpu.memory_free == gpu.memory_total - node.ollama.taken < gpu.memory_total
 
 
 # --- The router -------------------------------------------------------------------------------------------------------

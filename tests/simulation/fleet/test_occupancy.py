@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from herd.runtime.testing import virtual_time
-from herd.simulation.fleet.occupancy import CORES, SYSTEM, Occupancy, OccupiedMachine
+from herd.simulation.fleet.occupancy import CORES, SYSTEM, IdleMachine, Occupancy, OccupiedMachine
 from herd.simulation.http import RecordingSink, call
 from herd.simulation.machine.catalog import CATALOG
-from herd.simulation.machine.owners import HABITS, HOUR, OwnerState, speed_left, week
+from herd.simulation.machine.owners import HABITS, HOUR, OwnerState, memory_left, speed_left, week
 from herd.simulation.machine.pace import MachineProfile
 from herd.simulation.machine.profiles import PROFILES
 from herd.simulation.ollama.server import FakeOllama
@@ -216,6 +216,39 @@ async def test_a_sample_shows_the_owner_and_the_hour_of_the_week() -> None:
     for hours, slot in ((1, 167), (2, 0), (3, 1), (168 + 3, 1)):
         await at(hours * HOUR)
         assert day.probe.sample().week_slot == slot
+
+
+@pytest.mark.parametrize(("kind", "vendor", "unified"), [("mac-studio", "apple", True), ("gaming-pc", "nvidia", False)])
+@virtual_time
+async def test_a_sample_shows_the_gpu_with_what_the_server_may_still_take_of_it(
+    kind: str, vendor: str, unified: bool
+) -> None:
+    machine = PROFILES[kind]
+    busy = OwnerState(gpu=0.2, memory=Bytes(80 * GiB) if unified else Bytes(0))
+    day = Day([(100.0, busy)], machine)
+    day.occupancy.start()
+    (gpu,) = day.probe.sample().gpus
+    assert (gpu.name, gpu.vendor, gpu.unified) == (machine.chip, vendor, unified)
+    assert (gpu.memory_total, gpu.memory_free) == (machine.model_memory, machine.model_memory)
+    assert gpu.bandwidth == machine.bandwidth
+    await day.ask()
+    (gpu,) = day.probe.sample().gpus
+    assert (gpu.memory_total, gpu.memory_free) == (machine.model_memory, machine.model_memory - day.fake.taken)
+    await at(101.0)
+    (gpu,) = day.probe.sample().gpus
+    assert 0 < gpu.memory_free == memory_left(busy, machine) - day.fake.taken
+
+
+@virtual_time
+async def test_where_there_is_no_gpu_the_memory_is_what_the_server_may_still_take_of_it() -> None:
+    machine = PROFILES["mini-pc"]
+    day = Day([], machine)
+    idle = IdleMachine(machine, day.fake)
+    day.occupancy.start()
+    await day.ask()
+    for sample in (day.probe.sample(), idle.sample()):
+        assert sample.gpus == ()
+        assert (sample.memory_total, sample.memory_free) == (machine.memory, machine.model_memory - day.fake.taken)
 
 
 @pytest.mark.parametrize(("kind", "counts"), [("mac-studio", True), ("mini-pc", True), ("gaming-pc", False)])

@@ -18,6 +18,7 @@ from herd.simulation.fleet.station import (
 )
 from herd.simulation.fleet.switchboard import Switchboard
 from herd.simulation.http import RecordingSink, call
+from herd.simulation.machine.catalog import CATALOG
 from herd.simulation.machine.owners import HABITS, HOUR, OwnerState, week
 from herd.simulation.machine.profiles import PROFILES
 from herd.types import GiB, LinkId, NodeId, NodeName, NodeState, RouterId, Seconds
@@ -87,6 +88,8 @@ async def test_a_node_that_nothing_happens_to_reports_when_it_joins_and_then_eve
     assert [model.name for model in first.models] == [LLAMA, QWEN]
     assert [backend.parallel for backend in first.backends] == [1]
     assert first.memory_total == 128 * GiB
+    assert [model.kv_per_token for model in first.models] == [CATALOG[name].kv_per_token for name in (LLAMA, QWEN)]
+    assert [(gpu.memory_total, gpu.memory_free) for gpu in first.gpus] == [(96 * GiB, 96 * GiB)]
     assert desk.reports[-1][1] == first
     made.stop()
     assert timers() == 0
@@ -102,6 +105,7 @@ async def test_what_the_server_loads_and_unloads_is_reported_a_moment_later() ->
     assert desk.times[1] == pytest.approx(10.0 + SERVER_LAG_S)  # while it loads
     assert desk.times[1] < loaded + SERVER_LAG_S
     assert [model.resident for model in desk.reports[-1][1].models] == [True, False]
+    assert desk.reports[-1][1].gpus[0].memory_free == 96 * GiB - made.ollama.taken
     await at(loaded + 20.0 + SERVER_LAG_S + SOON_S)
     assert desk.times[-1] == pytest.approx(loaded + 20.0 + SERVER_LAG_S)
     assert [model.resident for model in desk.reports[-1][1].models] == [False, False]

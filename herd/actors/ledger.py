@@ -1,0 +1,177 @@
+"""The ledger: which tickets are placed where, what they are worth, and which loads they wait for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from herd.policy.loads import ABANDONED_S, NO_LOAD, NO_TICKETS, RESERVED_S, ModelLoad, NodeLoad, Reservation
+from herd.policy.values import Candidate, NodeView
+from herd.types import NodeId, Seconds, TicketId
+
+
+@dataclass(slots=True)
+class Entry:
+    """One ticket that has not ended. Times are monotonic."""
+
+    node: NodeId
+    model: str  # canonical name
+    work: Seconds
+    started: Seconds | None = None  # None while it waits
+
+
+class Ledger:
+    """State of the Scorer, which alone writes it; frozen views of each node are made anew when they change."""
+
+    def __init__(self) -> None:
+        self._entries: dict[TicketId, Entry] = {}
+        self._loads: dict[NodeId, NodeLoad] = {}
+        self._placements = 0
+
+    @property
+    def loads(self) -> Mapping[NodeId, NodeLoad]:
+        """What is held against each node that ever had a ticket."""
+        return MappingProxyType(self._loads)
+
+    def node_of(self, ticket: TicketId) -> NodeId | None:
+        """Where a ticket is placed."""
+        entry = self._entries.get(ticket)
+        return entry.node if entry is not None else None
+
+    def place(self, ticket: TicketId, model: str, chosen: Candidate, now: Seconds) -> None:
+        """Hold a ticket, which holds nothing yet, against the node that it goes to; and the load that it needs."""
+        self._placements += 1
+        entry = self._entries[ticket] = Entry(chosen.node, model, Seconds(chosen.work))
+        load = self._loads.get(chosen.node, NO_LOAD)
+        tickets = load.models.get(model, NO_TICKETS)
+        tickets = replace(tickets, outstanding=tickets.outstanding + 1, waiting=Seconds(tickets.waiting + entry.work))
+        if chosen.load is not None:
+            needed = chosen.load
+            reservation = Reservation(
+                needed.need,
+                needed.context,
+                Seconds(now + needed.takes),
+                Seconds(now + RESERVED_S),
+                needed.evicts_busy,
+            )
+            load = _with(load, {**load.reservations, model: reservation})
+        self._loads[chosen.node] = replace(
+            load,
+            outstanding=load.outstanding + 1,
+            last_chosen=self._placements,
+            models={**load.models, model: tickets},
+        )
+
+    def start(self, ticket: TicketId, now: Seconds) -> None:
+        """The ticket has its lease: what it takes runs down from here on."""
+        entry = self._entries.get(ticket)
+        if entry is None or entry.started is not None:
+            return
+        entry.started = now
+        load = self._loads[entry.node]
+        tickets = load.models[entry.model]
+        self._put(
+            entry,
+            replace(
+                tickets,
+                running=tickets.running + 1,
+                ends=tickets.ends + now + entry.work,
+                waiting=Seconds(tickets.waiting - entry.work),
+            ),
+        )
+
+    def release(self, ticket: TicketId, now: Seconds, *, failed: bool = False) -> Entry | None:
+        """The ticket has ended, or is about to be placed anew: what it held, or None when it held nothing.
+
+        Args:
+            ticket: whichever.
+            now: the time.
+            failed: it failed where it was, and so did the load that it waited for, if it did.
+        """
+        entry = self._entries.pop(ticket, None)
+        if entry is None:
+            return None
+        tickets = self._loads[entry.node].models[entry.model]
+        if tickets.outstanding == 1:
+            self._put(entry, None)
+            self._abandon(entry, now, at_once=failed)
+        elif entry.started is None:
+            self._put(
+                entry,
+                replace(tickets, outstanding=tickets.outstanding - 1, waiting=Seconds(tickets.waiting - entry.work)),
+            )
+        else:
+            self._put(
+                entry,
+                replace(
+                    tickets,
+                    outstanding=tickets.outstanding - 1,
+                    running=tickets.running - 1,
+                    ends=tickets.ends - entry.started - entry.work,
+                ),
+            )
+        load = self._loads[entry.node]
+        self._loads[entry.node] = replace(load, outstanding=load.outstanding - 1)
+        return entry
+
+    def _put(self, entry: Entry, tickets: ModelLoad | None) -> None:
+        load = self._loads[entry.node]
+        models = {name: other for name, other in load.models.items() if name != entry.model}
+        if tickets is not None:
+            models[entry.model] = tickets
+        self._loads[entry.node] = replace(load, models=models)
+
+    # --- loads under way ----------------------------------------------------------------------------------------------
+
+    def _abandon(self, entry: Entry, now: Seconds, *, at_once: bool) -> None:
+        """Nobody waits for the model's load any more."""
+        load = self._loads[entry.node]
+        reservation = load.reservations.get(entry.model)
+        if reservation is None:
+            return
+        reservations = {name: held for name, held in load.reservations.items() if name != entry.model}
+        if not at_once:
+            until = Seconds(min(reservation.expires, now + ABANDONED_S))
+            reservations[entry.model] = replace(reservation, expires=until)
+        self._loads[entry.node] = _with(load, reservations)
+
+    def settle(self, view: NodeView, now: Seconds) -> bool:
+        """Drop the reservations that are over: the model is there, its time is out, or the node is another now.
+
+        True when there was one.
+        """
+        load = self._loads.get(view.id, NO_LOAD)
+        if not load.reservations:
+            return False
+        left = {
+            name: held
+            for name, held in load.reservations.items()
+            if now < held.expires and not _there(view, name, held)
+        }
+        if len(left) == len(load.reservations):
+            return False
+        self._loads[view.id] = _with(load, left)
+        return True
+
+    def next_expiry(self) -> Seconds | None:
+        """When the next reservation is out of time."""
+        times = [held.expires for load in self._loads.values() for held in load.reservations.values()]
+        return min(times, default=None)
+
+
+def _with(load: NodeLoad, reservations: Mapping[str, Reservation]) -> NodeLoad:
+    """The load with these loads under way."""
+    held = reservations.values()
+    return replace(
+        load,
+        reservations=reservations,
+        reserved=sum(one.size for one in held),
+        leaving=any(one.evicts_busy for one in held),
+    )
+
+
+def _there(view: NodeView, model: str, held: Reservation) -> bool:
+    """The load has come about: the model is resident, with the context that was asked for."""
+    seen = view.models.get(model)
+    if seen is None:
+        return True  # it is not even on disk any more
+    return seen.resident and (not held.context or not seen.context or seen.context >= held.context)

@@ -1,0 +1,108 @@
+"""From what an agent reports to what routing sees of it."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from herd.names import canonical
+from herd.policy.catalog import preferred
+from herd.policy.hardware import bandwidth
+from herd.policy.values import Hardware, Memory, MemoryKind, ModelView
+from herd.protocols.messages import BackendInfo, Gpu, Machine, ModelInfo, Report
+from herd.types import Bytes, MiB, Tokens
+
+# Free memory changes with every breath of a machine. In steps of this size, rounded down, a node that idles looks the
+# same from report to report; no model is small enough to miss it.
+MEMORY_STEP = 128 * MiB
+
+
+def models_of(report: Report, learned: Mapping[str, int] = MappingProxyType({})) -> dict[str, ModelView]:
+    """The models of a report as routing sees them, by canonical name; each on the server that shall serve it.
+
+    Args:
+        report: the node's latest.
+        learned: limits of models whose server declares none, by canonical name.
+    """
+    backends = {backend.id: backend for backend in report.backends}
+    video = any(not gpu.unified for gpu in report.gpus)
+    models: dict[str, ModelView] = {}
+    for info in report.models:
+        backend = backends.get(info.backend)
+        if backend is None:
+            continue
+        key = canonical(info.name)
+        view = _model_view(info, backend, backend.parallel or learned.get(key, 1), video=video)
+        models[key] = preferred(models[key], view) if key in models else view
+    return models
+
+
+def _model_view(info: ModelInfo, backend: BackendInfo, limit: int, *, video: bool) -> ModelView:
+    return ModelView(
+        name=info.name,
+        backend=info.backend,
+        dialects=backend.dialects,
+        size=info.size,
+        resident=info.resident,
+        context=info.context_length,
+        capabilities=info.capabilities,
+        limit=limit,
+        slots=max(1, backend.parallel),
+        size_resident=(info.size_vram if video else Bytes(0)) or info.size_resident,
+        kv_per_token=info.kv_per_token,
+        context_max=info.context_max,
+        active_share=info.active_share,
+    )
+
+
+def context_of(report: Report) -> Tokens:
+    """The context that the node's servers load models with when a request names none; 0 when none of them says."""
+    return next((backend.context_length for backend in report.backends if backend.context_length), Tokens(0))
+
+
+def memory_of(report: Report) -> Memory:
+    """The memory that the node's models run in.
+
+    Video memory where there are GPUs with their own, all of them together, for a model that no card could hold is
+    spread over several; else what the GPU shares with the machine; else RAM. What resident models take is never free,
+    whatever was measured just before one was loaded.
+    """
+    cards, shared = _cards(report), _shared(report)
+    if cards:
+        total, free = sum(gpu.memory_total for gpu in cards), sum(gpu.memory_free for gpu in cards)
+    elif shared:
+        total, free = shared[0].memory_total, shared[0].memory_free
+    else:
+        total, free = report.memory_total, report.memory_free
+    taken = sum((model.size_vram if cards else 0) or model.size_resident for model in report.models if model.resident)
+    return Memory(
+        Bytes(total),
+        _stepped(max(0, min(free, total - taken))),
+        report.memory_total,
+        _stepped(report.memory_free) if cards else Bytes(0),
+    )
+
+
+def hardware_of(machine: Machine, report: Report) -> Hardware:
+    """What bounds the node's speed."""
+    cards, shared = _cards(report), _shared(report)
+    if cards:
+        return Hardware(MemoryKind.VIDEO, min(_speed(gpu, MemoryKind.VIDEO) for gpu in cards))
+    if shared:
+        return Hardware(MemoryKind.UNIFIED, _speed(shared[0], MemoryKind.UNIFIED))
+    return Hardware(MemoryKind.RAM, bandwidth(machine.cpu, MemoryKind.RAM))
+
+
+def _cards(report: Report) -> list[Gpu]:
+    return [gpu for gpu in report.gpus if not gpu.unified]
+
+
+def _shared(report: Report) -> list[Gpu]:
+    return [gpu for gpu in report.gpus if gpu.unified]
+
+
+def _speed(gpu: Gpu, kind: MemoryKind) -> float:
+    """As measured, else by its name."""
+    return gpu.bandwidth or bandwidth(gpu.name, kind)
+
+
+def _stepped(size: int) -> Bytes:
+    return Bytes(size // MEMORY_STEP * MEMORY_STEP)

@@ -1,0 +1,106 @@
+"""Whether a model fits the memory that it would run in, and what has to go for it."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from herd.policy.loads import NodeLoad
+from herd.policy.values import MemoryKind, ModelView, NodeView
+from herd.types import Bytes, GiB, Tokens
+
+# The share of a machine's memory that models may take while its owner does nothing with it. Where GPUs have a memory of
+# their own nothing of the owner's lives in it but what is not free anyway.
+IDLE_CEILING = 0.9
+
+# Ollama's default context by the video memory of the machine (`envconfig` and `server/routes.go`, 2026).
+_DEFAULT_CONTEXTS = ((47 * GiB, Tokens(262_144)), (23 * GiB, Tokens(32_768)), (0, Tokens(4_096)))
+
+
+@dataclass(frozen=True, slots=True)
+class Residency:
+    """How much memory a model was seen to take, and with which context and how many slots."""
+
+    size: Bytes
+    context: Tokens
+    slots: int
+
+
+def default_context(node: NodeView) -> Tokens:
+    """The context of a load when the request names none: as declared, else by Ollama's rule; 0 for unknown memory."""
+    if node.context or not node.memory.total:
+        return node.context
+    video = 0 if node.hardware.kind is MemoryKind.RAM else node.memory.total
+    return next(context for least, context in _DEFAULT_CONTEXTS if video >= least)
+
+
+def need(model: ModelView, context: Tokens, residency: Residency | None) -> Bytes:
+    """Bytes that the model takes with this context; 0 when neither its size nor a residency is known.
+
+    As it was seen anywhere, corrected for the context; else the weights, and keys and values for each slot.
+    """
+    cache = context * model.slots * model.kv_per_token
+    if residency is not None:
+        then = residency.context * residency.slots * model.kv_per_token
+        return Bytes(max(residency.size - then, 0) + cache)
+    return Bytes(model.size + cache) if model.size else Bytes(0)
+
+
+class Room(NamedTuple):
+    """Bytes that a load could have on a node: at once, and once nothing else there is in use."""
+
+    now: int
+    later: int
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A node's memory as a load of one model finds it. All in bytes."""
+
+    free: int  # what nothing takes
+    most: int  # that models may take together
+    idle: int  # what the resident models take
+    others: tuple[tuple[str, Bytes], ...]  # of these, the ones that would have to go, by canonical name
+
+    def room(self, key: str, held: NodeLoad) -> Room:
+        """What a load of the model `key` could have, given the tickets and the loads under way.
+
+        What the model itself takes now it gives back when it is loaded anew.
+        """
+        busy = 0
+        if held.models:
+            for other, taken in self.others:
+                if other in held.models:
+                    busy += taken
+        reserved = held.reserved
+        if reserved and key in held.reservations:
+            reserved -= held.reservations[key].size
+        whole = self.free + self.idle
+        later = min(self.most, whole)
+        now = whole - busy
+        return Room((min(self.most - busy, now)) - reserved, later - reserved)
+
+
+def budget(key: str, size: Bytes, node: NodeView) -> Budget:
+    """The memory that a load of `size` bytes of the model `key` finds on a node.
+
+    What no GPU of the node could hold, nor all together, is spread over them and the RAM.
+    """
+    memory = node.memory
+    spill = memory.spill if size > memory.total else 0
+    most = memory.total + spill
+    if owners := ceiling(node):
+        most = min(most, owners)
+    residents = [(name, view.size_resident) for name, view in node.models.items() if view.resident]
+    others = tuple(pair for pair in residents if pair[0] != key)
+    return Budget(memory.free + spill, most, sum(taken for _, taken in residents), others)
+
+
+def ceiling(node: NodeView) -> Bytes:
+    """What models may take of the node's memory; 0: all of it."""
+    if node.hardware.kind is MemoryKind.VIDEO or not node.memory.machine or node.dedicated:
+        return Bytes(0)
+    return Bytes(int(node.memory.machine * IDLE_CEILING))
+
+
+def gib(size: float) -> str:
+    """A size for people."""
+    return f"{size / GiB:.1f} GiB"
