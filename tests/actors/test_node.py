@@ -1,17 +1,22 @@
 """The Node: from what is heard of a machine to a view, and to its queues."""
 
 import asyncio
+from dataclasses import replace
 
 from herd.actors import names
+from herd.actors.model_queue import Completion
 from herd.actors.node import Node, NodeStatus
+from herd.policy.concurrency import LEAST
 from herd.policy.values import Lease, NodeView, Refused
 from herd.protocols.messages import BackendInfo, Machine, Pause, Report
 from herd.runtime import ActorHandle, get_actor, kill, remote, stop
 from herd.runtime.testing import virtual_time
 from herd.simulation.clock import EPOCH, LoopClock
-from herd.types import NodeId, NodeName, NodeState, Seconds
+from herd.types import NodeId, NodeName, NodeState, Seconds, Tokens
 from tests.actors.doubles import OLLAMA, Witness, model, report, settled, ticket
 
+UNDECLARED = BackendInfo(OLLAMA.id, "ollama", "", OLLAMA.dialects)
+OLLAMA_OF_ONE = replace(UNDECLARED, parallel=1)
 MEETING = Pause("meeting", "is in a meeting", Seconds(1.0), Seconds(2.0))
 
 
@@ -171,6 +176,67 @@ async def test_whoever_waits_is_turned_away_when_the_node_actor_stops() -> None:
     await asyncio.wait_for(end(node), 5)
     assert (await refs[2]).reason.kind == "stopped"
     await end(scorer)
+
+
+@virtual_time
+async def test_the_view_follows_a_learned_limit_which_reports_do_not_reset_and_a_declared_one_overrides() -> None:
+    node, scorer = await started()
+
+    def limits(views: list[NodeView]) -> list[int]:
+        return [view.models["m:latest"].limit for view in views if view.models]
+
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    node.reported.tell(report(model("m"), backends=(UNDECLARED,)))
+    assert limits(await views(scorer)) == [1]
+    queue = get_actor(names.model_queue(NodeId("n1"), "m:latest"))
+    await learn_two(queue)
+    assert limits(await views(scorer)) == [2]
+    node.reported.tell(report(model("m"), backends=(UNDECLARED,), cpu=0.5))
+    node.reported.tell(report(model("m"), backends=(OLLAMA_OF_ONE,)))
+    assert limits(await views(scorer)) == [1]
+    assert (await queue.status.remote()).limit == 1
+    node.reported.tell(report(model("m"), backends=(UNDECLARED,)))
+    assert limits(await views(scorer)) == [2]
+    assert (await queue.status.remote()).limit == 2
+    await end(node, scorer)
+
+
+@virtual_time
+async def test_a_declared_limit_of_one_where_nothing_was_declared_is_told_to_the_queue_too() -> None:
+    """The view is the same, but nothing is to be learned any more."""
+    node, scorer = await started()
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    for backend in (UNDECLARED, OLLAMA_OF_ONE):
+        node.reported.tell(report(model("m"), backends=(backend,)))
+    await settled()
+    await learn_two(get_actor(names.model_queue(NodeId("n1"), "m:latest")), learns=False)
+    await end(node, scorer)
+
+
+@virtual_time
+async def test_the_queues_hear_of_a_model_that_has_come_into_memory() -> None:
+    node, scorer = await started()
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    node.reported.tell(report(model("m", resident=True), model("n"), backends=(UNDECLARED,)))
+    await settled()
+    queue = get_actor(names.model_queue(NodeId("n1"), "m:latest"))
+    await learn_two(queue, answers=LEAST - 1, learns=False)
+    both = report(model("m", resident=True), model("n", resident=True), backends=(UNDECLARED,))
+    node.reported.tell(both)
+    await learn_two(queue, answers=LEAST - 1, learns=False)
+    node.reported.tell(both)  # nothing was loaded
+    await learn_two(queue, answers=1)
+    await end(node, scorer)
+
+
+async def learn_two(queue: ActorHandle, *, answers: int = LEAST, learns: bool = True) -> None:
+    """Answers, one after another, from which a queue that is to learn its limit learns to try two."""
+    for number in range(answers):
+        await queue.acquire.remote(ticket(number))
+        await asyncio.sleep(5)
+        queue.completed.tell(Completion(ticket(number).id, Tokens(100), Seconds(0.0)))
+        queue.release.tell(ticket(number).id)
+    assert (await queue.status.remote()).limit == 1 + learns
 
 
 @virtual_time
