@@ -4,9 +4,18 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 from herd.actors.node import NodeStatus, models_of
+from herd.policy.breaker import Breaker
 from herd.policy.elimination import TAKES_REQUESTS
 from herd.policy.values import Reason
-from herd.protocols.herd_api import InfoDocument, ModelEntry, NodeEntry, QueueEntry, ReasonEntry, StatusDocument
+from herd.protocols.herd_api import (
+    BreakerEntry,
+    InfoDocument,
+    ModelEntry,
+    NodeEntry,
+    QueueEntry,
+    ReasonEntry,
+    StatusDocument,
+)
 from herd.protocols.messages import ModelInfo
 from herd.types import BackendKind, NodeName, NodeState
 
@@ -75,10 +84,12 @@ def _node(node: NodeStatus) -> NodeEntry:
         name=node.name,
         state=node.state.value,
         reasons=tuple(_reason(reason) for reason in node.reasons),
-        breaker=None,
+        breaker=_breaker(node.link),
         models=tuple(
-            ModelEntry(view.name, view.resident, view.limit, view.backend, view.size)
-            for view in models_of(node.report).values()
+            ModelEntry(
+                view.name, view.resident, view.limit, view.backend, view.size, _breaker(node.breakers.get(model))
+            )
+            for model, view in models_of(node.report).items()
         ),
         running=sum(queue.running for queue in node.queues),
         waiting=sum(queue.waiting for queue in node.queues),
@@ -89,6 +100,14 @@ def _node(node: NodeStatus) -> NodeEntry:
         backends=tuple(asdict(backend) for backend in node.report.backends),
         agent_version=node.agent_version,
     )
+
+
+def _breaker(breaker: Breaker | None) -> BreakerEntry | None:
+    """None where there is nothing to say of it."""
+    if breaker is None or not breaker.failures:
+        return None
+    state = breaker.state
+    return BreakerEntry(state.circuit.value, breaker.failures, state.since, state.until)
 
 
 def _reason(reason: Reason) -> ReasonEntry:

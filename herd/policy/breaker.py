@@ -108,8 +108,8 @@ class Breaker:
         return replace(self, circuit=Circuit.HALF_OPEN) if self.circuit is Circuit.OPEN else self
 
     def _passed_by(self, began: Seconds) -> bool:
-        """An attempt that began before the breaker opened, or passes it in the moment in which it does."""
-        return began < self.since or self.circuit is Circuit.OPEN
+        """An attempt that began before the breaker opened, or slipped through in the moment in which it did."""
+        return began <= self.since or self.circuit is Circuit.OPEN
 
     @property
     def state(self) -> BreakerState:

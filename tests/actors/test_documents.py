@@ -3,8 +3,9 @@ from dataclasses import replace
 from herd.actors.documents import can_serve, ollama_versions, served_models, status
 from herd.actors.model_queue import QueueStatus
 from herd.actors.node import NodeStatus
-from herd.policy.values import Reason
-from herd.protocols.herd_api import InfoDocument, ReasonEntry
+from herd.policy.breaker import Breaker
+from herd.policy.values import Circuit, Reason
+from herd.protocols.herd_api import BreakerEntry, InfoDocument, ReasonEntry
 from herd.protocols.messages import Machine, Report
 from herd.types import NodeId, NodeName, NodeState, Seconds
 from tests.actors.doubles import LLAMACPP, OLLAMA, model, report
@@ -53,3 +54,12 @@ def test_the_status_adds_up() -> None:
     assert [(entry.node, entry.running) for entry in document.queues] == [("a", 2), ("b", 1)]
     assert document.nodes[1].reasons == (ReasonEntry("meeting", "is in a meeting", 1.0, 2.0),)
     assert [entry.state for entry in document.nodes] == ["ready", "paused", "offline"]
+
+
+def test_breakers_are_shown_where_something_has_failed() -> None:
+    opened = Breaker(Circuit.OPEN, 4, Seconds(10.0), Seconds(7.0), Seconds(1000.0))
+    shaky = replace(READY, link=Breaker(failures=1), breakers={"m:latest": opened})
+    shown, untouched = status(INFO, (shaky, PAUSED), held=0).nodes
+    assert shown.breaker == BreakerEntry("closed", 1, None, None)
+    assert shown.models[0].breaker == BreakerEntry("open", 4, 1000.0, 1010.0)
+    assert (untouched.breaker, untouched.models[0].breaker) == (None, None)

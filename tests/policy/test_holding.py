@@ -5,7 +5,7 @@ import pytest
 from herd.policy.catalog import preferred
 from herd.policy.holding import TRY_AGAIN_S, Patience, hold_for, unlocked
 from herd.policy.retrying import Blame, blame
-from herd.policy.values import Decision
+from herd.policy.values import CLOSED, BreakerState, Circuit, Decision, NodeView
 from herd.types import NodeState, Seconds
 from tests.policy.views import OPENAI_ONLY, model, node
 
@@ -47,6 +47,19 @@ def test_a_node_that_takes_requests_again_unlocks_all_its_models(state: NodeStat
 def test_a_node_that_took_requests_before_unlocks_only_what_is_new() -> None:
     assert unlocked(node("a", model("m")), node("a", model("m"), model("n"))) == ("n",)
     assert unlocked(node("a", model("m")), node("a", model("m"), state=NodeState.DEGRADED)) == ()
+
+
+def test_a_breaker_that_lets_more_pass_than_before_unlocks_its_model() -> None:
+    def studio(breaker: BreakerState, link: BreakerState = CLOSED) -> NodeView:
+        return replace(node("studio", replace(model("m"), breaker=breaker), model("n")), breaker=link)
+
+    opened, half = BreakerState(Circuit.OPEN), BreakerState(Circuit.HALF_OPEN)
+    assert unlocked(studio(opened), studio(half)) == ("m",)
+    assert unlocked(studio(half), studio(CLOSED)) == ("m",)
+    assert unlocked(studio(CLOSED), studio(half)) == unlocked(studio(CLOSED), studio(opened)) == ()
+    assert unlocked(studio(CLOSED, link=opened), studio(CLOSED, link=half)) == ("m", "n")
+    assert unlocked(studio(opened, link=opened), studio(opened)) == ("n",)
+    assert unlocked(None, studio(opened)) == ("n",)
 
 
 @pytest.mark.parametrize(
