@@ -10,11 +10,13 @@ import pytest
 
 from herd.actors.ports import Handler, HttpRequest, Sink
 from herd.errors import StreamFailed
-from herd.protocols.messages import RequestHead
+from herd.policy.values import Ask, Decision, Ticket
+from herd.protocols.messages import Pause, RequestHead
 from herd.runtime.testing import run_virtual, virtual_time
+from herd.simulation.chaos.between import Owner
 from herd.simulation.fleet.house import House, SimulatedNode
 from herd.simulation.ollama.scheduler import BUSY
-from herd.types import Bytes, LinkId, MiB, StreamId
+from herd.types import Bytes, Dialect, LinkId, MiB, Seconds, StreamId, TicketId
 from tests.scenarios.helpers import (
     CHAT,
     LLAMA,
@@ -380,12 +382,54 @@ def test_retries_stay_within_a_fifth_of_the_traffic_and_ten_a_minute(failure: in
     run_virtual(story())
 
 
+async def spend_retries(home: House, count: int) -> None:
+    """So many requests of others were retried just now."""
+    scorer = home.router.parts.scorer
+    for number in range(count):
+        ticket = Ticket(TicketId(f"other-{number}"), "somebody", Seconds(now()))
+        decision: Decision = await scorer.place.remote(Ask(LLAMA, Dialect.OLLAMA, retry=True), ticket)
+        assert decision.chosen is not None
+        scorer.released.tell(ticket.id)
+
+
 @virtual_time
 async def test_requests_that_reached_no_model_server_find_another_whatever_the_budget() -> None:
     async with scenario() as home:
-        a = await home.node("a", [LLAMA], resident=[LLAMA], parallel=4)
+        a = await home.node("a", [LLAMA], resident=[LLAMA])
         await home.node("b", [LLAMA])
+        await spend_retries(home, 10)
         a.stop_server()
-        sent = [home.send(CHAT, chat(tokens=1)) for _ in range(60)]
-        await asyncio.gather(*(one.task for one in sent))
-        assert {served_by(one.sink) for one in sent} == {"b"}
+        answer = await home.ask(CHAT, chat(tokens=1))
+        assert (served_by(answer), answer.header("X-Herd-Attempts")) == ("b", "2")
+
+
+@virtual_time
+async def test_a_retry_is_paid_for_once_however_often_it_is_placed() -> None:
+    async with scenario() as home:
+        owner = Owner(home.links)
+        trouble = Trouble(lambda text: 503 if text == "retried" else None)
+        await add(home, "a", trouble)
+        await home.node("b", [LLAMA], resident=[LLAMA], dialer=owner)
+        served = home.send(CHAT, chat(tokens=2000)), home.send(CHAT, chat(tokens=2000))
+        await asyncio.gather(*(begun(one.sink) for one in served))
+        await served[0].hang_up()
+        await spend_retries(home, 9)
+        retried = home.send(CHAT, chat(text="retried"))
+        await until_waiting(home, "b", 1)
+        await home.node("c", [LLAMA])
+        owner.pause(Pause("meeting", "is in a meeting", Seconds(0.0)))
+        await retried.task
+        assert served_by(retried.sink) == "c"
+        await served[1].task
+
+
+@virtual_time
+async def test_a_link_that_is_lost_under_its_streams_says_nothing_of_the_model_server() -> None:
+    async with scenario() as home:
+        a = await home.node("a", [LLAMA], resident=[LLAMA], parallel=3)
+        running = [home.send(CHAT, chat(tokens=500)) for _ in range(3)]
+        await begun(running[2].sink)
+        home.links.cut(a.id)
+        await asyncio.gather(*(one.task for one in running))
+        assert await breaker(home, "a") is None
+        assert served_by(await home.ask(CHAT, chat())) == "a"
