@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from herd.policy.breaker import openness
 from herd.policy.edits import edits
 from herd.policy.elimination import eliminate
 from herd.policy.scoring import score
@@ -43,6 +44,7 @@ def place(ask: Ask, nodes: Iterable[NodeView], loads: Mapping[NodeId, Load]) -> 
                 score(ask, node, model, load),
                 edits(ask, model),
                 load.node,
+                trial=openness(node, model) == 1,
             )
         )
     return Decision(_ranked(candidates, loads), tuple(eliminated))

@@ -36,9 +36,16 @@ REQUESTS_PER_RETRY = 5
 LAPSE_S = 60.0
 
 
-def reached_a_server(failure_kind: str) -> bool:
-    """Whether a model server may have worked on an attempt that failed so: to send it again is a retry, which costs."""
-    return failure_kind not in {"connect", "no-backend"}
+def costs(failure_kind: str, status: int = 0) -> bool:
+    """Whether it costs something to send a request again after an attempt that failed so.
+
+    It does when a model server may have worked on it, or said that it has too much to do.
+
+    Args:
+        failure_kind: of the failure (`protocols.messages.Failure`).
+        status: of the model server's answer, if there was one.
+    """
+    return failure_kind not in {"connect", "no-backend"} and status != 404
 
 
 @dataclass(frozen=True, slots=True)

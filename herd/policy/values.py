@@ -129,6 +129,7 @@ class Candidate:
     signals: tuple[Signal, ...]
     edits: tuple[Edit, ...] = ()
     outstanding: int = 0
+    trial: bool = False  # the node, or the model there, has failed again and again, and is tried with this request
 
     @property
     def score(self) -> float:

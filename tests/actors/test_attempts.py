@@ -9,12 +9,12 @@ from herd.actors.attempts import Attempts
 from herd.actors.delivery import Failed, WholeAnswer
 from herd.errors import LinkClosed, RequestError, StreamFailed
 from herd.policy.breaker import AttemptEnd
+from herd.policy.values import Candidate
 from herd.protocols.messages import Failure, Usage
 from herd.runtime import get_actor, remote, stop
 from herd.runtime.testing import virtual_time
 from herd.simulation.clock import LoopClock
-from herd.simulation.http import RecordingSink
-from herd.types import NodeId
+from herd.types import BackendId, ModelName, NodeId, NodeName
 from tests.actors.doubles import settled
 
 
@@ -32,6 +32,10 @@ class Taught:
         return self._lessons
 
 
+def candidate(node: str, *, trial: bool = False) -> Candidate:
+    return Candidate(NodeId(node), NodeName(node), ModelName("m"), BackendId("ollama"), (), trial=trial)
+
+
 async def taught(*outcomes: tuple[str, Usage | Failed | BaseException]) -> dict[str, list[str]]:
     """What nodes a and b are told of one request's attempts, each of which answers with a 200 if it has a Usage."""
     nodes = {name: remote(Taught).options(name=f"node:{name}").remote() for name in "ab"}
@@ -41,7 +45,7 @@ async def taught(*outcomes: tuple[str, Usage | Failed | BaseException]) -> dict[
         if isinstance(outcome, BaseException):
             raise outcome
         if isinstance(outcome, Usage):
-            await attempts.heard(RecordingSink(), NodeId(node)).start(200, ())
+            attempts.answering(candidate(node))(200)
         return outcome
 
     for node, outcome in outcomes:
@@ -104,6 +108,18 @@ async def test_a_node_that_recovers_itself_is_not_held_to_its_500() -> None:
 async def test_one_request_counts_once_against_a_node() -> None:
     reset = Failed(Failure("reset", "broke"))
     assert await taught(("a", reset), ("b", reset), ("a", reset)) == {"a": ["failed"], "b": ["failed"]}
+
+
+@virtual_time
+async def test_a_trial_teaches_as_soon_as_it_is_answered() -> None:
+    node = remote(Taught).options(name="node:a").remote()
+    attempts = Attempts(get_actor, LoopClock(), "m")
+    attempts.answering(candidate("a"))(200)
+    attempts.answering(candidate("a", trial=True))(501)
+    assert await node.lessons.remote() == []
+    attempts.answering(candidate("a", trial=True))(200)
+    assert await node.lessons.remote() == ["answered"]
+    await stop(node)
 
 
 @virtual_time

@@ -105,6 +105,14 @@ def test_how_a_trial_ends(lesson: Lesson, circuit: Circuit) -> None:
     assert after(breaker.pause_over(breaker.since), lesson, now=15.0).circuit is circuit
 
 
+def test_until_a_request_was_served_after_a_trial_one_failure_opens_it_again_and_for_longer() -> None:
+    breaker = opened()
+    answering = after(breaker.pause_over(breaker.since), Lesson.ANSWERED, now=15.0)
+    again = after(answering, Lesson.FAILED, now=16.0)
+    assert (again.circuit, again.pause) == (Circuit.OPEN, 10.0)
+    assert after(answering, Lesson.WORKED, now=16.0) == Breaker(since=breaker.since)
+
+
 @pytest.mark.parametrize("lesson", list(Lesson))
 def test_what_began_before_it_opened_says_nothing_of_now(lesson: Lesson) -> None:
     breaker = opened(now=10.0)

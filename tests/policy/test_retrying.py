@@ -3,7 +3,7 @@
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from herd.policy.retrying import FREE_FOR_S, FREE_RETRIES, REQUESTS_PER_RETRY, RetryBudget, reached_a_server
+from herd.policy.retrying import FREE_FOR_S, FREE_RETRIES, REQUESTS_PER_RETRY, RetryBudget, costs
 from herd.types import Seconds
 
 
@@ -48,11 +48,9 @@ def test_what_traffic_saved_lapses_within_minutes() -> None:
     assert granted(busy, 100, 600.0)[0] == 10
 
 
-def test_a_request_that_reached_no_server_costs_nothing_when_it_is_sent_elsewhere() -> None:
-    assert [kind for kind in ("connect", "no-backend", "link", "reset", "status") if not reached_a_server(kind)] == [
-        "connect",
-        "no-backend",
-    ]
+def test_a_request_on_which_no_server_has_worked_costs_nothing_when_it_is_sent_elsewhere() -> None:
+    assert not any([costs("connect"), costs("no-backend"), costs("status", 404)])
+    assert all([costs("link"), costs("reset"), costs("status", 503), costs("status", 500), costs("internal")])
 
 
 @settings(max_examples=60)

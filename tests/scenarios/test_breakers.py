@@ -179,34 +179,51 @@ async def test_the_next_failures_open_it_for_5_seconds_again() -> None:
 
 
 @virtual_time
-async def test_while_it_is_tried_nobody_else_gets_there_and_all_follow_when_it_is_well() -> None:
+async def test_while_it_is_tried_nobody_else_gets_there_and_all_follow_as_soon_as_it_answers() -> None:
     async with scenario() as home:
         trouble = Trouble(lambda _: 503)
-        await add(home, "a", trouble, parallel=4)
+        a = await add(home, "a", trouble, parallel=4)
         for _ in range(3):
             await home.ask(CHAT, chat())
         trouble.wrong = lambda _: None
-        sent = [home.send(CHAT, chat(tokens=200)) for _ in range(4)]
-        await begun(sent[0].sink)
+        await a.unload()
+        sent = [home.send(CHAT, chat(tokens=500)) for _ in range(4)]
+        await a.ollama.until(lambda ollama: ollama.waiting == 1)  # it loads
         assert await queue_of(home, "a") == (1, 0)
         assert (await status(home))["totals"]["held"] == 3
-        await sent[0].task
-        await begun(sent[3].sink)
-        assert await queue_of(home, "a") == (3, 0)
+        await asyncio.gather(*(begun(one.sink) for one in sent))
+        assert await queue_of(home, "a") == (4, 0)
+        assert (await breaker(home, "a") or {})["state"] == "closed"
         await asyncio.gather(*(one.task for one in sent))
+        assert await breaker(home, "a") is None
+
+
+@virtual_time
+async def test_a_server_whose_answers_all_break_off_is_left_alone_for_longer_each_time() -> None:
+    async with scenario() as home:
+        a = await home.node("a", [LLAMA], resident=[LLAMA])
+        pauses = []
+        for _ in range(6):
+            a.ollama.die_mid_stream(5)
+            await home.ask(CHAT, chat())
+            shown = await breaker(home, "a") or {}
+            if shown["state"] == "open":
+                pauses.append(shown["until"] - shown["since"])
+        assert pauses == [5.0, 10.0, 20.0, 30.0]
 
 
 @virtual_time
 async def test_a_trial_whose_client_leaves_makes_room_for_the_next() -> None:
     async with scenario() as home:
         trouble = Trouble(lambda _: 503)
-        await add(home, "a", trouble)
+        a = await add(home, "a", trouble)
         for _ in range(3):
             await home.ask(CHAT, chat())
         trouble.wrong = lambda _: None
-        first, second = home.send(CHAT, chat(tokens=2000)), home.send(CHAT, chat())
-        await begun(first.sink)
-        assert not second.sink.started
+        await a.unload()
+        first, second = home.send(CHAT, chat()), home.send(CHAT, chat())
+        await a.ollama.until(lambda ollama: ollama.waiting == 1)  # it loads
+        assert await queue_of(home, "a") == (1, 0)
         await first.hang_up()
         await second.task
         assert served_by(second.sink) == "a"
