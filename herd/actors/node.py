@@ -1,6 +1,7 @@
 """The Node: what the router knows of one machine, and the queues of its models."""
 
 import asyncio
+import logging
 from dataclasses import dataclass, field, replace
 
 from herd.actors import names
@@ -15,6 +16,8 @@ from herd.policy.values import NodeView, Reason
 from herd.protocols.messages import Machine, Report
 from herd.runtime import ActorDiedError, ActorHandle, RestartPolicy, Supervisor, context, kill, remote
 from herd.types import NodeId, NodeName, NodeState, Seconds
+
+logger = logging.getLogger(__name__)
 
 # A queue that crashes takes its node's actors with it, and so its link: whatever ran there ends on both sides, and no
 # lease is lost sight of.
@@ -128,6 +131,8 @@ class Node:
         """An attempt to have a model (by canonical name) answer here has ended."""
         view, clock, before = self._view.models.get(model), self._clock, self._breakers.standing(model)
         for pause in self._breakers.heed(model, view, end, clock.monotonic(), clock.wall()):
+            what = pause.model or "its link"
+            logger.warning("%s fails again and again: %s is left alone for %.0f s", self._name, what, pause.lasts)
             context(self).after(pause.lasts, self._pause_over, pause.model, pause.since)
         if self._breakers.standing(model) != before:
             self._changed()

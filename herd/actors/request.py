@@ -21,7 +21,7 @@ from herd.names import canonical
 from herd.policy.holding import Patience, hold_for
 from herd.policy.pace import Observed
 from herd.policy.placement import hopeless, why_none
-from herd.policy.retrying import MAX_ATTEMPTS, MAX_PLACEMENTS, Blame, blame, reached_a_server
+from herd.policy.retrying import MAX_ATTEMPTS, MAX_PLACEMENTS, Blame, blame, costs
 from herd.policy.values import Ask, Candidate, Decision, Lease, Moved, Reason, Refused, Ticket
 from herd.protocols.messages import RequestHead, Usage
 from herd.protocols.paths import Endpoint
@@ -268,11 +268,11 @@ class _Flow:
             self._tried.attempts += 1
             self._tried.sent = True
             self.diary.opened(placed, self._tried.attempts)
-            attempt = Attempt(head.dialect, head.streamed, self._shown(placed, lease))
+            begins = self._attempts.answering(placed)
+            attempt = Attempt(head.dialect, head.streamed, self._shown(placed, lease), begins=begins)
             pieces = _spliced(self._inbound.body, splices)
             # Nothing that it raises is an attempt that failed: bytes of the answer may be out.
-            sink = self._attempts.heard(self._sink, placed.node)
-            return await carried(exchange, pieces, head.size, Delivery(exchange, sink, attempt))
+            return await carried(exchange, pieces, head.size, Delivery(exchange, self._sink, attempt))
         finally:
             parts.streams.close(stream)
 
@@ -353,8 +353,9 @@ class _Flow:
         logger.warning("request %s: attempt %d at %s failed: %s", self._inbound.id, tried.attempts, placed.name, failed)
         self.diary.failed(placed.name, failed.failure)
         tried.last = failed
-        tried.retries |= tried.sent and reached_a_server(failed.failure.kind)
-        if failed.answer is not None and failed.answer.status == 500:
+        status = failed.answer.status if failed.answer is not None else 0
+        tried.retries |= tried.sent and costs(failed.failure.kind, status)
+        if status == 500:
             tried.first_500 = tried.first_500 or failed.answer
         left_out = tried.gone if blame(failed.failure.kind) is Blame.AWAY else tried.broke
         left_out.append(placed.node)

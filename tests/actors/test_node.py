@@ -6,8 +6,9 @@ from dataclasses import replace
 from herd.actors import names
 from herd.actors.model_queue import Completion
 from herd.actors.node import Node, NodeStatus
+from herd.policy.breaker import AttemptEnd, Lesson
 from herd.policy.concurrency import LEAST
-from herd.policy.values import Lease, NodeView, Refused
+from herd.policy.values import CLOSED, Circuit, Lease, NodeView, Refused
 from herd.protocols.messages import BackendInfo, Machine, Pause, Report
 from herd.runtime import ActorHandle, get_actor, kill, remote, stop
 from herd.runtime.testing import virtual_time
@@ -198,6 +199,66 @@ async def test_the_view_follows_a_learned_limit_which_reports_do_not_reset_and_a
     node.reported.tell(report(model("m"), backends=(UNDECLARED,)))
     assert limits(await views(scorer)) == [2]
     assert (await queue.status.remote()).limit == 2
+    await end(node, scorer)
+
+
+async def attempts(node: ActorHandle, count: int, lesson: Lesson = Lesson.FAILED) -> None:
+    """So many attempts to have m answer begin now, and end a second later."""
+    began = Seconds(asyncio.get_running_loop().time())
+    await asyncio.sleep(1)
+    for _ in range(count):
+        node.attempted.tell("m:latest", AttemptEnd(lesson, began))
+
+
+@virtual_time
+async def test_a_model_that_fails_again_and_again_takes_nobody_for_a_while_and_its_waiters_leave() -> None:
+    node, scorer = await started()
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    node.reported.tell(report(model("m"), model("n")))
+    await views(scorer)
+    queue = get_actor(names.model_queue(NodeId("n1"), "m:latest"))
+    refs = [queue.acquire.remote(ticket(number)) for number in range(3)]
+    await attempts(node, 2)
+    assert await views(scorer) == []
+    await attempts(node, 1)
+    (view,) = await views(scorer)
+    breaker = view.models["m:latest"].breaker
+    assert (breaker.circuit, breaker.failures, breaker.since, breaker.until) == (Circuit.OPEN, 3, EPOCH + 2, EPOCH + 7)
+    assert (view.breaker, view.models["n:latest"].breaker) == (CLOSED, CLOSED)
+    refused = await refs[2]
+    assert refused.reason.kind == "breaker"
+    assert isinstance(await queue.acquire.remote(ticket(3)), Refused)
+    await asyncio.sleep(4.9)
+    assert await views(scorer) == []
+    await asyncio.sleep(0.2)
+    (view,) = await views(scorer)
+    assert view.models["m:latest"].breaker.circuit is Circuit.HALF_OPEN
+    queue.release.tell(ticket(0).id)
+    assert isinstance(await queue.acquire.remote(ticket(3)), Lease)
+    status: NodeStatus = await node.status.remote()
+    assert (list(status.breakers), status.breakers["m:latest"].failures, status.link.failures) == (["m:latest"], 3, 0)
+    await attempts(node, 1, Lesson.WORKED)
+    (view,) = await views(scorer)
+    assert view.models["m:latest"].breaker == CLOSED
+    await end(node, scorer)
+
+
+@virtual_time
+async def test_a_link_that_cuts_everything_keeps_all_models_away_until_there_is_a_new_one() -> None:
+    node, scorer = await started()
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    node.reported.tell(report(model("m"), model("n")))
+    await views(scorer)
+    await asyncio.sleep(1)
+    await attempts(node, 3, Lesson.CUT)
+    (view,) = await views(scorer)
+    assert view.breaker.circuit is Circuit.OPEN
+    assert view.models["m:latest"].breaker == CLOSED
+    queue = get_actor(names.model_queue(NodeId("n1"), "n:latest"))
+    assert (await queue.acquire.remote(ticket(1))).reason.text.startswith("could not be reached 3 times in a row")
+    node.link_down.tell("gone")
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    assert (await views(scorer))[-1].breaker == CLOSED
     await end(node, scorer)
 
 
