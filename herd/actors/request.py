@@ -36,6 +36,8 @@ RETRY_AFTER_S = 5
 
 BUSY = "server busy, please try again.  maximum pending requests exceeded"  # Ollama's own words: clients match on them
 
+OVER_BUDGET = "too many requests fail now for all of them to be tried again"
+
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
@@ -369,7 +371,7 @@ class _Flow:
         why = last.failure.text if last is not None else "no node took it"
         failed = f"the request failed on {self._tried.attempts} attempts: {why}"
         if self._tried.over_budget:
-            raise unavailable(f"{failed}; too many requests fail now for all of them to be tried again")
+            raise unavailable(f"{failed}; {OVER_BUDGET}")
         raise RequestError(failed, status=502)
 
 
