@@ -5,9 +5,11 @@ from dataclasses import asdict
 
 from herd.actors.node import NodeStatus
 from herd.actors.node_views import models_of
+from herd.policy.breaker import Breaker
 from herd.policy.elimination import TAKES_REQUESTS
 from herd.policy.values import Reason
 from herd.protocols.herd_api import (
+    BreakerEntry,
     GpuEntry,
     InfoDocument,
     ModelEntry,
@@ -85,10 +87,12 @@ def node_entry(node: NodeStatus) -> NodeEntry:
         name=node.name,
         state=node.state.value,
         reasons=tuple(_reason(reason) for reason in node.reasons),
-        breaker=None,
+        breaker=_breaker(node.link),
         models=tuple(
-            ModelEntry(view.name, view.resident, view.limit, view.backend, view.size)
-            for view in models_of(node.report).values()
+            ModelEntry(
+                view.name, view.resident, view.limit, view.backend, view.size, _breaker(node.breakers.get(model))
+            )
+            for model, view in models_of(node.report).items()
         ),
         running=sum(queue.running for queue in node.queues),
         waiting=sum(queue.waiting for queue in node.queues),
@@ -103,6 +107,14 @@ def node_entry(node: NodeStatus) -> NodeEntry:
             for gpu in node.report.gpus
         ),
     )
+
+
+def _breaker(breaker: Breaker | None) -> BreakerEntry | None:
+    """None where there is nothing to say of it."""
+    if breaker is None or not breaker.failures:
+        return None
+    state = breaker.state
+    return BreakerEntry(state.circuit.value, breaker.failures, state.since, state.until)
 
 
 def _reason(reason: Reason) -> ReasonEntry:

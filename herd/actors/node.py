@@ -1,6 +1,7 @@
 """The Node: what the router knows of one machine, and the queues of its models."""
 
 import asyncio
+import logging
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -29,6 +30,8 @@ from herd.runtime import (
 )
 from herd.store.database import KnownOrders
 from herd.types import NodeId, NodeName, NodeState, Seconds
+
+logger = logging.getLogger(__name__)
 
 # A queue that crashes takes its node's actors with it, and so its link: whatever ran there ends on both sides, and no
 # lease is lost sight of.
@@ -183,6 +186,8 @@ class Node:
         """An attempt to have a model (by canonical name) answer here has ended."""
         view, clock, before = self._view.models.get(model), self._clock, self._breakers.standing(model)
         for pause in self._breakers.heed(model, view, end, clock.monotonic(), clock.wall()):
+            what = pause.model or "its link"
+            logger.warning("%s fails again and again: %s is left alone for %.0f s", self._name, what, pause.lasts)
             context(self).after(pause.lasts, self._pause_over, pause.model, pause.since)
         if self._breakers.standing(model) != before:
             self._changed()

@@ -21,7 +21,7 @@ from herd.names import canonical
 from herd.policy.holding import Patience, hold_for
 from herd.policy.pace import Observed
 from herd.policy.placement import hopeless, why_none
-from herd.policy.retrying import MAX_ATTEMPTS, MAX_PLACEMENTS, Blame, blame, reached_a_server
+from herd.policy.retrying import MAX_ATTEMPTS, MAX_PLACEMENTS, Blame, blame, costs
 from herd.policy.values import Ask, Candidate, Decision, Lease, Ticket
 from herd.protocols.messages import RequestHead, Usage
 from herd.protocols.paths import Endpoint
@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 RETRY_AFTER_S = 5
 
 BUSY = "server busy, please try again.  maximum pending requests exceeded"  # Ollama's own words: clients match on them
+
+OVER_BUDGET = "too many requests fail now for all of them to be tried again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,11 +249,11 @@ class _Flow:
             self._tried.attempts += 1
             self._tried.sent = True
             self.diary.opened(placed, self._tried.attempts)
-            attempt = Attempt(head.dialect, head.streamed, self._shown(placed))
+            begins = self._attempts.answering(placed)
+            attempt = Attempt(head.dialect, head.streamed, self._shown(placed), begins=begins)
             pieces = _spliced(self._inbound.body, splices)
             # Nothing that it raises is an attempt that failed: bytes of the answer may be out.
-            sink = self._attempts.heard(self._sink, placed.node)
-            return await carried(exchange, pieces, head.size, Delivery(exchange, sink, attempt))
+            return await carried(exchange, pieces, head.size, Delivery(exchange, self._sink, attempt))
         finally:
             parts.streams.close(stream)
 
@@ -332,8 +334,9 @@ class _Flow:
         logger.warning("request %s: attempt %d at %s failed: %s", self._inbound.id, tried.attempts, placed.name, failed)
         self.diary.failed(placed.name, failed.failure)
         tried.last = failed
-        tried.retries |= tried.sent and reached_a_server(failed.failure.kind)
-        if failed.answer is not None and failed.answer.status == 500:
+        status = failed.answer.status if failed.answer is not None else 0
+        tried.retries |= tried.sent and costs(failed.failure.kind, status)
+        if status == 500:
             tried.first_500 = tried.first_500 or failed.answer
         left_out = tried.gone if blame(failed.failure.kind) is Blame.AWAY else tried.broke
         left_out.append(placed.node)
@@ -347,7 +350,7 @@ class _Flow:
         why = last.failure.text if last is not None else "no node took it"
         failed = f"the request failed on {self._tried.attempts} attempts: {why}"
         if self._tried.over_budget:
-            raise unavailable(f"{failed}; too many requests fail now for all of them to be tried again")
+            raise unavailable(f"{failed}; {OVER_BUDGET}")
         raise RequestError(failed, status=502)
 
 

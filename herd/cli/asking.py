@@ -33,7 +33,7 @@ def asked(router_url: str | None, path: str, body: Any = None) -> Any:
     try:
         status, document = asyncio.run(_fetched(f"{url}{path}", body))
     except StreamFailed as error:
-        raise HerdError(f"is a router running at {url}? {error}; --router-url names another") from error
+        raise HerdError(f"{error}; is the router running? --router-url names another") from error
     if status == 200 and isinstance(document, dict):
         return document
     said = document.get("error") if isinstance(document, dict) else None

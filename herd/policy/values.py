@@ -185,11 +185,12 @@ class Candidate(NamedTuple):
     backend: BackendId
     points: tuple[float, ...]  # in the order of `SIGNALS`
     score: float  # their sum
-    edits: tuple[Edit, ...] = ()  # of the best one only: nobody else's are made
+    edits: tuple[Edit, ...] = ()  # of the best one only, as is `trial`: nobody else's are made out
     outstanding: int = 0
     wait: float = 0.0  # seconds until the request would start
     work: float = 0.0  # seconds that it then takes
     load: NeededLoad | None = None
+    trial: bool = False  # the node, or the model there, has failed again and again, and is tried with this request
 
     @property
     def signals(self) -> tuple[Signal, ...]:

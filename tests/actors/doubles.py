@@ -51,6 +51,9 @@ class Witness:
     def node_changed(self, view: NodeView) -> None:
         self._hear("node_changed", view)
 
+    def limit_changed(self, model: str, limit: int) -> None:
+        self._hear("limit_changed", model, limit)
+
     def record(self, node: Any) -> None:
         self._hear("record", node)
 

@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from herd.actors.request import OVER_BUDGET
 from herd.names import canonical
 from herd.protocols.messages import Report, RequestHead
 from herd.runtime import ActorDiedError, ActorUnavailableError, Leases
@@ -243,6 +244,8 @@ class Observer:
         why = asked.sink.body[:120].decode(errors="replace")
         if asked.sink.status == 404 and any(asked.model in models for models in self._heard_of.values()):
             self.violated(Invariant.HELD, f"{asked.mark} is told that there never was a {asked.model}: {why}")
+        if OVER_BUDGET.encode() in asked.sink.body:
+            return  # it was tried, and the fleet cannot afford to try it again
         could = self.truth.who_could(asked.model, asked.began)
         if asked.sink.status in {404, 503} and could is not None:
             self.violated(Invariant.HELD, f"{asked.mark} is refused while {could} could serve {asked.model}: {why}")
@@ -334,7 +337,7 @@ async def turns(count: int) -> None:
 
 
 async def left_over(home: House) -> list[str]:
-    """What is out still, once nobody asks for anything: leases, tickets, held requests, streams, work of servers."""
+    """What is out still, once nobody asks for anything: leases, tickets, requests, streams, work of servers."""
     await turns(TURNS)  # what was told may still be under way; nothing of it takes time
     parts, links = home.router.parts, home.links
     queues = [queue for status in await home.fleet() for queue in status.queues if queue.running or queue.waiting]
