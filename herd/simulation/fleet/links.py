@@ -184,9 +184,11 @@ class InMemoryLinks:
             async with asyncio.timeout(JOIN_S):
                 await asyncio.shield(agent.joined)
         except TimeoutError as error:
+            agent.joined.cancel()  # nobody waits for it any more
             agent.hang_up("the router did not answer the hello")
             raise LinkClosed("the router did not answer the hello") from error
         except BaseException:
+            agent.joined.cancel()
             agent.hang_up("not joined")
             raise
         return agent
