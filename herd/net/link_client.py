@@ -304,11 +304,10 @@ class LinkDialer:
             async with asyncio.timeout(JOIN_S):
                 await asyncio.shield(connection.joined)
         except TimeoutError as error:
-            connection.joined.cancel()  # nobody waits for it any more
+            connection.joined.cancel()
             connection.hang_up("the router did not answer the hello")
             raise LinkClosed("the router did not answer the hello") from error
         except BaseException:
-            connection.joined.cancel()
             connection.hang_up("not joined")
             raise
         return connection

@@ -279,15 +279,17 @@ async def test_an_agent_that_may_not_join_is_told_so() -> None:
 
 @virtual_time
 async def test_a_dial_that_is_given_up_leaves_no_complaint(caplog: pytest.LogCaptureFixture) -> None:
-    links = InMemoryLinks()
-    await links.start(Fleet())
-    dialling = asyncio.create_task(links.dial(await links.locate("http://router"), HELLO, until_cancelled))
-    await asyncio.sleep(0)
-    dialling.cancel()
-    await asyncio.wait([dialling])
-    await links.stop()
-    await settled()
-    del dialling
+    async def story() -> None:
+        links = InMemoryLinks()
+        await links.start(Fleet())
+        dialling = asyncio.create_task(links.dial(await links.locate("http://router"), HELLO, until_cancelled))
+        await asyncio.sleep(0)
+        dialling.cancel()
+        await asyncio.wait([dialling])
+        await links.stop()
+        await settled()
+
+    await story()
     gc.collect()
     assert not [record for record in caplog.records if record.name == "asyncio"]
 
