@@ -57,6 +57,7 @@ HOMES = {
     "zeroconf": {"net/mdns.py"},
     "ifaddr": {"net/mdns.py"},
     "psutil": {"net/"},
+    "pynvml": {"net/nvidia.py"},
     "socket": {"net/"},
     "typer": {"cli/"},
     "rich": {"cli/"},

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 # A sensor that fails today may work tomorrow, and the node serves without it.
 FOR_EVER = RestartPolicy(max_restarts=-1, max_backoff=30.0)
 
-MAX_MODELS = 2000  # with long names some 900 KB of a frame's 1 MiB
+MAX_MODELS = 1500  # with names of 72 letters some 760 KB of a frame's 1 MiB
 
 
 class Agent:

@@ -50,6 +50,7 @@ class Inbound:
     client: str
     method: str = "POST"
     priority: Priority = Priority.INTERACTIVE
+    session: str = ""  # the client's own name for the conversation
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +182,8 @@ class _Flow:
             max_tokens=routing.max_tokens,
             num_ctx=routing.num_ctx,
             keep_alive=routing.keep_alive is not None,
+            session=self._inbound.session or routing.conversation,
+            continues=bool(self._inbound.session) or routing.continues,
             excluded=self._tried.excluded,
             retry=self._tried.retries,
         )

@@ -115,7 +115,7 @@ class Scorer:
             now,
             Seconds(now - ticket.arrived),
             self._answers.get(ask.model, float(USUAL_ANSWER)),
-            self._sessions.get(session) if ask.session else None,
+            self._sessions.get(session) if ask.continues else None,
             self._trials.nodes(ask.model),
         )
         ranked = self._ranking(ask, self._looked_at(ask.model), self._ledger.loads, moment)
@@ -239,7 +239,7 @@ class Scorer:
                 if self._residencies.get(name) != seen:
                     self._residencies[name] = seen
                     self._tables.pop(name, None)
-            elif then is not None and then.resident:
+            elif then is not None and then.resident and not model.resident:
                 self._unloaded[view.id, name] = now
         _keep_latest(self._residencies, MAX_MODELS)
         _keep_latest(self._unloaded, MAX_MODELS)

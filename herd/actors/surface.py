@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 JSON = "application/json; charset=utf-8"
 
+MAX_SESSION_NAME = 256  # characters of X-Herd-Session that count
+
 RECOVERS = "a part of the router is being started again: please try again"
 
 
@@ -106,6 +108,7 @@ class Surface:
     async def _infer(self, request_id: RequestId, endpoint: Endpoint, request: HttpRequest, sink: Sink) -> None:
         """Read the request to its end, understand it as far as needed, and let the fleet serve it."""
         body = await request.read_body(self._settings.json_limit)
+        client = value_of(request.headers, "x-openwebui-user-id") or request.peer
         try:
             inbound = Inbound(
                 id=request_id,
@@ -114,9 +117,10 @@ class Surface:
                 headers=to_backend(request.headers),
                 routing=await body.examine(partial(read_request, endpoint)),
                 body=body,
-                client=value_of(request.headers, "x-openwebui-user-id") or request.peer,
+                client=client,
                 method=request.method,
                 priority=_priority(request.headers),
+                session=_session(request.headers, client),
             )
             await serve(inbound, sink, self._parts)
         finally:
@@ -177,6 +181,12 @@ def _priority(headers: Headers) -> Priority:
     """The class that the client asks for; what is no class is interactive, the default."""
     wanted = value_of(headers, "x-herd-priority").strip().lower()
     return Priority.BATCH if wanted == Priority.BATCH else Priority.INTERACTIVE
+
+
+def _session(headers: Headers, client: str) -> str:
+    """The conversation as this client names it; what two clients call the same is not."""
+    name = value_of(headers, "x-herd-session").strip()[:MAX_SESSION_NAME]
+    return f"{client} {name}" if name else ""
 
 
 async def _send(sink: Sink, status: int, headers: Headers, body: bytes, request_id: RequestId) -> None:

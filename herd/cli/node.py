@@ -17,6 +17,7 @@ from herd.cli.options import settings_command
 from herd.cli.process import guarded, run, set_up_logs, spare_collector, stop_signals, until_told
 from herd.config import NodeSettings
 from herd.errors import ConfigError
+from herd.net.accelerators import gpus_of_this_machine
 from herd.net.clock import SystemClock
 from herd.net.embedded import embedded, find_model
 from herd.net.http_client import AiohttpServers
@@ -54,7 +55,8 @@ def run_node(settings: NodeSettings) -> None:
 
 
 async def _run(settings: NodeSettings, identity: Identity) -> None:
-    probe = PsutilProbe(SystemClock())
+    clock = SystemClock()
+    probe = PsutilProbe(clock)
     async with AiohttpServers() as servers, _backends(settings) as backends:
         agent_options = AgentOptions(
             hello=Hello(
@@ -75,6 +77,7 @@ async def _run(settings: NodeSettings, identity: Identity) -> None:
             probe=probe,
             joined=identity.remember_router,
             processes=PsutilServerProcesses(),
+            gpus=gpus_of_this_machine(probe.memory, clock),
         )
         async with running_agent(agent_options, ports) as agent:
             spare_collector()

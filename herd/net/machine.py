@@ -44,7 +44,7 @@ class PsutilProbe:
         self._proc = proc
         self._cgroups = cgroups
         psutil.cpu_percent(interval=None)  # the share is counted from here on
-        self._latest = (*self._memory(), 0.0)
+        self._latest = (*self.memory(), 0.0)
 
     def machine(self) -> Machine:
         """What does not change. `cpu` is empty where naming the processor would take a subprocess (macOS, Windows)."""
@@ -53,13 +53,13 @@ class PsutilProbe:
             arch=platform.machine(),
             cpu=cpu_name(self._proc / "cpuinfo"),
             cores=os.cpu_count() or 0,
-            memory_total=self._memory()[0],
+            memory_total=self.memory()[0],
         )
 
     def sample(self) -> MachineSample:
         """What changes; `cpu` is the share since the sample before."""
         try:
-            self._latest = (*self._memory(), psutil.cpu_percent(interval=None) / 100)
+            self._latest = (*self.memory(), psutil.cpu_percent(interval=None) / 100)
         except OSError as error:  # out of file descriptors, mostly: what was true 5 s ago will do
             log.warning("The state of this machine cannot be read now: %s", error)
         total, free, cpu = self._latest
@@ -70,7 +70,7 @@ class PsutilProbe:
             week_slot=week_slot(datetime.fromtimestamp(self._clock.wall(), tz=UTC).astimezone()),
         )
 
-    def _memory(self) -> tuple[Bytes, Bytes]:
+    def memory(self) -> tuple[Bytes, Bytes]:
         """Total and free bytes: the machine's, or what a container may have of them, whichever is less."""
         machine = psutil.virtual_memory()
         total, free = machine.total, machine.available

@@ -28,9 +28,10 @@ AFFINITY_MAX = 10.0
 PAGE_CACHE_S = 1800.0  # a file that was read so recently is still in the page cache, mostly
 WAIT_HALF_S = 10.0  # a wait that costs half of what waits can cost
 
-# A request for which models in use would have to go waits so long for them to end by themselves, and at least as long
-# as the load takes: so a machine spends at most half its time on changing models.
-LEAST_PATIENCE_S = 5.0
+# A request for which models in use would have to go waits so long for them to end by themselves, and as long as the
+# load takes: so a machine spends at most half its time on changing models. But it waits for no more than half of the
+# time for which requests are held.
+LEAST_PATIENCE_S, MOST_PATIENCE_S = 5.0, 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ def _no_room(found: Outlook, size: Bytes, there: Room) -> Crowded | Reason:
         if found.held.leaving:
             return Reason("memory-busy", "makes room for another model first")
         text = f"has {gib(max(0, there.now))} for it, which takes {gib(size)}, until other models have ended"
-        patience = Seconds(max(LEAST_PATIENCE_S, found.one.pace.load))
+        patience = Seconds(min(max(LEAST_PATIENCE_S, found.one.pace.load), MOST_PATIENCE_S))
         return Crowded(found, Reason("memory-busy", text), patience)
     if size > memory.total + memory.spill:
         return Reason("too-large", f"has {gib(memory.total)} for models, and it takes {gib(size)}")

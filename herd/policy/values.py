@@ -126,6 +126,7 @@ class Ask:
     num_ctx: Tokens | None = None
     keep_alive: bool = False  # the client says how long the model shall stay
     session: str = ""  # requests of one conversation have the same; empty: of none
+    continues: bool = False  # it is not the first of its conversation
     excluded: tuple[NodeId, ...] = ()  # nodes that already failed this request
     retry: bool = False  # an attempt that may have cost a model server work has failed
 

@@ -6,7 +6,10 @@ refused here, in the words and with the status that Ollama has for it on each en
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
+
+import orjson
 
 from herd.errors import RequestError
 from herd.protocols.body_fields import Attached, read_fields
@@ -21,6 +24,8 @@ BYTES_PER_TOKEN = 4
 
 NO_TOKENS = Tokens(0)
 
+_DIGEST = 8  # bytes: among some thousand conversations two are never taken for one
+
 _Field = tuple[type, str]  # the JSON type as Python has it, and Go's name for it
 
 
@@ -31,6 +36,8 @@ class Routing:
     `streamed` says that a success will come as a stream: a request that only loads is answered by one JSON object.
     `loads_only`: no prompt, so the model is loaded, or with a `keep_alive` of zero unloaded. `keep_alive` is as sent
     (seconds, or a Go duration). `prompt_tokens` is a guess. `max_tokens` is None where there is no limit.
+    `conversation` is a digest of how a conversation begins, the same for each of its turns; empty for a prompt. A turn
+    that is not the first one `continues` it.
     """
 
     model: str
@@ -41,6 +48,8 @@ class Routing:
     loads_only: bool = False
     prompt_tokens: Tokens = NO_TOKENS
     max_tokens: Tokens | None = None
+    conversation: str = ""
+    continues: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +159,7 @@ def _routing(
     options = (fields.get("options") or {}) if form.native else {}
     streamed = fields.get("stream")
     keep_alive = fields.get("keep_alive") if form.native else None
+    conversation, continues = _conversation(fields.get("messages"))
     limit = options.get("num_predict") if form.native else _first(fields, "max_tokens", "max_completion_tokens")
     return Routing(
         model=model,
@@ -160,7 +170,23 @@ def _routing(
         loads_only=not prompted,
         prompt_tokens=Tokens(max(0, size - attached.size) // BYTES_PER_TOKEN),
         max_tokens=_tokens(limit),
+        conversation=conversation,
+        continues=continues,
     )
+
+
+def _conversation(messages: Any) -> tuple[str, bool]:
+    """A digest of the messages up to the first of the user, and whether others follow it.
+
+    A model server that served an earlier turn may have them in its prefix cache. The digest is empty where there are
+    none to be seen: of a long body, which is only scanned.
+    """
+    if type(messages) is list:
+        for count, message in enumerate(messages, 1):
+            if type(message) is dict and message.get("role") == "user":
+                digest = blake2b(orjson.dumps(messages[:count]), digest_size=_DIGEST).hexdigest()
+                return digest, count < len(messages)
+    return "", False
 
 
 def _needs(fields: dict[str, Any], attached: Attached) -> tuple[Capability, ...]:

@@ -350,6 +350,18 @@ async def test_models_that_do_not_tell_delay_no_load_and_do_not_make_the_server_
     await watched.end()
 
 
+@virtual_time
+async def test_a_server_that_answers_no_question_is_asked_one_at_a_time() -> None:
+    names = [f"m{number}" for number in range(3 * ASKED_A_ROUND)]
+    watched = Watched(shown(*names))
+    watched.server.slow = {f"/api/show {name}": 60.0 for name in names}
+    await watched.polls(14)
+    assert asked_of(watched) == names[:5]  # for 5 s each, from one poll on: 0, 6, 12, 18 and 24
+    states = await watched.told()
+    assert [len(state.models) for state in states] == [len(names)]
+    await watched.end()
+
+
 @pytest.mark.parametrize("trouble", ["status", "nonsense"])
 def test_a_model_that_does_not_tell_is_asked_again_after_a_minute(trouble: str) -> None:
     async def story() -> None:

@@ -4,14 +4,13 @@ import asyncio
 
 from herd.actors import names
 from herd.actors.node import Node, NodeStatus
-from herd.actors.node_views import models_of
 from herd.policy.values import Lease, NodeView, Refused
 from herd.protocols.messages import BackendInfo, Machine, Pause, Report
 from herd.runtime import ActorHandle, get_actor, kill, remote, stop
 from herd.runtime.testing import virtual_time
 from herd.simulation.clock import EPOCH, LoopClock
-from herd.types import BackendId, NodeId, NodeName, NodeState, Seconds
-from tests.actors.doubles import LLAMACPP, OLLAMA, Witness, model, report, settled, ticket
+from herd.types import NodeId, NodeName, NodeState, Seconds
+from tests.actors.doubles import OLLAMA, Witness, model, report, settled, ticket
 
 MEETING = Pause("meeting", "is in a meeting", Seconds(1.0), Seconds(2.0))
 
@@ -172,26 +171,6 @@ async def test_whoever_waits_is_turned_away_when_the_node_actor_stops() -> None:
     await asyncio.wait_for(end(node), 5)
     assert (await refs[2]).reason.kind == "stopped"
     await end(scorer)
-
-
-def test_a_limit_that_is_not_declared_is_one() -> None:
-    undeclared = BackendInfo(OLLAMA.id, "ollama")
-    assert models_of(report(model("m"), backends=(undeclared,)))["m:latest"].limit == 1
-
-
-def test_of_two_servers_the_one_that_speaks_more_serves_and_then_the_one_that_has_it_resident() -> None:
-    def chosen(*models_: object, backends: tuple[BackendInfo, ...]) -> str:
-        return models_of(report(*models_, backends=backends))["m:latest"].backend  # type: ignore[arg-type]
-
-    second = BackendInfo(BackendId("second"), "ollama", dialects=OLLAMA.dialects)
-    both = (LLAMACPP, OLLAMA, second)
-    assert chosen(model("m", LLAMACPP, resident=True), model("M:latest"), backends=both) == "ollama"
-    assert chosen(model("m"), model("m", second, resident=True), backends=both) == "second"
-    assert chosen(model("m", second), model("m"), backends=both) == "second"
-
-
-def test_a_model_of_a_server_that_is_not_reported_is_no_model() -> None:
-    assert models_of(report(model("m", LLAMACPP))) == {}
 
 
 @virtual_time

@@ -90,7 +90,7 @@ def test_kv_heads_may_differ_from_layer_to_layer() -> None:
 def test_layers_with_a_window_count_for_more_than_they_take_at_any_context_that_ollama_loads_by_itself() -> None:
     per_token = shape(GEMMA3).kv_per_token
     in_every_layer = 2 * 4 * 256 * 2
-    assert 5 * in_every_layer < per_token < 34 * in_every_layer
+    assert per_token == (5 * 4 + 44) * 2 * 256 * 2  # three eighths of 29 layers' 116 heads, rounded up
     for context in (4096, 8192, 131072):
         truth = 5 * context * in_every_layer + 29 * min(context, 1024 + 512) * in_every_layer
         assert truth <= per_token * context
@@ -142,15 +142,12 @@ def test_an_answer_that_is_no_object_is_refused() -> None:
         read_ollama_show([LLAMA])
 
 
-_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=40),
-    max_leaves=6,
-)
+_NUMBERS = st.integers(-(2**70), 2**70) | st.floats()
+_VALUES = st.none() | st.booleans() | _NUMBERS | st.text(max_size=3) | st.lists(_NUMBERS | st.none(), max_size=30)
 
 
 @given(st.dictionaries(st.sampled_from(sorted({*LLAMA, "llama.expert_count", "llama.expert_used_count"})), _VALUES))
-@settings(max_examples=100, derandomize=True, database=None)
+@settings(max_examples=50, derandomize=True, database=None)
 def test_whatever_a_file_says_the_shape_is_one_that_a_heartbeat_can_carry(changes: dict[str, Any]) -> None:
     found = read_ollama_show({"model_info": {**LLAMA, **changes}})
     assert 0 <= found.kv_per_token < 2**63

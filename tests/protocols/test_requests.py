@@ -1,5 +1,6 @@
 import mmap
 import tempfile
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -34,9 +35,7 @@ def both_ways(endpoint: Endpoint, fields: dict[str, Any]) -> Routing:
     routing = read_request(endpoint, body)
     scanned = read_request(endpoint, body + b"}")
     assert abs(scanned.prompt_tokens - routing.prompt_tokens) <= 8  # quotes and brackets of attachments
-    assert scanned == Routing(
-        **{name: getattr(routing, name) for name in Routing.__slots__} | {"prompt_tokens": scanned.prompt_tokens}
-    )
+    assert scanned == replace(routing, prompt_tokens=scanned.prompt_tokens, conversation="", continues=False)
     return routing
 
 
@@ -209,6 +208,24 @@ def test_keep_alive_is_as_sent_and_native_only(keep_alive: Any) -> None:
     fields = {"model": "m", "messages": HELLO, "keep_alive": keep_alive}
     assert both_ways(CHAT, fields).keep_alive == keep_alive
     assert both_ways(OPENAI_CHAT, fields).keep_alive is None
+
+
+def test_a_conversation_is_known_by_how_it_begins_whatever_follows() -> None:
+    system = {"role": "system", "content": "be brief"}
+
+    def begun(*messages: dict[str, str]) -> tuple[str, bool]:
+        routing = read_request(CHAT, orjson.dumps({"model": "m", "messages": messages}))
+        return routing.conversation, routing.continues
+
+    first, continues = begun(system, *HELLO)
+    assert first
+    assert not continues
+    later = begun(system, *HELLO, {"role": "assistant", "content": "hi"}, {"role": "user", "content": "more"})
+    assert later == (first, True)
+    assert begun(system, {"role": "user", "content": "another"})[0] != first
+    assert begun(*HELLO)[0] != first
+    assert begun(system) == ("", False)
+    assert read_request(GENERATE, b'{"model": "m", "prompt": "hello"}').conversation == ""
 
 
 def test_images_do_not_count_as_prompt() -> None:

@@ -2,7 +2,7 @@ import asyncio
 import contextlib
 import dataclasses
 import enum
-from typing import Any, NewType
+from typing import Any, NamedTuple, NewType
 
 import msgpack
 import pytest
@@ -29,6 +29,12 @@ class Point:
     y: int = 0
 
 
+class Line(NamedTuple):
+    begin: Point
+    end: Point = Point(0)
+    label: str = ""
+
+
 @dataclasses.dataclass(frozen=True)
 class Shape:
     name: Name
@@ -39,7 +45,7 @@ class Shape:
 
 
 class Plain:
-    """Neither a dataclass nor an enum."""
+    """Neither a dataclass, nor a named tuple, nor an enum."""
 
 
 def nested(levels: int) -> Any:
@@ -49,6 +55,7 @@ def nested(levels: int) -> Any:
     return value
 
 
+points = st.builds(Point, st.integers(0, 9))
 atoms = (
     st.none()
     | st.booleans()
@@ -57,7 +64,7 @@ atoms = (
     | st.text()
     | st.binary()
     | st.sampled_from([*Colour, *Level])
-    | st.builds(Point, st.integers(0, 9))
+    | points
 )
 hashables = st.recursive(atoms, lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=3), max_leaves=5)
 values = st.recursive(
@@ -67,6 +74,7 @@ values = st.recursive(
         | st.dictionaries(hashables, inner, max_size=3)
         | st.sets(hashables, max_size=3)
         | st.builds(Shape, st.text().map(Name), st.sampled_from(Colour), extra=inner)
+        | st.builds(Line, points, points, st.text())
     ),
     max_leaves=10,
 )
@@ -158,13 +166,18 @@ def test_unknown_fields_are_ignored_and_missing_ones_take_their_default() -> Non
     assert loads(data.replace(b"\xa1y", b"\xa1z")) == Point(1, 0)
     with pytest.raises(TypeError, match="x"):
         loads(data.replace(b"\xa1x", b"\xa1z"))
+    assert loads(dumps(Line(Point(1), Point(2), "a")).replace(b"\xa5label", b"\xa5liber")) == Line(Point(1), Point(2))
 
 
-@pytest.mark.parametrize("tag", [4, 5], ids=["as an enum", "as a dataclass"])
+def test_a_named_tuple_comes_back_as_one_and_not_as_a_tuple() -> None:
+    assert type(loads(dumps([Line(Point(1))]))[0]) is Line
+
+
+@pytest.mark.parametrize("tag", [4, 5], ids=["as an enum", "as a record"])
 @pytest.mark.parametrize(
     "name", ["os:system", "builtins:list", f"{__name__}:Plain", "nowhere:Point", f"{__name__}:Nix", 7, None]
 )
-def test_only_dataclasses_and_enums_that_are_imported_are_built(name: object, tag: int) -> None:
+def test_only_records_and_enums_that_are_imported_are_built(name: object, tag: int) -> None:
     data = msgpack.packb(msgpack.ExtType(tag, msgpack.packb([name, {}])))
-    with pytest.raises(TypeError, match=r"is not a dataclass or an enum that is imported here|is no name of a class"):
+    with pytest.raises(TypeError, match=r"or an enum that is imported here|is no name of a class"):
         loads(data)

@@ -1,0 +1,194 @@
+"""The ledger: what is held against the nodes, whatever is placed, begun, ended and loaded."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from herd.actors.ledger import Ledger
+from herd.policy.loads import ABANDONED_S, RESERVED_S, NodeLoad
+from herd.policy.values import SIGNALS, Candidate, ModelView, NeededLoad, NodeView
+from herd.types import BackendId, Bytes, ModelName, NodeId, NodeName, NodeState, Seconds, TicketId, Tokens
+
+A, B = NodeId("a"), NodeId("b")
+LOAD = NeededLoad(Tokens(4096), Bytes(100), 5.0)
+
+
+def candidate(node: NodeId = A, *, work: float = 10.0, load: NeededLoad | None = None) -> Candidate:
+    points = (0.0,) * len(SIGNALS)
+    return Candidate(node, NodeName(node), ModelName("m"), BackendId("o"), points, 0.0, work=work, load=load)
+
+
+def seen(*, resident: bool = True, context: int = 4096, node: NodeId = A) -> NodeView:
+    """The node's report of the model."""
+    model = ModelView(ModelName("m"), BackendId("o"), resident=resident, context=Tokens(context))
+    return NodeView(node, NodeName(node), NodeState.READY, {"m": model})
+
+
+def ticket(number: int) -> TicketId:
+    return TicketId(f"t{number}")
+
+
+def placed(ledger: Ledger, number: int, now: float = 0.0, **fields: object) -> None:
+    ledger.place(ticket(number), "m", candidate(**fields), Seconds(now))  # type: ignore[arg-type]
+
+
+def ahead(ledger: Ledger, now: float, limit: int = 1) -> float:
+    return ledger.loads[A].models["m"].ahead(limit, Seconds(now))
+
+
+def test_work_runs_down_once_it_has_begun() -> None:
+    ledger = Ledger()
+    placed(ledger, 1)
+    placed(ledger, 2)
+    assert ahead(ledger, 100.0) == 20.0  # nothing has begun
+    ledger.start(ticket(1), Seconds(100.0))
+    assert ahead(ledger, 104.0) == 16.0
+    assert ahead(ledger, 500.0) == 10.0  # the first takes longer than expected; the second is still to come
+    assert ahead(ledger, 104.0, limit=2) == 8.0
+    assert ahead(ledger, 104.0, limit=3) == 0.0
+
+
+def test_who_has_ended_leaves_nothing_behind() -> None:
+    ledger = Ledger()
+    placed(ledger, 1)
+    ledger.start(ticket(1), Seconds(1.0))
+    entry = ledger.release(ticket(1), Seconds(2.0))
+    assert entry is not None
+    assert (entry.node, entry.model) == (A, "m")
+    assert ledger.release(ticket(1), Seconds(2.0)) is None
+    assert (ledger.loads[A].outstanding, ledger.loads[A].models) == (0, {})
+    ledger.start(ticket(1), Seconds(3.0))  # told late
+    assert ledger.loads[A].models == {}
+
+
+def test_a_load_is_reserved_once_for_all_who_wait_for_it() -> None:
+    ledger = Ledger()
+    placed(ledger, 1, load=LOAD)
+    placed(ledger, 2)
+    assert (ledger.loads[A].reserved, list(ledger.loads[A].reservations)) == (100, ["m"])
+    assert ledger.loads[A].reservations["m"].done == 5.0
+
+
+@pytest.mark.parametrize(
+    ("view", "over"),
+    [
+        (seen(), True),
+        (seen(context=8192), True),
+        (seen(context=2048), False),  # it is the smaller one that it had before
+        (seen(resident=False), False),
+        (replace(seen(), models={}), True),  # it is not even on disk any more
+    ],
+    ids=["resident", "with a larger context", "with a smaller context", "on disk", "deleted"],
+)
+def test_the_report_that_shows_the_model_ends_its_reservation(view: NodeView, *, over: bool) -> None:
+    ledger = Ledger()
+    placed(ledger, 1, load=LOAD)
+    assert ledger.settle(view, Seconds(1.0)) is over
+    assert ledger.loads[A].reserved == (0 if over else 100)
+
+
+def test_a_reservation_ends_by_itself_and_sooner_when_nobody_waits_for_it() -> None:
+    ledger = Ledger()
+    placed(ledger, 1, load=LOAD)
+    assert ledger.next_expiry() == RESERVED_S
+    ledger.release(ticket(1), Seconds(3.0))
+    assert ledger.next_expiry() == 3.0 + ABANDONED_S
+    assert not ledger.settle(seen(resident=False), Seconds(12.9))
+    assert ledger.settle(seen(resident=False), Seconds(13.0))
+    assert ledger.next_expiry() is None
+
+
+def test_a_load_that_failed_holds_nothing() -> None:
+    ledger = Ledger()
+    placed(ledger, 1, load=LOAD)
+    placed(ledger, 2)
+    ledger.release(ticket(1), Seconds(3.0), failed=True)
+    assert ledger.loads[A].reserved == 100  # somebody else still waits
+    ledger.release(ticket(2), Seconds(3.0), failed=True)
+    assert ledger.loads[A].reserved == 0
+
+
+def test_what_has_to_make_room_is_leaving_until_the_load_is_there() -> None:
+    ledger = Ledger()
+    placed(ledger, 1, load=LOAD._replace(evicts_busy=True))
+    assert ledger.loads[A].leaving
+    ledger.settle(seen(), Seconds(9.0))
+    assert not ledger.loads[A].leaving
+
+
+@dataclass
+class Held:
+    node: NodeId
+    model: str
+    work: float
+    started: float | None = None
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Against the plain list of what has been placed and has not ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ledger = Ledger()
+        self.held: dict[TicketId, Held] = {}
+        self.now = 0.0
+
+    @rule(
+        number=st.integers(0, 9),
+        node=st.sampled_from((A, B)),
+        model=st.sampled_from("mn"),
+        work=st.integers(1, 9),
+        loads=st.booleans(),
+    )
+    def place(self, number: int, node: NodeId, model: str, work: int, *, loads: bool) -> None:
+        self.release(number, failed=False)
+        chosen = candidate(node, work=work, load=LOAD if loads else None)
+        self.ledger.place(ticket(number), model, chosen, Seconds(self.now))
+        self.held[ticket(number)] = Held(node, model, work)
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def start(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(sorted(self.held)))
+        self.ledger.start(number, Seconds(self.now))
+        if self.held[number].started is None:
+            self.held[number].started = self.now
+
+    @rule(number=st.integers(0, 9), failed=st.booleans())
+    def release(self, number: int, *, failed: bool) -> None:
+        entry = self.ledger.release(ticket(number), Seconds(self.now), failed=failed)
+        held = self.held.pop(ticket(number), None)
+        assert (entry is None) == (held is None)
+
+    @rule(seconds=st.integers(1, 400))
+    def pass_time(self, seconds: int) -> None:
+        self.now += seconds
+        for node in (A, B):
+            self.ledger.settle(seen(resident=False, node=node), Seconds(self.now))
+
+    @invariant()
+    def the_sums_are_those_of_the_tickets(self) -> None:
+        for node in (A, B):
+            load = self.ledger.loads.get(node, NodeLoad())
+            mine = [held for held in self.held.values() if held.node == node]
+            assert load.outstanding == len(mine)
+            assert sorted(load.models) == sorted({held.model for held in mine})
+            for model, tickets in load.models.items():
+                these = [held for held in mine if held.model == model]
+                running = [held for held in these if held.started is not None]
+                assert (tickets.outstanding, tickets.running) == (len(these), len(running))
+                assert tickets.waiting == pytest.approx(sum(held.work for held in these if held.started is None))
+                assert tickets.ends == pytest.approx(sum((held.started or 0) + held.work for held in running))
+
+    @invariant()
+    def what_is_reserved_is_waited_for_and_not_over(self) -> None:
+        for load in self.ledger.loads.values():
+            assert load.reserved == sum(held.size for held in load.reservations.values())
+            assert all(self.now < held.expires for held in load.reservations.values())
+
+
+TestLedgerMachine = LedgerMachine.TestCase
+TestLedgerMachine.settings = settings(max_examples=25, stateful_step_count=25)

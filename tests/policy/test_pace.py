@@ -1,0 +1,105 @@
+"""How fast a node is, before and after something was seen of it."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from herd.policy.hardware import bandwidth
+from herd.policy.pace import HALF_LIFE_S, Learned, Observed, learned, pace, seen
+from herd.policy.values import Hardware, MemoryKind
+from herd.types import NodeId, Seconds, Tokens
+from tests.policy.views import model
+
+NOW = Seconds(0.0)
+SERVED = Observed(NodeId("a"), "m", Tokens(500), Tokens(100), Seconds(4.0), Seconds(0.5), Seconds(2.0))
+
+
+@pytest.mark.parametrize(
+    ("chip", "kind", "rate"),
+    [
+        ("Apple M2 Ultra", MemoryKind.UNIFIED, 800e9),
+        ("Apple M2", MemoryKind.UNIFIED, 100e9),
+        ("Apple M4 Max", MemoryKind.UNIFIED, 410e9),
+        ("NVIDIA GeForce RTX 4070 Ti SUPER", MemoryKind.VIDEO, 672e9),
+        ("NVIDIA GeForce RTX 4070 Ti", MemoryKind.VIDEO, 504e9),
+        ("NVIDIA RTX A6000", MemoryKind.VIDEO, 768e9),
+        ("NVIDIA A100-SXM4-80GB", MemoryKind.VIDEO, 2039e9),
+        ("AMD Radeon RX 7900 XTX", MemoryKind.VIDEO, 960e9),
+        ("AMD Ryzen AI Max+ 395", MemoryKind.UNIFIED, 256e9),
+        ("a card of next year", MemoryKind.VIDEO, 400e9),
+        ("Intel(R) Core(TM) i5-6500", MemoryKind.RAM, 51e9),
+        ("", MemoryKind.RAM, 51e9),
+    ],
+)
+def test_a_chip_is_known_by_its_longest_name(chip: str, kind: MemoryKind, rate: float) -> None:
+    assert bandwidth(chip, kind) == rate
+
+
+def test_before_anything_was_seen_decoding_reads_the_active_weights_once_a_token() -> None:
+    fast, slow = Hardware(MemoryKind.VIDEO, 1000e9), Hardware(MemoryKind.RAM, 50e9)
+    dense = model(gib=10)
+    sparse = replace(dense, active_share=0.1)
+
+    assert pace(fast, dense).decode == pytest.approx(20 * pace(slow, dense).decode)
+    assert pace(fast, sparse).decode == pytest.approx(10 * pace(fast, dense).decode)
+    assert pace(fast, dense).prefill > 10 * pace(fast, dense).decode
+    assert pace(fast, model(gib=20)).load > pace(fast, dense).load
+
+
+def test_a_machine_and_a_model_that_say_nothing_still_have_a_pace() -> None:
+    unknown = pace(Hardware(), model())
+
+    assert min(unknown.load, unknown.prefill, unknown.decode) > 0
+
+
+def test_what_was_seen_counts_instead_of_the_hardware() -> None:
+    known = learned(Learned(), SERVED, NOW)
+    found = pace(Hardware(), model(gib=10), known)
+
+    assert (found.load, found.prefill, found.decode) == pytest.approx((4.0, 1000.0, 50.0))
+
+
+def test_a_request_that_ran_beside_others_says_how_fast_it_would_have_been_alone() -> None:
+    alone, beside = learned(Learned(), SERVED, NOW), learned(Learned(), replace(SERVED, at_once=4), NOW)
+
+    assert alone.decode is not None
+    assert beside.decode is not None
+    assert beside.decode.value > alone.decode.value
+
+
+def test_what_is_too_short_teaches_nothing() -> None:
+    short = replace(SERVED, prompt=Tokens(5), completion=Tokens(1), load=Seconds(0.02))
+
+    assert learned(Learned(), short, NOW) == Learned()
+
+
+def test_one_outlier_moves_little_and_a_machine_that_has_changed_is_known_anew() -> None:
+    known = None
+    for _ in range(10):
+        known = seen(known, 50.0, NOW)
+    outlier = seen(known, 5000.0, NOW)
+    assert outlier.value < 55.0
+    for _ in range(60):
+        outlier = seen(outlier, 200.0, NOW)
+    assert outlier.value > 150.0
+
+
+def test_what_is_old_counts_less() -> None:
+    known = None
+    for _ in range(4):
+        known = seen(known, 10.0, NOW)
+    fresh, old = seen(known, 19.0, NOW), seen(known, 19.0, Seconds(4 * HALF_LIFE_S))
+
+    assert fresh.value < old.value
+
+
+@given(st.lists(st.floats(0.01, 1e6), min_size=1, max_size=30))
+def test_an_estimate_stays_within_what_was_seen(values: list[float]) -> None:
+    known = None
+    for value in values:
+        known = seen(known, value, NOW)
+
+    assert known is not None
+    assert min(values) * 0.999 <= known.value <= max(values) * 1.001
