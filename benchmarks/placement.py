@@ -116,16 +116,15 @@ class MeasuredScorer(Scorer):
             wanted = ask(number)
             self.settled(wanted)
             one = self.ticket()
-            timed(row, BARE, lambda wanted=wanted: self.bare(wanted))
-            decision = timed(row, PLACE, lambda wanted=wanted, one=one: self.place(wanted, one))
-            note_mix(row, decision)
-            timed(row, RELEASE, lambda one=one: self.released(one.id))
+            timed(row, BARE, self.bare, wanted)
+            note_mix(row, timed(row, PLACE, self.place, wanted, one))
+            timed(row, RELEASE, self.released, one.id)
             view = self.views[number % len(self.views)] = replace(self.views[number % len(self.views)])
             lesson = Lesson(view.id, wanted.model, LESSON, 200.0 + number % 10)
-            timed(row, CHANGED, lambda view=view: self.node_changed(view))
-            timed(row, LEARNED, lambda lesson=lesson: self.learned(lesson))
+            timed(row, CHANGED, self.node_changed, view)
+            timed(row, LEARNED, self.learned, lesson)
             two = self.ticket()
-            timed(row, AFTER, lambda wanted=wanted, two=two: self.place(wanted, two))
+            timed(row, AFTER, self.place, wanted, two)
             self.released(two.id)
         row.wall += time.perf_counter() - began
         row.processor += time.process_time() - processor
@@ -148,10 +147,10 @@ class MeasuredScorer(Scorer):
         return best
 
 
-def timed(row: Row, name: str, call: Callable[[], Any]) -> Any:
+def timed(row: Row, name: str, call: Callable[..., Any], *args: Any) -> Any:
     """The call's result; the processor's time for it goes into the row: no other program's turn is in that."""
     began = time.thread_time()
-    result = call()
+    result = call(*args)
     row.times[name].append(time.thread_time() - began)
     return result
 

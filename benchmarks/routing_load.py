@@ -3,30 +3,52 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
 from herd.simulation.fleet.station import NodePlan
 from herd.simulation.machine.catalog import CATALOG
 from herd.simulation.machine.owners import HABITS, OwnerState, speed_left, week
-from herd.simulation.runs.households import Household, household
+from herd.simulation.runs.households import MOST_RATE, Household, household
 from herd.simulation.runs.run import Scenario, owner_seed
-from herd.simulation.workload.requests import SimulatedRequest
 
 # Monday from nine: people ask, laptops are open, compilers run and there are meetings.
 START_SLOT = 9
 # Enough requests for the mix of models and lengths to be that of the generator within some percent.
 SAMPLE = 4000
+# Sets of requests of which the nearest to the load is taken, and how far apart their seeds are: farther than anybody
+# takes seeds for fleets.
+TRIES, APART = 20, 1_000_003
 NOTHING = 1e-12  # what rounding leaves of zero
 
 
-def loaded(seed: int, load: float, hours: float, size: Household = Household()) -> Scenario:
-    """The generator's fleet for `seed`, and requests that take `load` of its capacity on average."""
-    size = replace(size, days=hours / 24, start_slot=START_SLOT)
-    sample = household(seed, replace(size, requests=min(SAMPLE, int(90 * hours * 3600))))
-    wanted = load * capacity(sample) * hours * 3600
-    return household(seed, replace(size, requests=max(1, round(wanted))))
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A scenario, and the share of its fleet's capacity that its requests ask for."""
+
+    scenario: Scenario
+    load: float
+
+
+def loaded(seed: int, load: float, hours: float) -> Loaded:
+    """The generator's fleet for `seed`, with requests that ask for `load` of its capacity, as nearly as can be had.
+
+    A morning of a few people asks for half as much as another, or for twice as much of the largest model: of several
+    the generator's own one is taken that comes nearest.
+    """
+    size = Household(days=hours / 24, start_slot=START_SLOT)
+    usual = household(seed, replace(size, requests=max(1, min(SAMPLE, int(MOST_RATE * hours * 3600)))))
+    left = shares_left(usual)
+    wanted = max(1, round(load * best_rate(works(usual), left) * usual.duration))
+    found = []
+    for number in range(TRIES):
+        requests = household(seed + number * APART, replace(size, requests=wanted)).requests
+        if requests:
+            scenario = replace(usual, requests=requests)
+            asked = len(requests) / usual.duration / best_rate(works(scenario), left)
+            found.append((abs(asked - load), number, Loaded(scenario, asked)))
+    return min(found)[-1]
 
 
 def capacity(scenario: Scenario) -> float:
@@ -36,9 +58,12 @@ def capacity(scenario: Scenario) -> float:
     on a machine's disk is in its memory; no prompt is cached, and no two requests share a step. What owners take, of
     machines that are asleep or in a meeting all, is not there. No router can reach it.
     """
-    hours = [available(scenario, number) for number in range(len(scenario.nodes))]
-    work = works(scenario.nodes, scenario.requests)
-    return best_rate(work, hours)
+    return best_rate(works(scenario), shares_left(scenario))
+
+
+def shares_left(scenario: Scenario) -> list[float]:
+    """What `available` says of each machine."""
+    return [available(scenario, number) for number in range(len(scenario.nodes))]
 
 
 def available(scenario: Scenario, number: int) -> float:
@@ -55,8 +80,9 @@ def _left(plan: NodePlan, state: OwnerState) -> float:
     return 0.0 if state.meeting else speed_left(state, plan.machine)
 
 
-def works(nodes: Sequence[NodePlan], requests: Sequence[SimulatedRequest]) -> list[dict[int, float]]:
+def works(scenario: Scenario) -> list[dict[int, float]]:
     """For each model that is asked for: seconds of each machine that has it, for the model's part of one request."""
+    requests = scenario.requests
     count = Counter(request.model for request in requests)
     prompts, answers, contexts = Counter[str](), Counter[str](), Counter[str]()
     for one in requests:
@@ -73,7 +99,7 @@ def works(nodes: Sequence[NodePlan], requests: Sequence[SimulatedRequest]) -> li
                     + answers[name] * plan.machine.decode_step_s(model, context=context)
                 )
                 / len(requests)
-                for number, plan in enumerate(nodes)
+                for number, plan in enumerate(scenario.nodes)
                 if name in plan.models
             }
         )

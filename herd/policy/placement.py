@@ -22,7 +22,7 @@ NOT_LOADED = Tokens(0)
 # Kinds of reasons that stay as they are while a request waits.
 FOR_GOOD = ("dialect", "capability", "too-large")
 
-# How a router ranks its nodes; `place` below, or one of `baselines`. Pure, with the arguments and the answer of `place`.
+# How a router ranks its nodes: `place` below or, in simulations that compare, one of `baselines`.
 Ranking = Callable[[Ask, Iterable[Prospect | Eliminated], Mapping[NodeId, NodeLoad], Moment], Decision]
 
 
