@@ -22,6 +22,7 @@ from herd.actors.store import Store
 from herd.actors.surface import Surface, SurfaceSettings
 from herd.actors.traces import Traces
 from herd.policy.liveness import HEARTBEAT_S
+from herd.policy.placement import Ranking, place
 from herd.protocols.discovery import RouterAddress
 from herd.protocols.herd_api import InfoDocument
 from herd.protocols.messages import PROTOCOL_VERSIONS
@@ -51,6 +52,7 @@ class RouterOptions:
     json_limit: Bytes
     join_grace: Seconds = JOIN_GRACE_S
     heartbeat: Seconds = HEARTBEAT_S  # of its nodes; three that are missed degrade a node
+    ranking: Ranking = place  # another one in simulations that compare
 
 
 def in_memory() -> Database:
@@ -111,7 +113,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         learner = start(vital, LatencyLearner, names.LATENCY_LEARNER, ports.clock)
         pen = start(vital, HoldingPen, names.HOLDING_PEN)
         traces = start(optional, Traces, names.TRACES, ports.clock)
-        scorer = start(vital, Scorer, names.SCORER, pen, ports.clock, store, known)
+        scorer = start(vital, Scorer, names.SCORER, pen, ports.clock, store, known, options.ranking)
         fleet = start(vital, Fleet, names.FLEET, options.identity, ports.links, scorer, ports.clock, options.heartbeat)
         await ports.listener.start(FleetEvents(fleet))
         stack.push_async_callback(ports.listener.stop)

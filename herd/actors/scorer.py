@@ -13,7 +13,7 @@ from herd.actors.trials import Trials
 from herd.policy.holding import unlocked
 from herd.policy.memory import Residency
 from herd.policy.pace import USUAL_ANSWER, Learned
-from herd.policy.placement import in_one_line, place
+from herd.policy.placement import Ranking, in_one_line, place
 from herd.policy.prospects import Facts, Prospect, prospect
 from herd.policy.retrying import RetryBudget
 from herd.policy.scoring import Moment
@@ -51,14 +51,21 @@ class Scorer:
         clock: durations, and wall times of what is remembered.
         store: the Store, told what a node has; None to remember nothing.
         known: the nodes that were known when the router started; offline until they join.
+        ranking: how nodes are ranked; another than the product's own in simulations that compare.
     """
 
     def __init__(
-        self, pen: ActorHandle, clock: Clock, store: ActorHandle | None = None, known: tuple[KnownNode, ...] = ()
+        self,
+        pen: ActorHandle,
+        clock: Clock,
+        store: ActorHandle | None = None,
+        known: tuple[KnownNode, ...] = (),
+        ranking: Ranking = place,
     ) -> None:
         self._pen = pen
         self._clock = clock
         self._store = store
+        self._ranking = ranking
         self._nodes: dict[NodeId, NodeView] = {}
         self._awaited: dict[NodeId, None] = {}  # known or joining nodes that have not reported yet
         self._ever_had: dict[str, None] = {}
@@ -111,7 +118,7 @@ class Scorer:
             self._sessions.get(session) if ask.continues else None,
             self._trials.nodes(ask.model),
         )
-        ranked = place(ask, self._looked_at(ask.model), self._ledger.loads, moment)
+        ranked = self._ranking(ask, self._looked_at(ask.model), self._ledger.loads, moment)
         decision = replace(ranked, known=ask.model in self._ever_had, complete=not self._awaited, version=self._version)
         if decision.candidates and not self._affords(ask, now, first=before is None):
             decision = replace(decision, candidates=(), over_budget=True)

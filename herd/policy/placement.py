@@ -1,7 +1,7 @@
 """Stages 1 and 2 together: rank the nodes for one request."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from herd.policy.breaker import breaker_reason, openness
 from herd.policy.edits import edits
@@ -21,6 +21,9 @@ NOT_LOADED = Tokens(0)
 
 # Kinds of reasons that stay as they are while a request waits.
 FOR_GOOD = ("dialect", "capability", "too-large")
+
+# How a router ranks its nodes: `place` below or, in simulations that compare, one of `baselines`.
+Ranking = Callable[[Ask, Iterable[Prospect | Eliminated], Mapping[NodeId, NodeLoad], Moment], Decision]
 
 
 def place(
