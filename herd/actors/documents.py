@@ -54,7 +54,7 @@ def _serves(node: NodeStatus) -> bool:
 
 def status(info: InfoDocument, nodes: tuple[NodeStatus, ...], held: int) -> StatusDocument:
     """`GET /herd/v1/status`."""
-    entries = tuple(_node(node) for node in nodes)
+    entries = tuple(node_entry(node) for node in nodes)
     queues = tuple(
         QueueEntry(queue.node, queue.model, queue.running, queue.waiting, queue.limit)
         for node in nodes
@@ -80,7 +80,8 @@ def status(info: InfoDocument, nodes: tuple[NodeStatus, ...], held: int) -> Stat
     )
 
 
-def _node(node: NodeStatus) -> NodeEntry:
+def node_entry(node: NodeStatus) -> NodeEntry:
+    """A node, as `GET /herd/v1/status` lists it."""
     return NodeEntry(
         id=node.id,
         name=node.name,

@@ -16,6 +16,7 @@ from herd.actors.holding_pen import HoldingPen
 from herd.actors.ids import Ids
 from herd.actors.latency_learner import LatencyLearner
 from herd.actors.ports import Advertiser, Clock, HttpServer, LinkListener, Links, Streams
+from herd.actors.rebalancer import Rebalancer
 from herd.actors.request import RouterParts
 from herd.actors.scorer import Scorer
 from herd.actors.store import Store
@@ -38,7 +39,7 @@ logger = logging.getLogger(__name__)
 JOIN_GRACE_S = Seconds(10.0)
 
 # What the fleet can do without is tried for ever: the network that mDNS needs may come back tomorrow, and no request
-# depends on the Traces.
+# depends on the Traces, nor on being moved.
 FOR_EVER = RestartPolicy(max_restarts=-1, max_backoff=30.0)
 
 
@@ -115,6 +116,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         traces = start(optional, Traces, names.TRACES, ports.clock)
         scorer = start(vital, Scorer, names.SCORER, pen, ports.clock, store, known, options.ranking)
         fleet = start(vital, Fleet, names.FLEET, options.identity, ports.links, scorer, ports.clock, options.heartbeat)
+        start(optional, Rebalancer, names.REBALANCER, scorer)
         await ports.listener.start(FleetEvents(fleet))
         stack.push_async_callback(ports.listener.stop)
 

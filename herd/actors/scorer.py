@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from herd.actors import names
 from herd.actors.latency_learner import Lesson
 from herd.actors.ledger import Entry, Ledger
+from herd.actors.moves import Move, Round, move
 from herd.actors.ports import Clock
 from herd.actors.trials import Trials
 from herd.policy.holding import unlocked
@@ -15,6 +17,7 @@ from herd.policy.memory import Residency
 from herd.policy.pace import USUAL_ANSWER, Learned
 from herd.policy.placement import Ranking, in_one_line, place
 from herd.policy.prospects import Facts, Prospect, prospect
+from herd.policy.rebalancing import worth_a_look
 from herd.policy.retrying import RetryBudget
 from herd.policy.scoring import Moment
 from herd.policy.values import Ask, Decision, Eliminated, ModelView, NodeView, Reason, Ticket
@@ -82,6 +85,7 @@ class Scorer:
         self._answers: dict[str, float] = {}
         self._unloaded: dict[tuple[NodeId, str], Seconds] = {}
         self._sessions: dict[tuple[str, str], NodeId] = {}  # the latest last
+        self._round = 0  # of rebalancing
         self._expiry: Timer | None = None  # of the next reservation
 
     async def on_start(self) -> None:
@@ -110,14 +114,7 @@ class Scorer:
         now = self._clock.monotonic()
         before = self._ledger.node_of(ticket.id)
         self._release(ticket.id, now, failed=before in ask.excluded)
-        session = (ask.model, ask.session)
-        moment = Moment(
-            now,
-            Seconds(now - ticket.arrived),
-            self._answers.get(ask.model, float(USUAL_ANSWER)),
-            self._sessions.get(session) if ask.continues else None,
-            self._trials.nodes(ask.model),
-        )
+        moment = self._moment(ask, ticket, now)
         ranked = self._ranking(ask, self._looked_at(ask.model), self._ledger.loads, moment)
         decision = replace(ranked, known=ask.model in self._ever_had, complete=not self._awaited, version=self._version)
         if decision.candidates and not self._affords(ask, now, first=before is None):
@@ -129,15 +126,29 @@ class Scorer:
             if (decision.known or not decision.complete) and not decision.over_budget:  # else nobody waits
                 self._short[ask.model] = self._short.get(ask.model, 0) + 1
             return decision
-        self._ledger.place(ticket.id, ask.model, chosen, now)
+        self._ledger.place(ticket, ask, chosen, now)
         self._trials.placed(self._nodes[chosen.node], ask.model, ticket.id)
         if chosen.load is not None:
             self._await_expiry(now)
-        if ask.session:
-            self._sessions.pop(session, None)
-            self._sessions[session] = chosen.node
-            _keep_latest(self._sessions, MAX_SESSIONS)
+        self._favour(ask, chosen.node)
         return decision
+
+    def _moment(self, ask: Ask, ticket: Ticket, now: Seconds) -> Moment:
+        return Moment(
+            now,
+            Seconds(now - ticket.arrived),
+            self._answers.get(ask.model, float(USUAL_ANSWER)),
+            self._sessions.get((ask.model, ask.session)) if ask.continues else None,
+            self._trials.nodes(ask.model),
+        )
+
+    def _favour(self, ask: Ask, node: NodeId) -> None:
+        """The conversation, if it is of one, goes on there."""
+        if ask.session:
+            session = (ask.model, ask.session)
+            self._sessions.pop(session, None)
+            self._sessions[session] = node
+            _keep_latest(self._sessions, MAX_SESSIONS)
 
     def _affords(self, ask: Ask, now: Seconds, *, first: bool) -> bool:
         """Whether the placement is no retry, or one that the fleet can afford."""
@@ -148,9 +159,23 @@ class Scorer:
         self._budget = after or self._budget
         return after is not None
 
-    def started(self, ticket: TicketId) -> None:
-        """The ticket has its lease."""
-        self._ledger.start(ticket, self._clock.monotonic())
+    def started(self, ticket: TicketId, node: NodeId) -> None:
+        """The ticket has its lease, at this node."""
+        self._ledger.start(ticket, node, self._clock.monotonic())
+
+    def rebalance(self) -> tuple[Move, ...]:
+        """Hold tickets that wait against nodes where they are served clearly sooner: their queues are to be told."""
+        now = self._clock.monotonic()
+        self._round += 1
+        found: list[Move] = []
+        look = Round(self._ledger, self._looked_at, self._moment, self._trials.tries, now, self._round)
+        for here, waiter, candidate in look.better_places():
+            left = self._ledger.move(waiter.ticket.id, candidate, now)
+            self._favour(waiter.ask, candidate.node)
+            found.append(move(waiter.ticket.id, left.model, here, candidate))
+            if self._short:
+                self._wake(self._made_possible(left))
+        return tuple(found)
 
     def released(self, ticket: TicketId) -> None:
         """The ticket has ended. Idempotent."""
@@ -200,6 +225,9 @@ class Scorer:
         if self._ledger.settle(view, now):
             possible |= self._on_disk(view)
         self._wake(possible)
+        if worth_a_look(before, view):
+            with suppress(ValueError):  # there is none yet, or no more
+                get_actor(names.REBALANCER).look.tell()
 
     def learned(self, lesson: Lesson) -> None:
         """More is known of how fast a model runs on a node."""

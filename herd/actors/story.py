@@ -106,17 +106,26 @@ class Diary:
         event: stories.Woken = {"kind": "woken", "at": at, "by": end.value, "waited_s": self._waited_until(at)}
         self._note(event)
 
-    def queued(self, queue: str) -> None:
-        """It asks for a lease at this queue."""
+    def queued(self) -> None:
+        """It asks for a lease where it was placed."""
         self._expired = False
-        if self._waits_since is not None:  # in the queue that moved it here
-            at, queue = self._at(), queue.removeprefix("queue:")
-            moved: stories.MovedOn = {"kind": "moved", "at": at, "queue": queue, "waited_s": self._waited_until(at)}
-            self._note(moved)
-            self._waits()
-        elif self._placed is not None:
+        if self._placed is not None:
             event: stories.Queued = {"kind": "queued", "at": self._waits(), "node": self._placed.name}
             self._note(event)
+
+    def moved(self, placed: Candidate, queue: str) -> None:
+        """The queue that it waited in has sent it to another one: it is placed there from now on."""
+        self._placed = placed
+        at = self._at()
+        event: stories.MovedOn = {
+            "kind": "moved",
+            "at": at,
+            "queue": queue.removeprefix("queue:"),
+            "candidate": _candidate(placed),
+            "waited_s": self._waited_until(at),
+        }
+        self._note(event)
+        self._waits()
 
     def refused(self, node: str, reason: Reason) -> None:
         """The queue has no lease for it."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from herd.actors import documents
+from herd.actors.control import obey
 from herd.actors.node import NodeStatus
 from herd.actors.ports import Headers, HttpRequest, Sink
 from herd.actors.request import Inbound, RouterParts, serve, unavailable
@@ -77,6 +78,9 @@ class Surface:
                 await self._infer(request_id, endpoint, request, sink)
             elif endpoint.kind is EndpointKind.BLOB:
                 await upload(request_id, request, sink, self._parts, await self._nodes())
+            elif endpoint.kind is EndpointKind.CONTROL:
+                told = await obey(request, self._fleet)
+                await _send(sink, 200, (("Content-Type", JSON),), told, request_id)
             else:
                 lookup = self._lookups.get(endpoint.name)
                 answer = self._answers[endpoint.name]() if lookup is None else lookup(request)

@@ -124,7 +124,7 @@ def _now(event: Event) -> str:
         case "queued":
             return f"it waits for its turn at {printable(event['node'])}"
         case "moved":
-            return "it waits in the queue to which it was moved"
+            return f"it waits for its turn at {printable(event['candidate']['node'])}, to which it was moved"
         case "opened":
             return f"{printable(event['node'])} has it, and has not begun to answer"
         case "first-byte":
@@ -166,7 +166,8 @@ def _event(event: Event) -> RenderableType:  # noqa: C901, PLR0911, PLR0912 - a 
         case "queued":
             return Text(f"asks for its turn at {printable(event['node'])}")
         case "moved":
-            return Text(f"after {_seconds(event['waited_s'])} moved to the queue {printable(event['queue'])}")
+            where = printable(event["candidate"]["node"])
+            return Text(f"after {_seconds(event['waited_s'])} moved to {where}, which serves it sooner")
         case "refused":
             sentence = f"{printable(event['node'])} {printable(event['reason']['text'])}"
             return Text(f"not taken, after {_seconds(event['waited_s'])}: {sentence}", "red")

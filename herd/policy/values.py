@@ -129,6 +129,7 @@ class Ask:
     continues: bool = False  # it is not the first of its conversation
     excluded: tuple[NodeId, ...] = ()  # nodes that already failed this request
     retry: bool = False  # an attempt that may have cost a model server work has failed
+    moves: int = 0  # from queue to queue so far
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,9 +257,10 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """The ticket waits in vain here: acquire at this queue instead, with the same ticket."""
+    """The ticket would wait too long here: acquire at this queue instead, with the same ticket."""
 
     queue: str
+    placed: Candidate  # from now on the request's: its node, its score, its edits
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,11 +115,12 @@ class Queued(TypedDict):
 
 
 class MovedOn(TypedDict):
-    """It waits in another queue from now on, whose name is `node id/model`."""
+    """It waits in another queue from now on, whose name is `node id/model`: the candidate's, with its score there."""
 
     kind: Literal["moved"]
     at: float
     queue: str
+    candidate: CandidateEntry
     waited_s: float
 
 

@@ -13,4 +13,15 @@ def m001_known_nodes(db: sqlite_utils.Database) -> None:
     db.table("models").create({"node": str, "model": str}, pk=("node", "model"), strict=True)
 
 
-STEPS = ("m001_known_nodes",)
+@MIGRATIONS()
+def m002_orders(db: sqlite_utils.Database) -> None:
+    """Nodes that were drained or paused by hand, and when, in seconds since the Unix epoch."""
+    db.table("orders").create(
+        {"node": str, "given": float, "drained": float, "paused": float, "until": float},
+        pk="node",
+        not_null={"given"},
+        strict=True,
+    )
+
+
+STEPS = ("m001_known_nodes", "m002_orders")

@@ -6,11 +6,11 @@ import pytest
 from herd.actors import model_queue
 from herd.actors.model_queue import Completion, ModelQueue
 from herd.policy.concurrency import LEAST
-from herd.policy.values import Lease, Reason, Refused, Ticket
+from herd.policy.values import Candidate, Lease, Moved, Reason, Refused, Ticket
 from herd.runtime import ActorHandle, remote, stop
 from herd.runtime.testing import virtual_time
 from herd.simulation.clock import LoopClock
-from herd.types import NodeName, Priority, Seconds, Tokens
+from herd.types import BackendId, ModelName, NodeId, NodeName, Priority, Seconds, Tokens
 from tests.actors.doubles import Witness, settled, ticket
 
 PAUSED = Reason("meeting", "is in a meeting")
@@ -168,6 +168,46 @@ async def test_a_higher_limit_lets_waiters_in_and_a_lower_one_lets_the_running_e
     await tasks[3]
     grown.release(ticket(3).id)
     await tasks[4]
+
+
+@virtual_time
+async def test_who_waits_is_sent_to_another_queue_and_who_has_a_lease_or_has_left_is_not() -> None:
+    full = queue()
+    await full.acquire(ticket(1))
+    second, third = (asyncio.create_task(full.acquire(ticket(number))) for number in (2, 3))
+    await settled()
+    there = Moved("queue:b/m", Candidate(NodeId("b"), NodeName("b"), ModelName("m"), BackendId("o"), (), 0.0))
+    for number in (2, 2, 1, 99):
+        full.move(ticket(number).id, there)
+    assert await second == there
+    assert (full.status().running, full.status().waiting) == (1, 1)
+    full.release(ticket(2).id)  # as whoever was moved tells it
+    full.release(ticket(1).id)
+    assert isinstance(await third, Lease)
+
+
+@virtual_time
+async def test_whoever_is_moved_in_the_turn_of_its_grant_keeps_the_lease() -> None:
+    full = queue()
+    await full.acquire(ticket(1))
+    second = asyncio.create_task(full.acquire(ticket(2)))
+    await settled()
+    full.release(ticket(1).id)
+    full.move(ticket(2).id, Moved("q", Candidate(NodeId("b"), NodeName("b"), ModelName("m"), BackendId("o"), (), 0.0)))
+    assert isinstance(await second, Lease)
+
+
+@virtual_time
+async def test_the_bound_is_not_for_whoever_is_moved_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_queue, "MAX_WAITING", 1)
+    full = queue()
+    tasks = [asyncio.create_task(full.acquire(ticket(number), moved=number == 2)) for number in range(3)]
+    await settled()
+    assert full.status().waiting == 2
+    for number in range(3):
+        full.release(ticket(number).id)
+        await settled()
+    assert all(isinstance(task.result(), Lease) for task in tasks)
 
 
 @virtual_time

@@ -74,7 +74,7 @@ async def test_what_happens_is_kept_in_order_with_its_time() -> None:
     listener, winner = Listener(), candidate("studio", Edit("model", "m:q4"), thermal=50.0, queue_depth=-10.0)
     with diary(listener) as story:
         story.placed(Decision((winner, candidate("mini", thermal=10.0)), decision(0, 1).eliminated))
-        story.queued("queue:studio/m:latest")
+        story.queued()
         await asyncio.sleep(2)
         story.granted("studio", Lease(TicketId("t1"), Seconds(2.0)))
         story.opened(winner, 1)
@@ -129,7 +129,7 @@ async def test_a_quick_request_costs_one_message_and_a_slow_one_a_message_for_ea
         await asyncio.sleep(TOLD_AFTER_S / 2)
     with diary(slow) as story:
         story.placed(decision())
-        story.queued("queue:node-0/m")
+        story.queued()
         await asyncio.sleep(60)
         story.granted("node-0", Lease(TicketId("t1"), Seconds(60.0)))
         story.opened(candidate("node-0"), 1)
@@ -149,13 +149,13 @@ async def test_every_wait_counts_wherever_it_was_and_also_one_that_never_ended()
         await asyncio.sleep(1)
         story.woken(HoldEnd.UNLOCKED)
         story.placed(decision())
-        story.queued("queue:node-0/m")
+        story.queued()
         await asyncio.sleep(2)
-        story.queued("queue:node-1/m")  # it was moved there
+        story.moved(candidate("node-1"), "queue:node-1/m")
         await asyncio.sleep(4)
         story.refused("node-0", Reason("stopped", "is gone"))
         story.placed(decision())
-        story.queued("queue:node-0/m")
+        story.queued()
         await asyncio.sleep(8)
         raise asyncio.CancelledError
     [told] = listener.whole
@@ -181,7 +181,7 @@ async def test_a_request_that_is_placed_anew_out_of_a_queue_asks_at_the_next_one
     with diary(listener) as story:
         for _ in range(2):
             story.placed(decision())
-            story.queued("queue:node-0/m")
+            story.queued()
             await asyncio.sleep(1)
     [told] = listener.whole
     assert kinds(told) == ["placed", "queued", "placed", "queued", "ended"]
