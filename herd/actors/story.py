@@ -115,13 +115,13 @@ class Diary:
 
     def moved(self, placed: Candidate, queue: str) -> None:
         """The queue that it waited in has sent it to another one: it is placed there from now on."""
-        self._placed = placed
-        at = self._at()
+        at, candidate = self._at(), _candidate(placed)
+        self._placed, self._score = placed, candidate["score"]
         event: stories.MovedOn = {
             "kind": "moved",
             "at": at,
             "queue": queue.removeprefix("queue:"),
-            "candidate": _candidate(placed),
+            "candidate": candidate,
             "waited_s": self._waited_until(at),
         }
         self._note(event)

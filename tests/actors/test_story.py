@@ -151,9 +151,9 @@ async def test_every_wait_counts_wherever_it_was_and_also_one_that_never_ended()
         story.placed(decision())
         story.queued()
         await asyncio.sleep(2)
-        story.moved(candidate("node-1"), "queue:node-1/m")
+        story.moved(candidate("node-1", thermal=50.0), "queue:node-1/m")
         await asyncio.sleep(4)
-        story.refused("node-0", Reason("stopped", "is gone"))
+        story.refused("node-1", Reason("stopped", "is gone"))
         story.placed(decision())
         story.queued()
         await asyncio.sleep(8)
@@ -171,6 +171,9 @@ async def test_every_wait_counts_wherever_it_was_and_also_one_that_never_ended()
         "queued",
         "ended",
     ]
+    moved = told.events[5]
+    assert moved["kind"] == "moved"
+    assert (moved["queue"], moved["candidate"]["node"], moved["candidate"]["score"]) == ("node-1/m", "node-1", 50.0)
     waits = [event.get("waited_s") for event in told.events if event.get("waited_s") is not None]
     assert (waits, told.request["waited_s"], told.request["outcome"]) == ([1.0, 2.0, 4.0], 15.0, "cancelled")
 
@@ -291,3 +294,19 @@ async def test_what_strangers_say_is_cut_and_can_be_written_as_json() -> None:
     [told] = listener.whole
     assert (len(told.request["client"]), len(told.request["model"])) == (MAX_TEXT, MAX_TEXT)
     assert len(encode_events(told.events)) < 5 * MAX_TEXT
+
+
+@virtual_time
+async def test_a_request_that_was_moved_is_that_of_the_node_to_which_it_went() -> None:
+    """Failure 1: moved requests counted, and named in headers, for the queue they left."""
+    listener = Listener()
+    with diary(listener) as story:
+        story.placed(decision())
+        story.queued()
+        there = candidate("node-1", Edit("model", "m:q4"), thermal=50.0)
+        story.moved(there, "queue:node-1/m")
+        await asyncio.sleep(TOLD_AFTER_S)
+        story.granted("node-1", Lease(TicketId("t1"), Seconds(0.0)))
+    shown_at_once = listener.so_far[0].request
+    for line in (shown_at_once, listener.whole[0].request):
+        assert (line["node"], line["score"], line["edited"]) == ("node-1", 50.0, ("model",))

@@ -93,8 +93,8 @@ def test_json_is_what_the_router_says(run: CommandLine, router: Router) -> None:
     [
         ("story nope", "no request 'nope' is known\n"),
         ("story odd", "this is no story of a request: "),
-        ("story older", " does not answer as a router that keeps stories does (404): is it a newer Herd?\n"),
-        ("story older --json", " does not answer as a router that keeps stories does (404): is it a newer Herd?\n"),
+        ("story older", " does not answer this as a router does (404): is it of another version?\n"),
+        ("story older --json", " does not answer this as a router does (404): is it of another version?\n"),
     ],
 )
 def test_what_a_router_cannot_tell_is_a_sentence(run: CommandLine, router: Router, words: str, sentence: str) -> None:

@@ -152,7 +152,10 @@ def test_a_request_under_way_says_what_it_waits_for(event: Event, sentence: str)
         ),
         ({"kind": "woken", "at": 0.0, "by": "full", "waited_s": 0.0}, "the router holds as many requests as it may"),
         ({"kind": "woken", "at": 0.0, "by": "closed", "waited_s": 1.0}, "the router is shutting down"),
-        ({"kind": "moved", "at": 0.0, "queue": "n1/m", "waited_s": 90.0}, "after 1 min 30 s moved to the queue n1/m"),
+        (
+            {"kind": "moved", "at": 0.0, "queue": "n1/m", "candidate": PLACED["candidates"][2], "waited_s": 90.0},
+            "after 1 min 30 s moved to mini, which serves it sooner",
+        ),
         (
             {"kind": "refused", "at": 0.0, "node": "mini", "reason": {"kind": "x", "text": "is gone"}, "waited_s": 2.0},
             "not taken, after 2.00 s: mini is gone",
