@@ -16,6 +16,7 @@ from herd.actors.holding_pen import HoldingPen
 from herd.actors.ids import Ids
 from herd.actors.latency_learner import LatencyLearner
 from herd.actors.ports import Advertiser, Clock, HttpServer, LinkListener, Links, Streams
+from herd.actors.pre_warmer import PreWarmer
 from herd.actors.request import RouterParts
 from herd.actors.scorer import Scorer
 from herd.actors.store import Store
@@ -51,6 +52,7 @@ class RouterOptions:
     json_limit: Bytes
     join_grace: Seconds = JOIN_GRACE_S
     heartbeat: Seconds = HEARTBEAT_S  # of its nodes; three that are missed degrade a node
+    pre_warm: bool = True  # load models ahead; False only to measure what that is worth
 
 
 def in_memory() -> Database:
@@ -111,7 +113,8 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         learner = start(vital, LatencyLearner, names.LATENCY_LEARNER, ports.clock)
         pen = start(vital, HoldingPen, names.HOLDING_PEN)
         traces = start(optional, Traces, names.TRACES, ports.clock)
-        scorer = start(vital, Scorer, names.SCORER, pen, ports.clock, store, known)
+        warmer = start(optional, PreWarmer, names.PRE_WARMER, ports.clock) if options.pre_warm else None
+        scorer = start(vital, Scorer, names.SCORER, pen, ports.clock, store, known, warmer)
         fleet = start(vital, Fleet, names.FLEET, options.identity, ports.links, scorer, ports.clock, options.heartbeat)
         await ports.listener.start(FleetEvents(fleet))
         stack.push_async_callback(ports.listener.stop)

@@ -1,6 +1,7 @@
 """The Scorer: one synchronous `place` that ranks the nodes and writes the ticket into the ledger."""
 
 import logging
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +15,7 @@ from herd.policy.holding import unlocked
 from herd.policy.memory import Residency
 from herd.policy.pace import USUAL_ANSWER, Learned
 from herd.policy.placement import in_one_line, place
+from herd.policy.prewarming import DeepQueue, LoadOrder, is_deep, pick
 from herd.policy.prospects import Facts, Prospect, prospect
 from herd.policy.retrying import RetryBudget
 from herd.policy.scoring import Moment
@@ -30,6 +32,8 @@ MAX_MODELS = 65_536
 MAX_TABLES = 1024
 # Conversations whose node is remembered: more than a model server's prefix cache remembers of them.
 MAX_SESSIONS = 16_384
+# A deep queue that is told of now need not be told of again for so long: a load takes seconds.
+DEEP_EVERY_S = 1.0
 
 
 @dataclass(slots=True)
@@ -51,14 +55,22 @@ class Scorer:
         clock: durations, and wall times of what is remembered.
         store: the Store, told what a node has; None to remember nothing.
         known: the nodes that were known when the router started; offline until they join.
+        warmer: the PreWarmer, told of deep queues; None where nothing is loaded ahead.
     """
 
     def __init__(
-        self, pen: ActorHandle, clock: Clock, store: ActorHandle | None = None, known: tuple[KnownNode, ...] = ()
+        self,
+        pen: ActorHandle,
+        clock: Clock,
+        store: ActorHandle | None = None,
+        known: tuple[KnownNode, ...] = (),
+        warmer: ActorHandle | None = None,
     ) -> None:
         self._pen = pen
         self._clock = clock
         self._store = store
+        self._warmer = warmer
+        self._told_deep: dict[str, Seconds] = {}  # when the PreWarmer was last told of a model's queue; the latest last
         self._nodes: dict[NodeId, NodeView] = {}
         self._awaited: dict[NodeId, None] = {}  # known or joining nodes that have not reported yet
         self._ever_had: dict[str, None] = {}
@@ -126,6 +138,8 @@ class Scorer:
         self._trials.placed(self._nodes[chosen.node], ask.model, ticket.id)
         if chosen.load is not None:
             self._await_expiry(now)
+        elif self._warmer is not None:
+            self._tell_if_deep(ask.model, decision, now)
         if ask.session:
             self._sessions.pop(session, None)
             self._sessions[session] = chosen.node
@@ -172,6 +186,44 @@ class Scorer:
     def ledger(self) -> dict[NodeId, int]:
         """Tickets that have not ended, by node."""
         return {node: load.outstanding for node, load in self._ledger.loads.items() if load.outstanding}
+
+    # --- loads ahead --------------------------------------------------------------------------------------------------
+
+    def _tell_if_deep(self, model: str, decision: Decision, now: Seconds) -> None:
+        """Have the PreWarmer hear of a queue that is deep, unless it has just heard, or is what it loads for."""
+        assert self._warmer is not None  # noqa: S101 - whoever calls has looked
+        node = decision.candidates[0].node
+        load = self._ledger.loads[node]
+        if not is_deep(decision, load.models[model], self._nodes[node].models[model].limit):
+            return
+        loading = load.reservations.get(model)
+        if (loading is not None and loading.commanded) or now - self._told_deep.get(model, -math.inf) < DEEP_EVERY_S:
+            return
+        self._told_deep.pop(model, None)
+        self._told_deep[model] = now
+        _keep_latest(self._told_deep, MAX_TABLES)
+        self._warmer.queue_deep.tell(DeepQueue(model, node))
+
+    def order_load(self, cause: DeepQueue, avoid: tuple[NodeId, ...] = ()) -> LoadOrder | None:
+        """The load that helps a deep queue, its memory reserved until `load_ended`; None when there is none."""
+        now = self._clock.monotonic()
+        moment = Moment(now, answer=self._answers.get(cause.model, float(USUAL_ANSWER)))
+        order = pick(cause, self._looked_at(cause.model), self._ledger.loads, moment, avoid)
+        if order is not None:
+            self._ledger.reserve(order.node, order.key, order.needed, now)
+            self._await_expiry(now)
+        return order
+
+    def load_ended(self, node: NodeId, model: str, ok: bool) -> None:
+        """A load that was ordered has ended; if it failed, its memory is there for others."""
+        if self._ledger.load_ended(node, model, self._clock.monotonic(), ok=ok):
+            self._wake(self._on_disk(self._nodes[node]))
+        self._await_expiry(self._clock.monotonic())
+
+    def reserved(self) -> dict[NodeId, tuple[str, ...]]:
+        """The models that memory is held for, by node."""
+        loads = self._ledger.loads.items()
+        return {node: tuple(load.reservations) for node, load in loads if load.reservations}
 
     # --- the fleet ----------------------------------------------------------------------------------------------------
 

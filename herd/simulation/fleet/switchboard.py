@@ -8,7 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from herd.actors.command_ends import UnderWay, Unanswered, unable
+from herd.actors.command_ends import Unanswered, UnderWay, unable
 from herd.actors.ports import Handler, Headers, LinkEvents, Obey
 from herd.errors import LinkClosed, StreamFailed
 from herd.protocols.headers import to_client

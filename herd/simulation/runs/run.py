@@ -37,6 +37,7 @@ class Scenario:
     duration: Seconds  # of the owners' weeks; requests may end later
     seed: int = 0  # of the request ids and the owners
     start_slot: int = 0  # hour of the local week at which the run begins
+    pre_warm: bool = True  # models are loaded ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +163,7 @@ async def _fleet(scenario: Scenario) -> AsyncIterator[_Fleet]:
         HOLD_S,
         Bytes(256 * MiB),
         heartbeat=HEARTBEAT_S,
+        pre_warm=scenario.pre_warm,
     )
     ports = RouterPorts(LoopClock(), listener, board, board, board, advertiser=None)
     async with running_router(options, ports) as router:
