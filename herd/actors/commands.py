@@ -7,6 +7,7 @@ from typing import Any
 
 from herd.actors.ports import ModelServers
 from herd.errors import HerdError
+from herd.policy.edits import FOR_EVER
 from herd.protocols.fitness import sentence
 from herd.protocols.messages import Command, Result
 from herd.protocols.untrusted import MAX_MODEL_NAME
@@ -15,7 +16,6 @@ from herd.types import BackendId, BackendKind, Seconds, Tokens
 logger = logging.getLogger(__name__)
 
 LOAD, UNLOAD = "load", "unload"
-FOR_EVER = -1  # as `keep_alive`
 MAX_KEEP_ALIVE = 2**31  # seconds: 68 years, which Ollama's nanoseconds hold
 
 LOAD_S = Seconds(300.0)  # Ollama itself gives a load up after as long
@@ -63,10 +63,6 @@ class Commands:
     async def __call__(self, command: Command) -> Result:
         """The outcome; cancelled when the link ends, and with it a load that nobody waits for any more."""
         try:
-            if command.name not in {LOAD, UNLOAD}:
-                raise _RefusedError(
-                    f"this agent knows no command {sentence(command.name)!r}: is it older than its router?"
-                )
             order = _read(command)
             await self._check(order)
             await (self._load(order) if command.name == LOAD else self._ask(order, UNLOAD_S))
@@ -109,6 +105,8 @@ class Commands:
 def _read(command: Command) -> _Order:
     """The command's arguments. Raises _RefusedError when they make no sense."""
     args = command.args
+    if command.name not in {LOAD, UNLOAD}:
+        raise _RefusedError(f"this agent knows no command {sentence(command.name)!r}: is it older than its router?")
     backend, model = args.get("backend"), args.get("model")
     if not isinstance(backend, str) or not isinstance(model, str) or not 0 < len(model) <= MAX_MODEL_NAME:
         raise _RefusedError(f"{command.name} needs a backend and a model")

@@ -1,5 +1,6 @@
 """The PreWarmer: has models loaded before requests have to wait for it."""
 
+import asyncio
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,8 @@ from herd.types import NodeId, Seconds
 
 logger = logging.getLogger(__name__)
 
-# What was loaded ahead stays for as long as Ollama keeps a model that nobody speaks of.
-KEEP_ALIVE_S = 300
+# How much models are asked for changes in minutes, and whatever else moves homes can wait as long: no request does.
+HOMES_EVERY_S = 30.0
 # A queue that was helped shows within so long whether that was enough; till then it is one and the same cause.
 REST_S = Seconds(60.0)
 # A fleet that has no room for a load has none a moment later, mostly, and looking costs as much as a placement.
@@ -36,13 +37,21 @@ class PreWarmer:
 
     Args:
         clock: durations.
+        homes: models have homes; False only to measure what those are worth.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, homes: bool = True) -> None:
         self._clock = clock
+        self._homes = homes
         self._under_way: dict[str, NodeId | None] = {}  # by model; None while the node is being looked for
         self._rests: dict[str, Seconds] = {}  # models that are left alone, until when; the latest last
         self._failures: dict[tuple[str, NodeId], _Failures] = {}  # the latest last
+        self._homing: asyncio.Task[None] | None = None
+
+    def on_start(self) -> None:
+        """See to the homes of models from now on."""
+        if self._homes:
+            context(self).every(HOMES_EVERY_S, self.see_to_homes)
 
     def queue_deep(self, cause: DeepQueue) -> None:
         """A placement has found a deep queue. Once for each cause: not while it is seen to, nor for a while after."""
@@ -63,6 +72,32 @@ class PreWarmer:
         finally:
             del self._under_way[cause.model]
 
+    def see_to_homes(self) -> None:
+        """Have models kept loaded where they live; one look at a time."""
+        if self._homing is None or self._homing.done():
+            self._homing = context(self).spawn(self._home(), name="see to homes")
+
+    async def _home(self) -> None:
+        now = self._clock.monotonic()
+        avoid = [key for key, seen in self._failures.items() if now < seen.until]
+        avoid += [("", node) for node in self._under_way.values() if node is not None]
+        try:
+            orders: tuple[LoadOrder, ...] = await get_actor(names.SCORER).order_homes.remote(tuple(avoid))
+        except (ActorDiedError, ActorUnavailableError, ValueError):  # it starts, or starts anew
+            return
+        await asyncio.gather(*(self._carry_out(order) for order in orders))
+
+    async def _carry_out(self, order: LoadOrder) -> None:
+        """What a home, or what was one, is asked for."""
+        under_way = order.key not in self._under_way
+        if under_way:
+            self._under_way[order.key] = order.node
+        try:
+            self._ended(order, await _load(order))
+        finally:
+            if under_way:
+                del self._under_way[order.key]
+
     async def _order(self, cause: DeepQueue) -> LoadOrder | None:
         """The load to ask for, with its memory reserved."""
         now = self._clock.monotonic()
@@ -75,10 +110,10 @@ class PreWarmer:
         return order
 
     def _ended(self, order: LoadOrder, result: Result) -> None:
-        get_actor(names.SCORER).load_ended.tell(order.node, order.key, result.ok)
+        get_actor(names.SCORER).load_ended.tell(order, result.ok)
         failures = self._failures.pop((order.key, order.node), None)
         if result.ok:
-            logger.info("%s was loaded on %s ahead of those who wait for it", order.model, order.node)
+            logger.info("%s is loaded on %s, for %d s", order.model, order.node, order.keep_alive)
             return
         count = failures.count + 1 if failures is not None else 1
         pause = again_after(count)
@@ -96,7 +131,7 @@ class PreWarmer:
 
 async def _load(order: LoadOrder) -> Result:
     """Have the node load the model; how that ended."""
-    args: dict[str, Any] = {"backend": order.backend, "model": order.model, "keep_alive": KEEP_ALIVE_S}
+    args: dict[str, Any] = {"backend": order.backend, "model": order.model, "keep_alive": order.keep_alive}
     if order.num_ctx is not None:
         args["num_ctx"] = order.num_ctx
     try:

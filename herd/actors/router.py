@@ -52,7 +52,8 @@ class RouterOptions:
     json_limit: Bytes
     join_grace: Seconds = JOIN_GRACE_S
     heartbeat: Seconds = HEARTBEAT_S  # of its nodes; three that are missed degrade a node
-    pre_warm: bool = True  # load models ahead; False only to measure what that is worth
+    pre_warm: bool = True  # load models ahead; False only to measure what that is worth, as is
+    homes: bool = True  # keep models loaded where they live
 
 
 def in_memory() -> Database:
@@ -113,8 +114,9 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         learner = start(vital, LatencyLearner, names.LATENCY_LEARNER, ports.clock)
         pen = start(vital, HoldingPen, names.HOLDING_PEN)
         traces = start(optional, Traces, names.TRACES, ports.clock)
-        warmer = start(optional, PreWarmer, names.PRE_WARMER, ports.clock) if options.pre_warm else None
-        scorer = start(vital, Scorer, names.SCORER, pen, ports.clock, store, known, warmer)
+        warmer = start(optional, PreWarmer, names.PRE_WARMER, ports.clock, options.homes)
+        hears = warmer if options.pre_warm else None
+        scorer = start(vital, Scorer, names.SCORER, pen, ports.clock, store, known, hears)
         fleet = start(vital, Fleet, names.FLEET, options.identity, ports.links, scorer, ports.clock, options.heartbeat)
         await ports.listener.start(FleetEvents(fleet))
         stack.push_async_callback(ports.listener.stop)

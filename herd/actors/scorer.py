@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from herd.actors import names
+from herd.actors.homes import Homes
 from herd.actors.latency_learner import Lesson
 from herd.actors.ledger import Entry, Ledger
 from herd.actors.ports import Clock
@@ -78,6 +79,7 @@ class Scorer:
         self._ledger = Ledger()
         self._trials = Trials()
         self._budget = RetryBudget()
+        self._homes = Homes()
         self._version = 0
         self._short: dict[str, int] = {}  # models for which requests found no node, and about how many are held
         self._tables: dict[str, _Table] = {}  # by model, the latest last; a row holds for the view that it was made of
@@ -167,6 +169,8 @@ class Scorer:
         entry = self._ledger.release(ticket, now, failed=failed)
         if entry is None:
             return
+        if entry.started is not None and not failed:
+            self._homes.served(entry.model, entry.node, now)
         free = self._trials.released(self._nodes[entry.node], ticket)
         if self._short:
             possible = self._made_possible(entry)
@@ -208,16 +212,34 @@ class Scorer:
         """The load that helps a deep queue, its memory reserved until `load_ended`; None when there is none."""
         now = self._clock.monotonic()
         moment = Moment(now, answer=self._answers.get(cause.model, float(USUAL_ANSWER)))
-        order = pick(cause, self._looked_at(cause.model), self._ledger.loads, moment, avoid)
+        order = pick(cause, self._looked_at(cause.model), self._ledger.loads, moment, avoid=avoid)
         if order is not None:
             self._ledger.reserve(order.node, order.key, order.needed, now)
             self._await_expiry(now)
         return order
 
-    def load_ended(self, node: NodeId, model: str, ok: bool) -> None:
+    def order_homes(self, avoid: tuple[tuple[str, NodeId], ...] = ()) -> tuple[LoadOrder, ...]:
+        """Find every model its home; what has to be asked of nodes for that, the memory of loads reserved.
+
+        Args:
+            avoid: models, and the nodes that are not to be asked for them; an empty name is any model.
+        """
+        now = self._clock.monotonic()
+        if self._homes.settle(self._nodes, self._looked_at, now):
+            self._tables.clear()  # for they say who lives where
+        orders = self._homes.orders(self._looked_at, self._ledger.loads, avoid)
+        for order in orders:
+            if order.needed.takes:
+                self._ledger.reserve(order.node, order.key, order.needed, now)
+        self._await_expiry(now)
+        return tuple(orders)
+
+    def load_ended(self, order: LoadOrder, ok: bool) -> None:
         """A load that was ordered has ended; if it failed, its memory is there for others."""
-        if self._ledger.load_ended(node, model, self._clock.monotonic(), ok=ok):
-            self._wake(self._on_disk(self._nodes[node]))
+        if self._ledger.load_ended(order.node, order.key, self._clock.monotonic(), ok=ok):
+            self._wake(self._on_disk(self._nodes[order.node]))
+        if ok:
+            self._homes.told(order.key, order.node, order.keep_alive)
         self._await_expiry(self._clock.monotonic())
 
     def reserved(self) -> dict[NodeId, tuple[str, ...]]:
@@ -232,6 +254,7 @@ class Scorer:
         before = self._nodes.get(view.id)
         self._nodes[view.id] = view
         self._trials.changed(view)
+        self._homes.seen(view)
         self._version += 1
         self._changes += 1
         if view.state is NodeState.JOINING:
@@ -273,7 +296,13 @@ class Scorer:
 
     def _facts(self, node: NodeId, model: str) -> Facts:
         key = (node, model)
-        return Facts(self._residencies.get(model), self._learned.get(key), self._unloaded.get(key))
+        return Facts(
+            self._residencies.get(model),
+            self._learned.get(key),
+            self._unloaded.get(key),
+            home=self._homes.of(model) == node,
+            pinned=self._homes.pinned_at(node),
+        )
 
     def _note_residency(self, view: NodeView, before: NodeView | None, now: Seconds) -> None:
         """How much memory models take, and when they left it."""

@@ -59,6 +59,7 @@ class Budget:
     most: int  # that models may take together
     idle: int  # what the resident models take
     others: tuple[tuple[str, Bytes], ...]  # of these, the ones that would have to go, by canonical name
+    pinned: int = 0  # what is taken by models that must not go
 
     def room(self, key: str, held: NodeLoad) -> Room:
         """What a load of the model `key` could have, given the tickets and the loads under way.
@@ -73,14 +74,15 @@ class Budget:
         reserved = held.reserved
         if reserved and key in held.reservations:
             reserved -= held.reservations[key].size
-        whole = self.free + self.idle
-        later = min(self.most, whole)
+        whole = self.free + self.idle - self.pinned
+        most = self.most - self.pinned
+        later = min(most, whole)
         now = whole - busy
-        return Room((min(self.most - busy, now)) - reserved, later - reserved)
+        return Room((min(most - busy, now)) - reserved, later - reserved)
 
 
-def budget(key: str, size: Bytes, node: NodeView) -> Budget:
-    """The memory that a load of `size` bytes of the model `key` finds on a node.
+def budget(key: str, size: Bytes, node: NodeView, pinned: tuple[str, ...] = ()) -> Budget:
+    """The memory that a load of `size` bytes of the model `key` finds on a node whose `pinned` models must stay.
 
     What no GPU of the node could hold, nor all together, is spread over them and the RAM.
     """
@@ -90,8 +92,9 @@ def budget(key: str, size: Bytes, node: NodeView) -> Budget:
     if owners := ceiling(node):
         most = min(most, owners)
     residents = [(name, view.size_resident) for name, view in node.models.items() if view.resident]
-    others = tuple(pair for pair in residents if pair[0] != key)
-    return Budget(memory.free + spill, most, sum(taken for _, taken in residents), others)
+    others = tuple(pair for pair in residents if pair[0] != key and pair[0] not in pinned)
+    stays = sum(taken for name, taken in residents if name != key and name in pinned)
+    return Budget(memory.free + spill, most, sum(taken for _, taken in residents), others, stays)
 
 
 def ceiling(node: NodeView) -> Bytes:

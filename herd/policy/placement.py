@@ -103,7 +103,7 @@ def _ranked(ask: Ask, found: list[Outlook], moment: Moment) -> tuple[Candidate, 
         first = min(tied, key=lambda row: (row[4].held.outstanding, row[4].held.last_chosen, row[2]))
     winner, there = first[3], first[4]
     loaded = there.context if there.load is None else NOT_LOADED
-    best = winner._replace(edits=edits(ask, there.one.model, loaded, there.one.context))
+    best = winner._replace(edits=edits(ask, there.one.model, loaded, there.one.context, home=there.one.facts.home))
     return (best, *[row[3] for row in rows if row is not first])
 
 

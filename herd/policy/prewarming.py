@@ -16,8 +16,10 @@ DEEP = 3
 LEAST_AVAILABILITY = 0.6
 # Ollama keeps so many models loaded on each GPU unless it is told otherwise: one more makes one go, whatever it takes.
 MAX_LOADED = 3
-# What fails for want of memory does so, mostly, for as long as some program of the owner's runs. The first pause is long
-# enough for the cause's next chance to go to another node.
+# What was loaded ahead stays for as long as Ollama keeps a model that nobody speaks of.
+KEEP_ALIVE_S = 300
+# What fails for want of memory does so, mostly, for as long as some program of the owner's runs. The first pause is
+# long enough for the cause's next chance to go to another node.
 FAILED_FIRST_S, FAILED_MOST_S = 120.0, 1800.0
 
 
@@ -39,6 +41,7 @@ class LoadOrder:
     key: str  # its canonical name
     num_ctx: Tokens | None  # None: what the model's server takes by itself
     needed: NeededLoad
+    keep_alive: int = KEEP_ALIVE_S  # seconds, or `FOR_EVER`
 
 
 def is_deep(decision: Decision, load: ModelLoad, limit: int) -> bool:
@@ -64,10 +67,14 @@ def pick(
     looked_at: Iterable[Prospect | Eliminated],
     loads: Mapping[NodeId, NodeLoad],
     moment: Moment,
+    *,
     avoid: tuple[NodeId, ...] = (),
     availability: Mapping[NodeId, float] = MappingProxyType({}),
 ) -> LoadOrder | None:
-    """The load that shortens the queue soonest and costs nobody anything, or None when there is none.
+    """The load that shortens the queue soonest, or None when there is none.
+
+    What goes for it is a model that nobody waits for on any node, and that only if the load is there before the queue
+    is empty by itself: what has gone may have to be loaded again.
 
     Args:
         cause: the deep queue.
@@ -81,6 +88,7 @@ def pick(
     rows = [one for one in looked_at if isinstance(one, Prospect)]
     num_ctx = next((_context(one, loads) for one in rows if one.node.id == cause.node), None)
     ask = Ask(cause.model, Dialect.OLLAMA, num_ctx=num_ctx)
+    drained = _drained(cause, ask, rows, loads, moment)
     wanted = {name: True for load in loads.values() for name in load.models}
     found: list[tuple[float, float, NodeId, LoadOrder]] = []
     for one in rows:
@@ -91,15 +99,23 @@ def pick(
         if not _free_for(one, held):
             continue
         there = look(ask, one, held, moment)
-        if (
-            not isinstance(there, Outlook)
-            or there.load is None
-            or not _harmless(one, held, there.load, num_ctx, wanted)
-        ):
+        if not isinstance(there, Outlook) or there.load is None or not _fits(one, there.load):
+            continue
+        gone = _leaves(one, held, there.load, num_ctx)
+        if gone and (there.wait >= drained or any(name in wanted for name in gone)):
             continue
         order = LoadOrder(node, one.model.backend, one.model.name, one.key, num_ctx, there.load)
         found.append((there.wait + there.work, -one.role, node, order))
     return min(found)[3] if found else None
+
+
+def _drained(
+    cause: DeepQueue, ask: Ask, rows: list[Prospect], loads: Mapping[NodeId, NodeLoad], moment: Moment
+) -> float:
+    """Seconds until the deep queue is empty by itself."""
+    hot = next((one for one in rows if one.node.id == cause.node), None)
+    there = look(ask, hot, loads.get(cause.node, NO_LOAD), moment) if hot is not None else None
+    return there.wait if isinstance(there, Outlook) else 0.0
 
 
 def _context(hot: Prospect, loads: Mapping[NodeId, NodeLoad]) -> Tokens | None:
@@ -125,17 +141,18 @@ def _free_for(one: Prospect, held: NodeLoad) -> bool:
     )
 
 
-def _harmless(
-    one: Prospect, held: NodeLoad, needed: NeededLoad, num_ctx: Tokens | None, wanted: Mapping[str, bool]
-) -> bool:
-    """Whether the load surely fits, and what would go for it is a model that nobody waits for on any node."""
-    if not needed.need or not one.node.memory.total or needed.evicts_busy:
-        return False
+def _fits(one: Prospect, needed: NeededLoad) -> bool:
+    """Whether the load surely fits beside what is in use."""
+    return bool(needed.need and one.node.memory.total) and not needed.evicts_busy
+
+
+def _leaves(one: Prospect, held: NodeLoad, needed: NeededLoad, num_ctx: Tokens | None) -> tuple[str, ...]:
+    """The models of which one or more may have to go for the load: none while there is room for all."""
     there = needed_for(num_ctx, one)[2] if num_ctx else one.budget
-    others = [name for name, model in one.node.models.items() if model.resident and name != one.key]
+    others = tuple(name for name, model in one.node.models.items() if model.resident and name != one.key)
     if there.free - held.reserved >= needed.need and len(others) < MAX_LOADED:
-        return True
-    return not any(name in wanted for name in others if name not in held.models)
+        return ()
+    return tuple(name for name in others if name not in held.models)
 
 
 def again_after(failures: int) -> Seconds:

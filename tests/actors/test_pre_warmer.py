@@ -39,8 +39,11 @@ class Placer:
             NodeId(free[0]), BackendId("ollama"), ModelName(cause.model), cause.model, Tokens(8192), needed
         )
 
-    def load_ended(self, node: NodeId, model: str, ok: bool) -> None:
-        self._ended.append((node, model, ok))
+    def load_ended(self, order: LoadOrder, ok: bool) -> None:
+        self._ended.append((order.node, order.key, ok))
+
+    def order_homes(self, avoid: tuple[tuple[str, NodeId], ...]) -> tuple[LoadOrder, ...]:
+        return ()
 
     def told(self) -> tuple[list[tuple[str, tuple[str, ...]]], list[tuple[str, str, bool]]]:
         return self._asked, self._ended

@@ -18,6 +18,7 @@ from tests.policy.views import ASK, NOW, OPENAI_ONLY, card, model, node
 KEY = "llama3.2:3b"
 HOT = NodeId("hot")
 CAUSE = DeepQueue(KEY, HOT)
+QUEUE = NodeLoad(4, models={KEY: ModelLoad(4, 1, NOW.now + 60.0, Seconds(180.0))})
 
 
 def cold(name: str, *others: ModelView, total: float = 16.0, free: float = 10.0, **fields: Any) -> NodeView:
@@ -46,7 +47,8 @@ def picked(
 ) -> LoadOrder | None:
     """What is loaded for the deep queue of a fleet."""
     fleet = [prospect(KEY, view, Facts()) for view in (first or hot(), *nodes)]
-    return pick(CAUSE, fleet, {NodeId(name): load for name, load in (loads or {}).items()}, NOW, **named)
+    held = {NodeId(name): load for name, load in {"hot": QUEUE, **(loads or {})}.items()}
+    return pick(CAUSE, fleet, held, NOW, **named)
 
 
 def where(*nodes: NodeView, **named: Any) -> str | None:
@@ -112,7 +114,19 @@ def test_the_model_is_loaded_where_it_is_there_soonest() -> None:
         cold("other", memory=Memory()),  # who does not know what it has cannot promise any
         node("other", model(), **card(16, 10)),  # nor can one that does not know what it takes
     ],
-    ids=["degraded", "paused", "draining", "link", "breaker", "resident", "openai", "absent", "small", "memory", "size"],
+    ids=[
+        "degraded",
+        "paused",
+        "draining",
+        "link",
+        "breaker",
+        "resident",
+        "openai",
+        "absent",
+        "small",
+        "memory",
+        "size",
+    ],
 )
 def test_no_node_is_asked_that_is_not_free_for_it(other: NodeView) -> None:
     assert where(other) is None
@@ -140,6 +154,12 @@ def test_what_goes_for_it_is_not_what_is_waited_for_elsewhere() -> None:
     assert where(crowded, loads={"third": busy("idle")}) is None
     roomy = cold("other", model("idle", gib=2, resident=True))
     assert where(roomy, loads={"third": busy("idle")}) == "other"  # for nothing has to go
+
+
+def test_nothing_goes_for_a_load_that_comes_when_the_queue_is_empty() -> None:
+    short = NodeLoad(4, models={KEY: ModelLoad(4, 1, NOW.now + 0.1, Seconds(0.3))})
+    assert where(cold("other", model("idle", gib=12, resident=True), free=3.0), loads={"hot": short}) is None
+    assert where(cold("other"), loads={"hot": short}) == "other"  # where nothing has to go it does no harm
 
 
 def test_one_model_more_than_ollama_keeps_makes_one_go() -> None:
@@ -190,7 +210,9 @@ LOADS = st.dictionaries(
 
 @settings(max_examples=150)
 @given(st.lists(NODES, max_size=3, unique_by=lambda view: view.id), LOADS)
-def test_whatever_is_ordered_fits_what_is_free_and_not_in_use(nodes: list[NodeView], loads: dict[str, NodeLoad]) -> None:
+def test_whatever_is_ordered_fits_what_is_free_and_not_in_use(
+    nodes: list[NodeView], loads: dict[str, NodeLoad]
+) -> None:
     order = picked(*nodes, loads=loads)
     if order is None:
         return
