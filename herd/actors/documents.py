@@ -1,7 +1,8 @@
 """From what the actors know to what people and clients are shown."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 
 from herd.actors.node import NodeStatus
 from herd.actors.node_views import models_of
@@ -17,7 +18,7 @@ from herd.protocols.herd_api import (
     StatusDocument,
 )
 from herd.protocols.messages import ModelInfo
-from herd.types import BackendKind, NodeName, NodeState
+from herd.types import BackendKind, NodeId, NodeName, NodeState
 
 
 def served_models(nodes: Iterable[NodeStatus]) -> tuple[tuple[NodeName, ModelInfo], ...]:
@@ -50,9 +51,11 @@ def _serves(node: NodeStatus) -> bool:
     return node.state in TAKES_REQUESTS and bool(node.report.models)
 
 
-def status(info: InfoDocument, nodes: tuple[NodeStatus, ...], held: int) -> StatusDocument:
-    """`GET /herd/v1/status`."""
-    entries = tuple(_node(node) for node in nodes)
+def status(
+    info: InfoDocument, nodes: tuple[NodeStatus, ...], held: int, pins: Mapping[str, NodeId] = MappingProxyType({})
+) -> StatusDocument:
+    """`GET /herd/v1/status`. `pins`: the nodes that pinned models (by canonical name) are kept on."""
+    entries = tuple(_node(node, pins) for node in nodes)
     queues = tuple(
         QueueEntry(queue.node, queue.model, queue.running, queue.waiting, queue.limit)
         for node in nodes
@@ -78,7 +81,7 @@ def status(info: InfoDocument, nodes: tuple[NodeStatus, ...], held: int) -> Stat
     )
 
 
-def _node(node: NodeStatus) -> NodeEntry:
+def _node(node: NodeStatus, pins: Mapping[str, NodeId]) -> NodeEntry:
     return NodeEntry(
         id=node.id,
         name=node.name,
@@ -86,8 +89,8 @@ def _node(node: NodeStatus) -> NodeEntry:
         reasons=tuple(_reason(reason) for reason in node.reasons),
         breaker=None,
         models=tuple(
-            ModelEntry(view.name, view.resident, view.limit, view.backend, view.size)
-            for view in models_of(node.report).values()
+            ModelEntry(view.name, view.resident, view.limit, view.backend, view.size, pins.get(key) == node.id)
+            for key, view in models_of(node.report).items()
         ),
         running=sum(queue.running for queue in node.queues),
         waiting=sum(queue.waiting for queue in node.queues),

@@ -1,6 +1,7 @@
 """The homes of models: who served what how often, and who was told to keep it."""
 
 from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
 
 from herd.policy.edits import FOR_EVER
 from herd.policy.homes import Served, Tenant, keeping, letting_go, settle
@@ -8,26 +9,43 @@ from herd.policy.loads import NO_LOAD, NodeLoad
 from herd.policy.prewarming import LoadOrder
 from herd.policy.prospects import Prospect
 from herd.policy.values import Eliminated, NodeView
+from herd.runtime import ActorHandle
+from herd.store.database import Pin
 from herd.types import NodeId, Seconds
 
+NOWHERE = NodeId("")
+MAX_PINS = 256  # three for each of 85 machines
 MAX_MODELS = 256  # whose service is counted: more than a hundred machines keep in memory
 
 Look = Callable[[str], Iterable[Prospect | Eliminated]]
 
 
-class Homes:
-    """State of the Scorer, which alone writes it."""
+class PinEnd(StrEnum):
+    """What came of a pin, or of its end."""
 
-    def __init__(self) -> None:
+    DONE = "done"
+    UNKNOWN = "unknown"  # no node has ever had the model; or it was not pinned
+    FULL = "full"  # there are as many pins as there may be
+
+
+class Homes:
+    """State of the Scorer, which alone writes it.
+
+    Args:
+        store: the Store, told of pins; None to remember nothing.
+    """
+
+    def __init__(self, store: ActorHandle | None = None) -> None:
+        self._store = store
         self._served: dict[str, dict[NodeId, Served]] = {}  # by model, the latest last
         self._homes: dict[str, NodeId] = {}
         self._kept: dict[tuple[str, NodeId], None] = {}  # models that servers were told to keep, and have not unloaded
         self._pins: dict[str, None] = {}
 
     @property
-    def pins(self) -> tuple[str, ...]:
-        """The pinned models, by canonical name, in order."""
-        return tuple(sorted(self._pins))
+    def pins(self) -> dict[str, NodeId]:
+        """The pinned models, by canonical name, and where each lives; nowhere yet is an empty node."""
+        return {model: self._homes.get(model, NOWHERE) for model in sorted(self._pins)}
 
     def of(self, model: str) -> NodeId | None:
         """A model's home."""
@@ -37,12 +55,33 @@ class Homes:
         """The pinned models whose home is this node."""
         return tuple(model for model in self._pins if self._homes.get(model) == node) if self._pins else ()
 
-    def pin(self, model: str, *, pinned: bool) -> None:
-        """Pin a model, or let it be like any other."""
-        if pinned:
-            self._pins[model] = None
-        else:
-            self._pins.pop(model, None)
+    def pinned(self, pins: Iterable[Pin]) -> None:
+        """What the Store remembers."""
+        for pin in pins:
+            self._pins[pin.model] = None
+            if pin.node:
+                self._homes[pin.model] = pin.node
+
+    def pin(self, model: str) -> PinEnd:
+        """Pin a model to its home, or to the one that it finds next."""
+        if model not in self._pins and len(self._pins) >= MAX_PINS:
+            return PinEnd.FULL
+        self._pins[model] = None
+        self._remember(model)
+        return PinEnd.DONE
+
+    def unpin(self, model: str) -> PinEnd:
+        """The model is like any other from now on."""
+        if model not in self._pins:
+            return PinEnd.UNKNOWN
+        del self._pins[model]
+        if self._store is not None:
+            self._store.unpin.tell(model)
+        return PinEnd.DONE
+
+    def _remember(self, model: str) -> None:
+        if self._store is not None:
+            self._store.pin.tell(Pin(model, self._homes.get(model, NOWHERE)))
 
     def served(self, model: str, node: NodeId, now: Seconds) -> None:
         """A node has served a model once more."""
@@ -71,6 +110,9 @@ class Homes:
         names = dict.fromkeys((*self._served, *self._pins))
         before = self._homes
         self._homes = settle([self._tenant(model, look) for model in names], fleet, now)
+        for model in self._pins:
+            if self._homes.get(model) != before.get(model):
+                self._remember(model)
         return self._homes != before
 
     def _tenant(self, model: str, look: Look) -> Tenant:
@@ -99,9 +141,9 @@ class Homes:
         for model, node in list(self._kept):
             if self._homes.get(model) != node:
                 add(letting_go(self._at(model, node, look), loads.get(node, NO_LOAD)))
-        for model, node in self._homes.items():
-            kept = (model, node) in self._kept
-            add(keeping(self._at(model, node, look), loads.get(node, NO_LOAD), kept=kept))
+        for model, node in sorted(self._homes.items(), key=lambda home: home[0] not in self._pins):
+            held, kept = loads.get(node, NO_LOAD), (model, node) in self._kept
+            add(keeping(self._at(model, node, look), held, kept=kept, pinned=model in self._pins))
         return orders
 
     @staticmethod

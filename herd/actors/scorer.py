@@ -1,13 +1,13 @@
 """The Scorer: one synchronous `place` that ranks the nodes and writes the ticket into the ledger."""
 
 import logging
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from herd.actors import names
-from herd.actors.homes import Homes
+from herd.actors.deep_queues import DeepQueues
+from herd.actors.homes import Homes, PinEnd
 from herd.actors.latency_learner import Lesson
 from herd.actors.ledger import Entry, Ledger
 from herd.actors.ports import Clock
@@ -16,7 +16,7 @@ from herd.policy.holding import unlocked
 from herd.policy.memory import Residency
 from herd.policy.pace import USUAL_ANSWER, Learned
 from herd.policy.placement import in_one_line, place
-from herd.policy.prewarming import DeepQueue, LoadOrder, is_deep, pick
+from herd.policy.prewarming import DeepQueue, LoadOrder, pick
 from herd.policy.prospects import Facts, Prospect, prospect
 from herd.policy.retrying import RetryBudget
 from herd.policy.scoring import Moment
@@ -33,8 +33,6 @@ MAX_MODELS = 65_536
 MAX_TABLES = 1024
 # Conversations whose node is remembered: more than a model server's prefix cache remembers of them.
 MAX_SESSIONS = 16_384
-# A deep queue that is told of now need not be told of again for so long: a load takes seconds.
-DEEP_EVERY_S = 1.0
 
 
 @dataclass(slots=True)
@@ -56,7 +54,7 @@ class Scorer:
         clock: durations, and wall times of what is remembered.
         store: the Store, told what a node has; None to remember nothing.
         known: the nodes that were known when the router started; offline until they join.
-        warmer: the PreWarmer, told of deep queues; None where nothing is loaded ahead.
+        warmer: the PreWarmer, told of deep queues and of pins; None where nothing is loaded ahead.
     """
 
     def __init__(
@@ -71,7 +69,7 @@ class Scorer:
         self._clock = clock
         self._store = store
         self._warmer = warmer
-        self._told_deep: dict[str, Seconds] = {}  # when the PreWarmer was last told of a model's queue; the latest last
+        self._deep = DeepQueues()
         self._nodes: dict[NodeId, NodeView] = {}
         self._awaited: dict[NodeId, None] = {}  # known or joining nodes that have not reported yet
         self._ever_had: dict[str, None] = {}
@@ -79,7 +77,7 @@ class Scorer:
         self._ledger = Ledger()
         self._trials = Trials()
         self._budget = RetryBudget()
-        self._homes = Homes()
+        self._homes = Homes(store)
         self._version = 0
         self._short: dict[str, int] = {}  # models for which requests found no node, and about how many are held
         self._tables: dict[str, _Table] = {}  # by model, the latest last; a row holds for the view that it was made of
@@ -92,7 +90,9 @@ class Scorer:
         self._expiry: Timer | None = None  # of the next reservation
 
     async def on_start(self) -> None:
-        """After a crash, have the fleet shown again before anything is placed. The ledger begins anew."""
+        """Know the pins. After a crash, have the fleet shown before anything is placed; the ledger begins anew."""
+        if self._store is not None:
+            self._homes.pinned(await self._store.pins.remote())
         if not context(self).restarts:
             return
         self._version = context(self).restarts << 32  # beyond any of before, which the HoldingPen remembers
@@ -141,7 +141,11 @@ class Scorer:
         if chosen.load is not None:
             self._await_expiry(now)
         elif self._warmer is not None:
-            self._tell_if_deep(ask.model, decision, now)
+            cause = self._deep.found(
+                ask.model, decision, self._nodes[chosen.node], self._ledger.loads[chosen.node], now
+            )
+            if cause is not None:
+                self._warmer.queue_deep.tell(cause)
         if ask.session:
             self._sessions.pop(session, None)
             self._sessions[session] = chosen.node
@@ -193,21 +197,6 @@ class Scorer:
 
     # --- loads ahead --------------------------------------------------------------------------------------------------
 
-    def _tell_if_deep(self, model: str, decision: Decision, now: Seconds) -> None:
-        """Have the PreWarmer hear of a queue that is deep, unless it has just heard, or is what it loads for."""
-        assert self._warmer is not None  # noqa: S101 - whoever calls has looked
-        node = decision.candidates[0].node
-        load = self._ledger.loads[node]
-        if not is_deep(decision, load.models[model], self._nodes[node].models[model].limit):
-            return
-        loading = load.reservations.get(model)
-        if (loading is not None and loading.commanded) or now - self._told_deep.get(model, -math.inf) < DEEP_EVERY_S:
-            return
-        self._told_deep.pop(model, None)
-        self._told_deep[model] = now
-        _keep_latest(self._told_deep, MAX_TABLES)
-        self._warmer.queue_deep.tell(DeepQueue(model, node))
-
     def order_load(self, cause: DeepQueue, avoid: tuple[NodeId, ...] = ()) -> LoadOrder | None:
         """The load that helps a deep queue, its memory reserved until `load_ended`; None when there is none."""
         now = self._clock.monotonic()
@@ -233,6 +222,25 @@ class Scorer:
                 self._ledger.reserve(order.node, order.key, order.needed, now)
         self._await_expiry(now)
         return tuple(orders)
+
+    def pin(self, model: str) -> PinEnd:
+        """Keep a model (by canonical name) loaded at its home, which it does not leave any more."""
+        return self._see_to(self._homes.pin(model) if model in self._ever_had else PinEnd.UNKNOWN)
+
+    def unpin(self, model: str) -> PinEnd:
+        """Let a model go like any other."""
+        return self._see_to(self._homes.unpin(model))
+
+    def pins(self) -> dict[str, NodeId]:
+        """The pinned models and where each lives; nowhere yet is an empty node."""
+        return self._homes.pins
+
+    def _see_to(self, end: PinEnd) -> PinEnd:
+        """What must not go from a node is another now: have homes seen to at once."""
+        self._tables.clear()
+        if self._warmer is not None:
+            self._warmer.see_to_homes.tell()
+        return end
 
     def load_ended(self, order: LoadOrder, ok: bool) -> None:
         """A load that was ordered has ended; if it failed, its memory is there for others."""

@@ -71,10 +71,9 @@ def pick(
     avoid: tuple[NodeId, ...] = (),
     availability: Mapping[NodeId, float] = MappingProxyType({}),
 ) -> LoadOrder | None:
-    """The load that shortens the queue soonest, or None when there is none.
+    """The load that helps the queue most, or None when none does: it comes too late, or something would have to go.
 
-    What goes for it is a model that nobody waits for on any node, and that only if the load is there before the queue
-    is empty by itself: what has gone may have to be loaded again.
+    What goes is loaded again sooner or later. In simulated days loads that make others go cost more than they save.
 
     Args:
         cause: the deep queue.
@@ -88,8 +87,7 @@ def pick(
     rows = [one for one in looked_at if isinstance(one, Prospect)]
     num_ctx = next((_context(one, loads) for one in rows if one.node.id == cause.node), None)
     ask = Ask(cause.model, Dialect.OLLAMA, num_ctx=num_ctx)
-    drained = _drained(cause, ask, rows, loads, moment)
-    wanted = {name: True for load in loads.values() for name in load.models}
+    there_already = _done(cause, ask, rows, loads, moment)
     found: list[tuple[float, float, NodeId, LoadOrder]] = []
     for one in rows:
         held = loads.get(one.node.id, NO_LOAD)
@@ -99,23 +97,20 @@ def pick(
         if not _free_for(one, held):
             continue
         there = look(ask, one, held, moment)
-        if not isinstance(there, Outlook) or there.load is None or not _fits(one, there.load):
+        if not isinstance(there, Outlook) or there.load is None or not _fits_beside(one, held, there.load, num_ctx):
             continue
-        gone = _leaves(one, held, there.load, num_ctx)
-        if gone and (there.wait >= drained or any(name in wanted for name in gone)):
+        if there.wait + there.work >= there_already:
             continue
         order = LoadOrder(node, one.model.backend, one.model.name, one.key, num_ctx, there.load)
         found.append((there.wait + there.work, -one.role, node, order))
     return min(found)[3] if found else None
 
 
-def _drained(
-    cause: DeepQueue, ask: Ask, rows: list[Prospect], loads: Mapping[NodeId, NodeLoad], moment: Moment
-) -> float:
-    """Seconds until the deep queue is empty by itself."""
+def _done(cause: DeepQueue, ask: Ask, rows: list[Prospect], loads: Mapping[NodeId, NodeLoad], moment: Moment) -> float:
+    """Seconds until one more request would be done at the deep queue."""
     hot = next((one for one in rows if one.node.id == cause.node), None)
     there = look(ask, hot, loads.get(cause.node, NO_LOAD), moment) if hot is not None else None
-    return there.wait if isinstance(there, Outlook) else 0.0
+    return there.wait + there.work if isinstance(there, Outlook) else 0.0
 
 
 def _context(hot: Prospect, loads: Mapping[NodeId, NodeLoad]) -> Tokens | None:
@@ -141,18 +136,13 @@ def _free_for(one: Prospect, held: NodeLoad) -> bool:
     )
 
 
-def _fits(one: Prospect, needed: NeededLoad) -> bool:
-    """Whether the load surely fits beside what is in use."""
-    return bool(needed.need and one.node.memory.total) and not needed.evicts_busy
-
-
-def _leaves(one: Prospect, held: NodeLoad, needed: NeededLoad, num_ctx: Tokens | None) -> tuple[str, ...]:
-    """The models of which one or more may have to go for the load: none while there is room for all."""
+def _fits_beside(one: Prospect, held: NodeLoad, needed: NeededLoad, num_ctx: Tokens | None) -> bool:
+    """Whether the load surely fits beside everything that is in the node's memory."""
+    if not needed.need or not one.node.memory.total or needed.evicts_busy:
+        return False
     there = needed_for(num_ctx, one)[2] if num_ctx else one.budget
-    others = tuple(name for name, model in one.node.models.items() if model.resident and name != one.key)
-    if there.free - held.reserved >= needed.need and len(others) < MAX_LOADED:
-        return ()
-    return tuple(name for name in others if name not in held.models)
+    others = sum(model.resident for name, model in one.node.models.items() if name != one.key)
+    return there.free - held.reserved >= needed.need and others < MAX_LOADED
 
 
 def again_after(failures: int) -> Seconds:

@@ -35,6 +35,7 @@ class ModelEntry:
     limit: int  # requests it runs at once
     backend: str
     size: int
+    pinned: bool = False  # kept loaded here
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,14 @@ class StatusDocument:
     nodes: tuple[NodeEntry, ...]
     queues: tuple[QueueEntry, ...]
     totals: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class PinDocument:
+    """`POST` and `DELETE /herd/v1/pins/MODEL`."""
+
+    model: str  # canonical name
+    pinned: bool
 
 
 def encode(document: Any) -> bytes:

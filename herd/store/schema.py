@@ -13,4 +13,10 @@ def m001_known_nodes(db: sqlite_utils.Database) -> None:
     db.table("models").create({"node": str, "model": str}, pk=("node", "model"), strict=True)
 
 
-STEPS = ("m001_known_nodes",)
+@MIGRATIONS()
+def m002_pins(db: sqlite_utils.Database) -> None:
+    """Models that shall stay loaded, and where; an empty node is one that has not been found yet."""
+    db.table("pins").create({"model": str, "node": str}, pk="model", strict=True)
+
+
+STEPS = ("m001_known_nodes", "m002_pins")

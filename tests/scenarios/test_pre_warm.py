@@ -15,7 +15,7 @@ SMALL = PROFILES["pc-3070"]  # has room for either of the models, not for both
 MEETING = Pause("meeting", "is in a meeting", Seconds(0.0))
 
 
-async def burst(home: House, count: int, tokens: int = 60) -> list[str | None]:
+async def burst(home: House, count: int, tokens: int = 400) -> list[str | None]:
     """So many requests at once; who served them."""
     sent = [home.send(CHAT, chat(tokens=tokens)) for _ in range(count)]
     await asyncio.gather(*(one.task for one in sent))
@@ -36,7 +36,7 @@ async def test_pre_warm_happens_once() -> None:
     async with scenario() as home:
         await home.node("hot", [LLAMA], resident=[LLAMA])
         others = [await home.node(name, [LLAMA]) for name in ("b", "c", "d")]
-        await burst(home, 4)  # three wait: not long enough for anybody to be placed elsewhere
+        await burst(home, 6)
         await later(home)
         assert sorted(loads(node) for node in others) == [0, 0, 1]
 
@@ -96,7 +96,7 @@ async def test_the_end_of_the_link_ends_the_load_and_gives_its_memory_back() -> 
     async with scenario() as home:
         await home.node("hot", [LLAMA], resident=[LLAMA])
         other = await home.node("b", [LLAMA])
-        sent = [home.send(CHAT, chat(tokens=60)) for _ in range(4)]
+        sent = [home.send(CHAT, chat(tokens=400)) for _ in range(6)]
         await later(home, 0.3)
         assert await home.router.parts.scorer.reserved.remote() == {other.id: (LLAMA,)}
         home.links.cut(other.id)
