@@ -118,4 +118,4 @@ async def test_what_cannot_be_pinned_is_refused_in_a_sentence() -> None:
         not_pinned = await home.ask(PIN, method="DELETE")
         assert (not_pinned.status, not_pinned.json["error"]) == (404, f"'{LLAMA}' is not pinned")
         page = await home.ask(PIN, headers=(("Origin", "https://evil.example"),))
-        assert (page.status, page.json["error"]) == (403, "no web page may do this")
+        assert (page.status, "web pages" in page.json["error"]) == (403, True)
