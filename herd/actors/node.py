@@ -151,8 +151,6 @@ class Node:
     def _obey(self, orders: Orders) -> None:
         now = Seconds(self._clock.wall())
         left = orders.left(now)
-        if left == 0.0:
-            orders, left = orders.pause_over(), None
         if self._pause_ends is not None:
             self._pause_ends.cancel()
         self._pause_ends = context(self).after(left, self._hand_lifted) if left is not None else None

@@ -1,6 +1,7 @@
 """`herd drain`, `herd pause` and `herd resume`: what people tell a node."""
 
 import json
+import time
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -65,10 +66,16 @@ def _tell(node: str, order: str, body: dict[str, str], router_url: str | None, *
 
 
 def _line(document: dict[str, Any]) -> Text:
-    """`studio is draining: is drained by hand; 2 requests run there still`."""
-    name, state = printable(str(document.get("name"))), printable(str(document.get("state")))
-    reasons = [printable(str(reason.get("text"))) for reason in document.get("reasons") or []]
+    """`studio is paused by hand until 17:30; 2 requests run there`."""
+    name = printable(str(document.get("name")))
+    reasons = [_reason(reason) for reason in document.get("reasons") or []]
+    stands = ", and ".join(reasons) or f"is {printable(str(document.get('state')))}"
     running = document.get("running") or 0
     still = f"; {running} {'request runs' if running == 1 else 'requests run'} there" if running else ""
-    why = f" ({', '.join(reasons)})" if reasons else ""
-    return Text.assemble((name, "bold"), f" is {state}{why}{still}")
+    return Text.assemble((name, "bold"), f" {stands}{still}")
+
+
+def _reason(reason: dict[str, Any]) -> str:
+    until = reason.get("until")
+    when = time.strftime(" until %m-%d %H:%M:%S", time.localtime(until)) if isinstance(until, int | float) else ""
+    return printable(str(reason.get("text"))) + when

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from herd.actors import moves, names
 from herd.actors.scorer import Scorer
 from herd.policy.rebalancing import MAX_LOOKED_AT, MAX_MOVES, SETTLED_S
-from herd.policy.values import Ask, ModelView
+from herd.policy.values import Ask, BreakerState, Circuit, ModelView
 from herd.runtime import ActorHandle, get_actor, remote, stop
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.clock import LoopClock
@@ -217,6 +217,23 @@ async def test_of_a_node_that_takes_nothing_nobody_is_moved_for_its_queues_send_
         scorer.node_changed(view("a", has(), state))
         assert scorer.rebalance() == ()
         await stop(pen)
+
+
+@virtual_time
+async def test_a_ticket_that_tries_a_breaker_stays_for_others_wait_for_what_comes_of_it() -> None:
+    scorer, pen = await started()
+    scorer.node_changed(view("a", has()))
+    for number in range(8):
+        scorer.place(replace(ASK, moves=MAX_MOVES), ticket(number))
+    half_open = replace(view("a", has()), breaker=BreakerState(Circuit.HALF_OPEN, 3, Seconds(0.0), Seconds(5.0)))
+    scorer.node_changed(half_open)
+    scorer.place(ASK, ticket(9))  # the trial
+    scorer.node_changed(view("b", has()))
+    await asyncio.sleep(SETTLED_S)
+    assert scorer.rebalance() == ()
+    scorer.node_changed(view("a", has()))  # the breaker is closed, so it tries nothing any more
+    assert [one.ticket for one in scorer.rebalance()] == [ticket(9).id]
+    await stop(pen)
 
 
 @virtual_time

@@ -1,6 +1,7 @@
 """`herd drain`, `herd pause`, `herd resume`: what they ask of a router, and what they say."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -48,7 +49,13 @@ def test_they_post_to_the_routers_control_endpoints(run: CommandLine, router: Ro
 
 
 def test_they_say_how_the_node_stands(run: CommandLine, router: Router) -> None:
-    assert run("herd pause studio").out == "studio is paused (is paused by hand); 2 requests run there\n"
+    assert run("herd pause studio").out == "studio is paused by hand; 2 requests run there\n"
+    until = {"kind": "manual", "text": "is paused by hand", "since": 1.0, "until": 86_400.0}
+    when = time.strftime("%m-%d %H:%M:%S", time.localtime(86_400.0))  # where the person is
+    router.answer = (200, {**NODE, "reasons": [until, {"kind": "silent", "text": "has fallen silent"}], "running": 1})
+    assert run("herd pause studio --for 1d").out == (
+        f"studio is paused by hand until {when}, and has fallen silent; 1 request runs there\n"
+    )
     router.answer = (200, {**NODE, "state": "ready", "reasons": [], "running": 0})
     assert run("herd resume studio").out == "studio is ready\n"
 

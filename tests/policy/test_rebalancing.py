@@ -174,9 +174,11 @@ def test_a_node_that_cannot_serve_it_as_it_stands_is_no_better_place(ask: Ask) -
     assert better_place(ask, Waits(20.0, 500.0), [looked_at(having("there"))], {}, NOW) is None
 
 
-def test_a_model_that_is_asked_to_make_room_is_not_moved_to() -> None:
-    leaving = {NodeId("there"): NodeLoad(leaving=True)}
-    assert better_place(ASK, Waits(20.0, 500.0), [looked_at(having("there"))], leaving, NOW) is None
+def test_a_model_that_is_asked_to_make_room_or_is_loaded_anew_is_not_moved_to() -> None:
+    reloading = Reservation(Bytes(1), Tokens(16_384), NOW.now, Seconds(NOW.now + 300.0))
+    for load in (NodeLoad(leaving=True), NodeLoad(reservations={KEY: reloading})):
+        loads = {NodeId("there"): load}
+        assert better_place(ASK, Waits(20.0, 500.0), [looked_at(having("there"))], loads, NOW) is None
 
 
 @given(

@@ -13,7 +13,7 @@ from herd.actors.latency_learner import LatencyLearner
 from herd.actors.model_queue import Completion, ModelQueue
 from herd.policy import rebalancing
 from herd.policy.pace import Observed
-from herd.policy.rebalancing import MAX_MOVES
+from herd.policy.rebalancing import MAX_MOVES, REBALANCE_S
 from herd.policy.values import Candidate
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.fleet.house import House, Sent
@@ -204,6 +204,30 @@ async def test_a_ticket_moves_at_most_twice(monkeypatch: pytest.MonkeyPatch) -> 
         restless = home.send(CHAT, chat(tokens=1))
         await asyncio.gather(restless.task, *(one.task for one in running))
         assert kinds(await story_of(home, restless)).count("moved") == MAX_MOVES
+
+
+@virtual_time
+async def test_a_ticket_moves_at_most_twice_also_when_it_is_placed_anew_in_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rebalancing, "clearly_sooner", lambda *_: True)
+    async with scenario() as home:
+        for name in ("a", "b"):
+            await home.node(name, [LLAMA], resident=[LLAMA], progress=SLOW)
+        running = [home.send(CHAT, chat(tokens=6_000)) for _ in range(2)]
+        for one in running:
+            await begun(one.sink)
+        restless = home.send(CHAT, chat(tokens=1))
+        await asyncio.sleep(REBALANCE_S + 1)
+        (where,) = [name for name in ("a", "b") if (await queue_of(home, name))[1]]
+        await home.ask(f"/herd/v1/nodes/{where}/drain")
+        await turns(30)
+        await home.ask(f"/herd/v1/nodes/{where}/resume")
+        await asyncio.gather(restless.task, *(one.task for one in running))
+        story = await story_of(home, restless)
+        assert kinds(story).count("placed") == 2
+        assert kinds(story).count("moved") == MAX_MOVES
+        assert story["total_s"] > 4 * REBALANCE_S
 
 
 # --- in the turn of something else ------------------------------------------------------------------------------------
