@@ -4,7 +4,7 @@ import pytest
 import sqlite_utils
 
 from herd.store import database as module
-from herd.store.database import Database, KnownNode, StoreError
+from herd.store.database import Database, KnownNode, Pin, StoreError
 from herd.store.schema import MIGRATIONS, STEPS
 from herd.types import NodeId, NodeName, Seconds
 
@@ -82,3 +82,17 @@ def test_the_list_of_steps_is_complete() -> None:
     database = sqlite_utils.Database(memory=True)
     assert [step.name for step in MIGRATIONS.pending(database)] == list(STEPS)
     database.close()
+
+
+def test_pins_are_known_after_reopening(tmp_path: Path) -> None:
+    first = Database(tmp_path / "herd.db")
+    for pin in (Pin("qwen3:8b", NodeId("")), Pin("llama3.2:3b", NodeId("a1")), Pin("qwen3:8b", NodeId("b2"))):
+        first.pin(pin)
+    first.pin(Pin("gone:1b", NodeId("a1")))
+    first.unpin("gone:1b")
+    first.unpin("never:1b")
+    first.close()
+
+    second = Database(tmp_path / "herd.db")
+    assert second.pins() == (Pin("llama3.2:3b", NodeId("a1")), Pin("qwen3:8b", NodeId("b2")))
+    second.close()
