@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,12 +106,13 @@ class PreWarmer:
         busy = [node for node in self._under_way.values() if node is not None]
         try:
             order: LoadOrder | None = await get_actor(names.SCORER).order_load.remote(cause, (*failed, *busy))
-        except (ActorDiedError, ActorUnavailableError):  # it starts anew; requests place themselves again meanwhile
+        except (ValueError, ActorDiedError, ActorUnavailableError):  # it starts anew, or the router stops
             return None
         return order
 
     def _ended(self, order: LoadOrder, result: Result) -> None:
-        get_actor(names.SCORER).load_ended.tell(order, result.ok)
+        with suppress(ValueError):  # the router stops
+            get_actor(names.SCORER).load_ended.tell(order, result.ok)
         failures = self._failures.pop((order.key, order.node), None)
         if result.ok:
             logger.info("%s is loaded on %s, for %d s", order.model, order.node, order.keep_alive)

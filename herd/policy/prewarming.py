@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from herd.policy.loads import NO_LOAD, ModelLoad, NodeLoad
 from herd.policy.prospects import Prospect, needed_for
@@ -69,7 +68,7 @@ def pick(
     moment: Moment,
     *,
     avoid: tuple[NodeId, ...] = (),
-    availability: Mapping[NodeId, float] = MappingProxyType({}),
+    availability: Mapping[NodeId, float] | None = None,
 ) -> LoadOrder | None:
     """The load that helps the queue most, or None when none does: it comes too late, or something would have to go.
 
@@ -92,7 +91,7 @@ def pick(
     for one in rows:
         held = loads.get(one.node.id, NO_LOAD)
         node = one.node.id
-        if node == cause.node or node in avoid or availability.get(node, 1.0) < LEAST_AVAILABILITY:
+        if node == cause.node or node in avoid or (availability or {}).get(node, 1.0) < LEAST_AVAILABILITY:
             continue
         if not _free_for(one, held):
             continue

@@ -56,7 +56,7 @@ async def test_a_keep_alive_in_seconds_lets_a_kept_model_go_when_they_are_over()
     await asyncio.sleep(290)
     assert beside.ollama.listed == (LLAMA,)
     await asyncio.sleep(20)
-    assert beside.ollama.listed == ()
+    assert not beside.ollama.listed
 
 
 @virtual_time
@@ -64,7 +64,7 @@ async def test_an_unload_takes_the_model_out_of_memory() -> None:
     beside = Beside()
     await beside.do("load", model=LLAMA, keep_alive=-1)
     assert (await beside.do("unload", model=LLAMA)).ok
-    assert beside.ollama.listed == ()
+    assert not beside.ollama.listed
 
 
 @virtual_time

@@ -83,10 +83,12 @@ class Fleet:
         return len(await self.proxies[node].commands.remote())
 
     async def ended(self) -> list[tuple[str, str, bool]]:
-        return (await self.scorer.told.remote())[1]
+        ended: list[tuple[str, str, bool]] = (await self.scorer.told.remote())[1]
+        return ended
 
     async def asked(self) -> list[tuple[str, tuple[str, ...]]]:
-        return (await self.scorer.told.remote())[0]
+        asked: list[tuple[str, tuple[str, ...]]] = (await self.scorer.told.remote())[0]
+        return asked
 
 
 @asynccontextmanager

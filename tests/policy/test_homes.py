@@ -82,7 +82,7 @@ def test_a_model_that_needs_the_memory_a_little_more_does_not_take_it() -> None:
 
 def test_the_owners_ceiling_bounds_what_lives_on_a_machine() -> None:
     memory = Memory(Bytes(16 * GiB), Bytes(16 * GiB), Bytes(16 * GiB))
-    shared = {"memory": memory, "hardware": Hardware(MemoryKind.UNIFIED, 100e9)}
+    shared: dict[str, Any] = {"memory": memory, "hardware": Hardware(MemoryKind.UNIFIED, 100e9)}
     fleet = [node("a", model("x", gib=15), **shared)]
     assert homes(fleet, tenant("x", fleet, {"a": 9}, home="a")) == {}  # 90 % of 16 GiB are less than 15
     fleet = [node("a", model("x", gib=15), dedicated=True, **shared)]

@@ -173,7 +173,7 @@ def test_a_context_that_its_server_chose_is_left_to_the_other_server_to_choose()
 
 
 def test_a_load_that_failed_is_asked_for_again_ever_later() -> None:
-    pauses = [again_after(failures) for failures in range(1, 12)]
+    pauses = [float(again_after(failures)) for failures in range(1, 12)]
     assert pauses == sorted(pauses)
     assert pauses[:3] == [120, 240, 480]
     assert pauses[-1] == FAILED_MOST_S

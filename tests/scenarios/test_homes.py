@@ -71,7 +71,7 @@ async def test_a_pinned_model_is_loaded_at_once_and_shown() -> None:
         assert a.ollama.resident == (LLAMA,)
         assert (await home.ask(PIN, method="DELETE")).json == {"model": LLAMA, "pinned": False}
         await asyncio.sleep(LONGER_S)
-        assert a.ollama.resident == ()
+        assert not a.ollama.resident
 
 
 @virtual_time
