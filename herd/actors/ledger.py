@@ -151,6 +151,11 @@ class Ledger:
                 found.setdefault((entry.node, entry.model), []).append(entry.waiter)
         return found
 
+    @property
+    def waits(self) -> bool:
+        """Somebody waits."""
+        return any(entry.started is None for entry in self._entries.values())
+
     def looked_at(self, ticket: TicketId, number: int) -> None:
         """A round has looked for a better place for a ticket that waits."""
         entry = self._entries[ticket]

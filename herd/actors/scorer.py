@@ -9,7 +9,7 @@ from herd.actors.deep_queues import DeepQueues
 from herd.actors.homes import Homes, PinEnd
 from herd.actors.latency_learner import Lesson
 from herd.actors.ledger import Entry, Ledger
-from herd.actors.moves import Move, Round, move
+from herd.actors.moves import Move, Rebalanced, Round, move
 from herd.actors.ports import Clock
 from herd.actors.prospectus import Prospectus, keep_latest
 from herd.actors.trials import Trials
@@ -78,6 +78,7 @@ class Scorer:
         self._short: dict[str, int] = {}  # models for which requests found no node, and about how many are held
         self._sessions: dict[tuple[str, str], NodeId] = {}  # the latest last
         self._round = 0  # of rebalancing
+        self._watched = False  # the Rebalancer looks, now and then, until nobody waits
         self._expiry: Timer | None = None  # of the next reservation
 
     async def on_start(self) -> None:
@@ -131,7 +132,16 @@ class Scorer:
             if cause is not None:
                 self._warmer.queue_deep.tell(cause)
         self._favour(ask, chosen.node)
+        if not self._watched:
+            outstanding = self._ledger.loads[chosen.node].models[ask.model].outstanding
+            self._watched = outstanding > self._nodes[chosen.node].models[ask.model].limit
+            if self._watched:
+                self._tell_rebalancer("watch")
         return decision
+
+    def _tell_rebalancer(self, what: str) -> None:
+        with suppress(ValueError):  # there is none yet, or no more
+            getattr(get_actor(names.REBALANCER), what).tell()
 
     def _moment(self, ask: Ask, ticket: Ticket, now: Seconds) -> Moment:
         return Moment(
@@ -163,7 +173,7 @@ class Scorer:
         """The ticket has its lease, at this node."""
         self._ledger.start(ticket, node, self._clock.monotonic())
 
-    def rebalance(self) -> tuple[Move, ...]:
+    def rebalance(self) -> Rebalanced:
         """Hold tickets that wait against nodes where they are served clearly sooner: their queues are to be told."""
         now = self._clock.monotonic()
         self._round += 1
@@ -175,7 +185,8 @@ class Scorer:
             found.append(move(waiter.ticket.id, left.model, here, candidate))
             if self._short:
                 self._wake(self._made_possible(left))
-        return tuple(found)
+        self._watched = self._ledger.waits
+        return Rebalanced(tuple(found), self._watched)
 
     def released(self, ticket: TicketId) -> None:
         """The ticket has ended. Idempotent."""
@@ -286,8 +297,7 @@ class Scorer:
             possible |= self._on_disk(view)
         self._wake(possible)
         if worth_a_look(before, view):
-            with suppress(ValueError):  # there is none yet, or no more
-                get_actor(names.REBALANCER).look.tell()
+            self._tell_rebalancer("look")
 
     def learned(self, lesson: Lesson) -> None:
         """More is known of how fast a model runs on a node."""

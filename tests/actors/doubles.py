@@ -95,6 +95,9 @@ class Witness:
     def look(self) -> None:
         self._hear("look")
 
+    def watch(self) -> None:
+        self._hear("watch")
+
     def suspect(self) -> None:
         self._hear("suspect")
 
