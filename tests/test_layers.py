@@ -69,7 +69,7 @@ HOMES = {
 }
 
 # What policy may use: values, and what computes with them.
-PURE = {"herd", "dataclasses", "collections", "typing", "math", "enum", "bisect"}
+PURE = {"herd", "dataclasses", "collections", "typing", "types", "math", "enum", "bisect", "functools"}
 
 # Calls that belong in one place only, or in none, and why.
 FORBIDDEN = {

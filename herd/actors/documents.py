@@ -1,7 +1,8 @@
 """From what the actors know to what people and clients are shown."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 
 from herd.actors.node import NodeStatus
 from herd.actors.node_views import models_of
@@ -19,7 +20,7 @@ from herd.protocols.herd_api import (
     StatusDocument,
 )
 from herd.protocols.messages import ModelInfo
-from herd.types import BackendKind, NodeName, NodeState
+from herd.types import BackendKind, NodeId, NodeName, NodeState
 
 
 def served_models(nodes: Iterable[NodeStatus]) -> tuple[tuple[NodeName, ModelInfo], ...]:
@@ -52,9 +53,11 @@ def _serves(node: NodeStatus) -> bool:
     return node.state in TAKES_REQUESTS and bool(node.report.models)
 
 
-def status(info: InfoDocument, nodes: tuple[NodeStatus, ...], held: int) -> StatusDocument:
-    """`GET /herd/v1/status`."""
-    entries = tuple(node_entry(node) for node in nodes)
+def status(
+    info: InfoDocument, nodes: tuple[NodeStatus, ...], held: int, pins: Mapping[str, NodeId] = MappingProxyType({})
+) -> StatusDocument:
+    """`GET /herd/v1/status`. `pins`: the nodes that pinned models (by canonical name) are kept on."""
+    entries = tuple(node_entry(node, pins) for node in nodes)
     queues = tuple(
         QueueEntry(queue.node, queue.model, queue.running, queue.waiting, queue.limit)
         for node in nodes
@@ -80,7 +83,7 @@ def status(info: InfoDocument, nodes: tuple[NodeStatus, ...], held: int) -> Stat
     )
 
 
-def node_entry(node: NodeStatus) -> NodeEntry:
+def node_entry(node: NodeStatus, pins: Mapping[str, NodeId] = MappingProxyType({})) -> NodeEntry:
     """A node, as `GET /herd/v1/status` lists it."""
     return NodeEntry(
         id=node.id,
@@ -90,7 +93,13 @@ def node_entry(node: NodeStatus) -> NodeEntry:
         breaker=_breaker(node.link),
         models=tuple(
             ModelEntry(
-                view.name, view.resident, view.limit, view.backend, view.size, _breaker(node.breakers.get(model))
+                view.name,
+                view.resident,
+                view.limit,
+                view.backend,
+                view.size,
+                _breaker(node.breakers.get(model)),
+                pins.get(model) == node.id,
             )
             for model, view in models_of(node.report).items()
         ),

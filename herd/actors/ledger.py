@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from herd.policy.loads import ABANDONED_S, NO_LOAD, NO_TICKETS, RESERVED_S, ModelLoad, NodeLoad, Reservation
 from herd.policy.rebalancing import Waiter
-from herd.policy.values import Ask, Candidate, NodeView, Ticket
+from herd.policy.values import Ask, Candidate, NeededLoad, NodeView, Ticket
 from herd.types import NodeId, Seconds, TicketId
 
 
@@ -151,6 +151,11 @@ class Ledger:
                 found.setdefault((entry.node, entry.model), []).append(entry.waiter)
         return found
 
+    @property
+    def waits(self) -> bool:
+        """Somebody waits."""
+        return any(entry.started is None for entry in self._entries.values())
+
     def looked_at(self, ticket: TicketId, number: int) -> None:
         """A round has looked for a better place for a ticket that waits."""
         entry = self._entries[ticket]
@@ -166,11 +171,35 @@ class Ledger:
 
     # --- loads under way ----------------------------------------------------------------------------------------------
 
+    def reserve(self, node: NodeId, model: str, needed: NeededLoad, now: Seconds) -> None:
+        """Hold memory for a load that the router asks for by itself, until it is known how that ended."""
+        load = self._loads.get(node, NO_LOAD)
+        reservation = Reservation(
+            needed.need, needed.context, Seconds(now + needed.takes), Seconds(now + RESERVED_S), commanded=True
+        )
+        self._loads[node] = _with(load, {**load.reservations, model: reservation})
+
+    def load_ended(self, node: NodeId, model: str, now: Seconds, *, ok: bool) -> bool:
+        """A load that the router asked for has ended; the next heartbeats show one that came about.
+
+        True when memory was given back.
+        """
+        load = self._loads.get(node, NO_LOAD)
+        reservation = load.reservations.get(model)
+        if reservation is None or not reservation.commanded:
+            return False
+        left = {name: held for name, held in load.reservations.items() if name != model}
+        if ok:
+            until = Seconds(min(reservation.expires, now + ABANDONED_S))
+            left[model] = replace(reservation, done=now, expires=until)
+        self._loads[node] = _with(load, left)
+        return not ok
+
     def _abandon(self, entry: Entry, now: Seconds, *, at_once: bool) -> None:
         """Nobody waits for the model's load any more."""
         load = self._loads[entry.node]
         reservation = load.reservations.get(entry.model)
-        if reservation is None:
+        if reservation is None or reservation.commanded:
             return
         reservations = {name: held for name, held in load.reservations.items() if name != entry.model}
         if not at_once:

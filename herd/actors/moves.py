@@ -21,6 +21,14 @@ class Move:
     moved: Moved
 
 
+@dataclass(frozen=True, slots=True)
+class Rebalanced:
+    """What came of a round; `waiting`: somebody waits still, and may be worth another one."""
+
+    moves: tuple[Move, ...]
+    waiting: bool
+
+
 def move(ticket: TicketId, model: str, here: NodeId, chosen: Candidate) -> Move:
     """A ticket for a model (by canonical name) goes from one node to another."""
     there = names.model_queue(chosen.node, model)

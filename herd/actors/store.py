@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from herd.store.database import Database, KnownNode, KnownOrders, StoreError
+from herd.store.database import Database, KnownNode, KnownOrders, Pin, StoreError
 from herd.store.executor import Executor
 from herd.types import NodeId
 
@@ -69,3 +69,24 @@ class Store:
             await self._executor.run(lambda: database.remember_orders(orders))
         except StoreError as error:
             logger.error("what %s was told was not remembered: %s", orders.node, error)  # noqa: TRY400 - the same
+
+    async def pins(self) -> tuple[Pin, ...]:
+        """The models that shall stay loaded. Raises StoreError."""
+        database = await self._opened()
+        return await self._executor.run(database.pins)
+
+    async def pin(self, pin: Pin) -> None:
+        """Remember that a model shall stay loaded, and where."""
+        try:
+            database = await self._opened()
+            await self._executor.run(lambda: database.pin(pin))
+        except StoreError as error:
+            logger.error("the pin of %s was not remembered: %s", pin.model, error)  # noqa: TRY400 - as above
+
+    async def unpin(self, model: str) -> None:
+        """Forget a pin."""
+        try:
+            database = await self._opened()
+            await self._executor.run(lambda: database.unpin(model))
+        except StoreError as error:
+            logger.error("the pin of %s was not forgotten: %s", model, error)  # noqa: TRY400 - as above

@@ -55,32 +55,30 @@ class Room(NamedTuple):
 class Budget:
     """A node's memory as a load of one model finds it. All in bytes."""
 
-    free: int  # what nothing takes
-    most: int  # that models may take together
-    idle: int  # what the resident models take
-    others: tuple[tuple[str, Bytes], ...]  # of these, the ones that would have to go, by canonical name
+    most: int  # with no other model there but those that are pinned, under the ceiling
+    others: tuple[tuple[str, Bytes], ...]  # what the models take that would have to go, by canonical name
+    free: int = 0  # what nothing takes
 
     def room(self, key: str, held: NodeLoad) -> Room:
         """What a load of the model `key` could have, given the tickets and the loads under way.
 
         What the model itself takes now it gives back when it is loaded anew.
         """
+        later = self.most
+        if held.reserved:
+            later -= held.reserved
+            if key in held.reservations:
+                later += held.reservations[key].size
         busy = 0
         if held.models:
             for other, taken in self.others:
                 if other in held.models:
                     busy += taken
-        reserved = held.reserved
-        if reserved and key in held.reservations:
-            reserved -= held.reservations[key].size
-        whole = self.free + self.idle
-        later = min(self.most, whole)
-        now = whole - busy
-        return Room((min(self.most - busy, now)) - reserved, later - reserved)
+        return Room(later - busy, later)
 
 
-def budget(key: str, size: Bytes, node: NodeView) -> Budget:
-    """The memory that a load of `size` bytes of the model `key` finds on a node.
+def budget(key: str, size: Bytes, node: NodeView, pinned: tuple[str, ...] = ()) -> Budget:
+    """The memory that a load of `size` bytes of the model `key` finds on a node whose `pinned` models must stay.
 
     What no GPU of the node could hold, nor all together, is spread over them and the RAM.
     """
@@ -90,8 +88,10 @@ def budget(key: str, size: Bytes, node: NodeView) -> Budget:
     if owners := ceiling(node):
         most = min(most, owners)
     residents = [(name, view.size_resident) for name, view in node.models.items() if view.resident]
-    others = tuple(pair for pair in residents if pair[0] != key)
-    return Budget(memory.free + spill, most, sum(taken for _, taken in residents), others)
+    whole = memory.free + spill + sum([taken for _, taken in residents])
+    stays = sum([taken for name, taken in residents if name in pinned and name != key])
+    others = tuple([pair for pair in residents if pair[0] != key and pair[0] not in pinned])
+    return Budget(min(most, whole) - stays, others, memory.free + spill)
 
 
 def ceiling(node: NodeView) -> Bytes:

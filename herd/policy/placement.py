@@ -1,7 +1,7 @@
 """Stages 1 and 2 together: rank the nodes for one request."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from herd.policy.breaker import breaker_reason, openness
 from herd.policy.edits import edits
@@ -21,6 +21,9 @@ NOT_LOADED = Tokens(0)
 
 # Kinds of reasons that stay as they are while a request waits.
 FOR_GOOD = ("dialect", "capability", "too-large")
+
+# How a router ranks its nodes: `place` below or, in simulations that compare, one of `baselines`.
+Ranking = Callable[[Ask, Iterable[Prospect | Eliminated], Mapping[NodeId, NodeLoad], Moment], Decision]
 
 
 def place(
@@ -103,8 +106,9 @@ def _ranked(ask: Ask, found: list[Outlook], moment: Moment) -> tuple[Candidate, 
         first = min(tied, key=lambda row: (row[4].held.outstanding, row[4].held.last_chosen, row[2]))
     winner, there = first[3], first[4]
     loaded = there.context if there.load is None else NOT_LOADED
-    node, model = there.one.node, there.one.model
-    best = winner._replace(edits=edits(ask, model, loaded, there.one.context), trial=openness(node, model) == 1)
+    node, model, home = there.one.node, there.one.model, there.one.facts.home
+    changed = edits(ask, model, loaded, there.one.context, home=home)
+    best = winner._replace(edits=changed, trial=openness(node, model) == 1)
     return (best, *[row[3] for row in rows if row is not first])
 
 

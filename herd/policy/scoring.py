@@ -5,10 +5,11 @@ not change between two reports is worked out beforehand, in `prospects`.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from herd.policy.loads import NodeLoad
-from herd.policy.memory import Room, gib
+from herd.policy.memory import gib
 from herd.policy.pace import CROWDING, USUAL_ANSWER
 from herd.policy.prospects import Prospect, needed_for
 from herd.policy.values import Ask, NeededLoad, Reason
@@ -76,8 +77,8 @@ def look(ask: Ask, one: Prospect, held: NodeLoad, moment: Moment) -> Outlook | C
     work += (moment.answer if ask.max_tokens is None else min(moment.answer, ask.max_tokens)) / one.pace.decode
     if held.models:
         others = len(held.models)
-        if one.key in held.models:
-            load = held.models[one.key]
+        load = held.models.get(one.key)
+        if load is not None:
             tickets = load.outstanding
             if tickets >= model.limit:
                 wait = load.ahead(model.limit, moment.now)
@@ -106,55 +107,54 @@ def _with_load(  # noqa: PLR0917 - what `look` has found so far; called for ever
     thermal = THERMAL_UNLOADED if unloaded is not None and now - unloaded < PAGE_CACHE_S else THERMAL_ON_DISK
     takes: float = one.pace.load
     if held.reservations:  # one model loads at a time
-        takes += max(0.0, *[other.done - now for other in held.reservations.values()])
+        last = max([other.done for other in held.reservations.values()])
+        takes += last - now if last > now else 0.0
     context, size, there = (one.context, one.need, one.budget) if not ask.num_ctx else needed_for(ask.num_ctx, one)
     reload = one.model.resident
     if not size or not one.node.memory.total:
         needed = NeededLoad(context, size, takes)
         return Outlook(one, held, tickets, takes + wait, work, thermal, 0.0, context, reload, needed)
-    found = there.room(one.key, held)
-    fits = found.now >= size
-    if not fits:
-        takes += _until_idle(one.key, held, now)
-    spare = found.now / size - 1.0
-    outlook = Outlook(
-        one,
-        held,
-        tickets,
-        takes + wait,
-        work,
-        thermal,
-        0.0 if spare <= 0.0 else MEMORY_FIT_MAX if spare >= 1.0 else MEMORY_FIT_MAX * spare,
-        context,
-        reload,
-        NeededLoad(context, size, takes, not fits),
-    )
-    return outlook if fits else _no_room(outlook, size, found)
+    at_once, later = there.room(one.key, held)
+    if at_once >= size:
+        spare = at_once / size - 1.0
+        fit = MEMORY_FIT_MAX if spare >= 1.0 else MEMORY_FIT_MAX * spare
+        needed = NeededLoad(context, size, takes)
+        return Outlook(one, held, tickets, takes + wait, work, thermal, fit, context, reload, needed)
+    if size > later or held.leaving:
+        memory = one.node.memory
+        return _no_room(size, later, memory.total, memory.spill)
+    takes += _until_idle(one.key, held, now)
+    needed = NeededLoad(context, size, takes, evicts_busy=True)
+    patience = Seconds(min(max(LEAST_PATIENCE_S, one.pace.load), MOST_PATIENCE_S))
+    crowded = Outlook(one, held, tickets, takes + wait, work, thermal, 0.0, context, reload, needed)
+    return Crowded(crowded, _room_in_use(at_once, size), patience)
 
 
-def _no_room(found: Outlook, size: Bytes, there: Room) -> Crowded | Reason:
-    """Why there is no memory for a load now, and what would have to happen."""
-    memory = found.one.node.memory
-    if size <= there.later:
-        if found.held.leaving:
-            return Reason("memory-busy", "makes room for another model first")
-        text = f"has {gib(max(0, there.now))} for it, which takes {gib(size)}, until other models have ended"
-        patience = Seconds(min(max(LEAST_PATIENCE_S, found.one.pace.load), MOST_PATIENCE_S))
-        return Crowded(found, Reason("memory-busy", text), patience)
-    if size > memory.total + memory.spill:
-        return Reason("too-large", f"has {gib(memory.total)} for models, and it takes {gib(size)}")
-    return Reason("memory", f"has {gib(max(0, there.later))} of memory for it, which takes {gib(size)}")
+# The same few sentences are said of a node again and again until its memory changes. A few bytes each.
+@lru_cache(maxsize=4096)
+def _no_room(size: Bytes, later: int, total: Bytes, spill: Bytes) -> Reason:
+    """Why there is no memory for a load, and will be none when other models have ended."""
+    if size <= later:
+        return Reason("memory-busy", "makes room for another model first")
+    if size > total + spill:
+        return Reason("too-large", f"has {gib(total)} for models, and it takes {gib(size)}")
+    return Reason("memory", f"has {gib(max(0, later))} of memory for it, which takes {gib(size)}")
+
+
+@lru_cache(maxsize=4096)
+def _room_in_use(at_once: int, size: Bytes) -> Reason:
+    """Why there is no memory for a load at once."""
+    text = f"has {gib(max(0, at_once))} for it, which takes {gib(size)}, until other models have ended"
+    return Reason("memory-busy", text)
 
 
 def _until_idle(key: str, held: NodeLoad, now: Seconds) -> float:
     """Seconds until the other models on the node have done what they have to."""
-    return sum(
-        [
-            max(0.0, other.ends - other.running * now) + other.waiting
-            for name, other in held.models.items()
-            if name != key
-        ]
-    )
+    left = 0.0
+    for name, other in held.models.items():
+        if name != key:
+            left += other.waiting + max(0.0, other.ends - other.running * now)
+    return left
 
 
 def points(ask: Ask, found: Outlook, best_other: float, favourite: NodeId | None) -> tuple[float, ...]:

@@ -206,8 +206,7 @@ class Candidate(NamedTuple):
         return Seconds(self.wait + self.work)
 
 
-@dataclass(frozen=True, slots=True)
-class Eliminated:
+class Eliminated(NamedTuple):
     """A node that could not, and why."""
 
     node: NodeId

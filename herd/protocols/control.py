@@ -30,7 +30,7 @@ _DURATION = pattern("".join(rf"(?:(\d{{1,9}}){unit})?" for unit in _UNITS), ASCI
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 _HERE = "control commands are taken on the router's own machine only: run the command there, or log in there by ssh"
-_PAGE = "control commands are not taken from web pages: run herd drain, resume or pause in a terminal instead"
+_PAGE = "control commands are not taken from web pages: run the herd command in a terminal instead"
 
 
 def check_allowed(peer: str, headers: Headers) -> None:

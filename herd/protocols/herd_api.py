@@ -46,6 +46,7 @@ class ModelEntry:
     backend: str
     size: int
     breaker: BreakerEntry | None = None
+    pinned: bool = False  # kept loaded here
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,14 @@ class StatusDocument:
     nodes: tuple[NodeEntry, ...]
     queues: tuple[QueueEntry, ...]
     totals: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class PinDocument:
+    """`POST` and `DELETE /herd/v1/pins/MODEL`."""
+
+    model: str  # canonical name
+    pinned: bool
 
 
 def encode(document: Any) -> bytes:

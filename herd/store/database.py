@@ -44,6 +44,14 @@ class KnownOrders:
     until: Seconds | None
 
 
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A model that shall stay loaded."""
+
+    model: str  # canonical name
+    node: NodeId  # its home; empty while it has none
+
+
 class Database:
     """The router's database. Used from one thread at a time.
 
@@ -97,6 +105,22 @@ class Database:
             self._db.table("orders").upsert(asdict(orders), pk="node")
             kept = "select node from orders order by given desc, node limit ?"
             self._db.execute(f"delete from orders where node not in ({kept})", [MAX_NODES])  # noqa: S608 - constant
+
+    def pins(self) -> tuple[Pin, ...]:
+        """Every pinned model, by name."""
+        with _errors():
+            rows = self._db.table("pins").rows_where(order_by="model")
+            return tuple(Pin(row["model"], NodeId(row["node"])) for row in rows)
+
+    def pin(self, pin: Pin) -> None:
+        """Store a pin in place of what was known of it."""
+        with _errors(), self._db.atomic():
+            self._db.table("pins").upsert({"model": pin.model, "node": pin.node}, pk="model")
+
+    def unpin(self, model: str) -> None:
+        """Forget a pin, if there is one."""
+        with _errors(), self._db.atomic():
+            self._db.table("pins").delete_where("model = ?", [model])
 
     def close(self) -> None:
         """Close the file."""

@@ -24,4 +24,10 @@ def m002_orders(db: sqlite_utils.Database) -> None:
     )
 
 
-STEPS = ("m001_known_nodes", "m002_orders")
+@MIGRATIONS()
+def m003_pins(db: sqlite_utils.Database) -> None:
+    """Models that shall stay loaded, and where; an empty node is one that has not been found yet."""
+    db.table("pins").create({"model": str, "node": str}, pk="model", strict=True)
+
+
+STEPS = ("m001_known_nodes", "m002_orders", "m003_pins")

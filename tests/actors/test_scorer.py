@@ -164,9 +164,36 @@ async def one_busy_one_new(tickets: int) -> tuple[Scorer, ActorHandle]:
 
 
 @virtual_time
+async def test_the_rebalancer_is_told_when_somebody_waits_and_not_of_everyone_who_does() -> None:
+    scorer, pen = await started()
+    rebalancer = remote(Witness).options(name=names.REBALANCER).remote()
+
+    async def told() -> list[str]:
+        return [what for what, _ in await rebalancer.heard.remote() if what == "watch"]
+
+    scorer.node_changed(view("a", has()))  # runs two at once
+    for number in (0, 1):
+        scorer.place(ASK, ticket(number))
+    assert await told() == []
+    for number in (2, 3):
+        scorer.place(ASK, ticket(number))
+    assert await told() == ["watch"]
+    assert scorer.rebalance().waiting
+    scorer.place(ASK, ticket(4))
+    assert await told() == []  # it looks again anyway
+    for number in range(5):
+        scorer.started(ticket(number).id, NodeId("a"))
+    assert not scorer.rebalance().waiting
+    scorer.place(ASK, ticket(5))
+    assert await told() == ["watch"]
+    await stop(rebalancer)
+    await stop(pen)
+
+
+@virtual_time
 async def test_a_move_is_in_the_ledger_at_once_so_that_the_next_one_heeds_it() -> None:
     scorer, pen = await one_busy_one_new(10)
-    found = scorer.rebalance()
+    found = scorer.rebalance().moves
     assert 2 <= len(found) <= 4  # until the waits are about the same
     assert scorer.ledger() == {"a": 10 - len(found), "b": len(found)}
     for one in found:
@@ -175,7 +202,7 @@ async def test_a_move_is_in_the_ledger_at_once_so_that_the_next_one_heeds_it() -
         assert (one.moved.placed.node, one.moved.placed.name) == ("b", "b")
     tickets = [one.ticket for one in found]
     assert tickets == sorted(tickets)  # the oldest for whom it is worth it first
-    assert scorer.rebalance() == ()
+    assert scorer.rebalance().moves == ()
     await stop(pen)
 
 
@@ -183,7 +210,7 @@ async def test_a_move_is_in_the_ledger_at_once_so_that_the_next_one_heeds_it() -
 async def test_the_ledger_believes_the_node_that_granted_the_lease() -> None:
     """The move came too late: the queue that the ticket was to leave had granted its lease."""
     scorer, pen = await one_busy_one_new(10)
-    late = scorer.rebalance()[0].ticket
+    late = scorer.rebalance().moves[0].ticket
     a, b = scorer.ledger().values()
     scorer.started(late, NodeId("a"))
     assert scorer.ledger() == {"a": a + 1, "b": b - 1}
@@ -204,9 +231,9 @@ async def test_whoever_runs_has_just_come_or_was_moved_twice_is_not_moved() -> N
     await asyncio.sleep(SETTLED_S)
     scorer.place(ASK, ticket(11))
     scorer.node_changed(view("b", has()))
-    assert scorer.rebalance() == ()
+    assert scorer.rebalance().moves == ()
     await asyncio.sleep(SETTLED_S)
-    assert [one.ticket for one in scorer.rebalance()] == [ticket(11).id]
+    assert [one.ticket for one in scorer.rebalance().moves] == [ticket(11).id]
     await stop(pen)
 
 
@@ -215,7 +242,7 @@ async def test_of_a_node_that_takes_nothing_nobody_is_moved_for_its_queues_send_
     for state in (NodeState.PAUSED, NodeState.DRAINING, NodeState.OFFLINE):
         scorer, pen = await one_busy_one_new(10)
         scorer.node_changed(view("a", has(), state))
-        assert scorer.rebalance() == ()
+        assert scorer.rebalance().moves == ()
         await stop(pen)
 
 
@@ -230,9 +257,9 @@ async def test_a_ticket_that_tries_a_breaker_stays_for_others_wait_for_what_come
     scorer.place(ASK, ticket(9))  # the trial
     scorer.node_changed(view("b", has()))
     await asyncio.sleep(SETTLED_S)
-    assert scorer.rebalance() == ()
+    assert scorer.rebalance().moves == ()
     scorer.node_changed(view("a", has()))  # the breaker is closed, so it tries nothing any more
-    assert [one.ticket for one in scorer.rebalance()] == [ticket(9).id]
+    assert [one.ticket for one in scorer.rebalance().moves] == [ticket(9).id]
     await stop(pen)
 
 

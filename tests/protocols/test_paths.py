@@ -2,7 +2,16 @@ import pytest
 
 from herd.errors import RequestError
 from herd.protocols.answers import error_answer
-from herd.protocols.paths import ENDPOINTS, Endpoint, EndpointKind, blob_target, find, node_order, story_id
+from herd.protocols.paths import (
+    ENDPOINTS,
+    Endpoint,
+    EndpointKind,
+    blob_target,
+    find,
+    node_order,
+    pinned_model,
+    story_id,
+)
 from herd.types import Dialect
 
 DIGEST = "sha256:" + "0aF9" * 16
@@ -10,9 +19,8 @@ DIGEST = "sha256:" + "0aF9" * 16
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
 def test_every_row_is_found_by_each_of_its_methods(endpoint: Endpoint) -> None:
-    path = endpoint.path + {"ollama.blobs": DIGEST, "herd.story": "my-id", "herd.order": "den/drain"}.get(
-        endpoint.name, ""
-    )
+    tails = {"ollama.blobs": DIGEST, "herd.story": "my-id", "herd.order": "den/drain", "herd.pins": "m"}
+    path = endpoint.path + tails.get(endpoint.name, "")
     for method in endpoint.methods:
         assert find(method, path) is endpoint
 
@@ -144,3 +152,20 @@ def test_what_names_no_node_or_tells_it_nothing_is_no_order(path: str) -> None:
     assert node_order(path) is None
     with pytest.raises(RequestError):
         find("POST", path)
+
+
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        ("/herd/v1/pins/llama3.2:3b", "llama3.2:3b"),
+        ("/herd/v1/pins/hf.co/bartowski/Llama-3.2-3B:Q4_K_M", "hf.co/bartowski/Llama-3.2-3B:Q4_K_M"),
+        ("/herd/v1/pins/hf.co%2Fbartowski%2FLlama%3AQ4", "hf.co/bartowski/Llama:Q4"),
+    ],
+)
+def test_the_model_of_a_pin_is_the_rest_of_its_path(path: str, model: str) -> None:
+    assert (find("DELETE", path).name, pinned_model(path)) == ("herd.pins", model)
+
+
+def test_a_pin_without_a_model_is_none() -> None:
+    with pytest.raises(RequestError, match="404"):
+        find("POST", "/herd/v1/pins/")

@@ -35,6 +35,18 @@ ENDS_S = 600.0  # virtual: every request has an end by then
 Step = tuple[str, tuple[Any, ...]]
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client asks for."""
+
+    model: str
+    path: str
+    tokens: int
+    num_ctx: int | None  # of Ollama's own API
+    client: str
+    priority: str
+
+
 @dataclass(slots=True)
 class Stage:
     """One example under way."""
@@ -62,17 +74,21 @@ class Stage:
         self.nodes.append(node)
         self.owners.append(owner)
 
-    async def ask(self, model: str, path: str, tokens: int, num_ctx: int | None, client: int, priority: str) -> None:
-        asked = self.observer.ask(f"r{len(self.asked)}", model, path, streamed=True)
+    async def ask(self, request: Request) -> None:
+        asked = self.observer.ask(f"r{len(self.asked)}", request.model, request.path, streamed=True)
         asked.began = asyncio.get_running_loop().time()
-        body: dict[str, Any] = {"model": model, "stream": True}
-        if path == "/v1/chat/completions":
-            body |= {"messages": [{"role": "user", "content": "hello"}], "max_tokens": tokens}
-        else:
-            body |= {"options": {"num_predict": tokens} | ({"num_ctx": num_ctx} if num_ctx else {})}
-            body |= {"prompt": "hello"} if "generate" in path else {"messages": [{"role": "user", "content": "hello"}]}
-        headers = ((MARK, asked.mark), ("X-OpenWebUI-User-Id", f"client {client}"), ("X-Herd-Priority", priority))
-        self.asked.append((asked, self.home.send(path, body, headers, sink=asked.sink)))
+        messages = [{"role": "user", "content": "hello"}]
+        options = {"num_predict": request.tokens} | ({"num_ctx": request.num_ctx} if request.num_ctx else {})
+        bodies: dict[str, dict[str, Any]] = {
+            "/api/chat": {"messages": messages, "options": options},
+            "/api/generate": {"prompt": "hello", "options": options},
+            "/v1/chat/completions": {"messages": messages, "max_tokens": request.tokens},
+        }
+        headers = ((MARK, asked.mark), ("X-OpenWebUI-User-Id", request.client), ("X-Herd-Priority", request.priority))
+        sent = self.home.send(
+            request.path, {"model": request.model, "stream": True} | bodies[request.path], headers, sink=asked.sink
+        )
+        self.asked.append((asked, sent))
 
     async def hang_up(self, number: int) -> None:
         waiting = [(asked, sent) for asked, sent in self.asked if not sent.task.done()]
@@ -157,6 +173,15 @@ async def played(steps: list[Step]) -> None:
 
 
 NODE = st.integers(0, MOST_NODES - 1)
+REQUESTS = st.builds(
+    Request,
+    model=st.sampled_from(MODELS),
+    path=st.sampled_from(PATHS),
+    tokens=st.integers(1, 400),
+    num_ctx=st.sampled_from((None, 2048, 8192)),
+    client=st.sampled_from("abc"),
+    priority=st.sampled_from(("interactive", "batch")),
+)
 
 
 class FleetMachine(RuleBasedStateMachine):
@@ -186,16 +211,9 @@ class FleetMachine(RuleBasedStateMachine):
             self.nodes += 1
             self.step("join", machine, fitting, parallel)
 
-    @rule(
-        model=st.sampled_from(MODELS),
-        path=st.sampled_from(PATHS),
-        tokens=st.integers(1, 400),
-        num_ctx=st.sampled_from((None, 2048, 8192)),
-        client=st.integers(0, 2),
-        priority=st.sampled_from(("interactive", "batch")),
-    )
-    def ask(self, **request: Any) -> None:
-        self.step("ask", *request.values())
+    @rule(request=REQUESTS)
+    def ask(self, request: Request) -> None:
+        self.step("ask", request)
 
     @rule(what=st.sampled_from(("pause", "resume", "die", "cut", "stop_server", "start_server")), node=NODE)
     def trouble(self, what: str, node: int) -> None:
@@ -228,5 +246,5 @@ class ManyFleets(FleetMachine):
 TestFleets = FleetMachine.TestCase
 TestFleets.settings = settings(max_examples=8, stateful_step_count=25, deadline=None)
 
-TestManyFleets = pytest.mark.slow(ManyFleets.TestCase)
-TestManyFleets.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestManyFleets = pytest.mark.timeout(300)(pytest.mark.slow(ManyFleets.TestCase))
+TestManyFleets.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

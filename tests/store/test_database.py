@@ -4,7 +4,7 @@ import pytest
 import sqlite_utils
 
 from herd.store import database as module
-from herd.store.database import Database, KnownNode, KnownOrders, StoreError
+from herd.store.database import Database, KnownNode, KnownOrders, Pin, StoreError
 from herd.store.schema import MIGRATIONS, STEPS
 from herd.types import NodeId, NodeName, Seconds
 
@@ -125,3 +125,17 @@ def test_a_file_of_the_version_before_gets_what_is_new(tmp_path: Path) -> None:
     database = Database(file)
     assert (database.known_nodes(), database.orders(STUDIO.id)) == ((STUDIO,), None)
     database.close()
+
+
+def test_pins_are_known_after_reopening(tmp_path: Path) -> None:
+    first = Database(tmp_path / "herd.db")
+    for pin in (Pin("qwen3:8b", NodeId("")), Pin("llama3.2:3b", NodeId("a1")), Pin("qwen3:8b", NodeId("b2"))):
+        first.pin(pin)
+    first.pin(Pin("gone:1b", NodeId("a1")))
+    first.unpin("gone:1b")
+    first.unpin("never:1b")
+    first.close()
+
+    second = Database(tmp_path / "herd.db")
+    assert second.pins() == (Pin("llama3.2:3b", NodeId("a1")), Pin("qwen3:8b", NodeId("b2")))
+    second.close()

@@ -9,6 +9,7 @@ from typing import Self
 
 from herd.actors.fleet import RouterIdentity
 from herd.actors.router import RouterOptions, RouterPorts, RunningRouter, running_router
+from herd.policy.placement import Ranking, place
 from herd.runtime.testing import run_virtual
 from herd.simulation.clock import LoopClock
 from herd.simulation.fleet.house import InMemoryListener
@@ -37,6 +38,8 @@ class Scenario:
     duration: Seconds  # of the owners' weeks; requests may end later
     seed: int = 0  # of the request ids and the owners
     start_slot: int = 0  # hour of the local week at which the run begins
+    pre_warm: bool = True  # models are loaded ahead
+    homes: bool = True  # and kept where they live
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,11 @@ Watcher = Callable[[Moment], None]
 
 
 def simulate(
-    scenario: Scenario, *, watch: Watcher | None = None, write: Callable[[str], object] | None = None
+    scenario: Scenario,
+    *,
+    watch: Watcher | None = None,
+    write: Callable[[str], object] | None = None,
+    ranking: Ranking = place,
 ) -> Result:
     """Run a scenario to its end.
 
@@ -103,16 +110,21 @@ def simulate(
         scenario: what is to be run.
         watch: called about `LOOKS` times on the way.
         write: takes the decision log, line by line.
+        ranking: how the router ranks its nodes.
     """
-    return run_virtual(simulated(scenario, watch=watch, write=write), allow_lost=True)
+    return run_virtual(simulated(scenario, watch=watch, write=write, ranking=ranking), allow_lost=True)
 
 
 async def simulated(
-    scenario: Scenario, *, watch: Watcher | None = None, write: Callable[[str], object] | None = None
+    scenario: Scenario,
+    *,
+    watch: Watcher | None = None,
+    write: Callable[[str], object] | None = None,
+    ranking: Ranking = place,
 ) -> Result:
     """`simulate`, on a virtual loop that runs already."""
     with decisions(write) as log:
-        async with _fleet(scenario) as fleet:
+        async with _fleet(scenario, ranking) as fleet:
             samples = await fleet.serve(scenario, watch)
             ended = Seconds(asyncio.get_running_loop().time())
         nodes = tuple(NodeResult.of(one.plan, one.ollama, one.occupancy) for one in fleet.stations)
@@ -153,7 +165,7 @@ class _Fleet:
 
 
 @asynccontextmanager
-async def _fleet(scenario: Scenario) -> AsyncIterator[_Fleet]:
+async def _fleet(scenario: Scenario, ranking: Ranking) -> AsyncIterator[_Fleet]:
     """A router, and the nodes of the scenario, all joined."""
     board, listener = Switchboard(), InMemoryListener()
     options = RouterOptions(
@@ -162,6 +174,9 @@ async def _fleet(scenario: Scenario) -> AsyncIterator[_Fleet]:
         HOLD_S,
         Bytes(256 * MiB),
         heartbeat=HEARTBEAT_S,
+        ranking=ranking,
+        pre_warm=scenario.pre_warm,
+        homes=scenario.homes,
     )
     ports = RouterPorts(LoopClock(), listener, board, board, board, advertiser=None)
     async with running_router(options, ports) as router:

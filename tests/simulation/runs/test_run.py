@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import herd
+from herd.policy.baselines import round_robin
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.fleet.occupancy import Occupancy
 from herd.simulation.fleet.station import NodePlan
@@ -229,3 +230,14 @@ def test_a_watcher_that_fails_does_not_do_so_unseen() -> None:
 
     with pytest.raises(ZeroDivisionError):
         simulate(scenario(request(5.0)), watch=watch)
+
+
+def test_a_run_may_compare_another_ranking_with_the_products_own() -> None:
+    both = (plan("studio"), plan("air", machine="macbook-air"))
+    made = scenario(*[request(20.0 * number) for number in range(20)], nodes=both)
+
+    ours, turns = simulate(made), simulate(made, ranking=round_robin)
+
+    assert Counter(sample.node for sample in turns.samples) == {"studio": 10, "air": 10}
+    assert Counter(sample.node for sample in ours.samples) != Counter(sample.node for sample in turns.samples)
+    assert {sample.outcome for sample in turns.samples} == {SampleOutcome.SERVED}
