@@ -183,6 +183,9 @@ class Scorer:
             left = self._ledger.move(waiter.ticket.id, candidate, now)
             self._favour(waiter.ask, candidate.node)
             found.append(move(waiter.ticket.id, left.model, here, candidate))
+            if logger.isEnabledFor(logging.DEBUG):
+                chosen = in_one_line(Decision((candidate,), ()))
+                logger.debug("%s for %s moves from %s: %s", waiter.ticket.id, left.model, here, chosen)
             if self._short:
                 self._wake(self._made_possible(left))
         self._watched = self._ledger.waits
