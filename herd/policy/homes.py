@@ -55,7 +55,8 @@ def settle(tenants: Iterable[Tenant], fleet: Mapping[NodeId, NodeView], now: Sec
 
     A pinned model stays where it is, whether the machine is there or not, for as long as the model is on its disk. All
     others come in the order of how much they are asked for; each goes to the node that has served it most, of those
-    that have room for it under the ceiling beside the models that already live there.
+    that have room for it under the ceiling beside the models that already live there. A service of a node that is twice
+    as fast with the model counts twice.
     """
     left: dict[NodeId, int] = {}
     lodgers: dict[NodeId, int] = {}
@@ -73,6 +74,7 @@ def settle(tenants: Iterable[Tenant], fleet: Mapping[NodeId, NodeView], now: Sec
             if size > room or (lodgers.get(node, 0) >= MOST_HOMES and not tenant.pinned):
                 continue
             weight = tenant.served.get(node, Served()).weight_at(now) * (HYSTERESIS if node == tenant.home else 1.0)
+            weight *= one.pace.decode  # or a slow machine, once it is a home, would draw the requests that keep it one
             if weight or tenant.pinned:
                 found.append((-weight, -float(one.model.resident), one.pace.load, node, size))
         stays = tenant.pinned and tenant.home is not None and _has(fleet.get(tenant.home), tenant.model)

@@ -28,8 +28,8 @@ MAX_MOVES = 2
 # Messages take milliseconds.
 SETTLED_S = 1.0
 # Tickets that are looked at in one round, or one of each queue where these are more. Among sixteen nodes one costs
-# 50 us, and 250 us when it is moved: together 16 ms at most, every five seconds. So thirteen in a second are moved,
-# more than a house serves.
+# 50 us, and 250 us when it is moved: together 16 ms at most, every five seconds. Thirteen in a second are moved at
+# most: more than a house serves.
 MAX_LOOKED_AT = 64
 # Nodes that a queue's tickets are compared with: those with the shortest waits. The others are no better.
 MAX_TARGETS = 16

@@ -67,6 +67,13 @@ def test_a_home_does_not_move_back_and_forth() -> None:
     assert homes(fleet, tenant(KEY, fleet, far, home="a")) == {KEY: "b"}
 
 
+def test_a_slow_machine_does_not_stay_a_home_because_it_is_one() -> None:
+    slow = machine("slow", model(gib=4, resident=True, context=4096), hardware=Hardware(MemoryKind.VIDEO, 90e9))
+    fleet = [slow, machine("fast", model(gib=4))]
+    assert homes(fleet, tenant(KEY, fleet, {"slow": 30, "fast": 10}, home="slow")) == {KEY: "fast"}
+    assert homes(fleet, tenant(KEY, fleet, {"slow": 30}, home="slow")) == {KEY: "slow"}  # nobody else has served it
+
+
 def test_models_live_together_only_where_they_fit_together() -> None:
     fleet = [machine("a", model("x", gib=9), model("y", gib=9)), machine("b", model("y", gib=9))]
     x, y = tenant("x", fleet, {"a": 9}), tenant("y", fleet, {"a": 5, "b": 1})
