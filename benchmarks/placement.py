@@ -101,9 +101,9 @@ class MeasuredScorer(Scorer):
             now = Seconds(time.monotonic())
             for at, candidate in enumerate(decision.candidates[number % EVERY :: EVERY]):
                 one = self.ticket()
-                self._ledger.place(one.id, key(number), candidate, now)
+                self._ledger.place(one, ask(number), candidate, now)
                 if at % 2:
-                    self.started(one.id)
+                    self.started(one.id, candidate.node)
 
     def ticket(self) -> Ticket:
         """A new one."""

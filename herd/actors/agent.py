@@ -4,14 +4,16 @@ in reverse.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from herd.actors import names
 from herd.actors.backend import Backend, BackendSettings, BackendState
 from herd.actors.collector import Collector
+from herd.actors.commands import Commands
 from herd.actors.ports import Dialer, Finder, GpuProbe, MachineProbe, MachineSample, ModelServers, ServerProcesses
 from herd.actors.relay import Relay
 from herd.actors.router_link import GRACE_S, LinkPorts, RouterLink
@@ -189,10 +191,23 @@ async def running_agent(options: AgentOptions, ports: AgentPorts) -> AsyncIterat
             for settings in options.backends
         }
         base_urls = {settings.id: settings.base_url for settings in options.backends}
-        link_ports = LinkPorts(ports.dialer, ports.finder, Relay(base_urls, backends, ports.servers))
+        relay = Relay(base_urls, backends, ports.servers)
+        commands = Commands(
+            base_urls, ports.servers, partial(_kind_of, backends), lambda backend: backends[backend].poll.tell()
+        )
+        link_ports = LinkPorts(ports.dialer, ports.finder, relay, commands)
         start(vital, RouterLink, names.ROUTER_LINK, options.hello, options.router_url, link_ports, agent, options.grace)
         stack.push_async_callback(_fall_silent, agent)
         yield RunningAgent(options.hello.node_id, agent, failed)
+
+
+async def _kind_of(backends: Mapping[BackendId, ActorHandle], backend: BackendId) -> str:
+    """Which program a model server is; empty when nobody can say."""
+    try:
+        kind: str = await backends[backend].kind.remote()
+    except (ActorDiedError, ActorUnavailableError):
+        return ""
+    return kind
 
 
 async def _fall_silent(agent: ActorHandle) -> None:

@@ -6,9 +6,10 @@ from functools import partial
 
 from herd.actors import names
 from herd.actors.delivery import Failed
-from herd.actors.ports import Clock, Headers, Sink
+from herd.actors.ports import Clock
 from herd.errors import RequestError, StreamFailed
 from herd.policy.breaker import AttemptEnd, Lesson, lesson_of
+from herd.policy.values import Candidate
 from herd.protocols.messages import Usage
 from herd.runtime import ActorDiedError, ActorHandle, ActorUnavailableError
 from herd.types import NodeId, Seconds
@@ -58,20 +59,24 @@ class Attempts:
                 self._doubted.append((node, began))
             await self._tell(node, lesson, began)
         else:
-            self._told(node, AttemptEnd(Lesson.WORKED if outcome.complete else Lesson.ANSWERED, began))
+            self._told(node, AttemptEnd(Lesson.ANSWERED if outcome.failed else Lesson.WORKED, began))
         return outcome
 
-    def heard(self, sink: Sink, answering: NodeId) -> Sink:
-        """The sink for an attempt at a node: if that answers with less than a 500, others who said it are to blame."""
-        return _Heard(sink, partial(self._resolve, answering)) if self._doubted else sink
+    def answering(self, placed: Candidate) -> Callable[[int], None]:
+        """Called with the status as soon as an answer to the attempt at a node begins to reach the client."""
+        return partial(self._begins, placed.node, placed.trial, self._clock.monotonic())
 
-    def _resolve(self, answering: NodeId, status: int) -> None:
+    def _begins(self, answering: NodeId, trial: bool, began: Seconds, status: int) -> None:
+        """With less than a 500: a trial has shown what it should, and others who said 500 to the same are to blame."""
+        if status >= 500:
+            return
+        if trial:
+            self._told(answering, AttemptEnd(Lesson.ANSWERED, began))
         doubted, self._doubted = self._doubted, []
-        if status < 500:
-            for node, began in doubted:
-                if node != answering and node not in self._blamed:
-                    self._blamed.append(node)
-                    self._told(node, AttemptEnd(Lesson.FAILED, began))
+        for node, since in doubted:
+            if node != answering and node not in self._blamed:
+                self._blamed.append(node)
+                self._told(node, AttemptEnd(Lesson.FAILED, since))
 
     async def _tell(self, node: NodeId, lesson: Lesson, began: Seconds) -> None:
         if lesson in {Lesson.FAILED, Lesson.CUT}:
@@ -85,28 +90,3 @@ class Attempts:
         """Without waiting for it."""
         with suppress(ValueError):
             self._find(names.node(node)).attempted.tell(self._model, end)
-
-
-class _Heard:
-    """A Sink that says with which status the answer begins."""
-
-    def __init__(self, sink: Sink, begins: Callable[[int], None]) -> None:
-        self._sink = sink
-        self._begins = begins
-
-    @property
-    def started(self) -> bool:
-        return self._sink.started
-
-    async def start(self, status: int, headers: Headers) -> None:
-        self._begins(status)
-        await self._sink.start(status, headers)
-
-    async def write(self, data: bytes) -> None:
-        await self._sink.write(data)
-
-    async def finish(self) -> None:
-        await self._sink.finish()
-
-    def abort(self) -> None:
-        self._sink.abort()

@@ -99,6 +99,10 @@ class Backend:
         if self._looking is None or self._looking.done():
             self._looking = context(self).spawn(self._try_to_look(), name="look at the server")
 
+    def kind(self) -> str:
+        """Which program it is, a `BackendKind`; empty while it does not answer."""
+        return self._state.info.kind if self._state.info is not None else ""
+
     def suspect(self) -> None:
         """A request could not reach the server: if it does not answer now either, it is down."""
         self._failures = max(self._failures, FAILURES_UNTIL_DOWN - 1)

@@ -1,5 +1,6 @@
 """From a node's answer to the client: what can still be retried is held, and a broken answer never ends cleanly."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from herd.actors.ports import Exchange, Headers, Sink
@@ -24,6 +25,7 @@ class Attempt:
     streamed: bool
     headers: Headers  # of Herd's own, for the client
     closes: bool = True  # a whole answer has an end that its dialect knows; that to a blob has none
+    begins: Callable[[int], None] = lambda _status: None  # called when the answer begins to reach the client
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +106,13 @@ class Delivery:
         answer = WholeAnswer(head.status, self._headers(head), b"".join(held))
         if head.status in RETRIED_STATUSES:
             return Failed(Failure("status", f"the model server answered {head.status}"), answer)
+        self._attempt.begins(head.status)
         await answer.send(self._sink)
         return event.usage
 
     async def _through(self, head: Head, held: bytes) -> Usage:
         """A document too long to hold: what there is, then the rest as it comes."""
+        self._attempt.begins(head.status)
         await self._sink.start(head.status, self._headers(head))
         await self._sink.write(held)
         while True:
@@ -129,6 +133,7 @@ class Delivery:
             return Failed(_failure_of(event))
         watch = BoundaryWatch(form)
         sink = self._sink
+        self._attempt.begins(head.status)
         await sink.start(head.status, self._headers(head))
         while isinstance(event, DataReceived):
             watch.feed(event.data)

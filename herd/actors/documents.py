@@ -1,13 +1,16 @@
 """From what the actors know to what people and clients are shown."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 
 from herd.actors.node import NodeStatus
 from herd.actors.node_views import models_of
+from herd.policy.breaker import Breaker
 from herd.policy.elimination import TAKES_REQUESTS
 from herd.policy.values import Reason
 from herd.protocols.herd_api import (
+    BreakerEntry,
     GpuEntry,
     InfoDocument,
     ModelEntry,
@@ -17,7 +20,7 @@ from herd.protocols.herd_api import (
     StatusDocument,
 )
 from herd.protocols.messages import ModelInfo
-from herd.types import BackendKind, NodeName, NodeState
+from herd.types import BackendKind, NodeId, NodeName, NodeState
 
 
 def served_models(nodes: Iterable[NodeStatus]) -> tuple[tuple[NodeName, ModelInfo], ...]:
@@ -50,9 +53,11 @@ def _serves(node: NodeStatus) -> bool:
     return node.state in TAKES_REQUESTS and bool(node.report.models)
 
 
-def status(info: InfoDocument, nodes: tuple[NodeStatus, ...], held: int) -> StatusDocument:
-    """`GET /herd/v1/status`."""
-    entries = tuple(_node(node) for node in nodes)
+def status(
+    info: InfoDocument, nodes: tuple[NodeStatus, ...], held: int, pins: Mapping[str, NodeId] = MappingProxyType({})
+) -> StatusDocument:
+    """`GET /herd/v1/status`. `pins`: the nodes that pinned models (by canonical name) are kept on."""
+    entries = tuple(node_entry(node, pins) for node in nodes)
     queues = tuple(
         QueueEntry(queue.node, queue.model, queue.running, queue.waiting, queue.limit)
         for node in nodes
@@ -78,16 +83,25 @@ def status(info: InfoDocument, nodes: tuple[NodeStatus, ...], held: int) -> Stat
     )
 
 
-def _node(node: NodeStatus) -> NodeEntry:
+def node_entry(node: NodeStatus, pins: Mapping[str, NodeId] = MappingProxyType({})) -> NodeEntry:
+    """A node, as `GET /herd/v1/status` lists it."""
     return NodeEntry(
         id=node.id,
         name=node.name,
         state=node.state.value,
         reasons=tuple(_reason(reason) for reason in node.reasons),
-        breaker=None,
+        breaker=_breaker(node.link),
         models=tuple(
-            ModelEntry(view.name, view.resident, view.limit, view.backend, view.size)
-            for view in models_of(node.report).values()
+            ModelEntry(
+                view.name,
+                view.resident,
+                view.limit,
+                view.backend,
+                view.size,
+                _breaker(node.breakers.get(model)),
+                pins.get(model) == node.id,
+            )
+            for model, view in models_of(node.report).items()
         ),
         running=sum(queue.running for queue in node.queues),
         waiting=sum(queue.waiting for queue in node.queues),
@@ -102,6 +116,14 @@ def _node(node: NodeStatus) -> NodeEntry:
             for gpu in node.report.gpus
         ),
     )
+
+
+def _breaker(breaker: Breaker | None) -> BreakerEntry | None:
+    """None where there is nothing to say of it."""
+    if breaker is None or not breaker.failures:
+        return None
+    state = breaker.state
+    return BreakerEntry(state.circuit.value, breaker.failures, state.since, state.until)
 
 
 def _reason(reason: Reason) -> ReasonEntry:

@@ -10,6 +10,7 @@ from herd.actors.node_proxy import STARTS_ANEW, NodeProxy
 from herd.actors.ports import Clock, Links
 from herd.policy.liveness import HEARTBEAT_S
 from herd.policy.naming import readable, unique_name
+from herd.policy.orders import Order
 from herd.policy.values import NodeView
 from herd.protocols.handshake import common_version
 from herd.protocols.messages import Goodbye, Hello, Report, Welcome
@@ -118,6 +119,23 @@ class Fleet:
         if member is not None:  # else it is of the time before a crash
             logger.info("link with %s is gone: %s", member.name, why)
             member.proxy.link_down.tell(link, why)
+
+    async def ordered(self, name: str, order: Order, lasts: Seconds | None = None) -> NodeStatus | None:
+        """A person tells a node something: the node as it is then; None when there is none of that name.
+
+        Args:
+            name: its name, or its id.
+            order: what it is told.
+            lasts: seconds of a pause; None: until it is resumed.
+        """
+        named = (member for member in self._members.values() if member.name == name)
+        member = next(named, None) or self._members.get(NodeId(name))
+        if member is None:
+            return None
+        logger.info("%s is told by hand: %s", member.name, order.value)
+        await member.node.ordered.remote(order, lasts)
+        status: NodeStatus = await member.node.status.remote()
+        return status
 
     async def snapshot(self) -> tuple[NodeStatus, ...]:
         """Every node, by name."""

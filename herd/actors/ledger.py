@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from herd.policy.loads import ABANDONED_S, NO_LOAD, NO_TICKETS, RESERVED_S, ModelLoad, NodeLoad, Reservation
-from herd.policy.values import Candidate, NodeView
+from herd.policy.rebalancing import Waiter
+from herd.policy.values import Ask, Candidate, NeededLoad, NodeView, Ticket
 from herd.types import NodeId, Seconds, TicketId
 
 
@@ -14,9 +15,17 @@ class Entry:
     """One ticket that has not ended. Times are monotonic."""
 
     node: NodeId
-    model: str  # canonical name
-    work: Seconds
+    waiter: Waiter
     started: Seconds | None = None  # None while it waits
+
+    @property
+    def model(self) -> str:
+        """Canonical name."""
+        return self.waiter.ask.model
+
+    @property
+    def work(self) -> Seconds:
+        return self.waiter.work
 
 
 class Ledger:
@@ -37,13 +46,11 @@ class Ledger:
         entry = self._entries.get(ticket)
         return entry.node if entry is not None else None
 
-    def place(self, ticket: TicketId, model: str, chosen: Candidate, now: Seconds) -> None:
+    def place(self, ticket: Ticket, ask: Ask, chosen: Candidate, now: Seconds) -> None:
         """Hold a ticket, which holds nothing yet, against the node that it goes to; and the load that it needs."""
         self._placements += 1
-        entry = self._entries[ticket] = Entry(chosen.node, model, Seconds(chosen.work))
-        load = self._loads.get(chosen.node, NO_LOAD)
-        tickets = load.models.get(model, NO_TICKETS)
-        tickets = replace(tickets, outstanding=tickets.outstanding + 1, waiting=Seconds(tickets.waiting + entry.work))
+        self._enter(Entry(chosen.node, Waiter(ticket, ask, Seconds(chosen.work), now, ask.moves)))
+        load, model = self._loads[chosen.node], ask.model
         if chosen.load is not None:
             needed = chosen.load
             reservation = Reservation(
@@ -54,18 +61,32 @@ class Ledger:
                 needed.evicts_busy,
             )
             load = _with(load, {**load.reservations, model: reservation})
-        self._loads[chosen.node] = replace(
-            load,
-            outstanding=load.outstanding + 1,
-            last_chosen=self._placements,
-            models={**load.models, model: tickets},
-        )
+        self._loads[chosen.node] = replace(load, last_chosen=self._placements)
 
-    def start(self, ticket: TicketId, now: Seconds) -> None:
-        """The ticket has its lease: what it takes runs down from here on."""
+    def _enter(self, entry: Entry) -> None:
+        """Hold a ticket that waits against its node."""
+        self._entries[entry.waiter.ticket.id] = entry
+        load = self._loads.get(entry.node, NO_LOAD)
+        tickets = load.models.get(entry.model, NO_TICKETS)
+        tickets = replace(tickets, outstanding=tickets.outstanding + 1, waiting=Seconds(tickets.waiting + entry.work))
+        models = {**load.models, entry.model: tickets}
+        self._loads[entry.node] = replace(load, outstanding=load.outstanding + 1, models=models)
+
+    def start(self, ticket: TicketId, node: NodeId, now: Seconds) -> None:
+        """The ticket has its lease: what it takes runs down from here on.
+
+        Args:
+            ticket: whichever.
+            node: that granted the lease, and is believed: a move may have come too late for the queue it left.
+            now: the time.
+        """
         entry = self._entries.get(ticket)
         if entry is None or entry.started is not None:
             return
+        if entry.node != node:
+            self.release(ticket, now)
+            entry.node = node
+            self._enter(entry)
         entry.started = now
         load = self._loads[entry.node]
         tickets = load.models[entry.model]
@@ -120,13 +141,65 @@ class Ledger:
             models[entry.model] = tickets
         self._loads[entry.node] = replace(load, models=models)
 
+    # --- those that wait ----------------------------------------------------------------------------------------------
+
+    def queues(self) -> dict[tuple[NodeId, str], list[Waiter]]:
+        """The tickets that wait, by node and model."""
+        found: dict[tuple[NodeId, str], list[Waiter]] = {}
+        for entry in self._entries.values():
+            if entry.started is None:
+                found.setdefault((entry.node, entry.model), []).append(entry.waiter)
+        return found
+
+    @property
+    def waits(self) -> bool:
+        """Somebody waits."""
+        return any(entry.started is None for entry in self._entries.values())
+
+    def looked_at(self, ticket: TicketId, number: int) -> None:
+        """A round has looked for a better place for a ticket that waits."""
+        entry = self._entries[ticket]
+        entry.waiter = replace(entry.waiter, looked_at=number)
+
+    def move(self, ticket: TicketId, chosen: Candidate, now: Seconds) -> Entry:
+        """Hold a ticket that waits against another node; what it held before."""
+        before = self.release(ticket, now)
+        assert before is not None  # noqa: S101 - it waits
+        moved = replace(before.waiter.ask, moves=before.waiter.moves + 1)
+        self.place(before.waiter.ticket, moved, chosen, now)
+        return before
+
     # --- loads under way ----------------------------------------------------------------------------------------------
+
+    def reserve(self, node: NodeId, model: str, needed: NeededLoad, now: Seconds) -> None:
+        """Hold memory for a load that the router asks for by itself, until it is known how that ended."""
+        load = self._loads.get(node, NO_LOAD)
+        reservation = Reservation(
+            needed.need, needed.context, Seconds(now + needed.takes), Seconds(now + RESERVED_S), commanded=True
+        )
+        self._loads[node] = _with(load, {**load.reservations, model: reservation})
+
+    def load_ended(self, node: NodeId, model: str, now: Seconds, *, ok: bool) -> bool:
+        """A load that the router asked for has ended; the next heartbeats show one that came about.
+
+        True when memory was given back.
+        """
+        load = self._loads.get(node, NO_LOAD)
+        reservation = load.reservations.get(model)
+        if reservation is None or not reservation.commanded:
+            return False
+        left = {name: held for name, held in load.reservations.items() if name != model}
+        if ok:
+            until = Seconds(min(reservation.expires, now + ABANDONED_S))
+            left[model] = replace(reservation, done=now, expires=until)
+        self._loads[node] = _with(load, left)
+        return not ok
 
     def _abandon(self, entry: Entry, now: Seconds, *, at_once: bool) -> None:
         """Nobody waits for the model's load any more."""
         load = self._loads[entry.node]
         reservation = load.reservations.get(entry.model)
-        if reservation is None:
+        if reservation is None or reservation.commanded:
             return
         reservations = {name: held for name, held in load.reservations.items() if name != entry.model}
         if not at_once:

@@ -160,6 +160,10 @@ class ModelQueue:
         """The node takes requests again."""
         self._closed = None
 
+    def move(self, ticket: TicketId, moved: Moved) -> None:
+        """The ticket waits in vain here: it is sent to another queue, unless it has a lease by now, or has left."""
+        self._leases.turn_away(ticket, moved)
+
     def status(self) -> QueueStatus:
         """How the queue stands."""
         leases = self._leases

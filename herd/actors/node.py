@@ -1,6 +1,8 @@
 """The Node: what the router knows of one machine, and the queues of its models."""
 
 import asyncio
+import logging
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from herd.actors import names
@@ -11,10 +13,25 @@ from herd.actors.ports import Clock
 from herd.policy.breaker import AttemptEnd, Breaker, breaker_reason
 from herd.policy.elimination import TAKES_REQUESTS, UNSERVED
 from herd.policy.node_state import Standing, node_state
+from herd.policy.orders import NO_ORDERS, Order, Orders
 from herd.policy.values import NodeView, Reason
 from herd.protocols.messages import Machine, Report
-from herd.runtime import ActorDiedError, ActorHandle, RestartPolicy, Supervisor, context, kill, remote
+from herd.runtime import (
+    ActorDiedError,
+    ActorHandle,
+    ActorUnavailableError,
+    RestartPolicy,
+    Supervisor,
+    Timer,
+    context,
+    get_actor,
+    kill,
+    remote,
+)
+from herd.store.database import KnownOrders
 from herd.types import NodeId, NodeName, NodeState, Seconds
+
+logger = logging.getLogger(__name__)
 
 # A queue that crashes takes its node's actors with it, and so its link: whatever ran there ends on both sides, and no
 # lease is lost sight of.
@@ -53,10 +70,13 @@ class Node:
         self._name = NodeName(node_id)
         self._scorer = scorer
         self._clock = clock
+        self._store: ActorHandle | None = None  # keeps what people told the node
         self._machine = Machine()
         self._agent_version = ""
         self._report = Report()
         self._standing = Standing(offline=NO_LINK)
+        self._orders = NO_ORDERS  # by hand; they are in force over every link
+        self._pause_ends: Timer | None = None
         self._breakers = Breakers()
         self._queues: dict[str, ActorHandle] = {}
         self._declared: dict[str, int] = {}  # what each queue was last told of its limit; 0: to be learned
@@ -66,24 +86,27 @@ class Node:
         self._dropping = False
         self._supervisor: Supervisor | None = None  # of the queues
 
-    def on_start(self) -> None:
+    async def on_start(self) -> None:
         """After a crash the node is as good as offline, until its agent has joined anew."""
         self._supervisor = context(self).supervisor(restarts=WITH_THE_NODE)
         if context(self).restarts:
             self._scorer.node_changed.tell(self._view)
+        with suppress(ValueError, ActorDiedError, ActorUnavailableError):  # there is none, or the router stops
+            self._store = get_actor(names.STORE)
+            self._recall(await self._store.orders.remote(self._id))
 
     # --- what the link says -------------------------------------------------------------------------------------------
 
     def link_up(self, name: NodeName, machine: Machine, agent_version: str) -> None:
         """The node has (re)connected under this name; until its first report it is joining."""
         self._name, self._machine, self._agent_version = name, machine, agent_version
-        self._standing = Standing()
+        self._stands_anew()
         self._breakers.joined(self._clock.monotonic())
         self._changed()
 
     def link_down(self, why: str) -> None:
         """The node is gone."""
-        self._standing = Standing(offline=self._now("offline", f"is offline: {why}"))
+        self._stands_anew(self._now("offline", f"is offline: {why}"))
         self._changed()
 
     def silence(self, state: NodeState) -> None:
@@ -114,6 +137,39 @@ class Node:
             self._dropping = True
             context(self).spawn(self._drop_gone(), name="drop queues of models that are gone")
 
+    # --- what people say ----------------------------------------------------------------------------------------------
+
+    def ordered(self, order: Order, lasts: Seconds | None = None) -> None:
+        """Take nothing new from now on, or take requests again; a pause may end by itself after so many seconds."""
+        self._obey(self._orders.given(order, Seconds(self._clock.wall()), lasts))
+
+    def _recall(self, known: KnownOrders | None) -> None:
+        """What was told in an earlier life is in force still."""
+        if known is not None:
+            self._obey(Orders(known.drained, known.paused, known.until))
+
+    def _obey(self, orders: Orders) -> None:
+        now = Seconds(self._clock.wall())
+        left = orders.left(now)
+        if self._pause_ends is not None:
+            self._pause_ends.cancel()
+        self._pause_ends = context(self).after(left, self._hand_lifted) if left is not None else None
+        self._orders = orders
+        drained, paused = orders.reasons()
+        self._standing = replace(self._standing, drained=drained, paused=paused)
+        self._changed()
+        if self._store is not None:
+            self._store.record_orders.tell(KnownOrders(self._id, now, orders.drained, orders.paused, orders.until))
+
+    def _hand_lifted(self) -> None:
+        """The time of a pause by hand is over."""
+        self._obey(self._orders.pause_over())
+
+    def _stands_anew(self, offline: Reason | None = None) -> None:
+        """What was known of the link before counts no more."""
+        drained, paused = self._orders.reasons()
+        self._standing = Standing(offline=offline, drained=drained, paused=paused)
+
     # --- what its queues say ------------------------------------------------------------------------------------------
 
     def limit_changed(self, model: str, limit: int) -> None:
@@ -128,6 +184,8 @@ class Node:
         """An attempt to have a model (by canonical name) answer here has ended."""
         view, clock, before = self._view.models.get(model), self._clock, self._breakers.standing(model)
         for pause in self._breakers.heed(model, view, end, clock.monotonic(), clock.wall()):
+            what = pause.model or "its link"
+            logger.warning("%s fails again and again: %s is left alone for %.0f s", self._name, what, pause.lasts)
             context(self).after(pause.lasts, self._pause_over, pause.model, pause.since)
         if self._breakers.standing(model) != before:
             self._changed()

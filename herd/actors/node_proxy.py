@@ -1,16 +1,23 @@
 """The NodeProxy: one node's TCP link, as the rest of the router sees it."""
 
+import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 from herd.actors.ports import Links
-from herd.errors import StreamFailed
+from herd.errors import HerdError, StreamFailed
 from herd.policy.liveness import HEARTBEAT_S, OFFLINE_AFTER, next_look, state_when_silent
-from herd.protocols.messages import Goodbye, RequestHead
+from herd.protocols.messages import Command, Goodbye, RequestHead, Result
 from herd.runtime import ActorHandle, Timer, context
 from herd.types import LinkId, NodeState, Seconds, StreamId
 
 # Rounding may leave a silence a hair short of a limit; to look again after that hair could take no time, for ever.
 LOOK_AT_LEAST_S = 0.01
+
+# A load takes 5 minutes at most, and its result a moment more. An older agent answers no command, ever.
+COMMAND_S = Seconds(330.0)
+# Of one node, at once: loads go one after another, and what lets models go is quick.
+MAX_COMMANDS = 4
 
 # To an agent whose link nobody looks after since a crash; it joins anew within seconds.
 STARTS_ANEW = Goodbye("shutdown", "this part of the router starts anew")
@@ -46,6 +53,8 @@ class NodeProxy:
         self._link: LinkId | None = None
         self._state = NodeState.OFFLINE
         self._timer: Timer | None = None
+        self._commands = 0  # given so far; numbers them
+        self._under_way = 0
 
     def on_stop(self) -> None:
         """When the node's actors start anew, nobody looks after this link any more."""
@@ -81,6 +90,30 @@ class NodeProxy:
         except StreamFailed as error:
             return Unavailable(str(error))
         return Opened(stream)
+
+    async def command(self, name: str, args: dict[str, Any]) -> Result:
+        """Have the agent do something. What came of it, or why nothing did; ends with the link, and after `COMMAND_S`.
+
+        Args:
+            name: of the command.
+            args: what it needs to know; see docs/contracts.md.
+        """
+        self._commands += 1
+        command = Command(self._commands, name, args)
+        if self._link is None:
+            return Result(command.id, False, text="the node is not connected")
+        if self._under_way >= MAX_COMMANDS:
+            return Result(command.id, False, text=f"the node has {MAX_COMMANDS} commands under way")
+        self._under_way += 1
+        try:
+            async with asyncio.timeout(COMMAND_S):
+                return await self._links.command(self._link, command)
+        except TimeoutError:
+            return Result(command.id, False, text=f"the node did not answer within {COMMAND_S:.0f} s")
+        except HerdError as error:
+            return Result(command.id, False, text=str(error))
+        finally:
+            self._under_way -= 1
 
     def _hang_up(self) -> None:
         """Have the agent join anew."""

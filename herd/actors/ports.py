@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 from herd.protocols.discovery import RouterAddress
 from herd.protocols.messages import (
+    Command,
     Failure,
     Goodbye,
     Gpu,
@@ -14,6 +15,7 @@ from herd.protocols.messages import (
     Machine,
     Report,
     RequestHead,
+    Result,
     Usage,
     Welcome,
 )
@@ -212,6 +214,15 @@ class Links(Protocol):
             UnsendableError: the head of the request is longer than a frame.
         """
 
+    async def command(self, link: LinkId, command: Command) -> Result:
+        """Have the agent do something; what came of it. As long as it takes: whoever waits no longer is cancelled.
+
+        Raises:
+            LinkClosed: the link is gone, or ends before the result is there.
+            UnsendableError: the command is longer than a frame.
+            ValueError: a command with this id is under way on the link.
+        """
+
     def silence(self, link: LinkId) -> Seconds:
         """Seconds since the link's last frame; infinite when the link is gone."""
 
@@ -275,6 +286,7 @@ class Serving(Protocol):
 
 
 Relay = Callable[[Serving], Awaitable[None]]
+Obey = Callable[[Command], Awaitable[Result]]
 
 
 class AgentLink(Protocol):
@@ -305,8 +317,11 @@ class Dialer(Protocol):
             StreamFailed: nothing there, or something that is not a router.
         """
 
-    async def dial(self, address: RouterAddress, hello: Hello, relay: Relay) -> AgentLink:
-        """Join a router. `relay` is called in a task for each stream; the task is cancelled with its stream.
+    async def dial(self, address: RouterAddress, hello: Hello, relay: Relay, obey: Obey = ...) -> AgentLink:
+        """Join a router.
+
+        `relay` is called in a task for each stream, which is cancelled with its stream, and `obey` in a task for each
+        command, which is cancelled with the link. Without `obey` every command is refused.
 
         Raises:
             LinkClosed: no connection, or the router does not answer in time.

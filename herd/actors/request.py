@@ -7,11 +7,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 
-from herd.actors import names
 from herd.actors.attempts import Attempts
 from herd.actors.delivery import Attempt, Delivery, Failed, WholeAnswer
 from herd.actors.holding_pen import Hold, HoldEnd
 from herd.actors.ids import Ids
+from herd.actors.line import GONE, Line
 from herd.actors.model_queue import Completion
 from herd.actors.ports import Body, Clock, Headers, Sink, Streams
 from herd.actors.sending import SEND_SIZE, carried, opened
@@ -21,13 +21,13 @@ from herd.names import canonical
 from herd.policy.holding import Patience, hold_for
 from herd.policy.pace import Observed
 from herd.policy.placement import hopeless, why_none
-from herd.policy.retrying import MAX_ATTEMPTS, MAX_PLACEMENTS, Blame, blame, reached_a_server
-from herd.policy.values import Ask, Candidate, Decision, Lease, Moved, Reason, Refused, Ticket
+from herd.policy.retrying import MAX_ATTEMPTS, MAX_PLACEMENTS, Blame, blame, costs
+from herd.policy.values import Ask, Candidate, Decision, Lease, Ticket
 from herd.protocols.messages import RequestHead, Usage
 from herd.protocols.paths import Endpoint
 from herd.protocols.requests import Routing
 from herd.protocols.splice import Splice, Splicer, plan, spliced_size
-from herd.runtime import ActorDiedError, ActorHandle, ActorUnavailableError
+from herd.runtime import ActorHandle, ActorUnavailableError
 from herd.types import Bytes, MiB, NodeId, Outcome, Priority, RequestId, Seconds
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 RETRY_AFTER_S = 5
 
 BUSY = "server busy, please try again.  maximum pending requests exceeded"  # Ollama's own words: clients match on them
+
+OVER_BUDGET = "too many requests fail now for all of them to be tried again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,27 +126,28 @@ class _Flow:
         self.diary = Diary(inbound.id, inbound.routing.model, self._ticket, parts.clock, parts.traces)
         self._sink = self.diary.watching(sink)
         self._patience = Patience(Seconds(self._arrived + parts.hold_timeout), parts.grace_until)
-        self._queue: ActorHandle | None = None  # which has, or may have, this ticket
         self._tried = _Tried()
-        self._attempts = Attempts(parts.find, parts.clock, canonical(inbound.routing.model))
+        model = canonical(inbound.routing.model)
+        self._attempts = Attempts(parts.find, parts.clock, model)
+        self._line = Line(parts.find, parts.scorer, parts.clock, self._ticket, model, self.diary)
 
     async def run(self) -> Outcome:
         while True:
             placed = await self._place()
             if placed is None:
                 return await self._give_up()
-            lease = await self._acquire(placed)
-            if lease is None:
+            holder = await self._acquire(placed)
+            if holder is None:
                 continue
-            delivery = await self._attempts.judged(placed.node, self._attempt(placed, lease))
+            delivery = await self._attempts.judged(holder.node, self._attempt(holder))
             if isinstance(delivery, Usage):
-                return self._served(placed, lease, delivery)
-            self._leave_queue()
-            self._failed(placed, delivery)
+                return self._served(holder, delivery)
+            self._line.leave()
+            self._failed(holder, delivery)
 
     def let_go(self) -> None:
         """The request is over, however it ended."""
-        self._leave_queue()
+        self._line.leave()
         self._parts.scorer.released.tell(self._ticket.id)
 
     # --- 2: place, or hold --------------------------------------------------------------------------------------------
@@ -186,6 +189,7 @@ class _Flow:
             continues=bool(self._inbound.session) or routing.continues,
             excluded=self._tried.excluded,
             retry=self._tried.retries,
+            moves=self._line.moves,
         )
 
     async def _hold(self, decision: Decision) -> None:
@@ -217,44 +221,21 @@ class _Flow:
 
     # --- 3: acquire ---------------------------------------------------------------------------------------------------
 
-    async def _acquire(self, placed: Candidate) -> Lease | None:
-        """A lease at the winner's queue; None when the request must be placed again."""
-        queue = names.model_queue(placed.node, canonical(self._inbound.routing.model))
-        for _ in range(MAX_PLACEMENTS):
-            self.diary.queued(queue)
-            answer = await self._ask_queue(queue)
-            if isinstance(answer, Lease):
-                self._parts.scorer.started.tell(self._ticket.id)
-                self.diary.granted(placed.name, answer)
-                return answer
-            self._leave_queue()
-            if isinstance(answer, Refused):
-                self.diary.refused(placed.name, answer.reason)
-                if answer.reason.kind == "queue-full":
-                    self._tried.full.append(placed.node)
-                elif answer.reason.kind == "queue-gone":
-                    self._tried.gone.append(placed.node)  # its actors are being started again
-                return None
-            queue = answer.queue
+    async def _acquire(self, placed: Candidate) -> Candidate | None:
+        """A lease at the winner's queue, or where that sends the request: of which node. None: place it again."""
+        found = await self._line.acquire(placed)
+        if isinstance(found.answer, Lease):
+            return found.placed
+        kind = found.answer.reason.kind
+        if kind == "queue-full":
+            self._tried.full.append(found.placed.node)
+        elif kind == GONE.kind:
+            self._tried.gone.append(found.placed.node)  # its actors are being started again
         return None
-
-    async def _ask_queue(self, queue: str) -> Lease | Moved | Refused:
-        try:
-            self._queue = self._parts.find(queue)
-            answer: Lease | Moved | Refused = await self._queue.acquire.remote(self._ticket)
-        except (ValueError, ActorDiedError, ActorUnavailableError):
-            return Refused(Reason("queue-gone", "has no such queue any more"))
-        return answer
-
-    def _leave_queue(self) -> None:
-        """Always told, whatever the queue answered: a lease granted while the client hung up comes back this way."""
-        queue, self._queue = self._queue, None
-        if queue is not None:
-            queue.release.tell(self._ticket.id)
 
     # --- 4 and 5: open, and carry the bytes ---------------------------------------------------------------------------
 
-    async def _attempt(self, placed: Candidate, lease: Lease) -> Usage | Failed:
+    async def _attempt(self, placed: Candidate) -> Usage | Failed:
         """Send the request to the node and its answer to the client."""
         parts = self._parts
         stream = parts.ids.stream()
@@ -268,11 +249,11 @@ class _Flow:
             self._tried.attempts += 1
             self._tried.sent = True
             self.diary.opened(placed, self._tried.attempts)
-            attempt = Attempt(head.dialect, head.streamed, self._shown(placed, lease))
+            begins = self._attempts.answering(placed)
+            attempt = Attempt(head.dialect, head.streamed, self._shown(placed), begins=begins)
             pieces = _spliced(self._inbound.body, splices)
             # Nothing that it raises is an attempt that failed: bytes of the answer may be out.
-            sink = self._attempts.heard(self._sink, placed.node)
-            return await carried(exchange, pieces, head.size, Delivery(exchange, sink, attempt))
+            return await carried(exchange, pieces, head.size, Delivery(exchange, self._sink, attempt))
         finally:
             parts.streams.close(stream)
 
@@ -295,14 +276,14 @@ class _Flow:
             size=spliced_size(inbound.body.size, splices),
         )
 
-    def _shown(self, placed: Candidate, lease: Lease) -> Headers:
+    def _shown(self, placed: Candidate) -> Headers:
         """What the answer says of its way, always of the node that really served."""
         shown = [
             ("X-Request-Id", str(self._inbound.id)),
             ("X-Herd-Node", str(placed.name)),
             ("X-Herd-Model", str(placed.model)),
             ("X-Herd-Score", f"{placed.score:.1f}"),
-            ("X-Herd-Queue-Ms", str(round(lease.waited * 1000))),
+            ("X-Herd-Queue-Ms", str(round(self._line.waited * 1000))),
             ("X-Herd-Attempts", str(self._tried.attempts)),
         ]
         if placed.edits:
@@ -311,7 +292,7 @@ class _Flow:
 
     # --- 6: account ---------------------------------------------------------------------------------------------------
 
-    def _served(self, placed: Candidate, lease: Lease, usage: Usage) -> Outcome:
+    def _served(self, placed: Candidate, usage: Usage) -> Outcome:
         outcome = Outcome.FAILED if usage.failed else Outcome.SERVED
         self._teach(placed, usage)
         self.diary.served(placed.name, usage, outcome)
@@ -322,7 +303,7 @@ class _Flow:
             outcome.value,
             placed.name,
             (self._parts.clock.monotonic() - self._arrived) * 1000,
-            lease.waited * 1000,
+            self._line.waited * 1000,
             self._tried.attempts,
             usage.prompt,
             usage.completion,
@@ -333,8 +314,8 @@ class _Flow:
         """Tell whoever learns from whole answers."""
         if not usage.complete or usage.failed:
             return
-        if self._queue is not None:
-            self._queue.completed.tell(Completion(self._ticket.id, usage.completion, usage.load_s))
+        if self._line.queue is not None:
+            self._line.queue.completed.tell(Completion(self._ticket.id, usage.completion, usage.load_s))
         self._parts.learner.observed.tell(
             Observed(
                 placed.node,
@@ -353,8 +334,9 @@ class _Flow:
         logger.warning("request %s: attempt %d at %s failed: %s", self._inbound.id, tried.attempts, placed.name, failed)
         self.diary.failed(placed.name, failed.failure)
         tried.last = failed
-        tried.retries |= tried.sent and reached_a_server(failed.failure.kind)
-        if failed.answer is not None and failed.answer.status == 500:
+        status = failed.answer.status if failed.answer is not None else 0
+        tried.retries |= tried.sent and costs(failed.failure.kind, status)
+        if status == 500:
             tried.first_500 = tried.first_500 or failed.answer
         left_out = tried.gone if blame(failed.failure.kind) is Blame.AWAY else tried.broke
         left_out.append(placed.node)
@@ -368,7 +350,7 @@ class _Flow:
         why = last.failure.text if last is not None else "no node took it"
         failed = f"the request failed on {self._tried.attempts} attempts: {why}"
         if self._tried.over_budget:
-            raise unavailable(f"{failed}; too many requests fail now for all of them to be tried again")
+            raise unavailable(f"{failed}; {OVER_BUDGET}")
         raise RequestError(failed, status=502)
 
 

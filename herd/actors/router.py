@@ -16,6 +16,8 @@ from herd.actors.holding_pen import HoldingPen
 from herd.actors.ids import Ids
 from herd.actors.latency_learner import LatencyLearner
 from herd.actors.ports import Advertiser, Clock, HttpServer, LinkListener, Links, Streams
+from herd.actors.pre_warmer import PreWarmer
+from herd.actors.rebalancer import Rebalancer
 from herd.actors.request import RouterParts
 from herd.actors.scorer import Scorer
 from herd.actors.store import Store
@@ -38,7 +40,7 @@ logger = logging.getLogger(__name__)
 JOIN_GRACE_S = Seconds(10.0)
 
 # What the fleet can do without is tried for ever: the network that mDNS needs may come back tomorrow, and no request
-# depends on the Traces.
+# depends on the Traces, nor on being moved.
 FOR_EVER = RestartPolicy(max_restarts=-1, max_backoff=30.0)
 
 
@@ -53,6 +55,9 @@ class RouterOptions:
     join_grace: Seconds = JOIN_GRACE_S
     heartbeat: Seconds = HEARTBEAT_S  # of its nodes; three that are missed degrade a node
     ranking: Ranking = place  # another one in simulations that compare
+    pre_warm: bool = True  # load models ahead; False only to measure what that is worth, as is
+    homes: bool = True  # keep models loaded where they live
+    rebalance: bool = True  # move what waits
 
 
 def in_memory() -> Database:
@@ -99,12 +104,12 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         vital = Supervisor(give_up=failed.set_result)
         optional = Supervisor(restarts=FOR_EVER)
 
-        def start(supervisor: Supervisor, kind: type[Any], name: str, *args: Any) -> ActorHandle:
+        def start(supervisor: Supervisor, kind: type[Any], name: str, *args: Any, **named: Any) -> ActorHandle:
             # Calls that wait for an answer are questions: whoever asks while an actor crashes is answered by its next
             # incarnation. Only what is held in the pen is placed again, for its time runs.
             retries = 0 if kind is HoldingPen else 1
             options = remote(kind).options(name=name, namespace=namespace, max_task_retries=retries)
-            actor = supervisor.start(options, *args)
+            actor = supervisor.start(options, *args, **named)
             stack.push_async_callback(stop, actor)
             return actor
 
@@ -113,8 +118,12 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         learner = start(vital, LatencyLearner, names.LATENCY_LEARNER, ports.clock)
         pen = start(vital, HoldingPen, names.HOLDING_PEN)
         traces = start(optional, Traces, names.TRACES, ports.clock)
-        scorer = start(vital, Scorer, names.SCORER, pen, ports.clock, store, known, options.ranking)
+        warmer = start(optional, PreWarmer, names.PRE_WARMER, ports.clock, options.homes)
+        hears = warmer if options.pre_warm else None
+        scorer = start(vital, Scorer, names.SCORER, pen, ports.clock, store, known, hears, ranking=options.ranking)
         fleet = start(vital, Fleet, names.FLEET, options.identity, ports.links, scorer, ports.clock, options.heartbeat)
+        if options.rebalance:
+            start(optional, Rebalancer, names.REBALANCER, scorer)
         await ports.listener.start(FleetEvents(fleet))
         stack.push_async_callback(ports.listener.stop)
 

@@ -5,7 +5,8 @@ import logging
 import random
 from dataclasses import dataclass, replace
 
-from herd.actors.ports import AgentLink, Dialer, Finder, Relay
+from herd.actors.command_ends import unable
+from herd.actors.ports import AgentLink, Dialer, Finder, Obey, Relay
 from herd.errors import HerdError, JoinRefused
 from herd.policy.liveness import HEARTBEAT_S
 from herd.protocols.discovery import RouterAddress
@@ -31,6 +32,7 @@ class LinkPorts:
     dialer: Dialer
     finder: Finder | None  # None: mDNS is off
     relay: Relay
+    obey: Obey = unable
 
 
 class RouterLink:
@@ -106,7 +108,8 @@ class RouterLink:
             began = loop.time()
             pause = 0.0
             try:
-                link = await self._ports.dialer.dial(await self._address(), self._hello, self._ports.relay)
+                ports, address = self._ports, await self._address()
+                link = await ports.dialer.dial(address, self._hello, ports.relay, ports.obey)
                 await self._linked(link)
             except HerdError as error:
                 if failures == 0 or isinstance(error, JoinRefused):

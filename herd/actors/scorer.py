@@ -1,20 +1,23 @@
 """The Scorer: one synchronous `place` that ranks the nodes and writes the ticket into the ledger."""
 
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from contextlib import suppress
+from dataclasses import replace
 
 from herd.actors import names
+from herd.actors.deep_queues import DeepQueues
+from herd.actors.homes import Homes, PinEnd
 from herd.actors.latency_learner import Lesson
 from herd.actors.ledger import Entry, Ledger
+from herd.actors.moves import Move, Rebalanced, Round, move
 from herd.actors.ports import Clock
+from herd.actors.prospectus import Prospectus, keep_latest
 from herd.actors.trials import Trials
 from herd.policy.holding import unlocked
-from herd.policy.memory import Residency
-from herd.policy.pace import USUAL_ANSWER, Learned
 from herd.policy.placement import Ranking, in_one_line, place
-from herd.policy.prospects import Facts, Prospect, prospect
+from herd.policy.prewarming import DeepQueue, LoadOrder, pick
+from herd.policy.prospects import Prospect
+from herd.policy.rebalancing import worth_a_look
 from herd.policy.retrying import RetryBudget
 from herd.policy.scoring import Moment
 from herd.policy.values import Ask, Decision, Eliminated, ModelView, NodeView, Reason, Ticket
@@ -32,15 +35,6 @@ MAX_TABLES = 1024
 MAX_SESSIONS = 16_384
 
 
-@dataclass(slots=True)
-class _Table:
-    """What there is to say of one model on each node."""
-
-    version: int = -1  # of the fleet and what was learned of it
-    rows: dict[NodeId, tuple[NodeView, Prospect | Eliminated]] = field(default_factory=dict)
-    prospects: list[Prospect | Eliminated] = field(default_factory=list)  # of the rows
-
-
 class Scorer:
     """Owns the fleet view and the ledger of tickets that have not ended.
 
@@ -51,6 +45,7 @@ class Scorer:
         clock: durations, and wall times of what is remembered.
         store: the Store, told what a node has; None to remember nothing.
         known: the nodes that were known when the router started; offline until they join.
+        warmer: the PreWarmer, told of deep queues and of pins; None where nothing is loaded ahead.
         ranking: how nodes are ranked; another than the product's own in simulations that compare.
     """
 
@@ -60,13 +55,19 @@ class Scorer:
         clock: Clock,
         store: ActorHandle | None = None,
         known: tuple[KnownNode, ...] = (),
+        warmer: ActorHandle | None = None,
+        *,
         ranking: Ranking = place,
     ) -> None:
         self._pen = pen
         self._clock = clock
         self._store = store
         self._ranking = ranking
-        self._nodes: dict[NodeId, NodeView] = {}
+        self._warmer = warmer
+        self._deep = DeepQueues()
+        self._homes = Homes(store)
+        self._prospectus = Prospectus(self._homes)
+        self._nodes = self._prospectus.nodes
         self._awaited: dict[NodeId, None] = {}  # known or joining nodes that have not reported yet
         self._ever_had: dict[str, None] = {}
         self._expect(known)
@@ -75,17 +76,15 @@ class Scorer:
         self._budget = RetryBudget()
         self._version = 0
         self._short: dict[str, int] = {}  # models for which requests found no node, and about how many are held
-        self._tables: dict[str, _Table] = {}  # by model, the latest last; a row holds for the view that it was made of
-        self._changes = 0  # of anything that the tables are made of
-        self._residencies: dict[str, Residency] = {}
-        self._learned: dict[tuple[NodeId, str], Learned] = {}
-        self._answers: dict[str, float] = {}
-        self._unloaded: dict[tuple[NodeId, str], Seconds] = {}
         self._sessions: dict[tuple[str, str], NodeId] = {}  # the latest last
+        self._round = 0  # of rebalancing
+        self._watched = False  # the Rebalancer looks, now and then, until nobody waits
         self._expiry: Timer | None = None  # of the next reservation
 
     async def on_start(self) -> None:
-        """After a crash, have the fleet shown again before anything is placed. The ledger begins anew."""
+        """Know the pins. After a crash, have the fleet shown before anything is placed; the ledger begins anew."""
+        if self._store is not None:
+            self._homes.pinned(await self._store.pins.remote())
         if not context(self).restarts:
             return
         self._version = context(self).restarts << 32  # beyond any of before, which the HoldingPen remembers
@@ -110,14 +109,7 @@ class Scorer:
         now = self._clock.monotonic()
         before = self._ledger.node_of(ticket.id)
         self._release(ticket.id, now, failed=before in ask.excluded)
-        session = (ask.model, ask.session)
-        moment = Moment(
-            now,
-            Seconds(now - ticket.arrived),
-            self._answers.get(ask.model, float(USUAL_ANSWER)),
-            self._sessions.get(session) if ask.continues else None,
-            self._trials.nodes(ask.model),
-        )
+        moment = self._moment(ask, ticket, now)
         ranked = self._ranking(ask, self._looked_at(ask.model), self._ledger.loads, moment)
         decision = replace(ranked, known=ask.model in self._ever_had, complete=not self._awaited, version=self._version)
         if decision.candidates and not self._affords(ask, now, first=before is None):
@@ -129,15 +121,44 @@ class Scorer:
             if (decision.known or not decision.complete) and not decision.over_budget:  # else nobody waits
                 self._short[ask.model] = self._short.get(ask.model, 0) + 1
             return decision
-        self._ledger.place(ticket.id, ask.model, chosen, now)
+        self._ledger.place(ticket, ask, chosen, now)
         self._trials.placed(self._nodes[chosen.node], ask.model, ticket.id)
         if chosen.load is not None:
             self._await_expiry(now)
-        if ask.session:
-            self._sessions.pop(session, None)
-            self._sessions[session] = chosen.node
-            _keep_latest(self._sessions, MAX_SESSIONS)
+        elif self._warmer is not None:
+            cause = self._deep.found(
+                ask.model, decision, self._nodes[chosen.node], self._ledger.loads[chosen.node], now
+            )
+            if cause is not None:
+                self._warmer.queue_deep.tell(cause)
+        self._favour(ask, chosen.node)
+        if not self._watched:
+            outstanding = self._ledger.loads[chosen.node].models[ask.model].outstanding
+            self._watched = outstanding > self._nodes[chosen.node].models[ask.model].limit
+            if self._watched:
+                self._tell_rebalancer("watch")
         return decision
+
+    def _tell_rebalancer(self, what: str) -> None:
+        with suppress(ValueError):  # there is none yet, or no more
+            getattr(get_actor(names.REBALANCER), what).tell()
+
+    def _moment(self, ask: Ask, ticket: Ticket, now: Seconds) -> Moment:
+        return Moment(
+            now,
+            Seconds(now - ticket.arrived),
+            self._prospectus.answer(ask.model),
+            self._sessions.get((ask.model, ask.session)) if ask.continues else None,
+            self._trials.nodes(ask.model),
+        )
+
+    def _favour(self, ask: Ask, node: NodeId) -> None:
+        """The conversation, if it is of one, goes on there."""
+        if ask.session:
+            session = (ask.model, ask.session)
+            self._sessions.pop(session, None)
+            self._sessions[session] = node
+            keep_latest(self._sessions, MAX_SESSIONS)
 
     def _affords(self, ask: Ask, now: Seconds, *, first: bool) -> bool:
         """Whether the placement is no retry, or one that the fleet can afford."""
@@ -148,9 +169,27 @@ class Scorer:
         self._budget = after or self._budget
         return after is not None
 
-    def started(self, ticket: TicketId) -> None:
-        """The ticket has its lease."""
-        self._ledger.start(ticket, self._clock.monotonic())
+    def started(self, ticket: TicketId, node: NodeId) -> None:
+        """The ticket has its lease, at this node."""
+        self._ledger.start(ticket, node, self._clock.monotonic())
+
+    def rebalance(self) -> Rebalanced:
+        """Hold tickets that wait against nodes where they are served clearly sooner: their queues are to be told."""
+        now = self._clock.monotonic()
+        self._round += 1
+        found: list[Move] = []
+        look = Round(self._ledger, self._looked_at, self._moment, self._trials.tries, now, self._round)
+        for here, waiter, candidate in look.better_places():
+            left = self._ledger.move(waiter.ticket.id, candidate, now)
+            self._favour(waiter.ask, candidate.node)
+            found.append(move(waiter.ticket.id, left.model, here, candidate))
+            if logger.isEnabledFor(logging.DEBUG):
+                chosen = in_one_line(Decision((candidate,), ()))
+                logger.debug("%s for %s moves from %s: %s", waiter.ticket.id, left.model, here, chosen)
+            if self._short:
+                self._wake(self._made_possible(left))
+        self._watched = self._ledger.waits
+        return Rebalanced(tuple(found), self._watched)
 
     def released(self, ticket: TicketId) -> None:
         """The ticket has ended. Idempotent."""
@@ -160,6 +199,8 @@ class Scorer:
         entry = self._ledger.release(ticket, now, failed=failed)
         if entry is None:
             return
+        if entry.started is not None and not failed:
+            self._homes.served(entry.model, entry.node, now)
         free = self._trials.released(self._nodes[entry.node], ticket)
         if self._short:
             possible = self._made_possible(entry)
@@ -180,74 +221,98 @@ class Scorer:
         """Tickets that have not ended, by node."""
         return {node: load.outstanding for node, load in self._ledger.loads.items() if load.outstanding}
 
+    # --- loads ahead --------------------------------------------------------------------------------------------------
+
+    def order_load(self, cause: DeepQueue, avoid: tuple[NodeId, ...] = ()) -> LoadOrder | None:
+        """The load that helps a deep queue, its memory reserved until `load_ended`; None when there is none."""
+        now = self._clock.monotonic()
+        moment = Moment(now, answer=self._prospectus.answer(cause.model))
+        order = pick(cause, self._looked_at(cause.model), self._ledger.loads, moment, avoid=avoid)
+        if order is not None:
+            self._ledger.reserve(order.node, order.key, order.needed, now)
+            self._await_expiry(now)
+        return order
+
+    def order_homes(self, avoid: tuple[tuple[str, NodeId], ...] = ()) -> tuple[LoadOrder, ...]:
+        """Find every model its home; what has to be asked of nodes for that, the memory of loads reserved.
+
+        Args:
+            avoid: models, and the nodes that are not to be asked for them; an empty name is any model.
+        """
+        now = self._clock.monotonic()
+        if self._homes.settle(self._nodes, self._looked_at, now):
+            self._prospectus.homes_changed()
+        orders = self._homes.orders(self._looked_at, self._ledger.loads, avoid)
+        for order in orders:
+            if order.needed.takes:
+                self._ledger.reserve(order.node, order.key, order.needed, now)
+        self._await_expiry(now)
+        return tuple(orders)
+
+    def pin(self, model: str) -> PinEnd:
+        """Keep a model (by canonical name) loaded at its home, which it does not leave any more."""
+        return self._see_to(self._homes.pin(model) if model in self._ever_had else PinEnd.UNKNOWN)
+
+    def unpin(self, model: str) -> PinEnd:
+        """Let a model go like any other."""
+        return self._see_to(self._homes.unpin(model))
+
+    def pins(self) -> dict[str, NodeId]:
+        """The pinned models and where each lives; nowhere yet is an empty node."""
+        return self._homes.pins
+
+    def _see_to(self, end: PinEnd) -> PinEnd:
+        """What must not go from a node is another now: have homes seen to at once."""
+        self._prospectus.homes_changed()
+        if self._warmer is not None:
+            self._warmer.see_to_homes.tell()
+        return end
+
+    def load_ended(self, order: LoadOrder, ok: bool) -> None:
+        """A load that was ordered has ended; if it failed, its memory is there for others."""
+        if self._ledger.load_ended(order.node, order.key, self._clock.monotonic(), ok=ok):
+            self._wake(self._on_disk(self._nodes[order.node]))
+        if ok:
+            self._homes.told(order.key, order.node, order.keep_alive)
+        self._await_expiry(self._clock.monotonic())
+
+    def reserved(self) -> dict[NodeId, tuple[str, ...]]:
+        """The models that memory is held for, by node."""
+        loads = self._ledger.loads.items()
+        return {node: tuple(load.reservations) for node, load in loads if load.reservations}
+
     # --- the fleet ----------------------------------------------------------------------------------------------------
 
     def node_changed(self, view: NodeView) -> None:
         """A node joined, left, or has other models or another state; whoever waits for its models is woken."""
-        before = self._nodes.get(view.id)
-        self._nodes[view.id] = view
+        now = self._clock.monotonic()
+        before = self._prospectus.node_changed(view, now)
         self._trials.changed(view)
+        self._homes.seen(view)
         self._version += 1
-        self._changes += 1
         if view.state is NodeState.JOINING:
             self._awaited[view.id] = None
         elif view.state is not NodeState.OFFLINE:
             self._awaited.pop(view.id, None)
             self._remember(view, before)
-        now = self._clock.monotonic()
-        self._note_residency(view, before, now)
         possible = unlocked(before, view, self._short)
         if self._ledger.settle(view, now):
             possible |= self._on_disk(view)
         self._wake(possible)
+        if worth_a_look(before, view):
+            self._tell_rebalancer("look")
 
     def learned(self, lesson: Lesson) -> None:
         """More is known of how fast a model runs on a node."""
-        self._learned[lesson.node, lesson.model] = lesson.learned
-        _keep_latest(self._learned, MAX_MODELS)
-        self._answers[lesson.model] = lesson.answer
-        _keep_latest(self._answers, MAX_MODELS)
-        if lesson.model in self._tables:
-            self._tables[lesson.model].rows.pop(lesson.node, None)
-            self._changes += 1
+        self._prospectus.learned(lesson)
 
-    def _looked_at(self, model: str) -> Iterable[Prospect | Eliminated]:
-        """What there is to say of the model on each node: what was said before, where nothing has changed since."""
-        table = self._tables.pop(model, None) or _Table()
-        if table.version != self._changes:
-            for node, view in self._nodes.items():
-                row = table.rows.get(node)
-                if row is None or row[0] is not view:
-                    table.rows[node] = (view, prospect(model, view, self._facts(node, model)))
-            table.prospects = [row[1] for row in table.rows.values()]
-            table.version = self._changes
-        if model in self._ever_had:  # else it is any word that a client makes up
-            self._tables[model] = table
-            _keep_latest(self._tables, MAX_TABLES)
-        return table.prospects
-
-    def _facts(self, node: NodeId, model: str) -> Facts:
-        key = (node, model)
-        return Facts(self._residencies.get(model), self._learned.get(key), self._unloaded.get(key))
-
-    def _note_residency(self, view: NodeView, before: NodeView | None, now: Seconds) -> None:
-        """How much memory models take, and when they left it."""
-        for name, model in view.models.items():
-            then = before.models.get(name) if before is not None else None
-            if model.resident and model.size_resident and model.context:
-                seen = Residency(model.size_resident, model.context, model.slots)
-                if self._residencies.get(name) != seen:
-                    self._residencies[name] = seen
-                    self._tables.pop(name, None)
-            elif then is not None and then.resident and not model.resident:
-                self._unloaded[view.id, name] = now
-        _keep_latest(self._residencies, MAX_MODELS)
-        _keep_latest(self._unloaded, MAX_MODELS)
+    def _looked_at(self, model: str) -> list[Prospect | Eliminated]:
+        return self._prospectus.of(model, kept=model in self._ever_had)
 
     def _remember(self, view: NodeView, before: NodeView | None) -> None:
         """Note which models there are, for as long as the router runs and, where there is a Store, beyond."""
         self._ever_had.update(dict.fromkeys(view.models))
-        _keep_latest(self._ever_had, MAX_MODELS)
+        keep_latest(self._ever_had, MAX_MODELS)
         known = before is not None and before.name == view.name and before.models.keys() == view.models.keys()
         # A node that lists nothing is one whose model server is down: what it had it has still.
         if self._store is not None and view.models and not known:
@@ -285,12 +350,6 @@ class Scorer:
             if self._ledger.settle(view, now):
                 self._wake(self._on_disk(view))
         self._await_expiry(now)
-
-
-def _keep_latest(table: dict[Any, Any], most: int) -> None:
-    """Forget the oldest entries of a table that is longer than it may be."""
-    while len(table) > most:
-        del table[next(iter(table))]
 
 
 def _absent(node: KnownNode) -> NodeView:

@@ -3,8 +3,9 @@
 import logging
 from collections.abc import Callable
 
-from herd.store.database import Database, KnownNode, StoreError
+from herd.store.database import Database, KnownNode, KnownOrders, Pin, StoreError
 from herd.store.executor import Executor
+from herd.types import NodeId
 
 logger = logging.getLogger(__name__)
 
@@ -51,3 +52,41 @@ class Store:
             await self._executor.run(lambda: database.remember(node))
         except StoreError as error:
             logger.error("%s was not remembered: %s", node.name, error)  # noqa: TRY400 - the sentence says it all
+
+    async def orders(self, node: NodeId) -> KnownOrders | None:
+        """What a node was told by hand; None too when it cannot be read."""
+        try:
+            database = await self._opened()
+            return await self._executor.run(lambda: database.orders(node))
+        except StoreError as error:
+            logger.error("what %s was told by hand is not known: %s", node, error)  # noqa: TRY400 - it says it all
+            return None
+
+    async def record_orders(self, orders: KnownOrders) -> None:
+        """Remember what a node was told by hand."""
+        try:
+            database = await self._opened()
+            await self._executor.run(lambda: database.remember_orders(orders))
+        except StoreError as error:
+            logger.error("what %s was told was not remembered: %s", orders.node, error)  # noqa: TRY400 - the same
+
+    async def pins(self) -> tuple[Pin, ...]:
+        """The models that shall stay loaded. Raises StoreError."""
+        database = await self._opened()
+        return await self._executor.run(database.pins)
+
+    async def pin(self, pin: Pin) -> None:
+        """Remember that a model shall stay loaded, and where."""
+        try:
+            database = await self._opened()
+            await self._executor.run(lambda: database.pin(pin))
+        except StoreError as error:
+            logger.error("the pin of %s was not remembered: %s", pin.model, error)  # noqa: TRY400 - as above
+
+    async def unpin(self, model: str) -> None:
+        """Forget a pin."""
+        try:
+            database = await self._opened()
+            await self._executor.run(lambda: database.unpin(model))
+        except StoreError as error:
+            logger.error("the pin of %s was not forgotten: %s", model, error)  # noqa: TRY400 - as above

@@ -48,7 +48,7 @@ class Diary:
 
     def __init__(self, request_id: RequestId, model: str, ticket: Ticket, clock: Clock, traces: ActorHandle) -> None:
         self._ticket = ticket
-        self._clock = clock
+        self._monotonic, self._began = clock.monotonic, ticket.arrived
         self._traces = traces
         self._id = request_id
         self._model, self._client = _plain(model), _plain(ticket.client)
@@ -62,6 +62,7 @@ class Diary:
         self._first_byte: stories.FirstByte | None = None
         self._usage: Usage | None = None
         self._placed: Candidate | None = None  # where it was placed last
+        self._score: float | None = None  # there
         self._attempts = 0
         self._sent = False  # the latest attempt was, to the node
         self._expired = False  # the latest hold lasted until its end
@@ -72,17 +73,21 @@ class Diary:
 
     def placed(self, decision: Decision) -> None:
         """The nodes were ranked."""
+        if self._waits_since is not None:  # it was moved from queue to queue until the flow had enough of it
+            self._waited_until(self._at())
         chosen = decision.chosen
-        self._placed = chosen or self._placed
         shown = decision.candidates[: max(1, min(MAX_CANDIDATES, self._candidates))]
         out = decision.eliminated[: min(MAX_ELIMINATED, self._eliminated)]
         self._candidates -= len(shown)
         self._eliminated -= len(out)
+        candidates = [_candidate(candidate) for candidate in shown]
+        if chosen is not None:
+            self._placed, self._score = chosen, candidates[0]["score"]
         event: stories.Placed = {
             "kind": "placed",
             "at": self._at(),
             "node": None if chosen is None else chosen.name,
-            "candidates": [_candidate(candidate) for candidate in shown],
+            "candidates": candidates,
             "eliminated": [{"node": one.name, "reason": _reason(one.reason)} for one in out],
             "candidates_left_out": len(decision.candidates) - len(shown),
             "eliminated_left_out": len(decision.eliminated) - len(out),
@@ -101,17 +106,26 @@ class Diary:
         event: stories.Woken = {"kind": "woken", "at": at, "by": end.value, "waited_s": self._waited_until(at)}
         self._note(event)
 
-    def queued(self, queue: str) -> None:
-        """It asks for a lease at this queue."""
+    def queued(self) -> None:
+        """It asks for a lease where it was placed."""
         self._expired = False
-        if self._waits_since is not None:  # in the queue that moved it here
-            at, queue = self._at(), queue.removeprefix("queue:")
-            moved: stories.MovedOn = {"kind": "moved", "at": at, "queue": queue, "waited_s": self._waited_until(at)}
-            self._note(moved)
-            self._waits()
-        elif self._placed is not None:
+        if self._placed is not None:
             event: stories.Queued = {"kind": "queued", "at": self._waits(), "node": self._placed.name}
             self._note(event)
+
+    def moved(self, placed: Candidate, queue: str) -> None:
+        """The queue that it waited in has sent it to another one: it is placed there from now on."""
+        at, candidate = self._at(), _candidate(placed)
+        self._placed, self._score = placed, candidate["score"]
+        event: stories.MovedOn = {
+            "kind": "moved",
+            "at": at,
+            "queue": queue.removeprefix("queue:"),
+            "candidate": candidate,
+            "waited_s": self._waited_until(at),
+        }
+        self._note(event)
+        self._waits()
 
     def refused(self, node: str, reason: Reason) -> None:
         """The queue has no lease for it."""
@@ -153,7 +167,7 @@ class Diary:
             "at": self._at(),
             "node": node,
             "attempt": attempt,
-            "reason": {"kind": failure.kind, "text": _plain(failure.text)},
+            "reason": {"kind": _plain(failure.kind), "text": _plain(failure.text)},
         }
         self._note(event)
 
@@ -230,7 +244,7 @@ class Diary:
 
     def _at(self) -> float:
         """Seconds since the arrival."""
-        return _micro(self._clock.monotonic() - self._ticket.arrived)
+        return int((self._monotonic() - self._began) * 1e6 + 0.5) / 1e6  # `_micro`, which would be a call more
 
     def _waits(self) -> float:
         self._waits_since = self._at()
@@ -272,7 +286,7 @@ class Diary:
             "first_token_s": None if first is None or first["status"] >= 400 else first["at"],
             "total_s": total,
             "attempts": self._attempts,
-            "score": None if placed is None else placed.score,
+            "score": self._score,
             "prompt": None if usage is None else usage.prompt,
             "completion": None if usage is None else usage.completion,
             "edited": () if placed is None else tuple([edit.field for edit in placed.edits]),
@@ -310,16 +324,16 @@ class _Watched:
 
 def _candidate(candidate: Candidate) -> stories.CandidateEntry:
     signals = {signal.name: signal.points for signal in candidate.signals}
-    return {"node": candidate.name, "score": sum(signals.values()), "signals": signals}
+    return {"node": candidate.name, "score": candidate.score, "signals": signals}
 
 
 def _micro(seconds: float) -> float:
-    """To the microsecond, downwards, and four times as fast as `round`."""
-    return int(seconds * 1e6) / 1e6
+    """To the microsecond, four times as fast as `round`; nothing here is negative."""
+    return int(seconds * 1e6 + 0.5) / 1e6
 
 
 def _reason(reason: Reason) -> ReasonGiven:
-    return {"kind": reason.kind, "text": _plain(reason.text)}
+    return {"kind": _plain(reason.kind), "text": _plain(reason.text)}
 
 
 def _value(value: str | int) -> str | int:

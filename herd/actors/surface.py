@@ -6,19 +6,24 @@ from dataclasses import dataclass
 from functools import partial
 
 from herd.actors import documents
+from herd.actors.control import obey
+from herd.actors.homes import MAX_PINS, PinEnd
 from herd.actors.node import NodeStatus
 from herd.actors.ports import Headers, HttpRequest, Sink
 from herd.actors.request import Inbound, RouterParts, serve, unavailable
 from herd.actors.traces import Story
 from herd.actors.upload import upload
 from herd.errors import HerdError, RequestError, StreamFailed
+from herd.names import canonical
 from herd.protocols import herd_api, listings, stories
 from herd.protocols.answers import error_answer
+from herd.protocols.control import check_allowed
 from herd.protocols.headers import to_backend, value_of
-from herd.protocols.paths import Endpoint, EndpointKind, find, story_id
+from herd.protocols.paths import Endpoint, EndpointKind, find, pinned_model, story_id
 from herd.protocols.requests import read_request
+from herd.protocols.untrusted import MAX_MODEL_NAME
 from herd.runtime import ActorHandle, ActorUnavailableError
-from herd.types import Bytes, Priority, RequestId
+from herd.types import Bytes, NodeId, Priority, RequestId
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +70,7 @@ class Surface:
         self._lookups: dict[str, Callable[[HttpRequest], Awaitable[tuple[int, str, bytes]]]] = {
             "herd.requests": self._requests,
             "herd.story": self._story,
+            "herd.pins": self._pin,
         }
 
     async def handle(self, request: HttpRequest, sink: Sink) -> None:
@@ -77,6 +83,9 @@ class Surface:
                 await self._infer(request_id, endpoint, request, sink)
             elif endpoint.kind is EndpointKind.BLOB:
                 await upload(request_id, request, sink, self._parts, await self._nodes())
+            elif endpoint.kind is EndpointKind.CONTROL:
+                told = await obey(request, self._fleet)
+                await _send(sink, 200, (("Content-Type", JSON),), told, request_id)
             else:
                 lookup = self._lookups.get(endpoint.name)
                 answer = self._answers[endpoint.name]() if lookup is None else lookup(request)
@@ -152,7 +161,8 @@ class Surface:
 
     async def _status(self) -> tuple[int, str, bytes]:
         held: int = await self._parts.pen.count.remote()
-        document = documents.status(self._settings.info, await self._nodes(), held)
+        pins: dict[str, NodeId] = await self._parts.scorer.pins.remote()
+        document = documents.status(self._settings.info, await self._nodes(), held, pins)
         return 200, JSON, herd_api.encode(document)
 
     async def _requests(self, request: HttpRequest) -> tuple[int, str, bytes]:
@@ -167,6 +177,18 @@ class Surface:
             text = f"no request {shown} is known: the router keeps its last {stories.KEPT}, and only while it runs"
             raise RequestError(text, status=404)
         return 200, JSON, stories.encode_story(story.request, story.events)
+
+    async def _pin(self, request: HttpRequest) -> tuple[int, str, bytes]:
+        """Keep a model loaded, or let it go."""
+        check_allowed(request.peer, request.headers)
+        name = pinned_model(request.path)
+        shown, scorer, pinned = repr(name[:MAX_MODEL_NAME]), self._parts.scorer, request.method == "POST"
+        end: PinEnd = await (scorer.pin if pinned else scorer.unpin).remote(canonical(name))
+        if end is PinEnd.UNKNOWN:
+            raise RequestError(f"no node has {shown}" if pinned else f"{shown} is not pinned", status=404)
+        if end is PinEnd.FULL:
+            raise RequestError(f"{MAX_PINS} models are pinned already: let one go first", status=409)
+        return 200, JSON, herd_api.encode(herd_api.PinDocument(canonical(name), pinned))
 
     async def _healthz(self) -> tuple[int, str, bytes]:
         return 200, JSON, herd_api.encode({"status": "alive"})

@@ -15,6 +15,10 @@ class Trials:
         """The nodes that a request tries now, or tries this model on."""
         return tuple(node for node, tried in self._tickets if tried in {model, LINK})
 
+    def tries(self, ticket: TicketId) -> bool:
+        """Whether a request is a trial: whether others may come depends on it."""
+        return ticket in self._tickets.values()
+
     def placed(self, view: NodeView, model: str, ticket: TicketId) -> None:
         """A request goes to a node."""
         for name in (LINK, model):

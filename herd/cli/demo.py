@@ -93,6 +93,7 @@ def _invite(console: Console, url: str, *, real: bool) -> None:
         f"curl {url}/api/chat -d '{chat % QUESTIONS[0].model}'",
         f"curl {url}/api/tags",
         f"curl {url}/herd/v1/status",
+        f"herd requests --router-url {url}",
     ):
         console.print(f"  {line}", markup=False, soft_wrap=True)
     if not real:

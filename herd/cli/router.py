@@ -13,6 +13,8 @@ from herd.actors.router import RouterOptions, RouterPorts, RunningRouter, runnin
 from herd.cli.application import application
 from herd.cli.demo import demo
 from herd.cli.options import settings_command
+from herd.cli.orders import drain_command, pause_command, resume_command
+from herd.cli.pins import pin_command, unpin_command
 from herd.cli.process import guarded, run, set_up_logs, spare_collector, stop_signals, until_told
 from herd.cli.simulate import simulate_command
 from herd.cli.stories import requests_command, story_command
@@ -95,6 +97,11 @@ app.command(name="demo")(demo)
 app.command(name="simulate")(simulate_command)
 app.command(name="requests")(requests_command)
 app.command(name="story")(story_command)
+app.command(name="drain")(drain_command)
+app.command(name="resume")(resume_command)
+app.command(name="pause")(pause_command)
+app.command(name="pin")(pin_command)
+app.command(name="unpin")(unpin_command)
 
 
 def main() -> None:

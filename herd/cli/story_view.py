@@ -30,11 +30,11 @@ _OUTCOMES = {
     "served": ("served", "green"),
     "failed": ("failed", "red"),
     "cancelled": ("cancelled", "yellow"),
-    "expired": ("given up after waiting", "red"),
+    "expired": ("given up", "red"),
     "rejected": ("refused", "red"),
     None: ("under way", "cyan"),
 }
-_TIE = 2.0  # points; docs/contracts.md: nearer scores say the same
+_TIE = 2.0  # points: `policy.placement` takes nearer scores for the same, and this room does not know it
 _NOTHING = 0.05  # points that would be shown as 0.0
 _MATTERS = 0.2  # of what a machine lost: a smaller share is not worth a word
 _TABLE_WIDTH = 100  # columns that a table of requests needs; a narrower terminal gets two lines for each
@@ -69,7 +69,7 @@ def requests(entries: Sequence[RequestEntry], width: int) -> RenderableType:
         times = (entry["waited_s"], entry["first_token_s"], entry["total_s"])
         table.add_row(
             _clock(entry["arrived"]),
-            Text(entry["outcome"] or "under way", _OUTCOMES.get(entry["outcome"], ("", ""))[1]),
+            Text(printable(entry["outcome"] or "under way"), _OUTCOMES.get(entry["outcome"], ("", ""))[1]),
             *(Text(printable(word)) for word in words),
             *("-" if seconds is None else f"{seconds:.2f} s" for seconds in times),
             *("-" if tokens is None else str(tokens) for tokens in (entry["prompt"], entry["completion"])),
@@ -124,7 +124,7 @@ def _now(event: Event) -> str:
         case "queued":
             return f"it waits for its turn at {printable(event['node'])}"
         case "moved":
-            return "it waits in the queue to which it was moved"
+            return f"it waits for its turn at {printable(event['candidate']['node'])}, to which it was moved"
         case "opened":
             return f"{printable(event['node'])} has it, and has not begun to answer"
         case "first-byte":
@@ -166,7 +166,8 @@ def _event(event: Event) -> RenderableType:  # noqa: C901, PLR0911, PLR0912 - a 
         case "queued":
             return Text(f"asks for its turn at {printable(event['node'])}")
         case "moved":
-            return Text(f"after {_seconds(event['waited_s'])} moved to the queue {printable(event['queue'])}")
+            where = printable(event["candidate"]["node"])
+            return Text(f"after {_seconds(event['waited_s'])} moved to {where}, which serves it sooner")
         case "refused":
             sentence = f"{printable(event['node'])} {printable(event['reason']['text'])}"
             return Text(f"not taken, after {_seconds(event['waited_s'])}: {sentence}", "red")

@@ -8,16 +8,18 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
-from herd.actors.ports import ModelServers, Relay
+from herd.actors.command_ends import UnderWay, unable
+from herd.actors.ports import ModelServers, Obey, Relay
 from herd.errors import HerdError, JoinRefused, LinkClosed, ProtocolError, StreamFailed
 from herd.net.link import MERGE_FROM, MERGE_UP_TO, LinkConnection
 from herd.protocols.discovery import RouterAddress
 from herd.protocols.handshake import NONCE_SIZE, HandshakeError
-from herd.protocols.messages import Failure, Goodbye, Head, Hello, Report, RequestHead, Usage, Welcome
+from herd.protocols.messages import Failure, Goodbye, Head, Hello, Report, RequestHead, Result, Usage, Welcome
 from herd.protocols.session import (
     STREAM_BUFFER,
     AgentSession,
     BodyReceived,
+    CommandReceived,
     Event,
     GoodbyeReceived,
     StreamCancelled,
@@ -109,9 +111,10 @@ class AgentConnection(LinkConnection):
 
     session: AgentSession
 
-    def __init__(self, hello: Hello, token: str, relay: Relay) -> None:
+    def __init__(self, hello: Hello, token: str, relay: Relay, obey: Obey) -> None:
         super().__init__(AgentSession(hello, token=token or None))
         self._relay = relay
+        self._commands = UnderWay(obey, self._answer)
         self._streams: dict[StreamId, AgentStream] = {}
         self._tasks: dict[StreamId, asyncio.Task[None]] = {}
         self._pings = 0
@@ -136,11 +139,18 @@ class AgentConnection(LinkConnection):
                 self._open(event)
             elif isinstance(event, StreamCancelled):
                 self._cancel(event.stream)
+            elif isinstance(event, CommandReceived):
+                self._commands.begin(event.command)
             elif isinstance(event, Welcomed):
                 self.joined.set_result(event.welcome)
                 self._look()
             elif isinstance(event, GoodbyeReceived):
                 self._refused(event.goodbye)
+
+    def _answer(self, result: Result) -> None:
+        if not self.is_lost:
+            self.session.result(result)
+            self.wake()
 
     def _look(self) -> None:
         """Give up a router that has been silent for too long; else look again when that could be."""
@@ -209,8 +219,9 @@ class AgentConnection(LinkConnection):
         super().broken(error)
 
     def lost(self, why: str) -> None:
-        """Cancel every relay."""
+        """Cancel every relay and every command."""
         self.flushed()
+        self._commands.end()
         if self._watch is not None:
             self._watch.cancel()
         self._not_joined(LinkClosed(why))
@@ -282,7 +293,7 @@ class LinkDialer:
             raise StreamFailed(f"{url} does not answer as a Herd router does")
         return RouterAddress((host,), 0, info["link_port"], RouterId(str(info.get("router_id", ""))))
 
-    async def dial(self, address: RouterAddress, hello: Hello, relay: Relay) -> AgentConnection:
+    async def dial(self, address: RouterAddress, hello: Hello, relay: Relay, obey: Obey = unable) -> AgentConnection:
         """Join a router. Each attempt has a nonce of its own, so that no router can replay an old proof."""
         hello = replace(hello, nonce=secrets.token_bytes(NONCE_SIZE))
         failures: list[str] = []
@@ -290,7 +301,7 @@ class LinkDialer:
             try:
                 async with asyncio.timeout(CONNECT_S):
                     _, connection = await asyncio.get_running_loop().create_connection(
-                        lambda: AgentConnection(hello, self._token, relay), host, address.link_port
+                        lambda: AgentConnection(hello, self._token, relay, obey), host, address.link_port
                     )
             except (OSError, TimeoutError) as error:
                 failures.append(f"{host}: {getattr(error, 'strerror', None) or 'no answer'}")

@@ -7,11 +7,12 @@ import secrets
 from collections import deque
 from collections.abc import Sequence
 
+from herd.actors.command_ends import Unanswered
 from herd.actors.ports import LinkEvents
 from herd.errors import ConfigError, LinkClosed
 from herd.net.link import MERGE_FROM, MERGE_UP_TO, LinkConnection
 from herd.protocols.handshake import NONCE_SIZE
-from herd.protocols.messages import Failure, Goodbye, Report, RequestHead, Welcome
+from herd.protocols.messages import Command, Failure, Goodbye, Report, RequestHead, Result, Welcome
 from herd.protocols.session import (
     STREAM_BUFFER,
     DataReceived,
@@ -21,6 +22,7 @@ from herd.protocols.session import (
     HeadReceived,
     HelloReceived,
     ReportReceived,
+    ResultReceived,
     RouterSession,
     StreamEnded,
     StreamEvent,
@@ -111,6 +113,7 @@ class RouterConnection(LinkConnection):
         self.link = link
         self.node: NodeId | None = None
         self.exchanges: dict[StreamId, RouterExchange] = {}
+        self._commands = Unanswered()
         self._joining = self._loop.call_later(JOIN_S, self._too_slow)
         self._join_task: asyncio.Task[None] | None = None
         self._report: Report | None = None  # the newest one, while it waits for its time
@@ -148,6 +151,8 @@ class RouterConnection(LinkConnection):
             self._report = event.report
             if self._reporting is None:
                 self._hand_on()
+        elif isinstance(event, ResultReceived):
+            self._commands.heard(event.result)
         elif self.node is not None and isinstance(event, DrainReceived) and not self._draining:
             self._draining = True
             fleet.draining(self.link, self.node)
@@ -190,6 +195,14 @@ class RouterConnection(LinkConnection):
             self.session.goodbye(goodbye)
         self.hang_up(goodbye.text or goodbye.code)
 
+    async def command(self, command: Command) -> Result:
+        """Have the agent do something."""
+        return await self._commands.wait(command, self._send_command)
+
+    def _send_command(self, command: Command) -> None:
+        self.session.command(command)
+        self.wake()
+
     def consumed(self, stream: StreamId, size: int) -> None:
         """Bytes of an answer were handed on: more may come."""
         if not self.session.closed:
@@ -197,7 +210,8 @@ class RouterConnection(LinkConnection):
             self.wake()
 
     def lost(self, why: str) -> None:
-        """Reset every stream, then tell the fleet."""
+        """Reset every stream, end every command, then tell the fleet."""
+        self._commands.lost(why)
         self._joining.cancel()
         if self._reporting is not None:
             self._reporting.cancel()
@@ -292,6 +306,13 @@ class LinkServer:
         self._stream_links[stream] = connection
         # A turn of the loop later than usual: most requests are short, and then go out with their OPEN in one segment.
         asyncio.get_running_loop().call_soon(connection.wake)
+
+    async def command(self, link: LinkId, command: Command) -> Result:
+        """Have the agent do something; what came of it."""
+        connection = self._agents.get(link)
+        if connection is None or connection.is_lost:
+            raise LinkClosed("the node's link is gone")
+        return await connection.command(command)
 
     def silence(self, link: LinkId) -> Seconds:
         """Seconds since the link's last bytes."""

@@ -24,7 +24,7 @@ class Lesson(StrEnum):
     """What the end of an attempt says of the node."""
 
     WORKED = "worked"  # the whole answer came
-    ANSWERED = "answered"  # in order, but not with what shows that the model works: a 400, a 404
+    ANSWERED = "answered"  # in order, but that does not show that the model works: a 400, a 404, an answer that begins
     DOUBTFUL = "doubtful"  # a 500: the request's fault, until another node answers it with less
     FAILED = "failed"  # the model server cannot serve
     CUT = "cut"  # the link did not carry it
@@ -63,7 +63,7 @@ class Breaker:
 
     circuit: Circuit = Circuit.CLOSED
     failures: int = 0  # in a row
-    pause: Seconds = FIRST_PAUSE_S  # the present or next one
+    pause: Seconds = Seconds(0.0)  # the latest one since a request was served
     since: Seconds = Seconds(-math.inf)  # monotonic; what began before says nothing of now
     opened: Seconds = Seconds(0.0)  # wall clock, for people
 
@@ -72,8 +72,14 @@ class Breaker:
         return self if self._passed_by(began) else Breaker(since=self.since)
 
     def answered(self, began: Seconds) -> "Breaker":
-        """An attempt was answered in order: enough for a trial, too little to forget what failed before."""
-        return self.worked(began) if self.circuit is Circuit.HALF_OPEN else self
+        """An attempt was answered in order: enough for a trial, too little to forget what failed before.
+
+        Trials last as long as it takes to begin an answer; who comes behind one need not wait for its end. But until a
+        request was served, one more failure opens the breaker again, for longer.
+        """
+        if self.circuit is not Circuit.HALF_OPEN or self._passed_by(began):
+            return self
+        return replace(self, circuit=Circuit.CLOSED, failures=OPENS_AFTER - 1)
 
     def doubted(self, began: Seconds, now: Seconds, wall: Seconds) -> "Breaker":
         """An attempt failed, perhaps because of its request; but a trial has to show that all is well."""
@@ -92,8 +98,7 @@ class Breaker:
         failures = self.failures + 1
         if self.circuit is Circuit.CLOSED and failures < OPENS_AFTER:
             return replace(self, failures=failures)
-        tried = self.circuit is Circuit.HALF_OPEN
-        pause = Seconds(min(2 * self.pause, LONGEST_PAUSE_S)) if tried else FIRST_PAUSE_S
+        pause = Seconds(min(2 * self.pause, LONGEST_PAUSE_S)) if self.pause else FIRST_PAUSE_S
         return Breaker(Circuit.OPEN, failures, pause, now, wall)
 
     def pause_over(self, since: Seconds) -> "Breaker":
@@ -108,8 +113,8 @@ class Breaker:
         return replace(self, circuit=Circuit.HALF_OPEN) if self.circuit is Circuit.OPEN else self
 
     def _passed_by(self, began: Seconds) -> bool:
-        """An attempt that began before the breaker opened, or passes it in the moment in which it does."""
-        return began < self.since or self.circuit is Circuit.OPEN
+        """An attempt that began before the breaker opened, or slipped through in the moment in which it did."""
+        return began <= self.since or self.circuit is Circuit.OPEN
 
     @property
     def state(self) -> BreakerState:

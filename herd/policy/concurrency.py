@@ -18,29 +18,32 @@ from dataclasses import dataclass, replace
 
 from herd.types import Seconds, Tokens
 
-# What else runs on the machine swings by a few per cent; batching, where there is any, gives 50 and more for the second
-# stream. Routing's own number, as are the next three.
+# A further stream takes memory, and slows down the others: for less than this it is not worth it. Where requests are
+# batched at all, the second stream brings most of a stream's speed.
 GAIN = 1.05
-SLOWEST = 0.5  # of the speed of a stream alone: a person reads on, and it is the sign of streams that take turns
-LEAST = 20  # completions at full occupancy for a step
-DWELL_S = Seconds(60.0)  # that these span at least
+# Of the speed of a stream alone. Below, whoever reads along sees that others are served.
+SLOWEST = 0.5
+# Completions at full occupancy for a step, and the time that these span at least: a burst of short answers is no
+# measurement.
+LEAST = 20
+DWELL_S = Seconds(60.0)
 
 # With a tenth more time a step for each further stream, which is the order that batched decoding costs, streams run at
 # half speed from the 11th. And each takes memory for its context. A server for more than this has somebody who set it
 # up, and can say so with --parallel.
 MOST = 16
 
-# Completions of one measurement that are kept, the latest: one a second over the dwell. Of these so many are left out
-# at either end: an answer whose client reads slowly, or the one that ended at its first token, says nothing of the
-# server.
+# Completions of one measurement that are kept, the latest: two a second over the dwell.
 KEPT = 120
+# Share of them that is left out at either end: an answer whose client reads slowly, or one that ended at its first
+# token, says nothing of the server.
 TRIMMED = 0.1
 
 # Two measurements further apart compare an evening with an afternoon. Twenty answers of six minutes each fit in it.
 COMPARABLE_S = Seconds(7200.0)
 
-# Standard errors. A measurement nearer than this to the line on which the step depends goes on, until `KEPT` are there:
-# answers of all lengths to prompts of all lengths swing by some 15 per cent over twenty.
+# Standard errors. A measurement nearer than this to the line on which the step depends goes on, until `KEPT` are there.
+# With prompts and answers as unlike each other as those of people who chat, twenty of them are off by 7 per cent.
 SURE = 2.0
 
 # How long no trial follows one that failed. A trial in vain costs little: one request waits in the server in place of

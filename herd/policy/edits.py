@@ -3,8 +3,10 @@
 from herd.policy.values import Ask, Edit, ModelView
 from herd.types import Dialect, Tokens
 
+FOR_EVER = -1  # a keep-alive, as Ollama has it
 
-def edits(ask: Ask, model: ModelView, loaded: Tokens, default: Tokens) -> tuple[Edit, ...]:
+
+def edits(ask: Ask, model: ModelView, loaded: Tokens, default: Tokens, *, home: bool = False) -> tuple[Edit, ...]:
     """The edits that turn the client's request into one that the model's server understands and serves as it stands.
 
     Ollama finds `m` under `m:latest` and under its full registry name by itself, in any case of letters. Other
@@ -13,16 +15,20 @@ def edits(ask: Ask, model: ModelView, loaded: Tokens, default: Tokens) -> tuple[
     Ollama loads a model anew whenever a request asks for another context than it has. A smaller one fits into what is
     there, so the request is given that, and so is one that names none where another was loaded than it would get.
 
+    At its home a model stays loaded, unless the client itself says how long it shall.
+
     Args:
         ask: the request.
         model: the model that it was given.
         loaded: the context that the model has, or is being loaded with; 0 when it is not, or unknown.
         default: the context of a load when the request names none; 0 when unknown.
+        home: the model lives on this node.
     """
     if Dialect.OLLAMA not in model.dialects:
         return () if ask.sent == model.name else (Edit("model", model.name),)
-    if ask.dialect is not Dialect.OLLAMA or not loaded or (ask.num_ctx or default) == loaded:
+    if ask.dialect is not Dialect.OLLAMA:
         return ()
-    if ask.num_ctx and ask.num_ctx > loaded:
-        return ()
-    return (Edit("options.num_ctx", loaded),)
+    kept = (Edit("keep_alive", FOR_EVER),) if home and not ask.keep_alive else ()
+    if not loaded or (ask.num_ctx or default) == loaded or (ask.num_ctx and ask.num_ctx > loaded):
+        return kept
+    return (Edit("options.num_ctx", loaded), *kept)

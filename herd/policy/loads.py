@@ -20,6 +20,7 @@ class Reservation:
     done: Seconds  # when the model is expected to be there
     expires: Seconds
     evicts_busy: bool = False
+    commanded: bool = False  # the router has asked for it by itself: it goes on whoever waits
 
 
 @dataclass(frozen=True, slots=True)

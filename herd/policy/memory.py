@@ -55,8 +55,9 @@ class Room(NamedTuple):
 class Budget:
     """A node's memory as a load of one model finds it. All in bytes."""
 
-    most: int  # with no other model there, under the ceiling
+    most: int  # with no other model there but those that are pinned, under the ceiling
     others: tuple[tuple[str, Bytes], ...]  # what the models take that would have to go, by canonical name
+    free: int = 0  # what nothing takes
 
     def room(self, key: str, held: NodeLoad) -> Room:
         """What a load of the model `key` could have, given the tickets and the loads under way.
@@ -76,8 +77,8 @@ class Budget:
         return Room(later - busy, later)
 
 
-def budget(key: str, size: Bytes, node: NodeView) -> Budget:
-    """The memory that a load of `size` bytes of the model `key` finds on a node.
+def budget(key: str, size: Bytes, node: NodeView, pinned: tuple[str, ...] = ()) -> Budget:
+    """The memory that a load of `size` bytes of the model `key` finds on a node whose `pinned` models must stay.
 
     What no GPU of the node could hold, nor all together, is spread over them and the RAM.
     """
@@ -88,7 +89,9 @@ def budget(key: str, size: Bytes, node: NodeView) -> Budget:
         most = min(most, owners)
     residents = [(name, view.size_resident) for name, view in node.models.items() if view.resident]
     whole = memory.free + spill + sum([taken for _, taken in residents])
-    return Budget(min(most, whole), tuple([pair for pair in residents if pair[0] != key]))
+    stays = sum([taken for name, taken in residents if name in pinned and name != key])
+    others = tuple([pair for pair in residents if pair[0] != key and pair[0] not in pinned])
+    return Budget(min(most, whole) - stays, others, memory.free + spill)
 
 
 def ceiling(node: NodeView) -> Bytes:

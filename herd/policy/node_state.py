@@ -15,23 +15,26 @@ class Standing:
     draining: Reason | None = None
     pauses: tuple[Reason, ...] = ()
     silent: Reason | None = None  # the link is there, but says nothing
+    drained: Reason | None = None  # by hand, as is the next: over every link of the node
+    paused: Reason | None = None
     unserved: Reason | None = None  # no model server beside the agent answers
 
 
 def node_state(standing: Standing) -> tuple[NodeState, tuple[Reason, ...]]:
     """The state, and every reason that keeps the node from being ready."""
+    by_hand = [reason for reason in (standing.drained, standing.paused) if reason is not None]
     if standing.offline is not None:
-        return NodeState.OFFLINE, (standing.offline,)
+        return NodeState.OFFLINE, (standing.offline, *by_hand)
     if not standing.reported:
-        return NodeState.JOINING, (Reason("joining", "is joining"),)
-    reasons = [*standing.pauses]
-    if standing.draining is not None:
-        reasons.insert(0, standing.draining)
+        return NodeState.JOINING, (Reason("joining", "is joining"), *by_hand)
+    draining = [reason for reason in (standing.draining, standing.drained) if reason is not None]
+    pauses = [*([standing.paused] if standing.paused is not None else []), *standing.pauses]
+    reasons = [*draining, *pauses]
     troubles = [trouble for trouble in (standing.unserved, standing.silent) if trouble is not None]
     reasons += troubles
-    if standing.draining is not None:
+    if draining:
         state = NodeState.DRAINING
-    elif standing.pauses:
+    elif pauses:
         state = NodeState.PAUSED
     else:
         state = NodeState.DEGRADED if troubles else NodeState.READY

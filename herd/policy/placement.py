@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 
-from herd.policy.breaker import breaker_reason
+from herd.policy.breaker import breaker_reason, openness
 from herd.policy.edits import edits
 from herd.policy.elimination import unable
 from herd.policy.loads import NO_LOAD, NodeLoad
@@ -106,7 +106,9 @@ def _ranked(ask: Ask, found: list[Outlook], moment: Moment) -> tuple[Candidate, 
         first = min(tied, key=lambda row: (row[4].held.outstanding, row[4].held.last_chosen, row[2]))
     winner, there = first[3], first[4]
     loaded = there.context if there.load is None else NOT_LOADED
-    best = winner._replace(edits=edits(ask, there.one.model, loaded, there.one.context))
+    node, model, home = there.one.node, there.one.model, there.one.facts.home
+    changed = edits(ask, model, loaded, there.one.context, home=home)
+    best = winner._replace(edits=changed, trial=openness(node, model) == 1)
     return (best, *[row[3] for row in rows if row is not first])
 
 

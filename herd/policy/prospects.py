@@ -30,6 +30,8 @@ class Facts:
     residency: Residency | None = None  # as it was seen on any node
     learned: Learned | None = None  # of this node
     unloaded: Seconds | None = None  # monotonic; when it left this node's memory
+    home: bool = False  # the model lives on this node: it shall stay loaded there
+    pinned: tuple[str, ...] = ()  # models that must not go from this node
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def prospect(key: str, node: NodeView, facts: Facts) -> Prospect | Eliminated:
         pace=pace(node.hardware, model, facts.learned),
         context=context,
         need=needed,
-        budget=budget(key, needed, node),
+        budget=budget(key, needed, node, facts.pinned),
         role=_role(needed or model.size or model.size_resident, node.memory, node.hardware),
         trend=TREND_MAX if node.dedicated else TREND_UNKNOWN,
         degraded=-DEGRADED_PENALTY if node.state is NodeState.DEGRADED else 0.0,
@@ -94,4 +96,4 @@ def needed_for(num_ctx: Tokens, one: Prospect) -> tuple[Tokens, Bytes, Budget]:
     """The context, the memory that it takes, and the memory that it finds, of a load with a context of its own."""
     context = min(num_ctx, one.model.context_max) if one.model.context_max else num_ctx
     size = need(one.model, context, one.facts.residency)
-    return context, size, budget(one.key, size, one.node)
+    return context, size, budget(one.key, size, one.node, one.facts.pinned)

@@ -31,14 +31,21 @@ def blame(failure_kind: str) -> Blame:
 # a fifth of the traffic is what a fleet that is not overloaded has to spare.
 FREE_RETRIES = 10
 FREE_FOR_S = 60.0  # seconds after which a free retry may be used again
-SHARE = 0.2  # of requests
+REQUESTS_PER_RETRY = 5
 # What an hour of calm saved must not pay for a storm: the traffic of about the last minute counts.
 LAPSE_S = 60.0
 
 
-def reached_a_server(failure_kind: str) -> bool:
-    """Whether a model server may have worked on an attempt that failed so: to send it again is a retry, which costs."""
-    return failure_kind not in {"connect", "no-backend"}
+def costs(failure_kind: str, status: int = 0) -> bool:
+    """Whether it costs something to send a request again after an attempt that failed so.
+
+    It does when a model server may have worked on it, or said that it has too much to do.
+
+    Args:
+        failure_kind: of the failure (`protocols.messages.Failure`).
+        status: of the model server's answer, if there was one.
+    """
+    return failure_kind not in {"connect", "no-backend"} and status != 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +53,23 @@ class RetryBudget:
     """How many retries the fleet can afford: two buckets of tokens, one token each. All times are monotonic.
 
     The first has ten tokens, and each is back a minute after it was taken: so there are never more than ten a minute
-    from it. Into the second every request puts a fifth of a token; what lies there lapses with a time constant of a
-    minute, so that it holds a fifth of about the last minute's traffic. The second is used first.
+    from it. In the second five requests make a token; what lies there lapses with a time constant of a minute, so that
+    it holds a fifth of about the last minute's traffic. The second is used first.
     """
 
     taken: tuple[Seconds, ...] = ()  # when, the oldest first; at most FREE_RETRIES
-    saved: float = 0.0  # tokens of traffic, at `at`
+    saved: float = 0.0  # requests that have paid for no retry yet, at `at`
     at: Seconds = Seconds(0.0)
 
     def requested(self, now: Seconds) -> "RetryBudget":
         """A request was placed for the first time."""
-        return replace(self, saved=self._left(now) + SHARE, at=now)
+        return replace(self, saved=self._left(now) + 1.0, at=now)
 
     def retried(self, now: Seconds) -> "RetryBudget | None":
         """The budget after one more retry, or None when there is nothing left for it."""
         left = self._left(now)
-        if left >= 1.0:
-            return replace(self, saved=left - 1.0, at=now)
+        if left >= REQUESTS_PER_RETRY:
+            return replace(self, saved=left - REQUESTS_PER_RETRY, at=now)
         taken = tuple(time for time in self.taken if now - time < FREE_FOR_S)
         return replace(self, taken=(*taken, now)) if len(taken) < FREE_RETRIES else None
 

@@ -129,6 +129,7 @@ class Ask:
     continues: bool = False  # it is not the first of its conversation
     excluded: tuple[NodeId, ...] = ()  # nodes that already failed this request
     retry: bool = False  # an attempt that may have cost a model server work has failed
+    moves: int = 0  # from queue to queue so far
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +185,12 @@ class Candidate(NamedTuple):
     backend: BackendId
     points: tuple[float, ...]  # in the order of `SIGNALS`
     score: float  # their sum
-    edits: tuple[Edit, ...] = ()  # of the best one only: nobody else's are made
+    edits: tuple[Edit, ...] = ()  # of the best one only, as is `trial`: nobody else's are made out
     outstanding: int = 0
     wait: float = 0.0  # seconds until the request would start
     work: float = 0.0  # seconds that it then takes
     load: NeededLoad | None = None
+    trial: bool = False  # the node, or the model there, has failed again and again, and is tried with this request
 
     @property
     def signals(self) -> tuple[Signal, ...]:
@@ -255,9 +257,10 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """The ticket waits in vain here: acquire at this queue instead, with the same ticket."""
+    """The ticket would wait too long here: acquire at this queue instead, with the same ticket."""
 
     queue: str
+    placed: Candidate  # from now on the request's: its node, its score, its edits
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,14 +27,26 @@ class ReasonEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class BreakerEntry:
+    """A breaker that counts failures, or is open. Times are seconds since the Unix epoch."""
+
+    state: str  # closed, open, half-open
+    failures: int  # in a row
+    since: float | None  # when it opened last; null while it is closed
+    until: float | None  # when the next request may try, or could first
+
+
+@dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A model on a node."""
+    """A model on a node. `breaker` is null while nothing has failed."""
 
     name: str
     resident: bool
     limit: int  # requests it runs at once
     backend: str
     size: int
+    breaker: BreakerEntry | None = None
+    pinned: bool = False  # kept loaded here
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +63,13 @@ class GpuEntry:
 
 @dataclass(frozen=True, slots=True)
 class NodeEntry:
-    """A node. `breaker` is null while the router keeps none for it."""
+    """A node. `breaker` is that of its link, null while nothing has failed."""
 
     id: str
     name: str
     state: str
     reasons: tuple[ReasonEntry, ...]
-    breaker: str | None
+    breaker: BreakerEntry | None
     models: tuple[ModelEntry, ...]
     running: int
     waiting: int
@@ -89,6 +101,14 @@ class StatusDocument:
     nodes: tuple[NodeEntry, ...]
     queues: tuple[QueueEntry, ...]
     totals: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class PinDocument:
+    """`POST` and `DELETE /herd/v1/pins/MODEL`."""
+
+    model: str  # canonical name
+    pinned: bool
 
 
 def encode(document: Any) -> bytes:

@@ -19,6 +19,7 @@ class EndpointKind(StrEnum):
     INFERENCE = "inference"  # a node that has the model
     ANSWERED = "answered"  # the router, from what the nodes reported
     HERD = "herd"  # the router, about itself
+    CONTROL = "control"  # the router, which does as it is told, if it may be
     BLOB = "blob"  # the node that keeps the parts of models to be made
 
 
@@ -49,8 +50,10 @@ ENDPOINTS = (
     Endpoint("openai.models", "/v1/models", _GET, Dialect.OPENAI, EndpointKind.ANSWERED),
     Endpoint("herd.info", "/herd/v1/info", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.status", "/herd/v1/status", _GET, Dialect.OLLAMA, EndpointKind.HERD),
+    Endpoint("herd.order", "/herd/v1/nodes/", _POST, Dialect.OLLAMA, EndpointKind.CONTROL),
     Endpoint("herd.requests", "/herd/v1/requests", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.story", "/herd/v1/requests/", _GET, Dialect.OLLAMA, EndpointKind.HERD),
+    Endpoint("herd.pins", "/herd/v1/pins/", ("POST", "DELETE"), Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.healthz", "/healthz", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.readyz", "/readyz", _GET, Dialect.OLLAMA, EndpointKind.HERD),
 )
@@ -58,6 +61,9 @@ ENDPOINTS = (
 _BY_PATH = {endpoint.path: endpoint for endpoint in ENDPOINTS if endpoint.path == "/" or endpoint.path[-1] != "/"}
 _BLOBS = next(endpoint for endpoint in ENDPOINTS if endpoint.kind is EndpointKind.BLOB)  # its path goes on
 _STORY = next(endpoint for endpoint in ENDPOINTS if endpoint.name == "herd.story")  # its path goes on, with slashes too
+_PINS = next(endpoint for endpoint in ENDPOINTS if endpoint.name == "herd.pins")  # as does its
+_ORDER = next(endpoint for endpoint in ENDPOINTS if endpoint.name == "herd.order")  # its path names a node, and a word
+ORDERS = ("drain", "resume", "pause")
 _BLOB = pattern(r"/api/blobs/sha256[:-][0-9a-fA-F]{64}", ASCII)  # the digest as Ollama's `manifest.BlobsPath` has it
 
 
@@ -90,13 +96,35 @@ def story_id(path: str) -> str:
 
     Ids hold slashes and dots. Where they are percent-encoded nothing in them is cleaned.
     """
+    return _tail(_STORY, path)
+
+
+def pinned_model(path: str) -> str:
+    """The model at the end of a pin's path, decoded as `story_id` does it; empty when the path is none."""
+    return _tail(_PINS, path)
+
+
+def _tail(endpoint: Endpoint, path: str) -> str:
     clean = _joined(path)
-    return unquote(clean.removeprefix(_STORY.path)) if clean.startswith(_STORY.path) else ""
+    return unquote(clean.removeprefix(endpoint.path)) if clean.startswith(endpoint.path) else ""
+
+
+def node_order(path: str) -> tuple[str, str] | None:
+    """The name of the node, decoded, and what it is told, in the path of a control endpoint; None when it is none.
+
+    Where a name is percent-encoded nothing in it is cleaned.
+    """
+    clean = _joined(path)
+    name, _, order = clean.removeprefix(_ORDER.path).rpartition("/")
+    return (unquote(name), order) if clean.startswith(_ORDER.path) and name and order in ORDERS else None
 
 
 def _cleaned(path: str) -> Endpoint | None:
-    if story_id(path):
-        return _STORY
+    if node_order(path) is not None:
+        return _ORDER
+    for endpoint in (_STORY, _PINS):
+        if _tail(endpoint, path):
+            return endpoint
     path = normalised(path)
     parent, _, name = path.rpartition("/")
     return _BLOBS if name and parent + "/" == _BLOBS.path else _BY_PATH.get(path)

@@ -1,5 +1,6 @@
 """The router's end of a link."""
 
+from dataclasses import replace
 from functools import partial
 
 from herd.errors import LinkClosed, ProtocolError, StreamFailed
@@ -16,11 +17,19 @@ from herd.protocols.events import (
     StreamEnded,
     StreamReset,
 )
-from herd.protocols.fitness import flaw_of_answer, flaw_of_hello, flaw_of_report, told, with_fit_gpus, with_fit_models
+from herd.protocols.fitness import (
+    flaw_of_answer,
+    flaw_of_hello,
+    flaw_of_report,
+    sentence,
+    told,
+    with_fit_gpus,
+    with_fit_models,
+)
 from herd.protocols.framing import encode
 from herd.protocols.handshake import NONCE_SIZE, HandshakeError, agent_proof, check_proof, common_version, router_proof
 from herd.protocols.headers import to_client
-from herd.protocols.messages import Command, Failure, FrameType, Head, Hello, Report, RequestHead, Welcome
+from herd.protocols.messages import Command, Failure, FrameType, Head, Hello, Report, RequestHead, Result, Welcome
 from herd.protocols.states import ROUTER, LinkState, StreamState
 from herd.types import StreamId
 
@@ -45,7 +54,7 @@ class RouterSession(Session):
         self._handlers |= {
             FrameType.HELLO: self._on_hello,
             FrameType.HEARTBEAT: self._on_report,
-            FrameType.RESULT: ResultReceived,
+            FrameType.RESULT: self._on_result,
             FrameType.DRAIN: DrainReceived,
             FrameType.HEAD: self._on_head,
             FrameType.DATA: self._on_data,
@@ -134,6 +143,9 @@ class RouterSession(Session):
         if flaw := flaw_of_report(report):
             raise ProtocolError(f"HEARTBEAT cannot be accepted: {flaw}.")
         return ReportReceived(with_fit_gpus(with_fit_models(report)))
+
+    def _on_result(self, result: Result) -> Event:
+        return ResultReceived(replace(result, text=sentence(result.text)))
 
     def _on_head(self, stream: StreamId, head: Head) -> Event:
         """Nothing of an agent's head may tell a client where this answer ends and another begins: that is HTTP's."""

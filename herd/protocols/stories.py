@@ -115,11 +115,12 @@ class Queued(TypedDict):
 
 
 class MovedOn(TypedDict):
-    """It waits in another queue from now on, whose name is `node id/model`."""
+    """It waits in another queue from now on, whose name is `node id/model`: the candidate's, with its score there."""
 
     kind: Literal["moved"]
     at: float
     queue: str
+    candidate: CandidateEntry
     waited_s: float
 
 
@@ -234,8 +235,11 @@ def limit_of(query: str) -> int:
 
 
 def encode_events(events: tuple[Event, ...]) -> bytes:
-    """Events as a JSON list: a tenth of what they take as values, and nothing for a garbage collector to look at."""
-    return orjson.dumps(events)
+    """Events as a JSON list: half of what they take as values, and nothing for a garbage collector to look at.
+
+    It is kept, and bytes of orjson's own would keep all of the buffer that they were written into.
+    """
+    return bytes(memoryview(orjson.dumps(events)))
 
 
 def encode_story(request: RequestEntry, events: bytes) -> bytes:

@@ -4,7 +4,7 @@ import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import sqlite_utils
@@ -31,6 +31,25 @@ class KnownNode:
     name: NodeName
     models: tuple[str, ...]  # canonical names
     seen: Seconds  # wall clock
+
+
+@dataclass(frozen=True, slots=True)
+class KnownOrders:
+    """What a node was told by hand, and is in force. Times are wall clock; None: it was not, or there is no end."""
+
+    node: NodeId
+    given: Seconds  # the latest of it
+    drained: Seconds | None
+    paused: Seconds | None
+    until: Seconds | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A model that shall stay loaded."""
+
+    model: str  # canonical name
+    node: NodeId  # its home; empty while it has none
 
 
 class Database:
@@ -69,6 +88,39 @@ class Database:
             kept = "select id from nodes order by seen desc, id limit ?"
             self._db.execute(f"delete from models where node not in ({kept})", [MAX_NODES])  # noqa: S608 - constant
             self._db.execute(f"delete from nodes where id not in ({kept})", [MAX_NODES])  # noqa: S608 - constant
+
+    def orders(self, node: NodeId) -> KnownOrders | None:
+        """What a node was told; None when nothing is in force."""
+        with _errors():
+            for row in self._db.table("orders").rows_where("node = ?", [node]):
+                return KnownOrders(node, *(row[name] for name in ("given", "drained", "paused", "until")))
+            return None
+
+    def remember_orders(self, orders: KnownOrders) -> None:
+        """Store what a node was told in place of what it was told before; nothing in force needs no place."""
+        with _errors(), self._db.atomic():
+            if orders.drained is None and orders.paused is None:
+                self._db.table("orders").delete_where("node = ?", [orders.node])
+                return
+            self._db.table("orders").upsert(asdict(orders), pk="node")
+            kept = "select node from orders order by given desc, node limit ?"
+            self._db.execute(f"delete from orders where node not in ({kept})", [MAX_NODES])  # noqa: S608 - constant
+
+    def pins(self) -> tuple[Pin, ...]:
+        """Every pinned model, by name."""
+        with _errors():
+            rows = self._db.table("pins").rows_where(order_by="model")
+            return tuple(Pin(row["model"], NodeId(row["node"])) for row in rows)
+
+    def pin(self, pin: Pin) -> None:
+        """Store a pin in place of what was known of it."""
+        with _errors(), self._db.atomic():
+            self._db.table("pins").upsert({"model": pin.model, "node": pin.node}, pk="model")
+
+    def unpin(self, model: str) -> None:
+        """Forget a pin, if there is one."""
+        with _errors(), self._db.atomic():
+            self._db.table("pins").delete_where("model = ?", [model])
 
     def close(self) -> None:
         """Close the file."""

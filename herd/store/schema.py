@@ -13,4 +13,21 @@ def m001_known_nodes(db: sqlite_utils.Database) -> None:
     db.table("models").create({"node": str, "model": str}, pk=("node", "model"), strict=True)
 
 
-STEPS = ("m001_known_nodes",)
+@MIGRATIONS()
+def m002_orders(db: sqlite_utils.Database) -> None:
+    """Nodes that were drained or paused by hand, and when, in seconds since the Unix epoch."""
+    db.table("orders").create(
+        {"node": str, "given": float, "drained": float, "paused": float, "until": float},
+        pk="node",
+        not_null={"given"},
+        strict=True,
+    )
+
+
+@MIGRATIONS()
+def m003_pins(db: sqlite_utils.Database) -> None:
+    """Models that shall stay loaded, and where; an empty node is one that has not been found yet."""
+    db.table("pins").create({"model": str, "node": str}, pk="model", strict=True)
+
+
+STEPS = ("m001_known_nodes", "m002_orders", "m003_pins")

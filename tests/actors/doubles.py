@@ -9,7 +9,18 @@ from herd.actors.ports import Handler, MachineSample
 from herd.errors import HerdError, LinkClosed, StreamFailed
 from herd.policy.values import ModelView, NodeView, Ticket
 from herd.protocols.discovery import RouterAddress
-from herd.protocols.messages import BackendInfo, Failure, Goodbye, Head, ModelInfo, Report, RequestHead, Usage
+from herd.protocols.messages import (
+    BackendInfo,
+    Command,
+    Failure,
+    Goodbye,
+    Head,
+    ModelInfo,
+    Report,
+    RequestHead,
+    Result,
+    Usage,
+)
 from herd.protocols.session import StreamEvent
 from herd.types import (
     BackendId,
@@ -51,6 +62,9 @@ class Witness:
     def node_changed(self, view: NodeView) -> None:
         self._hear("node_changed", view)
 
+    def limit_changed(self, model: str, limit: int) -> None:
+        self._hear("limit_changed", model, limit)
+
     def record(self, node: Any) -> None:
         self._hear("record", node)
 
@@ -80,6 +94,9 @@ class Witness:
 
     def look(self) -> None:
         self._hear("look")
+
+    def watch(self) -> None:
+        self._hear("watch")
 
     def suspect(self) -> None:
         self._hear("suspect")
@@ -123,6 +140,7 @@ class FakeLinks:
         self.opened: list[tuple[LinkId, StreamId]] = []
         self.goodbyes: list[tuple[LinkId, str]] = []
         self.refusal: StreamFailed | None = None
+        self.commands: dict[int, asyncio.Future[Result]] = {}  # under way, by their ids
 
     def hear(self, link: int) -> None:
         """The link carries a frame now."""
@@ -132,6 +150,16 @@ class FakeLinks:
         if self.refusal is not None:
             raise self.refusal
         self.opened.append((link, stream))
+
+    async def command(self, link: LinkId, command: Command) -> Result:
+        if self.refusal is not None:
+            raise self.refusal
+        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self.commands[command.id] = answer
+        try:
+            return await answer
+        finally:
+            del self.commands[command.id]
 
     def silence(self, link: LinkId) -> Seconds:
         heard = self.heard_at.get(link)

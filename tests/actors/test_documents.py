@@ -3,8 +3,9 @@ from dataclasses import replace
 from herd.actors.documents import can_serve, ollama_versions, served_models, status
 from herd.actors.model_queue import QueueStatus
 from herd.actors.node import NodeStatus
-from herd.policy.values import Reason
-from herd.protocols.herd_api import GpuEntry, InfoDocument, ReasonEntry
+from herd.policy.breaker import Breaker
+from herd.policy.values import Circuit, Reason
+from herd.protocols.herd_api import BreakerEntry, GpuEntry, InfoDocument, ReasonEntry
 from herd.protocols.messages import Gpu, Machine, Report
 from herd.types import Bytes, NodeId, NodeName, NodeState, Seconds
 from tests.actors.doubles import LLAMACPP, OLLAMA, model, report
@@ -60,3 +61,12 @@ def test_the_status_shows_the_memory_that_models_run_in() -> None:
     document = status(INFO, (node("a", NodeState.READY, report(gpus=(card,))), PAUSED), held=0)
     assert document.nodes[0].gpus == (GpuEntry("GPU-1", "NVIDIA GeForce RTX 4090", "nvidia", 24, 20, unified=False),)
     assert document.nodes[1].gpus == ()
+
+
+def test_breakers_are_shown_where_something_has_failed() -> None:
+    opened = Breaker(Circuit.OPEN, 4, Seconds(10.0), Seconds(7.0), Seconds(1000.0))
+    shaky = replace(READY, link=Breaker(failures=1), breakers={"m:latest": opened})
+    shown, untouched = status(INFO, (shaky, PAUSED), held=0).nodes
+    assert shown.breaker == BreakerEntry("closed", 1, None, None)
+    assert shown.models[0].breaker == BreakerEntry("open", 4, 1000.0, 1010.0)
+    assert (untouched.breaker, untouched.models[0].breaker) == (None, None)

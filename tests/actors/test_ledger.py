@@ -9,10 +9,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from herd.actors.ledger import Ledger
 from herd.policy.loads import ABANDONED_S, RESERVED_S, NodeLoad
-from herd.policy.values import SIGNALS, Candidate, ModelView, NeededLoad, NodeView
-from herd.types import BackendId, Bytes, ModelName, NodeId, NodeName, NodeState, Seconds, TicketId, Tokens
+from herd.policy.values import SIGNALS, Ask, Candidate, ModelView, NeededLoad, NodeView, Ticket
+from herd.types import BackendId, Bytes, Dialect, ModelName, NodeId, NodeName, NodeState, Seconds, TicketId, Tokens
 
 A, B = NodeId("a"), NodeId("b")
+ASK = Ask("m", Dialect.OLLAMA)
 LOAD = NeededLoad(Tokens(4096), Bytes(100), 5.0)
 
 
@@ -31,8 +32,12 @@ def ticket(number: int) -> TicketId:
     return TicketId(f"t{number}")
 
 
+def whole(number: int) -> Ticket:
+    return Ticket(ticket(number), "client", Seconds(0.0))
+
+
 def placed(ledger: Ledger, number: int, now: float = 0.0, **fields: object) -> None:
-    ledger.place(ticket(number), "m", candidate(**fields), Seconds(now))  # type: ignore[arg-type]
+    ledger.place(whole(number), ASK, candidate(**fields), Seconds(now))  # type: ignore[arg-type]
 
 
 def ahead(ledger: Ledger, now: float, limit: int = 1) -> float:
@@ -44,7 +49,7 @@ def test_work_runs_down_once_it_has_begun() -> None:
     placed(ledger, 1)
     placed(ledger, 2)
     assert ahead(ledger, 100.0) == 20.0  # nothing has begun
-    ledger.start(ticket(1), Seconds(100.0))
+    ledger.start(ticket(1), A, Seconds(100.0))
     assert ahead(ledger, 104.0) == 16.0
     assert ahead(ledger, 500.0) == 10.0  # the first takes longer than expected; the second is still to come
     assert ahead(ledger, 104.0, limit=2) == 8.0
@@ -54,13 +59,13 @@ def test_work_runs_down_once_it_has_begun() -> None:
 def test_who_has_ended_leaves_nothing_behind() -> None:
     ledger = Ledger()
     placed(ledger, 1)
-    ledger.start(ticket(1), Seconds(1.0))
+    ledger.start(ticket(1), A, Seconds(1.0))
     entry = ledger.release(ticket(1), Seconds(2.0))
     assert entry is not None
     assert (entry.node, entry.model) == (A, "m")
     assert ledger.release(ticket(1), Seconds(2.0)) is None
     assert (ledger.loads[A].outstanding, ledger.loads[A].models) == (0, {})
-    ledger.start(ticket(1), Seconds(3.0))  # told late
+    ledger.start(ticket(1), A, Seconds(3.0))  # told late
     assert ledger.loads[A].models == {}
 
 
@@ -146,16 +151,34 @@ class LedgerMachine(RuleBasedStateMachine):
     def place(self, number: int, node: NodeId, model: str, work: int, *, loads: bool) -> None:
         self.release(number, failed=False)
         chosen = candidate(node, work=work, load=LOAD if loads else None)
-        self.ledger.place(ticket(number), model, chosen, Seconds(self.now))
+        self.ledger.place(whole(number), replace(ASK, model=model), chosen, Seconds(self.now))
         self.held[ticket(number)] = Held(node, model, work)
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data())
-    def start(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), node=st.sampled_from((A, B)))
+    def start(self, data: st.DataObject, node: NodeId) -> None:
         number = data.draw(st.sampled_from(sorted(self.held)))
-        self.ledger.start(number, Seconds(self.now))
+        self.ledger.start(number, node, Seconds(self.now))
         if self.held[number].started is None:
             self.held[number].started = self.now
+            self.held[number].node = node  # whatever was thought of it before
+
+    @precondition(lambda self: any(held.started is None for held in self.held.values()))
+    @rule(data=st.data(), node=st.sampled_from((A, B)), work=st.integers(1, 9))
+    def move(self, data: st.DataObject, node: NodeId, work: int) -> None:
+        waiting = sorted(number for number, held in self.held.items() if held.started is None)
+        number = data.draw(st.sampled_from(waiting))
+        held = self.held[number]
+        left = self.ledger.move(number, candidate(node, work=work), Seconds(self.now))
+        assert (left.node, left.model) == (held.node, held.model)
+        self.held[number] = Held(node, held.model, work)
+
+    @invariant()
+    def who_waits_stands_in_one_queue(self) -> None:
+        queues = self.ledger.queues()
+        found = {one.ticket.id: key for key, waiting in queues.items() for one in waiting}
+        assert found == {number: (held.node, held.model) for number, held in self.held.items() if held.started is None}
+        assert sum(len(waiting) for waiting in queues.values()) == len(found)
 
     @rule(number=st.integers(0, 9), failed=st.booleans())
     def release(self, number: int, *, failed: bool) -> None:

@@ -19,9 +19,7 @@ from herd.types import NodeName, Priority, Seconds
 from tests.actors.doubles import settled, ticket
 
 PICK = st.integers(0, 1_000)
-COMERS = st.lists(
-    st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.sampled_from(Priority)), min_size=1, max_size=4
-)
+COMER = st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.sampled_from(Priority))  # client, arrival, class
 
 
 class StoppedClock:
@@ -119,7 +117,7 @@ class QueueMachine(RuleBasedStateMachine):
                 self.waiting.append(number)
                 self.turn.seen(self.those_waiting())
 
-    @rule(comers=COMERS)
+    @rule(comers=st.lists(COMER, min_size=1, max_size=4))
     def acquire(self, comers: list[tuple[str, int, Priority]]) -> None:
         for client, arrived, priority in comers:
             self.last += 1

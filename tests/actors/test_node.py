@@ -1,17 +1,23 @@
 """The Node: from what is heard of a machine to a view, and to its queues."""
 
 import asyncio
+from dataclasses import replace
 
 from herd.actors import names
+from herd.actors.model_queue import Completion
 from herd.actors.node import Node, NodeStatus
-from herd.policy.values import Lease, NodeView, Refused
+from herd.policy.breaker import AttemptEnd, Lesson
+from herd.policy.concurrency import LEAST
+from herd.policy.values import CLOSED, Circuit, Lease, NodeView, Refused
 from herd.protocols.messages import BackendInfo, Machine, Pause, Report
 from herd.runtime import ActorHandle, get_actor, kill, remote, stop
 from herd.runtime.testing import virtual_time
 from herd.simulation.clock import EPOCH, LoopClock
-from herd.types import NodeId, NodeName, NodeState, Seconds
+from herd.types import NodeId, NodeName, NodeState, Seconds, Tokens
 from tests.actors.doubles import OLLAMA, Witness, model, report, settled, ticket
 
+UNDECLARED = BackendInfo(OLLAMA.id, "ollama", "", OLLAMA.dialects)
+OLLAMA_OF_ONE = replace(UNDECLARED, parallel=1)
 MEETING = Pause("meeting", "is in a meeting", Seconds(1.0), Seconds(2.0))
 
 
@@ -171,6 +177,127 @@ async def test_whoever_waits_is_turned_away_when_the_node_actor_stops() -> None:
     await asyncio.wait_for(end(node), 5)
     assert (await refs[2]).reason.kind == "stopped"
     await end(scorer)
+
+
+@virtual_time
+async def test_the_view_follows_a_learned_limit_which_reports_do_not_reset_and_a_declared_one_overrides() -> None:
+    node, scorer = await started()
+
+    def limits(views: list[NodeView]) -> list[int]:
+        return [view.models["m:latest"].limit for view in views if view.models]
+
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    node.reported.tell(report(model("m"), backends=(UNDECLARED,)))
+    assert limits(await views(scorer)) == [1]
+    queue = get_actor(names.model_queue(NodeId("n1"), "m:latest"))
+    await learn_two(queue)
+    assert limits(await views(scorer)) == [2]
+    node.reported.tell(report(model("m"), backends=(UNDECLARED,), cpu=0.5))
+    node.reported.tell(report(model("m"), backends=(OLLAMA_OF_ONE,)))
+    assert limits(await views(scorer)) == [1]
+    assert (await queue.status.remote()).limit == 1
+    node.reported.tell(report(model("m"), backends=(UNDECLARED,)))
+    assert limits(await views(scorer)) == [2]
+    assert (await queue.status.remote()).limit == 2
+    await end(node, scorer)
+
+
+async def attempts(node: ActorHandle, count: int, lesson: Lesson = Lesson.FAILED) -> None:
+    """So many attempts to have m answer begin now, and end a second later."""
+    began = Seconds(asyncio.get_running_loop().time())
+    await asyncio.sleep(1)
+    for _ in range(count):
+        node.attempted.tell("m:latest", AttemptEnd(lesson, began))
+
+
+@virtual_time
+async def test_a_model_that_fails_again_and_again_takes_nobody_for_a_while_and_its_waiters_leave() -> None:
+    node, scorer = await started()
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    node.reported.tell(report(model("m"), model("n")))
+    await views(scorer)
+    queue = get_actor(names.model_queue(NodeId("n1"), "m:latest"))
+    refs = [queue.acquire.remote(ticket(number)) for number in range(3)]
+    await attempts(node, 2)
+    assert await views(scorer) == []
+    await attempts(node, 1)
+    (view,) = await views(scorer)
+    breaker = view.models["m:latest"].breaker
+    assert (breaker.circuit, breaker.failures, breaker.since, breaker.until) == (Circuit.OPEN, 3, EPOCH + 2, EPOCH + 7)
+    assert (view.breaker, view.models["n:latest"].breaker) == (CLOSED, CLOSED)
+    refused = await refs[2]
+    assert refused.reason.kind == "breaker"
+    assert isinstance(await queue.acquire.remote(ticket(3)), Refused)
+    await asyncio.sleep(4.9)
+    assert await views(scorer) == []
+    await asyncio.sleep(0.2)
+    (view,) = await views(scorer)
+    assert view.models["m:latest"].breaker.circuit is Circuit.HALF_OPEN
+    queue.release.tell(ticket(0).id)
+    assert isinstance(await queue.acquire.remote(ticket(3)), Lease)
+    status: NodeStatus = await node.status.remote()
+    assert (list(status.breakers), status.breakers["m:latest"].failures, status.link.failures) == (["m:latest"], 3, 0)
+    await attempts(node, 1, Lesson.WORKED)
+    (view,) = await views(scorer)
+    assert view.models["m:latest"].breaker == CLOSED
+    await end(node, scorer)
+
+
+@virtual_time
+async def test_a_link_that_cuts_everything_keeps_all_models_away_until_there_is_a_new_one() -> None:
+    node, scorer = await started()
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    node.reported.tell(report(model("m"), model("n")))
+    await views(scorer)
+    await asyncio.sleep(1)
+    await attempts(node, 3, Lesson.CUT)
+    (view,) = await views(scorer)
+    assert view.breaker.circuit is Circuit.OPEN
+    assert view.models["m:latest"].breaker == CLOSED
+    queue = get_actor(names.model_queue(NodeId("n1"), "n:latest"))
+    assert (await queue.acquire.remote(ticket(1))).reason.text.startswith("could not be reached 3 times in a row")
+    node.link_down.tell("gone")
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    assert (await views(scorer))[-1].breaker == CLOSED
+    await end(node, scorer)
+
+
+@virtual_time
+async def test_a_declared_limit_of_one_where_nothing_was_declared_is_told_to_the_queue_too() -> None:
+    """The view is the same, but nothing is to be learned any more."""
+    node, scorer = await started()
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    for backend in (UNDECLARED, OLLAMA_OF_ONE):
+        node.reported.tell(report(model("m"), backends=(backend,)))
+    await settled()
+    await learn_two(get_actor(names.model_queue(NodeId("n1"), "m:latest")), learns=False)
+    await end(node, scorer)
+
+
+@virtual_time
+async def test_the_queues_hear_of_a_model_that_has_come_into_memory() -> None:
+    node, scorer = await started()
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    node.reported.tell(report(model("m", resident=True), model("n"), backends=(UNDECLARED,)))
+    await settled()
+    queue = get_actor(names.model_queue(NodeId("n1"), "m:latest"))
+    await learn_two(queue, answers=LEAST - 1, learns=False)
+    both = report(model("m", resident=True), model("n", resident=True), backends=(UNDECLARED,))
+    node.reported.tell(both)
+    await learn_two(queue, answers=LEAST - 1, learns=False)
+    node.reported.tell(both)  # nothing was loaded
+    await learn_two(queue, answers=1)
+    await end(node, scorer)
+
+
+async def learn_two(queue: ActorHandle, *, answers: int = LEAST, learns: bool = True) -> None:
+    """Answers, one after another, from which a queue that is to learn its limit learns to try two."""
+    for number in range(answers):
+        await queue.acquire.remote(ticket(number))
+        await asyncio.sleep(5)
+        queue.completed.tell(Completion(ticket(number).id, Tokens(100), Seconds(0.0)))
+        queue.release.tell(ticket(number).id)
+    assert (await queue.status.remote()).limit == 1 + learns
 
 
 @virtual_time

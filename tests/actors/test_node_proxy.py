@@ -2,8 +2,9 @@
 
 import asyncio
 
-from herd.actors.node_proxy import NodeProxy, Opened, Unavailable
+from herd.actors.node_proxy import COMMAND_S, MAX_COMMANDS, NodeProxy, Opened, Unavailable
 from herd.errors import LinkClosed, StreamFailed
+from herd.protocols.messages import Result
 from herd.runtime import ActorHandle, remote, stop
 from herd.runtime.testing import virtual_time
 from herd.types import LinkId, NodeState, StreamId
@@ -115,5 +116,60 @@ async def test_a_stream_that_cannot_be_opened_is_an_answer_and_no_crash() -> Non
         assert await proxy.open.remote(StreamId(1), request_head()) == Unavailable(str(refusal))
     proxy.link_down.tell(ONE, "gone")
     assert await proxy.open.remote(StreamId(1), request_head()) == Unavailable("the node is not connected")
+    await stop(proxy)
+    await stop(node)
+
+
+@virtual_time
+async def test_a_command_is_answered_by_its_result() -> None:
+    proxy, links, node = await linked()
+    first, second = proxy.command.remote("load", {"model": "a"}), proxy.command.remote("unload", {"model": "b"})
+    await settled()
+    links.commands[2].set_result(Result(2, True))
+    assert await second == Result(2, True)
+    links.commands[1].set_result(Result(1, False, text="no such model"))
+    assert await first == Result(1, False, text="no such model")
+    await stop(proxy)
+    await stop(node)
+
+
+@virtual_time
+async def test_an_agent_that_never_answers_a_command_is_not_waited_for_longer_than_a_load_takes() -> None:
+    proxy, links, node = await linked()
+    asked = proxy.command.remote("load", {})
+    await settled()
+    links.heard_at[ONE] = 1e9  # it is there, and says nothing
+    result: Result = await asked
+    assert asyncio.get_running_loop().time() == COMMAND_S
+    assert not result.ok
+    assert "did not answer" in result.text
+    assert links.commands == {}
+    await stop(proxy)
+    await stop(node)
+
+
+@virtual_time
+async def test_so_many_commands_are_under_way_and_no_more() -> None:
+    proxy, links, node = await linked()
+    asked = [proxy.command.remote("load", {}) for _ in range(MAX_COMMANDS)]
+    refused: Result = await proxy.command.remote("load", {})
+    assert not refused.ok
+    for number in list(links.commands):
+        links.commands[number].set_result(Result(number, True))
+    assert all([(await one).ok for one in asked])
+    again = proxy.command.remote("load", {})
+    await settled()
+    assert len(links.commands) == 1
+    links.commands[MAX_COMMANDS + 2].set_exception(LinkClosed("the node's link is gone"))
+    assert (await again).text == "the node's link is gone"
+    await stop(proxy)
+    await stop(node)
+
+
+@virtual_time
+async def test_without_a_link_a_command_is_refused() -> None:
+    links, node = FakeLinks(), remote(Witness).remote()
+    proxy = remote(NodeProxy).remote(links, node)
+    assert (await proxy.command.remote("load", {})).text == "the node is not connected"
     await stop(proxy)
     await stop(node)

@@ -6,7 +6,8 @@ from typing import NoReturn
 
 import pytest
 
-from herd.actors.ports import Finder, Relay, Serving
+from herd.actors.command_ends import unable
+from herd.actors.ports import Finder, Obey, Relay, Serving
 from herd.actors.router_link import BACKOFF_FIRST_S, BACKOFF_MAX_S, REFUSED_S, LinkPorts, RouterLink
 from herd.errors import JoinRefused, LinkClosed, StreamFailed
 from herd.policy.liveness import HEARTBEAT_S
@@ -68,7 +69,7 @@ class FakeDialer:
         self.found.append(router_id)
         return ADDRESS
 
-    async def dial(self, address: RouterAddress, hello: Hello, relay: Relay) -> FakeLink:
+    async def dial(self, address: RouterAddress, hello: Hello, relay: Relay, obey: Obey = unable) -> FakeLink:
         self.dials.append((asyncio.get_running_loop().time(), hello))
         await asyncio.sleep(0)
         if self._script:
@@ -177,8 +178,8 @@ async def test_a_link_that_breaks_is_told_and_dialled_again_soon() -> None:
 @virtual_time
 async def test_links_that_never_last_are_dialled_ever_slower() -> None:
     class Rival(FakeDialer):
-        async def dial(self, address: RouterAddress, hello: Hello, relay: Relay) -> FakeLink:
-            link = await super().dial(address, hello, relay)
+        async def dial(self, address: RouterAddress, hello: Hello, relay: Relay, obey: Obey = unable) -> FakeLink:
+            link = await super().dial(address, hello, relay, obey)
             link.broken.set_result("replaced")
             return link
 
@@ -278,10 +279,10 @@ async def test_it_can_be_stopped_while_it(moment: str) -> None:
                 await endless("looks")
             return await super().find(router_id)
 
-        async def dial(self, address: RouterAddress, hello: Hello, relay: Relay) -> FakeLink:
+        async def dial(self, address: RouterAddress, hello: Hello, relay: Relay, obey: Obey = unable) -> FakeLink:
             if moment == "dials":
                 await endless("dials")
-            return await super().dial(address, hello, relay)
+            return await super().dial(address, hello, relay, obey)
 
     dialer = Endless(*[LinkClosed("nobody")] * 99)
     link, agent = started(dialer, url="", finder=dialer)

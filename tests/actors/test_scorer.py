@@ -1,11 +1,17 @@
 """The Scorer: its ledger, and whom it wakes."""
 
+import asyncio
+from dataclasses import replace
+
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from herd.actors import moves, names
 from herd.actors.scorer import Scorer
-from herd.policy.values import Ask, ModelView
+from herd.policy.rebalancing import MAX_LOOKED_AT, MAX_MOVES, SETTLED_S
+from herd.policy.values import Ask, BreakerState, Circuit, ModelView
 from herd.runtime import ActorHandle, get_actor, remote, stop
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.clock import LoopClock
@@ -138,6 +144,146 @@ async def test_a_new_node_is_awaited_until_its_first_report() -> None:
     assert not scorer.place(ASK, ticket(1)).complete
     scorer.node_changed(view("new", has()))
     assert scorer.place(ASK, ticket(1)).complete
+    await stop(pen)
+
+
+# --- rebalancing ------------------------------------------------------------------------------------------------------
+
+
+async def one_busy_one_new(tickets: int) -> tuple[Scorer, ActorHandle]:
+    """So many tickets at node `a`, which runs two at once; then an idle node `b` joins."""
+    scorer, pen = await started()
+    scorer.node_changed(view("a", has()))
+    for number in range(tickets):
+        scorer.place(ASK, ticket(number, arrived=float(number)))
+    for number in (0, 1):
+        scorer.started(ticket(number).id, NodeId("a"))
+    await asyncio.sleep(SETTLED_S)
+    scorer.node_changed(view("b", has()))
+    return scorer, pen
+
+
+@virtual_time
+async def test_the_rebalancer_is_told_when_somebody_waits_and_not_of_everyone_who_does() -> None:
+    scorer, pen = await started()
+    rebalancer = remote(Witness).options(name=names.REBALANCER).remote()
+
+    async def told() -> list[str]:
+        return [what for what, _ in await rebalancer.heard.remote() if what == "watch"]
+
+    scorer.node_changed(view("a", has()))  # runs two at once
+    for number in (0, 1):
+        scorer.place(ASK, ticket(number))
+    assert await told() == []
+    for number in (2, 3):
+        scorer.place(ASK, ticket(number))
+    assert await told() == ["watch"]
+    assert scorer.rebalance().waiting
+    scorer.place(ASK, ticket(4))
+    assert await told() == []  # it looks again anyway
+    for number in range(5):
+        scorer.started(ticket(number).id, NodeId("a"))
+    assert not scorer.rebalance().waiting
+    scorer.place(ASK, ticket(5))
+    assert await told() == ["watch"]
+    await stop(rebalancer)
+    await stop(pen)
+
+
+@virtual_time
+async def test_a_move_is_in_the_ledger_at_once_so_that_the_next_one_heeds_it() -> None:
+    scorer, pen = await one_busy_one_new(10)
+    found = scorer.rebalance().moves
+    assert 2 <= len(found) <= 4  # until the waits are about the same
+    assert scorer.ledger() == {"a": 10 - len(found), "b": len(found)}
+    for one in found:
+        assert one.queue == names.model_queue(NodeId("a"), "m:latest")
+        assert one.moved.queue == names.model_queue(NodeId("b"), "m:latest")
+        assert (one.moved.placed.node, one.moved.placed.name) == ("b", "b")
+    tickets = [one.ticket for one in found]
+    assert tickets == sorted(tickets)  # the oldest for whom it is worth it first
+    assert scorer.rebalance().moves == ()
+    await stop(pen)
+
+
+@virtual_time
+async def test_the_ledger_believes_the_node_that_granted_the_lease() -> None:
+    """The move came too late: the queue that the ticket was to leave had granted its lease."""
+    scorer, pen = await one_busy_one_new(10)
+    late = scorer.rebalance().moves[0].ticket
+    a, b = scorer.ledger().values()
+    scorer.started(late, NodeId("a"))
+    assert scorer.ledger() == {"a": a + 1, "b": b - 1}
+    scorer.started(late, NodeId("b"))  # it runs, and stays
+    assert scorer.ledger() == {"a": a + 1, "b": b - 1}
+    scorer.released(late)
+    assert scorer.ledger() == {"a": a, "b": b - 1}
+    await stop(pen)
+
+
+@virtual_time
+async def test_whoever_runs_has_just_come_or_was_moved_twice_is_not_moved() -> None:
+    scorer, pen = await started()
+    scorer.node_changed(view("a", has()))
+    tired = replace(ASK, moves=MAX_MOVES)
+    for number in range(10):
+        scorer.place(tired, ticket(number))
+    await asyncio.sleep(SETTLED_S)
+    scorer.place(ASK, ticket(11))
+    scorer.node_changed(view("b", has()))
+    assert scorer.rebalance().moves == ()
+    await asyncio.sleep(SETTLED_S)
+    assert [one.ticket for one in scorer.rebalance().moves] == [ticket(11).id]
+    await stop(pen)
+
+
+@virtual_time
+async def test_of_a_node_that_takes_nothing_nobody_is_moved_for_its_queues_send_them_away_themselves() -> None:
+    for state in (NodeState.PAUSED, NodeState.DRAINING, NodeState.OFFLINE):
+        scorer, pen = await one_busy_one_new(10)
+        scorer.node_changed(view("a", has(), state))
+        assert scorer.rebalance().moves == ()
+        await stop(pen)
+
+
+@virtual_time
+async def test_a_ticket_that_tries_a_breaker_stays_for_others_wait_for_what_comes_of_it() -> None:
+    scorer, pen = await started()
+    scorer.node_changed(view("a", has()))
+    for number in range(8):
+        scorer.place(replace(ASK, moves=MAX_MOVES), ticket(number))
+    half_open = replace(view("a", has()), breaker=BreakerState(Circuit.HALF_OPEN, 3, Seconds(0.0), Seconds(5.0)))
+    scorer.node_changed(half_open)
+    scorer.place(ASK, ticket(9))  # the trial
+    scorer.node_changed(view("b", has()))
+    await asyncio.sleep(SETTLED_S)
+    assert scorer.rebalance().moves == ()
+    scorer.node_changed(view("a", has()))  # the breaker is closed, so it tries nothing any more
+    assert [one.ticket for one in scorer.rebalance().moves] == [ticket(9).id]
+    await stop(pen)
+
+
+@virtual_time
+async def test_no_round_looks_at_more_tickets_than_it_may_and_the_next_one_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[TicketId] = []
+
+    def in_vain(ask: Ask, *_: object) -> None:
+        looked.append(TicketId(ask.sent))
+
+    monkeypatch.setattr(moves, "better_place", in_vain)
+    scorer, pen = await started()
+    scorer.node_changed(view("a", has()))
+    for number in range(100):
+        scorer.place(replace(ASK, sent=f"t{number}"), ticket(number, arrived=float(number)))
+    scorer.node_changed(view("b", has()))
+    await asyncio.sleep(SETTLED_S)
+    scorer.rebalance()
+    assert looked == [ticket(number).id for number in range(MAX_LOOKED_AT)]
+    scorer.rebalance()
+    assert set(looked[MAX_LOOKED_AT:]) >= {ticket(number).id for number in range(MAX_LOOKED_AT, 100)}
+    assert len(looked) == 2 * MAX_LOOKED_AT
     await stop(pen)
 
 

@@ -59,14 +59,31 @@ async def test_the_router_tells_who_it_is_and_how_its_fleet_stands() -> None:
             "limit": 3,
             "backend": "ollama",
             "size": 0,
+            "breaker": None,
+            "pinned": False,
         }
         assert status["queues"] == [{"node": "a", "model": LLAMA, "running": 0, "waiting": 0, "limit": 3}]
         assert status["totals"] == {"nodes": 1, "serving": 1, "models": 1, "running": 0, "waiting": 0, "held": 0}
 
 
+@virtual_time
+async def test_a_request_is_asked_for_by_its_id_in_any_spelling() -> None:
+    async with house() as home:
+        await home.node("a", [LLAMA])
+        await home.ask("/api/chat", CHAT, (("X-Request-Id", "team/a:7"),))
+        for spelling in ("team/a:7", "team%2Fa%3A7", "team/a:7/"):
+            assert (await get(home, f"/herd/v1/requests/{spelling}")).json["id"] == "team/a:7"
+        for path in ("/herd/v1/requests", "/herd/v1/requests/", "/herd/v1/requests?limit=1000"):
+            assert [one["id"] for one in (await get(home, path)).json["requests"]] == ["team/a:7"]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "answer"),
     [
+        ("GET", "/herd/v1/requests/team%2Fb", None, 404, b"no request 'team/b' is known: the router keeps its last"),
+        ("GET", "/herd/v1/requests?limit=0", None, 400, b"limit must be a whole number from 1 to 1000, not '0'"),
+        ("GET", "/herd/v1/requests?limit=many", None, 400, b"limit must be a whole number from 1 to 1000, not 'many'"),
+        ("POST", "/herd/v1/requests/team%2Fb", None, 405, b"405 method not allowed"),
         ("GET", "/nowhere", None, 404, b"404 page not found"),
         ("GET", "/api/chat", None, 405, b"405 method not allowed"),
         ("POST", "/api/chat", b"{", 400, b"unexpected EOF"),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.house import BOTH, DISKS, ONLY, House, question
+from tests.e2e.processes import command
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -54,6 +55,18 @@ async def test_an_ollama_stream(house: House) -> None:
     assert answer.headers["Content-Type"] == "application/x-ndjson"
     assert [line["done"] for line in said] == [False] * 4 + [True]
     assert said[-1]["eval_count"] == 4
+
+
+async def test_a_request_tells_its_story_to_whoever_asks_on_the_command_line(house: House) -> None:
+    async with house.chat(ONLY["attic"]) as answer:
+        await answer.read()
+        request_id = answer.headers["X-Request-Id"]
+    words = command("herd", "story", request_id, "--router-url", house.url)
+    program = await house.programs.start("story", words)
+    assert await program.ended() == 0
+    assert program.lines[0].startswith(f"{request_id}: {ONLY['attic']} for 127.0.0.1")
+    assert program.lines[1].startswith("served by attic in ")
+    assert any(line.split()[:2] == ["cellar", "out"] for line in program.lines)
 
 
 async def test_a_generate_stream(house: House) -> None:

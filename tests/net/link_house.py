@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from herd.actors.ports import Relay, Serving
+from herd.actors.command_ends import unable
+from herd.actors.ports import Obey, Relay, Serving
 from herd.net.http_client import AiohttpServers
 from herd.net.link_client import AgentConnection, LinkDialer
 from herd.net.link_server import LinkServer
@@ -112,14 +113,18 @@ class House:
     def address(self) -> RouterAddress:
         return RouterAddress((LOOPBACK,), 0, self.server.port, RouterId(""))
 
-    async def dial(self, relay: Relay = nothing, *, hello: Hello = HELLO, token: str = "") -> AgentConnection:
+    async def dial(
+        self, relay: Relay = nothing, *, hello: Hello = HELLO, token: str = "", obey: Obey = unable
+    ) -> AgentConnection:
         """An agent joins; leave it to the router to close the link."""
-        return await LinkDialer(AiohttpServers(), token).dial(self.address, hello, relay)
+        return await LinkDialer(AiohttpServers(), token).dial(self.address, hello, relay, obey)
 
     @asynccontextmanager
-    async def agent(self, relay: Relay = nothing, *, hello: Hello = HELLO) -> AsyncIterator["Joined"]:
+    async def agent(
+        self, relay: Relay = nothing, *, hello: Hello = HELLO, obey: Obey = unable
+    ) -> AsyncIterator["Joined"]:
         """An agent joins, and leaves in the end."""
-        connection = await self.dial(relay, hello=hello)
+        connection = await self.dial(relay, hello=hello, obey=obey)
         up, _, link = await self.fleet.news.get()
         assert up == "up"
         assert isinstance(link, int)

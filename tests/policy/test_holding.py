@@ -5,7 +5,7 @@ import pytest
 from herd.policy.catalog import preferred
 from herd.policy.holding import TRY_AGAIN_S, Patience, hold_for, unlocked
 from herd.policy.retrying import Blame, blame
-from herd.policy.values import Decision
+from herd.policy.values import CLOSED, BreakerState, Circuit, Decision, NodeView
 from herd.types import NodeState, Seconds
 from tests.policy.views import OPENAI_ONLY, card, model, node
 
@@ -65,6 +65,23 @@ def test_a_node_with_more_free_memory_than_before_may_have_room_for_what_did_not
 
     assert unlocked(had, node("a", model("m"), **card(24, 12)), WANTED) == {"m": 1}
     assert unlocked(had, node("a", model("m"), **card(24, 8)), WANTED) == {}
+
+
+def test_a_breaker_that_lets_more_pass_than_before_unlocks_its_model() -> None:
+    def studio(breaker: BreakerState, link: BreakerState = CLOSED) -> NodeView:
+        return replace(node("studio", replace(model("m"), breaker=breaker), model("n")), breaker=link)
+
+    opened, half = BreakerState(Circuit.OPEN), BreakerState(Circuit.HALF_OPEN)
+
+    def freed(before: NodeView | None, after: NodeView) -> list[str]:
+        return list(unlocked(before, after, WANTED))
+
+    assert freed(studio(opened), studio(half)) == ["m"]
+    assert freed(studio(half), studio(CLOSED)) == ["m"]
+    assert freed(studio(CLOSED), studio(half)) == freed(studio(CLOSED), studio(opened)) == []
+    assert freed(studio(CLOSED, link=opened), studio(CLOSED, link=half)) == ["m", "n"]
+    assert freed(studio(opened, link=opened), studio(opened)) == ["n"]
+    assert freed(None, studio(opened)) == ["n"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,16 @@ import pytest
 
 from herd.errors import RequestError
 from herd.protocols.answers import error_answer
-from herd.protocols.paths import ENDPOINTS, Endpoint, EndpointKind, blob_target, find, story_id
+from herd.protocols.paths import (
+    ENDPOINTS,
+    Endpoint,
+    EndpointKind,
+    blob_target,
+    find,
+    node_order,
+    pinned_model,
+    story_id,
+)
 from herd.types import Dialect
 
 DIGEST = "sha256:" + "0aF9" * 16
@@ -10,7 +19,8 @@ DIGEST = "sha256:" + "0aF9" * 16
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
 def test_every_row_is_found_by_each_of_its_methods(endpoint: Endpoint) -> None:
-    path = endpoint.path + {"ollama.blobs": DIGEST, "herd.story": "my-id"}.get(endpoint.name, "")
+    tails = {"ollama.blobs": DIGEST, "herd.story": "my-id", "herd.order": "den/drain", "herd.pins": "m"}
+    path = endpoint.path + tails.get(endpoint.name, "")
     for method in endpoint.methods:
         assert find(method, path) is endpoint
 
@@ -109,3 +119,53 @@ def test_what_is_no_digest_is_a_400_in_ollamas_words(name: str) -> None:
     with pytest.raises(RequestError, match="invalid digest format") as caught:
         blob_target(f"/api/blobs/{name}")
     assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "order"),
+    [
+        ("/herd/v1/nodes/den/drain", ("den", "drain")),
+        ("//herd/./v1/nodes/den/pause/", ("den", "pause")),
+        ("/herd/v1/nodes/my%20den%2F1/resume", ("my den/1", "resume")),
+        ("/herd/v1/nodes/a/b/drain", ("a/b", "drain")),
+        ("/herd/v1/nodes/%2E%2E/drain", ("..", "drain")),
+        ("/herd/v1/nodes/drain/drain", ("drain", "drain")),
+    ],
+)
+def test_a_node_is_named_in_the_middle_of_a_path_and_told_something_at_its_end(
+    path: str, order: tuple[str, str]
+) -> None:
+    assert (find("POST", path).name, node_order(path)) == ("herd.order", order)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/herd/v1/nodes/den",
+        "/herd/v1/nodes/drain",
+        "/herd/v1/nodes//drain",
+        "/herd/v1/nodes/den/explode",
+        "/herd/v1/drain",
+    ],
+)
+def test_what_names_no_node_or_tells_it_nothing_is_no_order(path: str) -> None:
+    assert node_order(path) is None
+    with pytest.raises(RequestError):
+        find("POST", path)
+
+
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        ("/herd/v1/pins/llama3.2:3b", "llama3.2:3b"),
+        ("/herd/v1/pins/hf.co/bartowski/Llama-3.2-3B:Q4_K_M", "hf.co/bartowski/Llama-3.2-3B:Q4_K_M"),
+        ("/herd/v1/pins/hf.co%2Fbartowski%2FLlama%3AQ4", "hf.co/bartowski/Llama:Q4"),
+    ],
+)
+def test_the_model_of_a_pin_is_the_rest_of_its_path(path: str, model: str) -> None:
+    assert (find("DELETE", path).name, pinned_model(path)) == ("herd.pins", model)
+
+
+def test_a_pin_without_a_model_is_none() -> None:
+    with pytest.raises(RequestError, match="404"):
+        find("POST", "/herd/v1/pins/")

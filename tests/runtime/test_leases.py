@@ -262,7 +262,7 @@ async def test_leases_that_an_owner_finds_in_use_when_it_starts_again_count() ->
     await stop(owner)
 
 
-# --- An order of one's own ---------------------------------------------------------------------------------------------
+# --- An order of one's own --------------------------------------------------------------------------------------------
 
 
 class HighestClaim:
@@ -645,7 +645,7 @@ class OrderedLeasesMachine(LeasesMachine):
 TestLeasesMachine = LeasesMachine.TestCase
 TestLeasesMachine.settings = settings(max_examples=50, stateful_step_count=30)
 TestOrderedLeasesMachine = OrderedLeasesMachine.TestCase
-TestOrderedLeasesMachine.settings = settings(max_examples=40, stateful_step_count=30)
+TestOrderedLeasesMachine.settings = settings(max_examples=25, stateful_step_count=30)
 
 
 def test_a_limit_is_never_passed_but_by_a_resize() -> None:

@@ -113,7 +113,7 @@ Doctor = Callable[[pytest.MonkeyPatch], None]
 
 
 def grants_everything(patch: pytest.MonkeyPatch) -> None:
-    async def acquire(self: ModelQueue, ticket: Ticket) -> Lease:
+    async def acquire(self: ModelQueue, ticket: Ticket, moved: bool = False) -> Lease:
         return Lease(ticket.id, Seconds(0.0))
 
     patch.setattr(ModelQueue, "acquire", acquire)

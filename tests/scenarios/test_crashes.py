@@ -32,6 +32,7 @@ NODE = NodeId("a")
 BYSTANDERS = [
     pytest.param(ROUTER, names.STORE, id="the Store"),
     pytest.param(ROUTER, names.HOLDING_PEN, id="the HoldingPen"),
+    pytest.param(ROUTER, names.TRACES, id="the Traces"),
     pytest.param(ROUTER, names.SCORER, id="the Scorer"),
     pytest.param(ROUTER, names.GATEWAY, id="the Gateway"),
     pytest.param(AGENT, names.COLLECTOR, id="the Collector"),

@@ -11,13 +11,13 @@ import pytest
 
 from herd.actors import names
 from herd.actors.model_queue import ModelQueue
-from herd.policy.values import Moved
+from herd.policy.values import SIGNALS, Candidate, Moved
 from herd.protocols.messages import Pause
 from herd.runtime import ActorHandle, kill, stop
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.chaos.between import Owner
-from herd.simulation.fleet.house import House, Sent, SimulatedNode, house
-from herd.types import NodeId, NodeState, Seconds
+from herd.simulation.fleet.house import OLLAMA, House, Sent, SimulatedNode, house
+from herd.types import ModelName, NodeId, NodeName, NodeState, Seconds, TicketId
 from tests.scenarios.helpers import (
     CHAT,
     LLAMA,
@@ -223,12 +223,15 @@ def test_the_queue_ends_under_its_waiters(ends: str) -> None:
 # --- Moved ------------------------------------------------------------------------------------------------------------
 
 
+AT_A = Candidate(NodeId("a"), NodeName("a"), ModelName(LLAMA), OLLAMA, (0.0,) * len(SIGNALS), 0.0)
+
+
 class MovingQueue(ModelQueue):
     """A queue that sends its waiters elsewhere when it is told to."""
 
-    def move(self, queue: str) -> None:
+    def move_all(self, queue: str) -> None:
         for ticket in list(self._leases.waiting):
-            self._leases.turn_away(ticket, Moved(queue))
+            self.move(TicketId(ticket), Moved(queue, AT_A))
 
 
 @pytest.fixture(name="moving")
@@ -244,7 +247,7 @@ async def test_who_is_moved_takes_its_lease_where_it_was_sent() -> None:
         running, moved = (home.send(CHAT, chat(tokens=50)) for _ in range(2))
         await until_waiting(home, "a", 1)
         here, there = (names.model_queue(NodeId("a"), model) for model in (LLAMA, QWEN))
-        home.router.parts.find(here).move.tell(there)
+        home.router.parts.find(here).move_all.tell(there)
         await turns(30)
         assert (await queue_of(home, "a", LLAMA), await queue_of(home, "a", QWEN)) == ((1, 0), (1, 0))
         await asyncio.gather(running.task, moved.task)
@@ -260,7 +263,7 @@ def test_who_waits_is_moved(model: str) -> None:
         await the_last_is_served(scene)
         assert await queue_of(scene.home, "a", QWEN) == (0, 0)
 
-    play(lambda scene: queue_handle(scene, LLAMA).move.tell(other), all_leases_are_back)
+    play(lambda scene: queue_handle(scene, LLAMA).move_all.tell(other), all_leases_are_back)
 
 
 @pytest.mark.usefixtures("moving")
@@ -268,8 +271,8 @@ def test_who_waits_is_moved_to_a_queue_that_moves_it_back_in_the_turn_of_the_gra
     here, there = (names.model_queue(NodeId("a"), model) for model in (LLAMA, QWEN))
 
     def to_and_fro(scene: Scene) -> None:
-        queue_handle(scene, LLAMA).move.tell(there)
-        queue_handle(scene, QWEN).move.tell(here)
+        queue_handle(scene, LLAMA).move_all.tell(there)
+        queue_handle(scene, QWEN).move_all.tell(here)
         scene.running.task.cancel()
 
     play(to_and_fro, the_last_is_served)

@@ -9,6 +9,7 @@ import pytest
 from herd.actors.ports import Handler, HttpRequest, Sink
 from herd.runtime.testing import run_virtual
 from herd.simulation.fleet.house import House, Sent, SimulatedNode
+from herd.types import Priority
 from tests.scenarios.helpers import (
     CHAT,
     LLAMA,
@@ -43,10 +44,12 @@ def copying(handler: Handler, said: dict[str, bytes]) -> Handler:
 def ask(home: House, dice: random.Random, mark: str) -> Sent:
     """A question of one kind or another."""
     model, tokens = dice.choice((LLAMA, LLAMA, QWEN)), dice.randint(1, 60)
+    client, priority = f"client {dice.randint(1, 5)}", dice.choice(list(Priority))
+    headers = ((MARK, mark), ("X-OpenWebUI-User-Id", client), ("X-Herd-Priority", priority))
     kinds: tuple[Callable[[], Sent], ...] = (
-        lambda: home.send(CHAT, chat(model, tokens=tokens), ((MARK, mark),)),
-        lambda: home.send(CHAT, chat(model, tokens=tokens, stream=False), ((MARK, mark),)),
-        lambda: home.send(OPENAI_CHAT, openai_chat(model, tokens=tokens), ((MARK, mark),)),
+        lambda: home.send(CHAT, chat(model, tokens=tokens), headers),
+        lambda: home.send(CHAT, chat(model, tokens=tokens, stream=False), headers),
+        lambda: home.send(OPENAI_CHAT, openai_chat(model, tokens=tokens), headers),
     )
     return dice.choice(kinds)()
 

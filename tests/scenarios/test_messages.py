@@ -2,9 +2,11 @@
 
 import asyncio
 
+from herd.policy.rebalancing import SETTLED_S
 from herd.runtime.testing import serialize_messages, virtual_time
 from herd.simulation.fleet.house import House
-from tests.scenarios.helpers import CHAT, LLAMA, chat, scenario, served_by, until_held
+from herd.types import NodeState
+from tests.scenarios.helpers import CHAT, LLAMA, chat, scenario, served_by, until_held, until_waiting
 
 
 async def a_busy_hour(home: House) -> None:
@@ -26,3 +28,18 @@ async def test_every_message_of_the_request_flow_survives_the_codec() -> None:
     async with scenario() as home:
         with serialize_messages():
             await a_busy_hour(home)
+
+
+@virtual_time
+async def test_so_does_every_message_of_moves_and_of_what_people_tell_nodes() -> None:
+    async with scenario() as home:
+        with serialize_messages():
+            await home.node("a", [LLAMA], resident=[LLAMA])
+            assert (await home.ask("/herd/v1/nodes/a/pause?for=1s")).json["state"] == "paused"
+            await home.until_node("a", NodeState.READY)
+            sent = [home.send(CHAT, chat(tokens=200)) for _ in range(8)]
+            await until_waiting(home, "a", 7)
+            await asyncio.sleep(SETTLED_S)
+            await home.node("b", [LLAMA], resident=[LLAMA])
+            await asyncio.gather(*(one.task for one in sent))
+            assert {served_by(one.sink) for one in sent} == {"a", "b"}

@@ -1,13 +1,14 @@
 """The router starts again, and servers answer what is no answer: found by chaos, told in short."""
 
 import asyncio
+from collections import Counter
 
 import pytest
 
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.ollama.faults import Lie
 from herd.types import NodeState
-from tests.scenarios.helpers import CHAT, LLAMA, OPENAI_CHAT, chat, openai_chat, scenario, served_by
+from tests.scenarios.helpers import CHAT, LLAMA, OPENAI_CHAT, begun, chat, openai_chat, scenario, served_by
 
 
 @virtual_time
@@ -61,3 +62,18 @@ def test_an_answer_in_one_piece_that_is_not_whole_is_no_answer(lie: Lie, target:
                 assert (answer.status, answer.finished) == (200, True)
 
     run_virtual(story())
+
+
+@virtual_time
+async def test_the_router_restarts_under_load() -> None:
+    """Whoever was being served is cut, whoever comes while it starts is held, and nothing is left over."""
+    async with scenario() as home:
+        for name in ("a", "b"):
+            await home.node(name, [LLAMA], resident=[LLAMA], parallel=2)
+        before = [home.send(CHAT, chat(tokens=200)) for _ in range(30)]
+        await begun(before[0].sink)
+        await home.restart_router(away=3.0)
+        after = [home.send(CHAT, chat(tokens=20)) for _ in range(30)]
+        await asyncio.gather(*(one.task for one in (*before, *after)), return_exceptions=True)
+        assert not any(one.sink.finished and b'"done":true' not in one.sink.body for one in before)
+        assert Counter(served_by(one.sink) for one in after).keys() == {"a", "b"}

@@ -4,7 +4,7 @@ import pytest
 import sqlite_utils
 
 from herd.store import database as module
-from herd.store.database import Database, KnownNode, StoreError
+from herd.store.database import Database, KnownNode, KnownOrders, Pin, StoreError
 from herd.store.schema import MIGRATIONS, STEPS
 from herd.types import NodeId, NodeName, Seconds
 
@@ -82,3 +82,60 @@ def test_the_list_of_steps_is_complete() -> None:
     database = sqlite_utils.Database(memory=True)
     assert [step.name for step in MIGRATIONS.pending(database)] == list(STEPS)
     database.close()
+
+
+def told(node: str, given: float = 5.0, *, drained: bool = True) -> KnownOrders:
+    since = Seconds(3.0) if drained else None
+    return KnownOrders(NodeId(node), Seconds(given), since, Seconds(4.0), None)
+
+
+def test_what_a_node_was_told_by_hand_is_known_after_reopening_until_nothing_is_in_force(tmp_path: Path) -> None:
+    first = Database(tmp_path / "herd.db")
+    first.remember_orders(told("a"))
+    first.remember_orders(told("a", drained=False))
+    first.remember_orders(told("b"))
+    first.close()
+
+    second = Database(tmp_path / "herd.db")
+    assert (second.orders(NodeId("a")), second.orders(NodeId("c"))) == (told("a", drained=False), None)
+    second.remember_orders(KnownOrders(NodeId("a"), Seconds(9.0), None, None, None))
+    assert (second.orders(NodeId("a")), second.orders(NodeId("b"))) == (None, told("b"))
+    second.close()
+
+
+def test_orders_do_not_grow_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_NODES", 2)
+    database = Database(None)
+    for number in range(4):
+        database.remember_orders(told(f"n{number}", 10.0 - number))
+    assert [number for number in range(4) if database.orders(NodeId(f"n{number}"))] == [0, 1]
+    database.close()
+
+
+def test_a_file_of_the_version_before_gets_what_is_new(tmp_path: Path) -> None:
+    file = tmp_path / "herd.db"
+    old = Database(file)
+    old.remember(STUDIO)
+    old.close()
+    before = sqlite_utils.Database(file)
+    before.table("orders").drop()
+    before.table(MIGRATIONS.migrations_table).delete_where("name = ?", ["m002_orders"])
+    before.close()
+
+    database = Database(file)
+    assert (database.known_nodes(), database.orders(STUDIO.id)) == ((STUDIO,), None)
+    database.close()
+
+
+def test_pins_are_known_after_reopening(tmp_path: Path) -> None:
+    first = Database(tmp_path / "herd.db")
+    for pin in (Pin("qwen3:8b", NodeId("")), Pin("llama3.2:3b", NodeId("a1")), Pin("qwen3:8b", NodeId("b2"))):
+        first.pin(pin)
+    first.pin(Pin("gone:1b", NodeId("a1")))
+    first.unpin("gone:1b")
+    first.unpin("never:1b")
+    first.close()
+
+    second = Database(tmp_path / "herd.db")
+    assert second.pins() == (Pin("llama3.2:3b", NodeId("a1")), Pin("qwen3:8b", NodeId("b2")))
+    second.close()

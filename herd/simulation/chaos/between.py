@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from herd.actors.ports import AgentLink, Dialer, Relay
+from herd.actors.command_ends import unable
+from herd.actors.ports import AgentLink, Dialer, Obey, Relay
 from herd.protocols.discovery import RouterAddress
 from herd.protocols.messages import Goodbye, Hello, Pause, Report, Welcome
 from herd.types import Seconds
@@ -48,8 +49,8 @@ class Owner:
     async def locate(self, url: str) -> RouterAddress:
         return await self._links.locate(url)
 
-    async def dial(self, address: RouterAddress, hello: Hello, relay: Relay) -> "OwnedLink":
-        self._link = await self._links.dial(address, hello, relay)
+    async def dial(self, address: RouterAddress, hello: Hello, relay: Relay, obey: Obey = unable) -> "OwnedLink":
+        self._link = await self._links.dial(address, hello, relay, obey)
         return OwnedLink(self._link, self)
 
 

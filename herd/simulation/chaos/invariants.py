@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from herd.actors.request import OVER_BUDGET
 from herd.names import canonical
 from herd.protocols.messages import Report, RequestHead
 from herd.runtime import ActorDiedError, ActorUnavailableError, Leases
@@ -67,13 +68,15 @@ class _Known:
     link: LinkId | None = None
     draining: bool = False
     paused: bool = False
+    by_hand: bool = False  # drained or paused, by a person
     reported: bool = False
     models: dict[str, int] = field(default_factory=dict)
     standings: list[_Standing] = field(default_factory=list)  # of this moment, and the last one before
 
     def changed(self, now: float) -> None:
         """Note how it stands now."""
-        takes = self.link is not None and self.reported and not self.draining and not self.paused
+        takes = self.link is not None and self.reported
+        takes = takes and not (self.draining or self.paused or self.by_hand)
         self.standings.append(_Standing(now, takes, self.models))
         self.standings = self.at(now)
 
@@ -100,6 +103,7 @@ class Observer:
         self.truth = Truth()
         self._asked: dict[str, Asked] = {}
         self._known: dict[NodeId, _Known] = {}
+        self._by_hand: dict[NodeId, None] = {}  # nodes that a person wants nothing sent to
         self._streams: dict[StreamId, tuple[NodeId, Asked]] = {}  # that the router has open
         self._stops: list[float] = []  # when a router began to stop
         self._heard_of: dict[NodeId, dict[str, int]] = {}  # the latest models that servers listed, to any router
@@ -136,6 +140,7 @@ class Observer:
     def joined(self, link: LinkId, node: NodeId) -> None:
         known = self._known.setdefault(node, _Known())
         known.link, known.draining, known.paused, known.reported = link, False, False, False
+        known.by_hand = node in self._by_hand
         known.changed(_now())
 
     def reported(self, link: LinkId, node: NodeId, report: Report) -> None:
@@ -153,6 +158,16 @@ class Observer:
         if known is not None and known.link == link:
             known.draining = True
             known.changed(_now())
+
+    def ordered(self, node: NodeId, *, away: bool) -> None:
+        """A person wants nothing sent to a node any more, or no more minds."""
+        if away:
+            self._by_hand[node] = None
+        else:
+            self._by_hand.pop(node, None)
+        if node in self._known:
+            self._known[node].by_hand = away
+            self._known[node].changed(_now())
 
     def left(self, link: LinkId, node: NodeId) -> None:
         known = self._known.get(node)
@@ -229,6 +244,8 @@ class Observer:
         why = asked.sink.body[:120].decode(errors="replace")
         if asked.sink.status == 404 and any(asked.model in models for models in self._heard_of.values()):
             self.violated(Invariant.HELD, f"{asked.mark} is told that there never was a {asked.model}: {why}")
+        if OVER_BUDGET.encode() in asked.sink.body:
+            return  # it was tried, and the fleet cannot afford to try it again
         could = self.truth.who_could(asked.model, asked.began)
         if asked.sink.status in {404, 503} and could is not None:
             self.violated(Invariant.HELD, f"{asked.mark} is refused while {could} could serve {asked.model}: {why}")
@@ -320,7 +337,7 @@ async def turns(count: int) -> None:
 
 
 async def left_over(home: House) -> list[str]:
-    """What is out still, once nobody asks for anything: leases, tickets, held requests, streams, work of servers."""
+    """What is out still, once nobody asks for anything: leases, tickets, requests, streams, work of servers."""
     await turns(TURNS)  # what was told may still be under way; nothing of it takes time
     parts, links = home.router.parts, home.links
     queues = [queue for status in await home.fleet() for queue in status.queues if queue.running or queue.waiting]

@@ -3,9 +3,12 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from herd.policy.orders import Order
 from herd.protocols.messages import ModelInfo, Pause, Report
+from herd.runtime import ActorDiedError, ActorUnavailableError
 from herd.simulation.chaos.between import Owner, Tale
 from herd.simulation.chaos.invariants import Observer
 from herd.simulation.chaos.shelf import Shelf
@@ -15,6 +18,7 @@ from herd.simulation.machine.catalog import CATALOG
 from herd.simulation.ollama.faults import Lie
 from herd.types import Bytes, ModelName, Seconds
 
+TELL_S = 0.5  # a person tries again
 _STATUSES = (404, 500, 502, 503, 504)
 
 
@@ -203,6 +207,26 @@ async def _pauses(case: Case) -> None:
     case.victim.owner.pause()
 
 
+async def _ordered(case: Case) -> None:
+    """A person drains or pauses the node, and lets it work again after a while."""
+    await _told(case, case.dice.choice((Order.DRAIN, Order.PAUSE)))
+    case.scene.observer.ordered(case.node.id, away=True)
+    await asyncio.sleep(case.dice.uniform(0.1, 40.0))
+    case.scene.observer.ordered(case.node.id, away=False)
+    await _told(case, Order.RESUME)
+
+
+async def _told(case: Case, order: Order) -> None:
+    """Until the router has heard it: one that has just begun knows no node."""
+    home = case.scene.home
+    heard = None
+    while heard is None:
+        with suppress(ActorDiedError, ActorUnavailableError):  # the router stops
+            heard = await home.router.fleet.ordered.remote(str(case.node.id), order) if home.up else None
+        if heard is None:
+            await asyncio.sleep(TELL_S)
+
+
 async def _tells_tales(case: Case) -> None:
     """Reports claim that a model is in memory, or on the disk, that is not."""
     case.victim.owner.tell(_tale(case.dice.choice(case.scene.models)))
@@ -272,6 +296,7 @@ NODE_FAULTS = (
     Fault("machine is slow", ("speed",), _slows, cripples=False),
     Fault("owner shares", ("memory",), _shares, cripples=False),
     Fault("owner pauses", ("owner",), _pauses),
+    Fault("told by hand", ("hand",), _ordered),
     Fault("report lies", ("report",), _tells_tales),
     Fault("disk changes", ("disk",), _disk_changes, cripples=False),
 )

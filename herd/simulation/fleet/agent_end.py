@@ -5,16 +5,19 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator
 
-from herd.actors.ports import Relay
+from herd.actors.command_ends import UnderWay
+from herd.actors.ports import Obey, Relay
 from herd.errors import JoinRefused, LinkClosed
-from herd.protocols.messages import Failure, Goodbye, Head, Report, RequestHead, Usage, Welcome
+from herd.protocols.messages import Failure, Goodbye, Head, Report, RequestHead, Result, Usage, Welcome
 from herd.protocols.session import (
     BodyReceived,
+    CommandReceived,
     DataReceived,
     DrainReceived,
     GoodbyeReceived,
     HeadReceived,
     ReportReceived,
+    ResultReceived,
     StreamCancelled,
     StreamEnded,
     StreamOpened,
@@ -91,11 +94,13 @@ class AgentEnd:
     Args:
         wire: to the router.
         relay: called in a task for each stream.
+        obey: called in a task for each command.
     """
 
-    def __init__(self, wire: Wire, relay: Relay) -> None:
+    def __init__(self, wire: Wire, relay: Relay, obey: Obey) -> None:
         self._loop = asyncio.get_running_loop()
         self._relay = relay
+        self._commands = UnderWay(obey, self._answer)
         self._heard = self._loop.time()
         self._watch: asyncio.TimerHandle | None = None
         self._streams: dict[StreamId, AgentStream] = {}
@@ -140,7 +145,7 @@ class AgentEnd:
         self._loop.call_soon(self.end, why)
 
     def end(self, why: str) -> None:
-        """The link is gone: cancel every relay. Idempotent."""
+        """The link is gone: cancel every relay and every command. Idempotent."""
         self.lost = self.lost or why
         if self._closed.done():
             return
@@ -149,8 +154,12 @@ class AgentEnd:
             self._watch.cancel()
         if not self.joined.done():
             self.joined.set_exception(LinkClosed(self.lost))
+        self._commands.end()
         for stream in tuple(self.tasks):
             self._give_up(stream)
+
+    def _answer(self, result: Result) -> None:
+        self.say(ResultReceived(result))
 
     # --- what the router says -----------------------------------------------------------------------------------------
 
@@ -170,6 +179,8 @@ class AgentEnd:
                 self._open(said.stream, said.head)
             case StreamCancelled():
                 self._give_up(said.stream)
+            case CommandReceived():
+                self._commands.begin(said.command)
             case Welcomed():
                 self._welcomed(said.welcome)
             case GoodbyeReceived():

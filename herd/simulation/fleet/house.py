@@ -218,6 +218,7 @@ class House:
         *,
         resident: Sequence[str] = (),
         parallel: int = 1,
+        declared: bool = True,
         profile: MachineProfile = PROFILES["mac-studio"],
         dialer: Dialer | None = None,
         grace: Seconds = Seconds(10.0),
@@ -231,6 +232,7 @@ class House:
             models: on disk, from the catalogue.
             resident: of those, what is in memory.
             parallel: requests that each model runs at once.
+            declared: the router is told so.
             profile: the machine.
             dialer: how its agent reaches the router; the house's own links if None.
             grace: what running requests get when the agent stops.
@@ -243,7 +245,7 @@ class House:
         ollama.wall = clock.wall
         probe = IdleMachine(profile, ollama)
         hello = Hello(PROTOCOL_VERSIONS, NodeId(name), NodeName(name), "simulated", machine=probe.machine())
-        settings = BackendSettings(OLLAMA, base_url, parallel)
+        settings = BackendSettings(OLLAMA, base_url, parallel if declared else None)
         options = AgentOptions(hello, (settings,), router_url="http://router", grace=grace)
         ports = AgentPorts(self.servers, dialer or self.links, None, probe, joined=lambda _: None)
         agent = partial(running_agent, options, ports)

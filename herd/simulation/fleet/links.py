@@ -6,10 +6,11 @@ network can do to a link is done from outside: `cut` breaks it, `freeze` silence
 
 import asyncio
 
-from herd.actors.ports import LinkEvents, Relay
+from herd.actors.command_ends import unable
+from herd.actors.ports import LinkEvents, Obey, Relay
 from herd.errors import LinkClosed, StreamFailed
 from herd.protocols.discovery import RouterAddress
-from herd.protocols.messages import Goodbye, Hello, RequestHead
+from herd.protocols.messages import Command, Goodbye, Hello, RequestHead, Result
 from herd.protocols.session import HelloReceived
 from herd.simulation.fleet.agent_end import AgentEnd
 from herd.simulation.fleet.line import CLOSED, Wire
@@ -132,6 +133,13 @@ class InMemoryLinks:
         end.open(stream, head)
         self._stream_ends[stream] = end
 
+    async def command(self, link: LinkId, command: Command) -> Result:
+        """Raises LinkClosed."""
+        end = self._agents.get(link)
+        if end is None:
+            raise LinkClosed("the node's link is gone")
+        return await end.command(command)
+
     def silence(self, link: LinkId) -> Seconds:
         """Seconds since the link was last heard; infinite when it is gone."""
         end = self._agents.get(link)
@@ -171,31 +179,33 @@ class InMemoryLinks:
             raise StreamFailed(f"cannot connect to {url}: connection refused")
         return RouterAddress(("in memory",), 0, self.port, RouterId(""))
 
-    async def dial(self, address: RouterAddress, hello: Hello, relay: Relay) -> AgentEnd:
+    async def dial(self, address: RouterAddress, hello: Hello, relay: Relay, obey: Obey = unable) -> AgentEnd:
         """Join the router. Raises LinkClosed or JoinRefused."""
         if hello.node_id in self._frozen:
             await asyncio.sleep(CONNECT_S)
             raise LinkClosed(f"no router on link port {address.link_port} (no answer)")
         if not self._listening:
             raise LinkClosed(f"no router on link port {address.link_port} (connection refused)")
-        agent = self._connect(hello, relay)
+        agent = self._connect(hello, relay, obey)
         agent.say(HelloReceived(hello))
         try:
             async with asyncio.timeout(JOIN_S):
                 await asyncio.shield(agent.joined)
         except TimeoutError as error:
+            agent.joined.cancel()  # nobody waits for it any more
             agent.hang_up("the router did not answer the hello")
             raise LinkClosed("the router did not answer the hello") from error
         except BaseException:
+            agent.joined.cancel()
             agent.hang_up("not joined")
             raise
         return agent
 
-    def _connect(self, hello: Hello, relay: Relay) -> AgentEnd:
+    def _connect(self, hello: Hello, relay: Relay, obey: Obey) -> AgentEnd:
         self._of(hello.node_id)
         self._last_link += 1
         link = LinkId(self._last_link)
-        agent, router = AgentEnd(Wire(), relay), RouterEnd(self, link, Wire())
+        agent, router = AgentEnd(Wire(), relay, obey), RouterEnd(self, link, Wire())
         agent.wire.hear, router.wire.hear = router.hear, agent.hear
         self._links[link] = (router, agent, hello.node_id)
         return agent

@@ -4,12 +4,14 @@ import asyncio
 from collections import deque
 from typing import Protocol
 
+from herd.actors.command_ends import Unanswered
 from herd.actors.ports import LinkEvents
 from herd.errors import LinkClosed, StreamFailed
-from herd.protocols.messages import Failure, Goodbye, Hello, RequestHead, Welcome
+from herd.protocols.messages import Command, Failure, Goodbye, Hello, RequestHead, Result, Welcome
 from herd.protocols.session import (
     MAX_STREAMS,
     BodyReceived,
+    CommandReceived,
     DataReceived,
     DrainReceived,
     GoodbyeReceived,
@@ -17,6 +19,7 @@ from herd.protocols.session import (
     HelloReceived,
     PongReceived,
     ReportReceived,
+    ResultReceived,
     StreamCancelled,
     StreamEnded,
     StreamEvent,
@@ -105,6 +108,7 @@ class RouterEnd:
         self.wire = wire
         self.node: NodeId | None = None
         self.streams: dict[StreamId, RouterStream] = {}
+        self._commands = Unanswered()
         self.lost = ""  # why; the link is gone, or about to go
         self.gone = False
 
@@ -121,6 +125,12 @@ class RouterEnd:
             raise StreamFailed(f"The node has {MAX_STREAMS} requests open already.")
         self.streams[stream] = RouterStream(self, stream, head)
         self.wire.say(StreamOpened(stream, head))
+
+    async def command(self, command: Command) -> Result:
+        """Raises LinkClosed."""
+        if self.lost:
+            raise LinkClosed("the node's link is gone")
+        return await self._commands.wait(command, lambda command: self.wire.say(CommandReceived(command)))
 
     def close(self, stream: StreamId) -> None:
         """Cancel the stream unless it has ended."""
@@ -141,7 +151,7 @@ class RouterEnd:
         self._loop.call_soon(self.end, why)
 
     def end(self, why: str) -> None:
-        """The link is gone: reset every stream, then tell the fleet. Idempotent."""
+        """The link is gone: reset every stream, end every command, then tell the fleet. Idempotent."""
         if self.gone:
             return
         self.lost = self.lost or why
@@ -150,6 +160,7 @@ class RouterEnd:
         for stream, exchange in self.streams.items():
             if not exchange.ended:
                 exchange.push(StreamReset(stream, failure))
+        self._commands.lost(self.lost)
         self._board.left(self, self.lost)
 
     # --- what the agent says ------------------------------------------------------------------------------------------
@@ -166,6 +177,8 @@ class RouterEnd:
             case Taken():
                 if said.stream in self.streams:
                     self.streams[said.stream].room.taken(said.size)
+            case ResultReceived():
+                self._commands.heard(said.result)
             case HelloReceived():
                 self._join_task = asyncio.create_task(self._join(said.hello), name=f"join link {self.link}")
             case GoodbyeReceived():

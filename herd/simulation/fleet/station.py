@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from herd.actors.commands import Commands
 from herd.actors.shape_book import ShapeBook
 from herd.protocols.messages import PROTOCOL_VERSIONS, BackendInfo, Hello, ModelInfo, Pause, Report
 from herd.protocols.model_shapes import read_ollama_show
@@ -12,7 +13,7 @@ from herd.protocols.servers import merge_ollama_ps, read_ollama_tags
 from herd.simulation.clock import LoopClock
 from herd.simulation.fleet.occupancy import Occupancy, OccupiedMachine
 from herd.simulation.fleet.switchboard import Line, Switchboard
-from herd.simulation.http import call
+from herd.simulation.http import InMemoryServers, call
 from herd.simulation.machine.catalog import CATALOG
 from herd.simulation.machine.owners import HABITS, OwnerState, week
 from herd.simulation.machine.pace import MachineProfile
@@ -65,6 +66,10 @@ class Station:
         changes = week(HABITS[plan.habits], plan.machine, seed, start_slot=start_slot, duration=duration)
         self.occupancy = Occupancy(self.ollama, plan.machine, changes, self._owner_changed)
         self._probe = OccupiedMachine(plan.machine, self.ollama, self.occupancy, start_slot)
+        base_url = f"http://{plan.name}"
+        servers = InMemoryServers()
+        servers.serve(base_url, self.ollama.handle)
+        self._commands = Commands({OLLAMA: base_url}, servers, _is_ollama, changed=lambda _: None)
         self._board = board
         self._line: Line | None = None
         self._disk: tuple[ModelInfo, ...] = ()
@@ -106,7 +111,7 @@ class Station:
             return  # it dials when it wakes
         name, machine = self.plan.name, self._probe.machine()
         hello = Hello(PROTOCOL_VERSIONS, NodeId(name), NodeName(name), "simulated", machine=machine)
-        self._line = await self._board.join(hello, self.ollama.handle, self._lost)
+        self._line = await self._board.join(hello, self.ollama.handle, self._lost, self._commands)
         if self._line is None:
             self._lost()
         else:
@@ -212,6 +217,10 @@ class Station:
         task = asyncio.create_task(coroutine, name=f"{self.plan.name}: {what}")
         self._tasks[task] = None
         task.add_done_callback(self._tasks.pop)
+
+
+async def _is_ollama(_backend: BackendId) -> str:
+    return BackendKind.OLLAMA
 
 
 def _now() -> Seconds:

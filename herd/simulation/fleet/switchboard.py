@@ -8,10 +8,11 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from herd.actors.ports import Handler, Headers, LinkEvents
+from herd.actors.command_ends import Unanswered, UnderWay, unable
+from herd.actors.ports import Handler, Headers, LinkEvents, Obey
 from herd.errors import LinkClosed, StreamFailed
 from herd.protocols.headers import to_client
-from herd.protocols.messages import Failure, Goodbye, Head, Hello, Report, RequestHead, Welcome
+from herd.protocols.messages import Command, Failure, Goodbye, Head, Hello, Report, RequestHead, Result, Welcome
 from herd.protocols.session import DataReceived, HeadReceived, StreamEnded, StreamEvent, StreamReset
 from herd.protocols.usage import UsageReader
 from herd.simulation.fleet.links import PORT
@@ -27,12 +28,14 @@ class Line:
         gone: why the line is no more; empty while it is.
     """
 
-    def __init__(self, link: LinkId, node: NodeId, serve: Handler, lost: Callable[[], None]) -> None:
+    def __init__(self, link: LinkId, node: NodeId, serve: Handler, lost: Callable[[], None], obey: Obey) -> None:
         self.link = link
         self.node = node
         self.serve = serve
         self.lost = lost
         self.streams: dict[StreamId, Stream] = {}
+        self.unanswered = Unanswered()
+        self.commands = UnderWay(obey, self.unanswered.heard)
         self.heard = asyncio.get_running_loop().time()
         self.gone = ""
 
@@ -54,18 +57,19 @@ class Switchboard:
 
     # --- The nodes' side ----------------------------------------------------------------------------------------------
 
-    async def join(self, hello: Hello, serve: Handler, lost: Callable[[], None]) -> Line | None:
+    async def join(self, hello: Hello, serve: Handler, lost: Callable[[], None], obey: Obey = unable) -> Line | None:
         """Knock at the router; None when it will not have the node, or is not there.
 
         Args:
             hello: who the node is.
             serve: answers its requests.
             lost: called when the line is gone and the node did not hang up itself.
+            obey: carries commands out.
         """
         if not self._listening:
             return None
         self._last_link += 1
-        line = Line(LinkId(self._last_link), hello.node_id, serve, lost)
+        line = Line(LinkId(self._last_link), hello.node_id, serve, lost, obey)
         answer = await self.events.hello(line.link, hello, "in memory")
         if not isinstance(answer, Welcome) or not self._listening:  # it may have stopped meanwhile
             return None
@@ -85,6 +89,8 @@ class Switchboard:
         line.gone = why
         for stream in list(line.streams.values()):
             stream.cut(why)
+        line.commands.end()
+        line.unanswered.lost(why)
         if self._lines.pop(line.link, None) is not None:
             self.events.down(line.link, line.node, why)
 
@@ -111,6 +117,13 @@ class Switchboard:
             raise StreamFailed("the node's link is gone")
         line.streams[stream] = Stream(stream, head, line.serve)
         self._streams[stream] = line
+
+    async def command(self, link: LinkId, command: Command) -> Result:
+        """Raises LinkClosed."""
+        line = self._lines.get(link)
+        if line is None:
+            raise LinkClosed("the node's link is gone")
+        return await line.unanswered.wait(command, line.commands.begin)
 
     def silence(self, link: LinkId) -> Seconds:
         """Seconds since the node was last heard; infinite when its link is gone."""

@@ -38,6 +38,9 @@ class Scenario:
     duration: Seconds  # of the owners' weeks; requests may end later
     seed: int = 0  # of the request ids and the owners
     start_slot: int = 0  # hour of the local week at which the run begins
+    pre_warm: bool = True  # models are loaded ahead
+    homes: bool = True  # and kept where they live
+    rebalance: bool = True  # what waits is moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +176,9 @@ async def _fleet(scenario: Scenario, ranking: Ranking) -> AsyncIterator[_Fleet]:
         Bytes(256 * MiB),
         heartbeat=HEARTBEAT_S,
         ranking=ranking,
+        pre_warm=scenario.pre_warm,
+        homes=scenario.homes,
+        rebalance=scenario.rebalance,
     )
     ports = RouterPorts(LoopClock(), listener, board, board, board, advertiser=None)
     async with running_router(options, ports) as router:

@@ -111,8 +111,9 @@ async def test_what_is_left_over_is_named() -> None:
         found = await left_over(home)
         assert found[0] == f"1 run and 0 wait for {LLAMA} at a"
         assert found[1] == "the ledger has 1 tickets at a"
-        assert found[2].startswith("streams are open")
-        assert found[3].startswith("at work")
+        assert found[2] == "1 requests are shown as under way"
+        assert found[3].startswith("streams are open")
+        assert found[4].startswith("at work")
         await running.hang_up()
 
 
@@ -133,7 +134,7 @@ async def test_a_request_that_is_held_is_left_over() -> None:
         await a.stop_agent()
         held = home.send("/api/chat", {"model": LLAMA})
         await asyncio.sleep(1)
-        assert await left_over(home) == ["1 requests are held"]
+        assert await left_over(home) == ["1 requests are held", "1 requests are shown as under way"]
         await held.hang_up()
         assert await left_over(home) == []
 

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from herd.actors.ports import Headers
+from herd.actors.request import OVER_BUDGET
 from herd.protocols.messages import Pause, Report
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.chaos.invariants import MOST, Asked, Invariant, Observer
@@ -200,11 +201,11 @@ async def ended(observer: Observer, asked: Asked, *, cancelled: bool = False, fa
     observer.over(asked, task)
 
 
-async def refuse(asked: Asked, status: int) -> None:
+async def refuse(asked: Asked, status: int, why: str = "no") -> None:
     """The router's own answer."""
     headers: Headers = ()
     await asked.sink.start(status, headers)
-    await asked.sink.write(b'{"error":"no"}')
+    await asked.sink.write(f'{{"error":"{why}"}}'.encode())
     await asked.sink.finish()
 
 
@@ -270,6 +271,18 @@ async def test_a_router_that_stops_may_refuse_what_a_node_could_serve() -> None:
     asked.began = SETTLED_S
     observer.router_stops()
     await refuse(asked, 503)
+    await ended(observer, asked)
+    assert observer.violations == []
+
+
+@virtual_time
+async def test_a_request_that_failed_when_retries_were_used_up_may_be_refused() -> None:
+    observer = Observer()
+    observer.truth.add(A, [LLAMA], 0.0)
+    await asyncio.sleep(SETTLED_S)
+    asked = ask(observer)
+    asked.began = SETTLED_S
+    await refuse(asked, 503, f"it failed; {OVER_BUDGET}")
     await ended(observer, asked)
     assert observer.violations == []
 

@@ -1,6 +1,7 @@
 """The link in memory: order, room, cancellation, loss and silence, as over a socket."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -274,6 +275,23 @@ async def test_an_agent_that_may_not_join_is_told_so() -> None:
     await links.stop()
     with pytest.raises(LinkClosed):
         await links.dial(address, HELLO, until_cancelled)
+
+
+@virtual_time
+async def test_a_dial_that_is_given_up_leaves_no_complaint(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        links = InMemoryLinks()
+        await links.start(Fleet())
+        dialling = asyncio.create_task(links.dial(await links.locate("http://router"), HELLO, until_cancelled))
+        await asyncio.sleep(0)
+        dialling.cancel()
+        await asyncio.wait([dialling])
+        await links.stop()
+        await settled()
+
+    await story()
+    gc.collect()
+    assert not [record for record in caplog.records if record.name == "asyncio"]
 
 
 @virtual_time

@@ -1,0 +1,118 @@
+"""What is known of each model on each node, worked out once and kept until something of it changes."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from herd.actors.homes import Homes
+from herd.actors.latency_learner import Lesson
+from herd.policy.memory import Residency
+from herd.policy.pace import USUAL_ANSWER, Learned
+from herd.policy.prospects import Facts, Prospect, prospect
+from herd.policy.values import Eliminated, NodeView
+from herd.types import NodeId, Seconds
+
+# A thousand nodes with sixty models each.
+MAX_PAIRS = 65_536
+# Models whose prospects are kept: more than a house uses in a day, and little memory.
+MAX_TABLES = 1024
+
+
+@dataclass(slots=True)
+class _Table:
+    """What there is to say of one model on each node."""
+
+    version: int = -1  # of everything that it is made of
+    rows: dict[NodeId, tuple[NodeView, Prospect | Eliminated]] = field(default_factory=dict)  # each of this very view
+    prospects: list[Prospect | Eliminated] = field(default_factory=list)  # of the rows
+
+
+class Prospectus:
+    """State of the Scorer: views of the nodes, and what was seen and learned of their models.
+
+    Args:
+        homes: which models live where.
+    """
+
+    def __init__(self, homes: Homes) -> None:
+        self.nodes: dict[NodeId, NodeView] = {}
+        self._homes = homes
+        self._tables: dict[str, _Table] = {}  # by model, the latest last
+        self._changes = 0  # of anything that the tables are made of
+        self._residencies: dict[str, Residency] = {}
+        self._learned: dict[tuple[NodeId, str], Learned] = {}
+        self._answers: dict[str, float] = {}
+        self._unloaded: dict[tuple[NodeId, str], Seconds] = {}
+
+    def of(self, model: str, *, kept: bool) -> list[Prospect | Eliminated]:
+        """What there is to say of a model on each node.
+
+        Args:
+            model: canonical name.
+            kept: the fleet has, or had, it; else it is any word that a client makes up, and not worth a table.
+        """
+        table = self._tables.pop(model, None) or _Table()
+        if table.version != self._changes:
+            for node, view in self.nodes.items():
+                row = table.rows.get(node)
+                if row is None or row[0] is not view:
+                    table.rows[node] = (view, prospect(model, view, self._facts(node, model)))
+            table.prospects = [row[1] for row in table.rows.values()]
+            table.version = self._changes
+        if kept:
+            self._tables[model] = table
+            keep_latest(self._tables, MAX_TABLES)
+        return table.prospects
+
+    def _facts(self, node: NodeId, model: str) -> Facts:
+        key = (node, model)
+        return Facts(
+            self._residencies.get(model),
+            self._learned.get(key),
+            self._unloaded.get(key),
+            home=self._homes.of(model) == node,
+            pinned=self._homes.pinned_at(node),
+        )
+
+    def answer(self, model: str) -> float:
+        """Tokens to expect of the model's answers."""
+        return self._answers.get(model, float(USUAL_ANSWER))
+
+    # --- what changes it ----------------------------------------------------------------------------------------------
+
+    def node_changed(self, view: NodeView, now: Seconds) -> NodeView | None:
+        """The node as it is now; how it was."""
+        before = self.nodes.get(view.id)
+        self.nodes[view.id] = view
+        self._changes += 1
+        for name, model in view.models.items():
+            then = before.models.get(name) if before is not None else None
+            if model.resident and model.size_resident and model.context:
+                seen = Residency(model.size_resident, model.context, model.slots)
+                if self._residencies.get(name) != seen:
+                    self._residencies[name] = seen
+                    self._tables.pop(name, None)
+            elif then is not None and then.resident and not model.resident:
+                self._unloaded[view.id, name] = now
+        keep_latest(self._residencies, MAX_PAIRS)
+        keep_latest(self._unloaded, MAX_PAIRS)
+        return before
+
+    def learned(self, lesson: Lesson) -> None:
+        """More is known of how fast a model runs on a node."""
+        self._learned[lesson.node, lesson.model] = lesson.learned
+        keep_latest(self._learned, MAX_PAIRS)
+        self._answers[lesson.model] = lesson.answer
+        keep_latest(self._answers, MAX_PAIRS)
+        if lesson.model in self._tables:
+            self._tables[lesson.model].rows.pop(lesson.node, None)
+            self._changes += 1
+
+    def homes_changed(self) -> None:
+        """Other models live, or have to stay, somewhere."""
+        self._tables.clear()
+
+
+def keep_latest(table: dict[Any, Any], most: int) -> None:
+    """Forget the oldest entries of a table that is longer than it may be."""
+    while len(table) > most:
+        del table[next(iter(table))]

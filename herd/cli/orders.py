@@ -1,0 +1,81 @@
+"""`herd drain`, `herd pause` and `herd resume`: what people tell a node."""
+
+import json
+import time
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from herd.cli.asking import AsJson, RouterUrl, asked
+from herd.cli.process import printable
+from herd.errors import RequestError
+from herd.protocols.control import duration
+
+_Node = Annotated[str, typer.Argument(metavar="NODE", help="Its name, or its id; GET /herd/v1/status lists them.")]
+
+
+def drain_command(node: _Node, router_url: RouterUrl = None, as_json: AsJson = False) -> None:
+    """Send a node nothing new: what runs there ends, what waits there goes elsewhere at once.
+
+    Example: herd drain studio
+    """
+    _tell(node, "drain", {}, router_url, as_json=as_json)
+
+
+def resume_command(node: _Node, router_url: RouterUrl = None, as_json: AsJson = False) -> None:
+    """Let a node that was drained or paused by hand take requests again.
+
+    What its own agent pauses it for, a meeting say, stays.
+
+    Example: herd resume studio
+    """
+    _tell(node, "resume", {}, router_url, as_json=as_json)
+
+
+def pause_command(
+    node: _Node,
+    lasts: Annotated[
+        str | None, typer.Option("--for", help="For so long, such as 30m or 2h; else until herd resume.")
+    ] = None,
+    router_url: RouterUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send a node nothing new for some time.
+
+    Example: herd pause studio --for 2h
+    """
+    if lasts is not None:
+        try:
+            duration(lasts)
+        except RequestError as error:
+            raise typer.BadParameter(printable(str(error)), param_hint="--for") from error
+    _tell(node, "pause", {} if lasts is None else {"for": lasts}, router_url, as_json=as_json)
+
+
+def _tell(node: str, order: str, body: dict[str, str], router_url: str | None, *, as_json: bool) -> None:
+    if not node:
+        raise typer.BadParameter("a node's name is not empty")
+    document = asked(router_url, f"/herd/v1/nodes/{quote(node, safe='')}/{order}", body)
+    if as_json:
+        typer.echo(json.dumps(document, indent=2))
+        return
+    Console(highlight=False).print(_line(document))
+
+
+def _line(document: dict[str, Any]) -> Text:
+    """`studio is paused by hand until 17:30; 2 requests run there`."""
+    name = printable(str(document.get("name")))
+    reasons = [_reason(reason) for reason in document.get("reasons") or []]
+    stands = ", and ".join(reasons) or f"is {printable(str(document.get('state')))}"
+    running = document.get("running") or 0
+    still = f"; {running} {'request runs' if running == 1 else 'requests run'} there" if running else ""
+    return Text.assemble((name, "bold"), f" {stands}{still}")
+
+
+def _reason(reason: dict[str, Any]) -> str:
+    until = reason.get("until")
+    when = time.strftime(" until %m-%d %H:%M:%S", time.localtime(until)) if isinstance(until, int | float) else ""
+    return printable(str(reason.get("text"))) + when

@@ -1,0 +1,80 @@
+"""`herd pin MODEL` and `herd unpin MODEL`: keep a model loaded, whatever else is asked for."""
+
+import asyncio
+import json
+import os
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from herd.cli.process import printable, set_up_logs
+from herd.config import asked_router
+from herd.errors import HerdError, StreamFailed
+from herd.net.http_client import AiohttpServers
+from herd.protocols.messages import RequestHead
+from herd.types import BackendId, RequestId
+
+ANSWER_S = 10.0  # a router answers within milliseconds
+MOST = 64 * 1024  # bytes of its answer, which is a line
+
+_Model = Annotated[str, typer.Argument(metavar="MODEL", help="The model, as clients name it.")]
+_RouterUrl = Annotated[
+    str | None,
+    typer.Option(help="URL of the router (HERD_ROUTER_URL; default: http://127.0.0.1:11435).", show_default=False),
+]
+_AsJson = Annotated[bool, typer.Option("--json", help="Print the router's JSON, and nothing else.")]
+
+
+def pin_command(model: _Model, router_url: _RouterUrl = None, as_json: _AsJson = False) -> None:
+    """Keep a model loaded on the machine that serves it most; nothing else makes it go.
+
+    Example: herd pin llama3.2:3b
+    """
+    answer = _ordered(router_url, "POST", model)
+    typer.echo(json.dumps(answer, indent=2) if as_json else f"{printable(answer['model'])} stays loaded from now on")
+
+
+def unpin_command(model: _Model, router_url: _RouterUrl = None, as_json: _AsJson = False) -> None:
+    """Let a pinned model go when it is not used, like any other.
+
+    Example: herd unpin llama3.2:3b
+    """
+    answer = _ordered(router_url, "DELETE", model)
+    typer.echo(json.dumps(answer, indent=2) if as_json else f"{printable(answer['model'])} is like any other again")
+
+
+def _ordered(router_url: str | None, method: str, model: str) -> Any:
+    """The router's answer. Raises HerdError when there is none, or it says why not."""
+    if not model.strip():
+        raise typer.BadParameter("a model's name is not empty")
+    set_up_logs("error")
+    url = asked_router(router_url, os.environ)
+    try:
+        status, document = asyncio.run(_sent(url, method, f"/herd/v1/pins/{quote(model, safe='')}"))
+    except (StreamFailed, TimeoutError) as error:
+        why = str(error) or "no answer"
+        raise HerdError(f"is a router running at {url}? {why}; --router-url names another") from error
+    if status == 200 and isinstance(document, dict) and isinstance(document.get("model"), str):
+        return document
+    said = document.get("error") if isinstance(document, dict) else None
+    if isinstance(said, str):
+        raise HerdError(printable(said))
+    raise HerdError(f"{url} does not answer as a router that pins models does ({status}): is it a newer Herd?")
+
+
+async def _sent(url: str, method: str, path: str) -> tuple[int, Any]:
+    """The status and the JSON of an answer; None for what is no JSON."""
+    head = RequestHead(RequestId(""), BackendId(""), method, path)
+    async with AiohttpServers() as servers, asyncio.timeout(ANSWER_S):
+        answer = await servers.exchange(url, head, None)
+        try:
+            body = b""
+            while len(body) < MOST and (data := await answer.read()):
+                body += data
+        finally:
+            answer.close()
+    try:
+        return answer.status, json.loads(body)
+    except ValueError:
+        return answer.status, None

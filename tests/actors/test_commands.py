@@ -1,0 +1,119 @@
+"""An agent at its router's command, beside a simulated Ollama."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from herd.actors.commands import Commands
+from herd.protocols.messages import Command, Result
+from herd.runtime.testing import virtual_time
+from herd.simulation.http import InMemoryServers
+from herd.simulation.machine.catalog import CATALOG
+from herd.simulation.machine.profiles import PROFILES
+from herd.simulation.ollama.server import FakeOllama
+from herd.types import BackendId
+
+URL = "http://studio:11434"
+LLAMA, QWEN = "llama3.2:3b", "qwen3:8b"
+
+
+class Beside:
+    """An Ollama, and the agent's commands."""
+
+    def __init__(self, kind: str = "ollama") -> None:
+        self.ollama = FakeOllama(PROFILES["mac-studio"], [CATALOG[LLAMA], CATALOG[QWEN]])
+        servers = InMemoryServers()
+        servers.serve(URL, self.ollama.handle)
+        self.kind = kind
+        self.looked: list[str] = []
+        self.obey = Commands({BackendId("ollama"): URL}, servers, self._kind_of, self.looked.append)
+        self._given = 0
+
+    async def _kind_of(self, _backend: BackendId) -> str:
+        return self.kind
+
+    async def do(self, name: str, **args: Any) -> Result:
+        self._given += 1
+        return await self.obey(Command(self._given, name, {"backend": "ollama", **args}))
+
+
+@virtual_time
+async def test_a_load_brings_the_model_and_has_the_server_looked_at() -> None:
+    beside = Beside()
+    assert await beside.do("load", model=LLAMA, keep_alive=-1, num_ctx=8192) == Result(1, True)
+    assert beside.ollama.listed == (LLAMA,)
+    assert beside.looked == ["ollama"]
+    await asyncio.sleep(10_000)
+    assert beside.ollama.listed == (LLAMA,)  # for ever
+
+
+@virtual_time
+async def test_a_keep_alive_in_seconds_lets_a_kept_model_go_when_they_are_over() -> None:
+    beside = Beside()
+    await beside.do("load", model=LLAMA, keep_alive=-1)
+    assert (await beside.do("load", model=LLAMA, keep_alive=300)).ok
+    await asyncio.sleep(290)
+    assert beside.ollama.listed == (LLAMA,)
+    await asyncio.sleep(20)
+    assert not beside.ollama.listed
+
+
+@virtual_time
+async def test_an_unload_takes_the_model_out_of_memory() -> None:
+    beside = Beside()
+    await beside.do("load", model=LLAMA, keep_alive=-1)
+    assert (await beside.do("unload", model=LLAMA)).ok
+    assert not beside.ollama.listed
+
+
+@virtual_time
+async def test_one_model_loads_at_a_time() -> None:
+    beside = Beside()
+    first = asyncio.create_task(beside.do("load", model=QWEN, keep_alive=300))
+    await asyncio.sleep(0.1)
+    second = await beside.do("load", model=LLAMA, keep_alive=300)
+    assert (second.ok, second.text) == (False, f"this node is loading {QWEN} already")
+    assert (await first).ok
+    assert (await beside.do("load", model=LLAMA, keep_alive=300)).ok
+
+
+@virtual_time
+async def test_a_load_ends_with_whoever_waits_for_it() -> None:
+    beside = Beside()
+    loading = asyncio.create_task(beside.do("load", model=QWEN, keep_alive=300))
+    await asyncio.sleep(0.1)
+    loading.cancel()
+    await asyncio.wait([loading])
+    assert (await beside.do("load", model=LLAMA, keep_alive=300)).ok
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "words"),
+    [
+        ("dance", {}, "knows no command 'dance'"),
+        ("load", {"model": LLAMA}, "needs a keep_alive"),
+        ("load", {"model": LLAMA, "keep_alive": "5m"}, "needs a keep_alive"),
+        ("load", {"model": LLAMA, "keep_alive": True}, "needs a keep_alive"),
+        ("load", {"model": LLAMA, "keep_alive": 0}, "needs a keep_alive"),
+        ("load", {"model": LLAMA, "keep_alive": float("inf")}, "needs a keep_alive"),
+        ("load", {"model": LLAMA, "keep_alive": 5, "num_ctx": -1}, "is a number of tokens"),
+        ("load", {"model": "", "keep_alive": 5}, "needs a backend and a model"),
+        ("unload", {"model": 7}, "needs a backend and a model"),
+        ("load", {"model": LLAMA, "keep_alive": 5, "backend": "other"}, "has no model server other"),
+        ("load", {"model": "nobody:1b", "keep_alive": 5}, "not found"),
+    ],
+)
+@virtual_time
+async def test_what_cannot_be_done_is_refused_in_a_sentence(name: str, args: dict[str, Any], words: str) -> None:
+    result = await Beside().do(name, **args)
+    assert not result.ok
+    assert words in result.text
+
+
+@pytest.mark.parametrize(("kind", "words"), [("llamacpp", "this model server is llamacpp"), ("", "does not answer")])
+@virtual_time
+async def test_only_ollama_is_commanded(kind: str, words: str) -> None:
+    result = await Beside(kind).do("load", model=LLAMA, keep_alive=5)
+    assert not result.ok
+    assert words in result.text

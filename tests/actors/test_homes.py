@@ -1,0 +1,107 @@
+"""The Scorer's table of homes: pins, what was served, and who was told to keep what."""
+
+from herd.actors.homes import MAX_PINS, Homes, PinEnd
+from herd.policy.edits import FOR_EVER
+from herd.policy.homes import FORGOTTEN_S
+from herd.policy.prewarming import KEEP_ALIVE_S
+from herd.policy.prospects import Facts, Prospect, prospect
+from herd.policy.values import Eliminated, ModelView, NodeView
+from herd.store.database import Pin
+from herd.types import NodeId, Seconds
+from tests.policy.views import card, model, node
+
+A, B = NodeId("a"), NodeId("b")
+KEY = "llama3.2:3b"
+START = Seconds(0.0)
+
+
+class Fleet:
+    """Nodes as the homes see them; each has a GPU of 16 GiB."""
+
+    def __init__(self, **nodes: tuple[ModelView, ...]) -> None:
+        self.views: dict[NodeId, NodeView] = {}
+        for name, models in nodes.items():
+            self.views[NodeId(name)] = node(name, *models, **card(16, 16))
+
+    def look(self, key: str) -> list[Prospect | Eliminated]:
+        return [prospect(key, view, Facts()) for view in self.views.values()]
+
+    def orders(self, homes: Homes, now: float = 0.0, *avoid: tuple[str, NodeId]) -> list[tuple[str, str, int]]:
+        homes.settle(self.views, self.look, Seconds(now))
+        return [(order.key, order.node, order.keep_alive) for order in homes.orders(self.look, {}, avoid)]
+
+
+COLD, WARM = model(gib=4), model(gib=4, resident=True, context=4096)
+
+
+def served(*nodes: NodeId) -> Homes:
+    """A model that these nodes have served, in this order."""
+    homes = Homes()
+    for name in nodes:
+        homes.served(KEY, name, START)
+    return homes
+
+
+def test_a_model_is_loaded_where_it_is_served_and_asked_for_once() -> None:
+    fleet, homes = Fleet(a=(COLD,), b=(COLD,)), served(A, A, B)
+    assert fleet.orders(homes) == [(KEY, "a", FOR_EVER)]
+    homes.told(KEY, A, FOR_EVER)
+    warm = Fleet(a=(WARM,), b=(COLD,))
+    homes.seen(warm.views[A])
+    assert warm.orders(homes) == []
+    homes.seen(fleet.views[A])  # somebody unloaded it
+    assert fleet.orders(homes) == [(KEY, "a", FOR_EVER)]
+
+
+def test_a_home_that_moves_is_let_go() -> None:
+    homes = served(A)
+    fleet = Fleet(a=(WARM,), b=(WARM,))
+    fleet.orders(homes)
+    homes.told(KEY, A, FOR_EVER)
+    for _ in range(3):
+        homes.served(KEY, B, START)
+    assert sorted(fleet.orders(homes)) == [(KEY, "a", KEEP_ALIVE_S), (KEY, "b", FOR_EVER)]
+    homes.told(KEY, A, KEEP_ALIVE_S)
+    homes.told(KEY, B, FOR_EVER)
+    assert fleet.orders(homes) == []
+
+
+def test_what_nobody_asks_for_is_let_go_after_a_day() -> None:
+    homes, fleet = served(A), Fleet(a=(WARM,))
+    fleet.orders(homes)
+    homes.told(KEY, A, FOR_EVER)
+    assert fleet.orders(homes, FORGOTTEN_S + 1) == [(KEY, "a", KEEP_ALIVE_S)]
+
+
+def test_of_each_node_one_thing_is_asked_at_a_time() -> None:
+    homes, fleet = served(A), Fleet(a=(COLD, model("other", gib=4)))
+    homes.served("other", A, START)
+    assert len(fleet.orders(homes)) == 1
+    assert fleet.orders(homes, 0.0, ("", A)) == []  # it is busy
+    assert fleet.orders(homes, 0.0, (KEY, A)) == [("other", "a", FOR_EVER)]  # it has failed with the one
+
+
+def test_a_pin_gives_a_model_that_nobody_asks_for_a_home() -> None:
+    homes, fleet = Homes(), Fleet(a=(COLD,))
+    assert homes.pin(KEY) is PinEnd.DONE
+    assert homes.pins == {KEY: ""}
+    assert fleet.orders(homes) == [(KEY, "a", FOR_EVER)]
+    assert (homes.pins, homes.pinned_at(A), homes.pinned_at(B)) == ({KEY: A}, (KEY,), ())
+    homes.told(KEY, A, FOR_EVER)
+    assert homes.unpin(KEY) is PinEnd.DONE
+    assert homes.unpin(KEY) is PinEnd.UNKNOWN
+    assert Fleet(a=(WARM,)).orders(homes) == [(KEY, "a", KEEP_ALIVE_S)]
+
+
+def test_a_pin_is_remembered_with_its_home() -> None:
+    homes, fleet = served(A, A, A), Fleet(a=(COLD,), b=(COLD,))
+    homes.pinned([Pin(KEY, B)])
+    fleet.orders(homes)
+    assert homes.of(KEY) == B
+
+
+def test_pins_have_a_bound() -> None:
+    homes = Homes()
+    assert all(homes.pin(f"m{number}") is PinEnd.DONE for number in range(MAX_PINS))
+    assert homes.pin("one-more") is PinEnd.FULL
+    assert homes.pin("m0") is PinEnd.DONE  # it is there already
