@@ -9,6 +9,11 @@
 bare queue and `herd.runtime`), `runtime_guests` (Pykka's threads, xoscar, Ray), `runtime_worker`, `runtime_processes`
 (each in a process of its own), `runtime_figures` (the table).
 
+`python benchmarks/placement.py --help`: what it costs to decide where a request goes.
+
+`python benchmarks/routing.py --help`: what clients get of it, beside simpler routers. In reading order: `routing_load`
+(what a fleet can bear, and requests for a share of it), `routing_figures` (means, differences, intervals).
+
 `python benchmarks/workload_fit.py --help`: how far the simulator's workload is from a trace.
 
 `python benchmarks/fidelity.py --help`: how far the simulator's machines are from a real model server, and its virtual

@@ -1,4 +1,4 @@
-"""What came of the runs: means over the seeds, and differences between rankings with 95 % intervals."""
+"""What came of the runs: means over the seeds, and differences between routers, with 95 % intervals."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -19,11 +19,11 @@ _NORMAL = 1.960
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One ranking under one load of one seed. Times in seconds, of requests that people wait for."""
+    """One router under one load of one seed. Times in seconds, of requests that people wait for."""
 
     seed: int
     load: float
-    ranking: str
+    router: str
     requests: int
     offered: float  # share of the capacity that the requests took
     cold_loads: float  # for 1,000 requests
@@ -58,7 +58,7 @@ FIGURES = (
 
 
 def run_of(  # noqa: PLR0917 - what a run is, and what came of it
-    seed: int, load: float, ranking: str, offered: float, samples: Sequence[Sample], loads: int
+    seed: int, load: float, router: str, offered: float, samples: Sequence[Sample], loads: int
 ) -> Run:
     """The figures of a run from what its clients saw; those who hung up of their own choice are left out."""
     stayed = [one for one in samples if one.outcome is not SampleOutcome.HUNG_UP]
@@ -68,7 +68,7 @@ def run_of(  # noqa: PLR0917 - what a run is, and what came of it
     return Run(
         seed,
         load,
-        ranking,
+        router,
         len(samples),
         offered,
         1000 * loads / max(1, len(samples)),
@@ -103,36 +103,36 @@ def verdict(mean: float, half: float) -> str:
 
 
 def tables(runs: Sequence[Run], ours: str) -> str:
-    """For a person, in Markdown: how each ranking did, then how the others differ from ours."""
+    """For a person, in Markdown: how each router did, then how the others differ from ours."""
     cells = grouped(runs)
     loads = sorted({run.load for run in runs})
-    rankings = list(dict.fromkeys(run.ranking for run in runs))
-    head = "| load | ranking | " + " | ".join(figure.name for figure in FIGURES) + " |"
+    routers = list(dict.fromkeys(run.router for run in runs))
+    head = "| load | router | " + " | ".join(figure.name for figure in FIGURES) + " |"
     lines = ["Means over the seeds.", "", head, "|---|---|" + "---:|" * len(FIGURES)]
     for load in loads:
         offered = fmean(run.offered for run in runs if run.load == load)
-        for ranking in rankings:
-            values = [figure.show(fmean(map(figure.of, cells[load, ranking]))) for figure in FIGURES]
-            lines.append(f"| {load:.0%} ({offered:.0%}) | {ranking} | " + " | ".join(values) + " |")
-    if ours not in rankings or len(rankings) < 2:
+        for router in routers:
+            values = [figure.show(fmean(map(figure.of, cells[load, router]))) for figure in FIGURES]
+            lines.append(f"| {load:.0%} ({offered:.0%}) | {router} | " + " | ".join(values) + " |")
+    if ours not in routers or len(routers) < 2:
         return "\n".join(lines)
     lines += ["", f"What the others have more than {ours}, with a 95 % interval, and whether {ours} is better.", ""]
     lines += [head, "|---|---|" + "---:|" * len(FIGURES)]
     for load in loads:
-        for ranking in [other for other in rankings if other != ours]:
+        for router in [other for other in routers if other != ours]:
             shown = []
             for figure in FIGURES:
-                mine, theirs = (list(map(figure.of, cells[load, name])) for name in (ours, ranking))
+                mine, theirs = (list(map(figure.of, cells[load, name])) for name in (ours, router))
                 mean, half = difference(mine, theirs)
                 numbers = f"{figure.style.format(mean)} ± {figure.style.format(half)}, " if mean == mean else ""  # noqa: PLR0124
                 shown.append(numbers + verdict(mean, half))
-            lines.append(f"| {load:.0%} | {ranking} | " + " | ".join(shown) + " |")
+            lines.append(f"| {load:.0%} | {router} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
 
 
 def grouped(runs: Sequence[Run]) -> Mapping[tuple[float, str], list[Run]]:
-    """By load and ranking, each in order of the seeds."""
+    """By load and router, each in order of the seeds."""
     found: dict[tuple[float, str], list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.seed):
-        found.setdefault((run.load, run.ranking), []).append(run)
+        found.setdefault((run.load, run.router), []).append(run)
     return found

@@ -57,6 +57,7 @@ class RouterOptions:
     ranking: Ranking = place  # another one in simulations that compare
     pre_warm: bool = True  # load models ahead; False only to measure what that is worth, as is
     homes: bool = True  # keep models loaded where they live
+    rebalance: bool = True  # move what waits
 
 
 def in_memory() -> Database:
@@ -121,7 +122,8 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         hears = warmer if options.pre_warm else None
         scorer = start(vital, Scorer, names.SCORER, pen, ports.clock, store, known, hears, ranking=options.ranking)
         fleet = start(vital, Fleet, names.FLEET, options.identity, ports.links, scorer, ports.clock, options.heartbeat)
-        start(optional, Rebalancer, names.REBALANCER, scorer)
+        if options.rebalance:
+            start(optional, Rebalancer, names.REBALANCER, scorer)
         await ports.listener.start(FleetEvents(fleet))
         stack.push_async_callback(ports.listener.stop)
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from herd.policy.breaker import breaker_reason
 from herd.policy.elimination import unable
 from herd.policy.loads import NO_LOAD, NodeLoad
-from herd.policy.placement import Ranking, place
 from herd.policy.prospects import Prospect
 from herd.policy.scoring import Moment
 from herd.policy.values import SIGNALS, Ask, Candidate, Decision, Eliminated
@@ -33,14 +32,6 @@ def least_connections(
 ) -> Decision:
     """The node with the fewest requests that have not ended; of equal ones the one whose last turn is longest ago."""
     return _place(ask, looked_at, loads, moment, lambda held: (held.outstanding, held.last_chosen))
-
-
-# By the names that people choose them by.
-RANKINGS: Mapping[str, Ranking] = {
-    "seven signals": place,
-    "round robin": round_robin,
-    "least connections": least_connections,
-}
 
 
 def _place(

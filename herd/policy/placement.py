@@ -8,7 +8,7 @@ from herd.policy.edits import edits
 from herd.policy.elimination import unable
 from herd.policy.loads import NO_LOAD, NodeLoad
 from herd.policy.prospects import Prospect
-from herd.policy.scoring import Crowded, Moment, Outlook, look, points
+from herd.policy.scoring import Crowded, Moment, Outlook, look, made_to_end, points
 from herd.policy.values import Ask, Candidate, Decision, Eliminated, Reason
 from herd.types import NodeId, Seconds, Tokens
 
@@ -60,7 +60,7 @@ def place(
         turned_away = crowded
     else:  # somebody has to make room, if nobody does so by itself
         turned_away = [there for there in crowded if moment.waited < there.patience]
-        found = [there.outlook for there in crowded if moment.waited >= there.patience]
+        found = [made_to_end(there, moment.now) for there in crowded if moment.waited >= there.patience]
         if not found:
             retry_in = Seconds(min([there.patience for there in crowded]) - moment.waited)
     for there in turned_away:

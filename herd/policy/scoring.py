@@ -62,7 +62,10 @@ class Outlook(NamedTuple):
 
 
 class Crowded(NamedTuple):
-    """There is room once models in use have ended; `patience` is how long a request waits before they are made to."""
+    """There is room once models in use have ended; `patience` is how long a request waits before they are made to.
+
+    The outlook is that of a node on which they have ended: `made_to_end` adds what they take until then.
+    """
 
     outlook: Outlook
     reason: Reason
@@ -103,31 +106,38 @@ def _with_load(  # noqa: PLR0917 - what `look` has found so far; called for ever
     ask: Ask, one: Prospect, held: NodeLoad, now: Seconds, tickets: int, wait: float, work: float
 ) -> Outlook | Crowded | Reason:
     """What it finds when the model has to be loaded for it."""
-    unloaded = one.facts.unloaded
-    thermal = THERMAL_UNLOADED if unloaded is not None and now - unloaded < PAGE_CACHE_S else THERMAL_ON_DISK
+    context, size, there = (one.context, one.need, one.budget) if not ask.num_ctx else needed_for(ask.num_ctx, one)
+    fit, short, at_once = 0.0, False, 0
+    memory = one.node.memory
+    if size and memory.total:
+        at_once, later = there.room(one.key, held)
+        if at_once >= size:
+            spare = at_once / size - 1.0
+            fit = MEMORY_FIT_MAX if spare >= 1.0 else MEMORY_FIT_MAX * spare
+        elif size > later or held.leaving:
+            return _no_room(size, later, memory.total, memory.spill)
+        else:
+            short = True
     takes: float = one.pace.load
     if held.reservations:  # one model loads at a time
         last = max([other.done for other in held.reservations.values()])
-        takes += last - now if last > now else 0.0
-    context, size, there = (one.context, one.need, one.budget) if not ask.num_ctx else needed_for(ask.num_ctx, one)
-    reload = one.model.resident
-    if not size or not one.node.memory.total:
-        needed = NeededLoad(context, size, takes)
-        return Outlook(one, held, tickets, takes + wait, work, thermal, 0.0, context, reload, needed)
-    at_once, later = there.room(one.key, held)
-    if at_once >= size:
-        spare = at_once / size - 1.0
-        fit = MEMORY_FIT_MAX if spare >= 1.0 else MEMORY_FIT_MAX * spare
-        needed = NeededLoad(context, size, takes)
-        return Outlook(one, held, tickets, takes + wait, work, thermal, fit, context, reload, needed)
-    if size > later or held.leaving:
-        memory = one.node.memory
-        return _no_room(size, later, memory.total, memory.spill)
-    takes += _until_idle(one.key, held, now)
-    needed = NeededLoad(context, size, takes, evicts_busy=True)
+        takes += max(0.0, last - now)
+    unloaded = one.facts.unloaded
+    thermal = THERMAL_UNLOADED if unloaded is not None and now - unloaded < PAGE_CACHE_S else THERMAL_ON_DISK
+    needed, reload = NeededLoad(context, size, takes, short), one.model.resident
+    outlook = Outlook(one, held, tickets, takes + wait, work, thermal, fit, context, reload, needed)
+    if not short:
+        return outlook
     patience = Seconds(min(max(LEAST_PATIENCE_S, one.pace.load), MOST_PATIENCE_S))
-    crowded = Outlook(one, held, tickets, takes + wait, work, thermal, 0.0, context, reload, needed)
-    return Crowded(crowded, _room_in_use(at_once, size), patience)
+    return Crowded(outlook, _room_in_use(at_once, size), patience)
+
+
+def made_to_end(crowded: Crowded, now: Seconds) -> Outlook:
+    """What the request finds once what the other models there have to do is done, and they have made room."""
+    found = crowded.outlook
+    idle = _until_idle(found.one.key, found.held, now)
+    load = found.load._replace(takes=found.load.takes + idle) if found.load is not None else None
+    return found._replace(wait=found.wait + idle, load=load)
 
 
 # The same few sentences are said of a node again and again until its memory changes. A few bytes each.

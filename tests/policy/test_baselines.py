@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from herd.policy.baselines import RANKINGS, least_connections, round_robin
+from herd.policy.baselines import least_connections, round_robin
 from herd.policy.loads import NodeLoad
 from herd.policy.placement import Ranking, place
 from herd.policy.prospects import Facts, prospect
@@ -26,7 +26,7 @@ def winner(decision: Decision) -> Candidate:
     return decision.chosen
 
 
-@pytest.mark.parametrize("ranking", RANKINGS.values(), ids=RANKINGS.keys())
+@pytest.mark.parametrize("ranking", [place, *SIMPLE])
 def test_equal_idle_nodes_share_evenly(ranking: Ranking) -> None:
     nodes = [node(name, model(resident=True)) for name in "abc"]
     loads: dict[str, NodeLoad] = {}

@@ -40,6 +40,7 @@ class Scenario:
     start_slot: int = 0  # hour of the local week at which the run begins
     pre_warm: bool = True  # models are loaded ahead
     homes: bool = True  # and kept where they live
+    rebalance: bool = True  # what waits is moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +178,7 @@ async def _fleet(scenario: Scenario, ranking: Ranking) -> AsyncIterator[_Fleet]:
         ranking=ranking,
         pre_warm=scenario.pre_warm,
         homes=scenario.homes,
+        rebalance=scenario.rebalance,
     )
     ports = RouterPorts(LoopClock(), listener, board, board, board, advertiser=None)
     async with running_router(options, ports) as router:
