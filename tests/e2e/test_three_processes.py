@@ -16,7 +16,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 # Everything that a client's library may send and that a router which parses and writes JSON again would change.
 ODD_BODY = (
     b'{ "model" :"llama3.2:3b",\t"messages":[{"role":"user","content":"\\u003cb \\ud83d\\ude00 \xc3\xa9"}],\r\n'
-    b' "options":{"num_predict":3, "seed": 12345678901234567890123, "temperature":1.0e-00, "x_unknown":[1.10,1E2]},'
+    b' "keep_alive":"5m" ,'
+    b' "options":{"num_ctx":131072,"num_predict":3, "seed": 12345678901234567890123, "temperature":1.0e-00,'
+    b' "x_unknown":[1.10,1E2]},'
     b'"zz_unknown":{"b":1,"a":null,"b":2}, "stream" : false , "think":null}\n \n'
 )
 
@@ -121,7 +123,8 @@ async def test_a_body_reaches_the_model_server_byte_for_byte(house: House) -> No
 
 
 async def test_a_body_of_many_frames_reaches_the_model_server_byte_for_byte(house: House) -> None:
-    pictures = b'{"model":"gemma3:4b","messages":[],"stream":false,"x":"' + b"QUJD" * 700_000 + b'"}'
+    named = b'"keep_alive":"5m","options":{"num_ctx":131072}'  # else the router may name them
+    pictures = b'{"model":"gemma3:4b","messages":[],"stream":false,' + named + b',"x":"' + b"QUJD" * 700_000 + b'"}'
     sent, _ = await sent_to(house, "/api/chat", pictures, {"Expect": "100-continue"})
     assert sent.body == pictures
 

@@ -283,12 +283,13 @@ async def test_the_router_knows_what_the_server_would_say_itself() -> None:
 
 @virtual_time(serialize_messages=True, allow_lost=True)
 async def test_an_answer_on_a_node_that_falls_asleep_breaks_when_the_router_gives_the_node_up() -> None:
-    async with fleet((plan("sleepy"), [(10.0, ASLEEP)]), (plan("other", machine="mini-pc"), ())) as home:
+    away: Changes = [(0.0, MEETING), (12.0, AWAKE)]
+    async with fleet((plan("sleepy"), [(10.0, ASLEEP)]), (plan("other", machine="mini-pc"), away)) as home:
         await home.ask(tokens=2)
         await at(9.0)
         streaming = home.send(tokens=5000)
         await at(9.5)
-        waiting = home.send(tokens=5, headers=(("X-Herd-Session", "one"),))
+        waiting = home.send(tokens=5)
         await at(10.0 + GIVEN_UP_S - 1)
         assert await home.state("sleepy") is NodeState.READY
         assert not streaming.task.done()
@@ -337,7 +338,8 @@ async def test_an_answer_goes_on_after_a_short_sleep() -> None:
 @virtual_time(serialize_messages=True, allow_lost=True)
 async def test_in_a_meeting_what_runs_ends_and_what_waits_goes_elsewhere() -> None:
     meeting: Changes = [(20.0, MEETING), (500.0, AWAKE)]
-    async with fleet((plan("quick"), meeting), (plan("slow", machine="mini-pc"), [])) as home:
+    away: Changes = [(0.0, MEETING), (19.5, AWAKE)]
+    async with fleet((plan("quick"), meeting), (plan("slow", machine="mini-pc"), away)) as home:
         await home.ask(tokens=2)
         await at(19.0)
         running, *waiting = (home.send(tokens=1000) for _ in range(4))
@@ -370,6 +372,7 @@ async def test_a_client_that_hangs_up_ends_its_job_at_the_server() -> None:
 async def test_a_bug_in_a_server_is_a_broken_answer_and_no_hang() -> None:
     async with fleet((plan(), ())) as home:
         fake, [line] = home.stations[0].ollama, home.board._lines.values()
+        assert await home.state("studio") is NodeState.READY
 
         async def breaks(request: object, sink: object) -> None:
             raise ZeroDivisionError
