@@ -185,16 +185,18 @@ class Backend:
                 answers[path] = value
         kind = servers.recognise(answers)
         self._props = openai_servers.read_llamacpp_props(answers["/props"]) if kind is BackendKind.LLAMACPP else None
+        slots = await self._declared_slots(kind)
         return BackendInfo(
             self._settings.id,
             kind,
             version=servers.read_ollama_version(answers["/api/version"]) if kind is BackendKind.OLLAMA else "",
             dialects=DIALECTS[kind],
-            parallel=self._settings.parallel or await self._declared_parallel(kind),
+            parallel=self._settings.parallel or slots,
             context_length=Tokens(await self._declared(kind, "OLLAMA_CONTEXT_LENGTH", MAX_CONTEXT)),
+            slots=slots,
         )
 
-    async def _declared_parallel(self, kind: BackendKind) -> int:
+    async def _declared_slots(self, kind: BackendKind) -> int:
         """How many requests a model runs at once by the server's own word; 0 when it gives none."""
         if self._props is not None:
             return self._props.slots

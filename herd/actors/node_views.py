@@ -45,7 +45,7 @@ def _model_view(info: ModelInfo, backend: BackendInfo, limit: int, *, video: boo
         context=info.context_length,
         capabilities=info.capabilities,
         limit=limit,
-        slots=max(1, backend.parallel),
+        slots=max(1, backend.slots),
         size_resident=(info.size_vram if video else Bytes(0)) or info.size_resident,
         kv_per_token=info.kv_per_token,
         context_max=info.context_max,

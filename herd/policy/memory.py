@@ -35,13 +35,19 @@ def default_context(node: NodeView) -> Tokens:
 def need(model: ModelView, context: Tokens, residency: Residency | None) -> Bytes:
     """Bytes that the model takes with this context; 0 when neither its size nor a residency is known.
 
-    As it was seen anywhere, corrected for the context; else the weights, and keys and values for each slot.
+    As it was seen anywhere, corrected for the keys and values of each slot; else the weights, and those. Where a token
+    does not take what its file says, because the server keeps it in fewer bits, or where that is not known, all beyond
+    the weights is taken to grow with the context.
     """
-    cache = context * model.slots * model.kv_per_token
-    if residency is not None:
-        then = residency.context * residency.slots * model.kv_per_token
-        return Bytes(max(residency.size - then, 0) + cache)
-    return Bytes(model.size + cache) if model.size else Bytes(0)
+    cells = context * model.slots
+    if residency is None:
+        return Bytes(model.size + cells * model.kv_per_token) if model.size else Bytes(0)
+    seen = residency.context * residency.slots
+    weights = residency.size - seen * model.kv_per_token
+    if model.kv_per_token and weights >= model.size:
+        return Bytes(weights + cells * model.kv_per_token)
+    beyond = max(0, residency.size - model.size)
+    return Bytes(residency.size - beyond + beyond * cells // seen)
 
 
 class Room(NamedTuple):

@@ -111,6 +111,7 @@ class BackendInfo:
     dialects: tuple[str, ...] = ()  # what it speaks natively
     parallel: int = 0  # requests one model runs at once; 0: not declared
     context_length: Tokens = Tokens(0)  # of a load whose request names none; 0: not declared
+    slots: int = 0  # requests it keeps memory for, by its own word; 0: not declared
 
 
 @dataclass(frozen=True, slots=True)

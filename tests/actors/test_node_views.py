@@ -86,10 +86,10 @@ def test_a_declared_context_is_that_of_every_load() -> None:
 def test_a_server_keeps_memory_for_as_many_requests_as_it_declares_and_no_more_for_what_was_learned() -> None:
     said = replace(RAM, models=(loaded(4),))
     learned = models_of(replace(said, backends=(replace(OLLAMA, parallel=0),)), {"m:latest": 3})["m:latest"]
-    declared = models_of(replace(said, backends=(replace(OLLAMA, parallel=4),)), {"m:latest": 3})["m:latest"]
+    declared = models_of(replace(said, backends=(replace(OLLAMA, parallel=4, slots=2),)), {"m:latest": 3})["m:latest"]
 
     assert (learned.limit, learned.slots) == (3, 1)
-    assert (declared.limit, declared.slots) == (4, 4)
+    assert (declared.limit, declared.slots) == (4, 2)  # what its owner says of it is no memory
 
 
 def test_a_limit_that_is_not_declared_is_one() -> None:

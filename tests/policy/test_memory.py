@@ -1,5 +1,6 @@
 """What fits where."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,12 +46,22 @@ def test_a_model_needs_its_weights_and_keys_and_values_for_every_slot() -> None:
     assert need(view, Tokens(4096), None) == 4 * GiB + 2 * 4096 * MIB // 8
 
 
-def test_what_was_seen_anywhere_counts_instead_of_a_sum_corrected_for_the_context() -> None:
+def test_what_was_seen_anywhere_counts_instead_of_a_sum_corrected_for_the_context_and_the_slots() -> None:
     view = model(gib=4, kv_per_token=Bytes(MIB // 8))
-    once = Residency(Bytes(6 * GiB), Tokens(4096), 1)
+    once = Residency(Bytes(6 * GiB), Tokens(4096), 1)  # and 1.5 GiB beside weights and cache
 
     assert need(view, Tokens(4096), once) == 6 * GiB
     assert need(view, Tokens(8192), once) == 6 * GiB + 4096 * MIB // 8
+    assert need(replace(view, slots=3), Tokens(4096), once) == 6 * GiB + 2 * 4096 * MIB // 8
+
+
+@pytest.mark.parametrize("kv", [0, MIB], ids=["of a size nobody knows", "in fewer bits than its file says"])
+def test_a_cache_that_is_not_as_expected_is_taken_to_be_what_was_seen_beyond_the_weights(kv: int) -> None:
+    view = model(gib=4, kv_per_token=Bytes(kv))
+    large = Residency(Bytes(6 * GiB), Tokens(8192), 2)
+
+    assert need(replace(view, slots=2), Tokens(8192), large) == 6 * GiB
+    assert need(view, Tokens(4096), large) == 4.5 * GiB
 
 
 def test_a_model_that_does_not_say_how_large_it_is_needs_nobody_knows_what() -> None:

@@ -10,7 +10,7 @@ agent, a model server.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -55,6 +55,16 @@ class Disk(Database):
     def throw_away(self) -> None:
         """Nobody will open it any more."""
         super().close()
+
+
+class ServerEnvironment:
+    """The port `ServerProcesses`: variables that model servers were started with, by their URL."""
+
+    def __init__(self, variables: Mapping[str, Mapping[str, str]]) -> None:
+        self._variables = variables
+
+    async def variable(self, base_url: str, name: str) -> str | None:
+        return self._variables.get(base_url, {}).get(name)
 
 
 class InMemoryListener:
@@ -245,9 +255,10 @@ class House:
         ollama.wall = clock.wall
         probe = IdleMachine(profile, ollama)
         hello = Hello(PROTOCOL_VERSIONS, NodeId(name), NodeName(name), "simulated", machine=probe.machine())
-        settings = BackendSettings(OLLAMA, base_url, parallel if declared else None)
+        settings = BackendSettings(OLLAMA, base_url)
+        processes = ServerEnvironment({base_url: {"OLLAMA_NUM_PARALLEL": str(parallel)}} if declared else {})
         options = AgentOptions(hello, (settings,), router_url="http://router", grace=grace)
-        ports = AgentPorts(self.servers, dialer or self.links, None, probe, joined=lambda _: None)
+        ports = AgentPorts(self.servers, dialer or self.links, None, probe, joined=lambda _: None, processes=processes)
         agent = partial(running_agent, options, ports)
         handler = around(ollama.handle) if around is not None else ollama.handle
         node = SimulatedNode(hello.node_id, base_url, ollama, self.servers, clock, handler, agent)

@@ -130,9 +130,8 @@ class Station:
             return
         self._after("report", HEARTBEAT_S, lambda: self._spawn("report", self._report()))
         models = await self._models()
-        backend = BackendInfo(
-            OLLAMA, BackendKind.OLLAMA, "0.33.0", (Dialect.OLLAMA, Dialect.OPENAI), self.plan.parallel
-        )
+        parallel, dialects = self.plan.parallel, (Dialect.OLLAMA, Dialect.OPENAI)
+        backend = BackendInfo(OLLAMA, BackendKind.OLLAMA, "0.33.0", dialects, parallel, slots=parallel)
         sample = self._probe.sample()
         self._board.report(
             line,
