@@ -46,7 +46,7 @@ def homes(fleet: list[NodeView], *tenants: Tenant, now: Seconds = NOW) -> dict[s
     return settle(tenants, {view.id: view for view in fleet}, now)
 
 
-# --- which node --------------------------------------------------------------------------------------------------
+# --- which node -------------------------------------------------------------------------------------------------------
 
 
 def test_the_home_is_the_node_that_serves_the_model_most() -> None:
@@ -165,7 +165,7 @@ def test_what_lives_on_a_node_fits_it_and_moves_only_for_a_reason(
     assert homes(fleet, *lodgers(first)) == first  # nothing has changed
 
 
-# --- what is asked -----------------------------------------------------------------------------------------------
+# --- what is asked ----------------------------------------------------------------------------------------------------
 
 
 def test_a_model_is_loaded_at_its_home_when_memory_is_free() -> None:
