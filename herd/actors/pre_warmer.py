@@ -34,7 +34,7 @@ class _Failures:
 
 
 class PreWarmer:
-    """Owns the loads under way that the router has asked for by itself. One for each model and for each node at a time.
+    """Owns the loads under way that the router has asked for by itself: one for each node at a time.
 
     Args:
         clock: durations.
@@ -45,6 +45,7 @@ class PreWarmer:
         self._clock = clock
         self._homes = homes
         self._under_way: dict[str, NodeId | None] = {}  # by model; None while the node is being looked for
+        self._homed: dict[NodeId, str] = {}  # nodes that are being asked to keep a model, or to let it go
         self._rests: dict[str, Seconds] = {}  # models that are left alone, until when; the latest last
         self._failures: dict[tuple[str, NodeId], _Failures] = {}  # the latest last
         self._homing: asyncio.Task[None] | None = None
@@ -56,7 +57,9 @@ class PreWarmer:
 
     def queue_deep(self, cause: DeepQueue) -> None:
         """A placement has found a deep queue. Once for each cause: not while it is seen to, nor for a while after."""
-        if cause.model in self._under_way or self._clock.monotonic() < self._rests.get(cause.model, 0.0):
+        if cause.model in self._under_way or cause.model in self._homed.values():
+            return
+        if self._clock.monotonic() < self._rests.get(cause.model, 0.0):
             return
         self._under_way[cause.model] = None
         context(self).spawn(self._warm(cause), name=f"pre-warm {cause.model}")
@@ -81,31 +84,32 @@ class PreWarmer:
     async def _home(self) -> None:
         now = self._clock.monotonic()
         avoid = [key for key, seen in self._failures.items() if now < seen.until]
-        avoid += [("", node) for node in self._under_way.values() if node is not None]
+        avoid += [("", node) for node in self._busy()]
         try:
             orders: tuple[LoadOrder, ...] = await get_actor(names.SCORER).order_homes.remote(tuple(avoid))
         except (ActorDiedError, ActorUnavailableError, ValueError):  # it starts, or starts anew
             return
-        await asyncio.gather(*(self._carry_out(order) for order in orders))
+        for order in orders:
+            self._homed[order.node] = order.key
+            context(self).spawn(self._carry_out(order), name=f"keep {order.model}")
 
     async def _carry_out(self, order: LoadOrder) -> None:
         """What a home, or what was one, is asked for."""
-        under_way = order.key not in self._under_way
-        if under_way:
-            self._under_way[order.key] = order.node
         try:
             self._ended(order, await _load(order))
         finally:
-            if under_way:
-                del self._under_way[order.key]
+            del self._homed[order.node]
+
+    def _busy(self) -> tuple[NodeId, ...]:
+        """Nodes that do what they were asked to."""
+        return (*[node for node in self._under_way.values() if node is not None], *self._homed)
 
     async def _order(self, cause: DeepQueue) -> LoadOrder | None:
         """The load to ask for, with its memory reserved."""
         now = self._clock.monotonic()
         failed = [node for (model, node), seen in self._failures.items() if model == cause.model and now < seen.until]
-        busy = [node for node in self._under_way.values() if node is not None]
         try:
-            order: LoadOrder | None = await get_actor(names.SCORER).order_load.remote(cause, (*failed, *busy))
+            order: LoadOrder | None = await get_actor(names.SCORER).order_load.remote(cause, (*failed, *self._busy()))
         except (ValueError, ActorDiedError, ActorUnavailableError):  # it starts anew, or the router stops
             return None
         return order

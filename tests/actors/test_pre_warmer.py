@@ -43,7 +43,15 @@ class Placer:
         self._ended.append((order.node, order.key, ok))
 
     def order_homes(self, avoid: tuple[tuple[str, NodeId], ...]) -> tuple[LoadOrder, ...]:
-        return ()
+        busy = [node for model, node in avoid if not model]
+        failed = [node for model, node in avoid if model == "lives"]
+        needed = NeededLoad(Tokens(4096), Bytes(1), 3.0)
+        backend, model = BackendId("ollama"), ModelName("lives")
+        return tuple(
+            LoadOrder(NodeId(node), backend, model, "lives", None, needed, -1)
+            for node in self._nodes
+            if node not in busy and node not in failed
+        )
 
     def told(self) -> tuple[list[tuple[str, tuple[str, ...]]], list[tuple[str, str, bool]]]:
         return self._asked, self._ended
@@ -95,7 +103,7 @@ class Fleet:
 async def fleet(**nodes: bool) -> AsyncIterator[Fleet]:
     """Nodes by name, and whether they can load."""
     scorer = remote(Placer).options(name=names.SCORER).remote(*nodes)
-    made = Fleet(remote(PreWarmer).options(name=names.PRE_WARMER).remote(LoopClock()), scorer)
+    made = Fleet(remote(PreWarmer).options(name=names.PRE_WARMER).remote(LoopClock(), False), scorer)
     for name, ok in nodes.items():
         made.proxies[name] = remote(Proxy).options(name=names.node_proxy(NodeId(name))).remote(ok)
     try:
@@ -174,3 +182,28 @@ async def test_the_end_of_a_node_gives_its_memory_back() -> None:
         await stop(home.proxies.pop("gone"))
         await home.deep()
         assert await home.ended() == [("gone", "m", False)]
+
+
+@virtual_time
+async def test_homes_are_seen_to_and_a_node_that_hangs_holds_up_no_other() -> None:
+    async with fleet(a=True, b=False) as home:
+        home.warmer.see_to_homes.tell()
+        await settled()
+        home.warmer.see_to_homes.tell()
+        home.warmer.see_to_homes.tell()
+        await settled()
+        assert (await home.loads("a"), await home.loads("b")) == (1, 1)  # each is busy
+        await asyncio.sleep(LOAD_TAKES + 1)
+        assert sorted(await home.ended()) == [("a", "lives", True), ("b", "lives", False)]
+        home.warmer.see_to_homes.tell()
+        await settled()
+        assert (await home.loads("a"), await home.loads("b")) == (2, 1)  # one that failed is left alone
+
+
+@virtual_time
+async def test_a_node_that_is_asked_to_keep_a_model_is_not_asked_to_load_one() -> None:
+    async with fleet(a=True, b=True) as home:
+        home.warmer.see_to_homes.tell()
+        await settled()
+        await home.deep()
+        assert await home.asked() == [("m", ("a", "b"))]

@@ -96,6 +96,8 @@ async def test_a_pin_outlives_the_router() -> None:
     async with house(open_store=disk.open) as home:
         for name in ("a", "b"):
             await home.node(name, [LLAMA])
+        await home.ask(CHAT, chat())
+        await asyncio.sleep(HOMES_EVERY_S + 1)  # it lives where it was served
         await home.ask(PIN)
         await asyncio.sleep(10)
         before = [node.ollama.resident for node in home.nodes]

@@ -274,6 +274,10 @@ async def test_the_router_knows_what_the_server_would_say_itself() -> None:
             assert await home.resident("studio") == sorted(one["name"] for one in processes.json["models"])
         assert await home.resident("studio") == sorted([LLAMA, QWEN])
         await asyncio.sleep(300.0 + SERVER_LAG_S)
+        assert await home.resident("studio") == sorted([LLAMA, QWEN])  # for they live there
+        for model in (LLAMA, QWEN):
+            await call(home.stations[0].ollama.handle, "POST", "/api/generate", {"model": model, "keep_alive": 0})
+        await asyncio.sleep(SERVER_LAG_S + SOON_S)
         assert await home.resident("studio") == []
 
 
