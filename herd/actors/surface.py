@@ -84,7 +84,7 @@ class Surface:
             elif endpoint.kind is EndpointKind.BLOB:
                 await upload(request_id, request, sink, self._parts, await self._nodes())
             elif endpoint.kind is EndpointKind.CONTROL:
-                told = await obey(request, self._fleet)
+                told = await obey(request, self._fleet, self._parts.scorer)
                 await _send(sink, 200, (("Content-Type", JSON),), told, request_id)
             else:
                 lookup = self._lookups.get(endpoint.name)

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from herd.actors.pre_warmer import HOMES_EVERY_S
 from herd.runtime.testing import virtual_time
 from herd.simulation.fleet.house import Disk, house
@@ -59,7 +61,8 @@ async def test_a_model_is_loaded_again_at_its_home_when_there_is_room() -> None:
 
 
 @virtual_time
-async def test_a_pinned_model_is_loaded_at_once_and_shown() -> None:
+async def test_a_pinned_model_is_loaded_at_once_and_shown(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "herd.actors.pre_warmer")
     async with scenario() as home:
         a = await home.node("a", [LLAMA, QWEN])
         assert (await home.ask(PIN)).json == {"model": LLAMA, "pinned": True}
@@ -67,6 +70,9 @@ async def test_a_pinned_model_is_loaded_at_once_and_shown() -> None:
         assert a.ollama.resident == (LLAMA,)
         (node,) = (await home.ask("/herd/v1/status", method="GET")).json["nodes"]
         assert {model["name"]: model["pinned"] for model in node["models"]} == {LLAMA: True, QWEN: False}
+        told = (await home.ask("/herd/v1/nodes/a/resume")).json
+        assert told["models"] == node["models"]
+        assert caplog.messages == [f"{LLAMA} is loaded on a and stays"]
         await asyncio.sleep(LONGER_S)
         assert a.ollama.resident == (LLAMA,)
         assert (await home.ask(PIN, method="DELETE")).json == {"model": LLAMA, "pinned": False}
