@@ -12,14 +12,14 @@ from herd.protocols import herd_api
 from herd.protocols.control import MAX_BODY, check_allowed, pause_of
 from herd.protocols.paths import node_order
 from herd.runtime import ActorHandle
-from herd.types import Bytes
+from herd.types import Bytes, NodeId
 
 logger = logging.getLogger(__name__)
 
 MAX_LISTED = 32  # names of nodes that whoever names a wrong one is told
 
 
-async def obey(request: HttpRequest, fleet: ActorHandle) -> bytes:
+async def obey(request: HttpRequest, fleet: ActorHandle, scorer: ActorHandle) -> bytes:
     """Do what the request says; the node as it is then, as JSON.
 
     Raises:
@@ -38,7 +38,8 @@ async def obey(request: HttpRequest, fleet: ActorHandle) -> bytes:
     node: NodeStatus | None = await fleet.ordered.remote(name, order, lasts)
     if node is None:
         raise RequestError(_unknown(name, await fleet.snapshot.remote()), status=404)
-    return herd_api.encode(documents.node_entry(node))
+    pins: dict[str, NodeId] = await scorer.pins.remote()
+    return herd_api.encode(documents.node_entry(node, pins))
 
 
 def _unknown(name: str, nodes: tuple[NodeStatus, ...]) -> str:

@@ -119,12 +119,17 @@ class PreWarmer:
             get_actor(names.SCORER).load_ended.tell(order, result.ok)
         failures = self._failures.pop((order.key, order.node), None)
         if result.ok:
-            logger.info("%s is loaded on %s, for %d s", order.model, order.node, order.keep_alive)
+            stays = "and stays" if order.keep_alive < 0 else f"for {order.keep_alive} s from its last request on"
+            logger.info("%s is loaded on %s %s", order.model, order.name or order.node, stays)
             return
         count = failures.count + 1 if failures is not None else 1
         pause = again_after(count)
         logger.warning(
-            "%s did not load %s: %s; it is not asked again for %.0f s", order.node, order.model, result.text, pause
+            "%s did not load %s: %s; it is not asked again for %.0f s",
+            order.name or order.node,
+            order.model,
+            result.text,
+            pause,
         )
         self._failures[order.key, order.node] = _Failures(count, Seconds(self._clock.monotonic() + pause))
         _keep_latest(self._failures)

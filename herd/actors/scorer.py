@@ -13,6 +13,7 @@ from herd.actors.moves import Move, Rebalanced, Round, move
 from herd.actors.ports import Clock
 from herd.actors.prospectus import Prospectus, keep_latest
 from herd.actors.trials import Trials
+from herd.policy.elimination import TAKES_REQUESTS
 from herd.policy.holding import unlocked
 from herd.policy.placement import Ranking, in_one_line, place
 from herd.policy.prewarming import DeepQueue, LoadOrder, pick
@@ -210,6 +211,8 @@ class Scorer:
     def _made_possible(self, entry: Entry) -> dict[str, int]:
         """Whom the end of a ticket helps: the next one for its model, and those whose model may now have its memory."""
         load, view = self._ledger.loads[entry.node], self._nodes[entry.node]
+        if view.state not in TAKES_REQUESTS:
+            return {}  # its queues have just sent everybody away, and what ends there is no reason to ask it again
         idle = entry.model not in load.models
         return {
             model: 1
@@ -251,7 +254,10 @@ class Scorer:
 
     def pin(self, model: str) -> PinEnd:
         """Keep a model (by canonical name) loaded at its home, which it does not leave any more."""
-        return self._see_to(self._homes.pin(model) if model in self._ever_had else PinEnd.UNKNOWN)
+        end = self._homes.pin(model) if model in self._ever_had else PinEnd.UNKNOWN
+        if end is PinEnd.DONE:  # whoever pins it wants to know where it will be
+            self._homes.settle(self._nodes, self._looked_at, self._clock.monotonic())
+        return self._see_to(end)
 
     def unpin(self, model: str) -> PinEnd:
         """Let a model go like any other."""

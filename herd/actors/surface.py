@@ -84,7 +84,7 @@ class Surface:
             elif endpoint.kind is EndpointKind.BLOB:
                 await upload(request_id, request, sink, self._parts, await self._nodes())
             elif endpoint.kind is EndpointKind.CONTROL:
-                told = await obey(request, self._fleet)
+                told = await obey(request, self._fleet, self._parts.scorer)
                 await _send(sink, 200, (("Content-Type", JSON),), told, request_id)
             else:
                 lookup = self._lookups.get(endpoint.name)
@@ -188,7 +188,9 @@ class Surface:
             raise RequestError(f"no node has {shown}" if pinned else f"{shown} is not pinned", status=404)
         if end is PinEnd.FULL:
             raise RequestError(f"{MAX_PINS} models are pinned already: let one go first", status=409)
-        return 200, JSON, herd_api.encode(herd_api.PinDocument(canonical(name), pinned))
+        pins: dict[str, NodeId] = await scorer.pins.remote()
+        home = next((node.name for node in await self._nodes() if pins.get(canonical(name)) == node.id), None)
+        return 200, JSON, herd_api.encode(herd_api.PinDocument(canonical(name), pinned, home))
 
     async def _healthz(self) -> tuple[int, str, bytes]:
         return 200, JSON, herd_api.encode({"status": "alive"})

@@ -32,7 +32,13 @@ def pin_command(model: _Model, router_url: _RouterUrl = None, as_json: _AsJson =
     Example: herd pin llama3.2:3b
     """
     answer = _ordered(router_url, "POST", model)
-    typer.echo(json.dumps(answer, indent=2) if as_json else f"{printable(answer['model'])} stays loaded from now on")
+    typer.echo(json.dumps(answer, indent=2) if as_json else _pinned(printable(answer["model"]), answer.get("home")))
+
+
+def _pinned(model: str, home: Any) -> str:
+    if isinstance(home, str):
+        return f"{model} stays loaded on {printable(home)} from now on"
+    return f"{model} is pinned, but no machine can keep it loaded now: that takes one with Ollama that has room for it"
 
 
 def unpin_command(model: _Model, router_url: _RouterUrl = None, as_json: _AsJson = False) -> None:

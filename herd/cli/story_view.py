@@ -15,7 +15,7 @@ from herd.protocols.stories import CandidateEntry, Event, RequestEntry, StoryDoc
 
 # What the signals of a score are called here; one that is not in it keeps its name.
 SIGNALS = {
-    "thermal": "warm model",
+    "thermal": "readiness of the model",
     "memory_fit": "memory to spare",
     "queue_depth": "work there already",
     "estimated_wait": "expected wait",
@@ -25,6 +25,12 @@ SIGNALS = {
     "overflow": "sooner elsewhere",
     "degraded": "fallen silent",
     "affinity": "same conversation",
+}
+# Why a field of a request was changed on the way; one that is not in it was changed without a word.
+_EDITED = {
+    "model": "as the model server there spells it",
+    "options.num_ctx": "the context that the model has there, so that it is not loaded anew",
+    "keep_alive": "it stays loaded there",
 }
 _OUTCOMES = {
     "served": ("served", "green"),
@@ -175,9 +181,7 @@ def _event(event: Event) -> RenderableType:  # noqa: C901, PLR0911, PLR0912 - a 
             waited = event["waited_s"]
             return Text(f"its turn at {printable(event['node'])}, {_after(waited)}")
         case "opened":
-            edits = "".join(
-                f"; its {printable(edit['field'])} set to {printable(str(edit['value']))}" for edit in event["edits"]
-            )
+            edits = "".join(f"; {_edit(edit)}" for edit in event["edits"])
             return Text(f"attempt {event['attempt']}: sent to {printable(event['node'])}{edits}")
         case "first-byte":
             return Text(f"the answer begins to reach the client (HTTP {event['status']})")
@@ -192,6 +196,12 @@ def _event(event: Event) -> RenderableType:  # noqa: C901, PLR0911, PLR0912 - a 
         case "ended":
             word, style = _OUTCOMES.get(event["outcome"], (printable(event["outcome"]), ""))
             return Text(": ".join(filter(None, ("over", word, printable(event["text"])))), style)
+
+
+def _edit(edit: stories.EditEntry) -> str:
+    """`its options.num_ctx set to 32768 (the context that the model has there, so that it is not loaded anew)`."""
+    why = _EDITED.get(edit["field"])
+    return f"its {printable(edit['field'])} set to {printable(str(edit['value']))}" + (f" ({why})" if why else "")
 
 
 def _after(waited: float) -> str:

@@ -137,4 +137,5 @@ def letting_go(one: Prospect | Eliminated | None, held: NodeLoad) -> LoadOrder |
 
 def _order(one: Prospect, context: Tokens | None, keep_alive: int) -> LoadOrder:
     needed = NeededLoad(context or one.context, one.need, 0.0 if one.model.resident else one.pace.load)
-    return LoadOrder(one.node.id, one.model.backend, one.model.name, one.key, context, needed, keep_alive)
+    node = one.node
+    return LoadOrder(node.id, one.model.backend, one.model.name, one.key, context, needed, keep_alive, node.name)

@@ -41,6 +41,7 @@ class LoadOrder:
     num_ctx: Tokens | None  # None: what the model's server takes by itself
     needed: NeededLoad
     keep_alive: int = KEEP_ALIVE_S  # seconds, or `FOR_EVER`
+    name: str = ""  # of the node, for people
 
 
 def is_deep(decision: Decision, load: ModelLoad, limit: int) -> bool:
@@ -100,7 +101,7 @@ def pick(
             continue
         if there.wait + there.work >= there_already:
             continue
-        order = LoadOrder(node, one.model.backend, one.model.name, one.key, num_ctx, there.load)
+        order = LoadOrder(node, one.model.backend, one.model.name, one.key, num_ctx, there.load, name=one.node.name)
         found.append((there.wait + there.work, -one.role, node, order))
     return min(found)[3] if found else None
 

@@ -109,6 +109,7 @@ class PinDocument:
 
     model: str  # canonical name
     pinned: bool
+    home: str | None  # name of the node that keeps it loaded; None: none can now, or it is not pinned
 
 
 def encode(document: Any) -> bytes:

@@ -110,6 +110,22 @@ async def test_each_request_that_ends_makes_room_for_one_that_waits() -> None:
 
 
 @virtual_time
+async def test_a_request_that_ends_at_a_node_that_takes_nothing_helps_nobody() -> None:
+    scorer, pen = await started()
+    scorer.node_changed(view("a", has()))
+    for number in (0, 1, 2):
+        scorer.place(ASK, ticket(number))
+    scorer.node_changed(view("a", has(), NodeState.DRAINING))
+    assert scorer.place(ASK, ticket(1)).chosen is None  # its queue sent it away
+    scorer.released(ticket(2).id)
+    scorer.released(ticket(0).id)
+    assert await pen.heard.remote() == []
+    scorer.node_changed(view("a", has()))
+    assert [dict(args[0]) for _, args in await pen.heard.remote()] == [{"m:latest": 2}]
+    await stop(pen)
+
+
+@virtual_time
 async def test_versions_tell_a_wake_up_from_the_placement_before() -> None:
     """A wake-up that overtakes the request on its way to the pen is not missed there."""
     scorer, pen = await started(KnownNode(NodeId("a"), NodeName("a"), ("m:latest",), Seconds(0.0)))

@@ -9,6 +9,8 @@ import pytest
 
 from tests.cli.command_line import CommandLine
 
+NOWHERE = "no machine can keep it loaded now: that takes one with Ollama that has room for it"
+
 
 class Router(BaseHTTPRequestHandler):
     """Answers as a router does that has one model; keeps what it was asked."""
@@ -18,7 +20,8 @@ class Router(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         self.asked.append((self.command, self.path))
         if "llama" in self.path:
-            status, document = 200, {"model": "llama3.2:3b", "pinned": self.command == "POST"}
+            home = "studio" if self.command == "POST" and "llama3.2" in self.path else None
+            status, document = 200, {"model": "llama3.2:3b", "pinned": self.command == "POST", "home": home}
         else:
             status, document = 404, {"error": "no node has 'nobody:1b'"}
         body = json.dumps(document).encode()
@@ -47,7 +50,7 @@ def running() -> Iterator[str]:
 
 def test_a_model_is_pinned_and_let_go(run: CommandLine, router: str) -> None:
     pinned = run(f"herd pin hf.co/x/llama:Q4 --router-url {router}")
-    assert (pinned.code, pinned.out) == (0, "llama3.2:3b stays loaded from now on\n")
+    assert (pinned.code, pinned.out) == (0, f"llama3.2:3b is pinned, but {NOWHERE}\n")
     unpinned = run(f"herd unpin llama3.2:3b --router-url {router}")
     assert (unpinned.code, unpinned.out) == (0, "llama3.2:3b is like any other again\n")
     assert Router.asked == [
@@ -56,9 +59,14 @@ def test_a_model_is_pinned_and_let_go(run: CommandLine, router: str) -> None:
     ]
 
 
+def test_where_a_pinned_model_stays_is_said(run: CommandLine, router: str) -> None:
+    ended = run(f"herd pin llama3.2:3b --router-url {router}")
+    assert ended.out == "llama3.2:3b stays loaded on studio from now on\n"
+
+
 def test_the_routers_json(run: CommandLine, router: str) -> None:
     ended = run("herd pin llama3.2:3b --json", {"HERD_ROUTER_URL": router})
-    assert json.loads(ended.out) == {"model": "llama3.2:3b", "pinned": True}
+    assert json.loads(ended.out) == {"model": "llama3.2:3b", "pinned": True, "home": "studio"}
 
 
 def test_what_the_router_says_is_passed_on(run: CommandLine, router: str) -> None:

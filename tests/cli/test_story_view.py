@@ -86,11 +86,11 @@ served by mini in 8.00 s (waited 4.50 s, first token after 5.25 s, 2 attempts); 
 4.000 s  after 4.00 s the fleet has changed in a way that may help: looks again
 4.000 s  39 machines were looked at: studio is the best
          machine        score  made of
-         studio          57.5  warm model +50.0, work there already -2.5, moon phase +10.0
-         twin            56.9  warm model +50.0, work there already -3.1, moon phase +10.0
+         studio          57.5  readiness of the model +50.0, work there already -2.5, moon phase +10.0
+         twin            56.9  readiness of the model +50.0, work there already -3.1, moon phase +10.0
                                a tie with studio: the one with less to do, then the one that waited longer, is taken
-         mini            22.5  warm model +10.0, moon phase +12.5
-                               35.0 behind studio: warm model (10.0 against 50.0)
+         mini            22.5  readiness of the model +10.0, moon phase +12.5
+                               35.0 behind studio: readiness of the model (10.0 against 50.0)
          ...                   and 4 more that scored less
          attic, cellar    out  is offline: the link was lost
          ...              out  30 more
@@ -98,7 +98,7 @@ served by mini in 8.00 s (waited 4.50 s, first token after 5.25 s, 2 attempts); 
 4.500 s  attempt 1: sent to studio
 4.750 s  studio: attempt 1 failed: it said 503 (status)
 4.750 s  its turn at mini, at once
-4.750 s  attempt 2: sent to mini; its model set to llama3.2:3b-q4
+4.750 s  attempt 2: sent to mini; its model set to llama3.2:3b-q4 (as the model server there spells it)
 5.250 s  the answer begins to reach the client (HTTP 200)
 8.000 s  the answer of mini is whole: 12 tokens in, 50 out; by its own clock 0.125 s to read the prompt, 2.50 s to write
 """

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from herd.actors.pre_warmer import HOMES_EVERY_S
 from herd.runtime.testing import virtual_time
 from herd.simulation.fleet.house import Disk, house
@@ -59,17 +61,21 @@ async def test_a_model_is_loaded_again_at_its_home_when_there_is_room() -> None:
 
 
 @virtual_time
-async def test_a_pinned_model_is_loaded_at_once_and_shown() -> None:
+async def test_a_pinned_model_is_loaded_at_once_and_shown(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "herd.actors.pre_warmer")
     async with scenario() as home:
         a = await home.node("a", [LLAMA, QWEN])
-        assert (await home.ask(PIN)).json == {"model": LLAMA, "pinned": True}
+        assert (await home.ask(PIN)).json == {"model": LLAMA, "pinned": True, "home": "a"}
         await asyncio.sleep(10)
         assert a.ollama.resident == (LLAMA,)
         (node,) = (await home.ask("/herd/v1/status", method="GET")).json["nodes"]
         assert {model["name"]: model["pinned"] for model in node["models"]} == {LLAMA: True, QWEN: False}
+        told = (await home.ask("/herd/v1/nodes/a/resume")).json
+        assert told["models"] == node["models"]
+        assert caplog.messages == [f"{LLAMA} is loaded on a and stays"]
         await asyncio.sleep(LONGER_S)
         assert a.ollama.resident == (LLAMA,)
-        assert (await home.ask(PIN, method="DELETE")).json == {"model": LLAMA, "pinned": False}
+        assert (await home.ask(PIN, method="DELETE")).json == {"model": LLAMA, "pinned": False, "home": None}
         await asyncio.sleep(LONGER_S)
         assert not a.ollama.resident
 
@@ -121,3 +127,11 @@ async def test_what_cannot_be_pinned_is_refused_in_a_sentence() -> None:
         assert (not_pinned.status, not_pinned.json["error"]) == (404, f"'{LLAMA}' is not pinned")
         page = await home.ask(PIN, headers=(("Origin", "https://evil.example"),))
         assert (page.status, "web pages" in page.json["error"]) == (403, True)
+
+
+@virtual_time
+async def test_a_pinned_model_that_fits_nowhere_has_no_home_and_whoever_pins_it_is_told() -> None:
+    async with scenario() as home:
+        await home.node("a", ["llama3.3:70b"], profile=SMALL)
+        pinned = await home.ask("/herd/v1/pins/llama3.3:70b")
+        assert pinned.json == {"model": "llama3.3:70b", "pinned": True, "home": None}
