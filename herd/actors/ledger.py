@@ -59,6 +59,7 @@ class Ledger:
                 Seconds(now + needed.takes),
                 Seconds(now + RESERVED_S),
                 needed.evicts_busy,
+                expected=not ask.num_ctx,
             )
             load = _with(load, {**load.reservations, model: reservation})
         self._loads[chosen.node] = replace(load, last_chosen=self._placements)
@@ -243,8 +244,8 @@ def _with(load: NodeLoad, reservations: Mapping[str, Reservation]) -> NodeLoad:
 
 
 def _there(view: NodeView, model: str, held: Reservation) -> bool:
-    """The load has come about: the model is resident, with the context that was asked for."""
+    """The load has come about: the model is resident, with the context that was asked for, if one was."""
     seen = view.models.get(model)
     if seen is None:
         return True  # it is not even on disk any more
-    return seen.resident and (not held.context or not seen.context or seen.context >= held.context)
+    return seen.resident and (held.expected or not held.context or not seen.context or seen.context >= held.context)
