@@ -209,7 +209,7 @@ class Ledger:
         self._loads[entry.node] = _with(load, reservations)
 
     def settle(self, view: NodeView, now: Seconds) -> bool:
-        """Drop the reservations that are over: the model is there, its time is out, or the node is another now.
+        """Drop the reservations that are over: the model is there, or not even on disk any more, or the time is out.
 
         True when there was one.
         """
