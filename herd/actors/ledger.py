@@ -46,6 +46,11 @@ class Ledger:
         entry = self._entries.get(ticket)
         return entry.node if entry is not None else None
 
+    def ask_of(self, ticket: TicketId) -> Ask | None:
+        """What a ticket that has not ended needs."""
+        entry = self._entries.get(ticket)
+        return entry.waiter.ask if entry is not None else None
+
     def place(self, ticket: Ticket, ask: Ask, chosen: Candidate, now: Seconds) -> None:
         """Hold a ticket, which holds nothing yet, against the node that it goes to; and the load that it needs."""
         self._placements += 1

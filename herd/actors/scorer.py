@@ -14,13 +14,13 @@ from herd.actors.ports import Clock
 from herd.actors.prospectus import Prospectus, keep_latest
 from herd.actors.trials import Trials
 from herd.policy.holding import unlocked
-from herd.policy.placement import Ranking, in_one_line, place
+from herd.policy.placement import Ranking, edited, in_one_line, place
 from herd.policy.prewarming import DeepQueue, LoadOrder, pick
 from herd.policy.prospects import Prospect
 from herd.policy.rebalancing import worth_a_look
 from herd.policy.retrying import RetryBudget
 from herd.policy.scoring import Moment
-from herd.policy.values import Ask, Decision, Eliminated, ModelView, NodeView, Reason, Ticket
+from herd.policy.values import Ask, Candidate, Decision, Eliminated, ModelView, NodeView, Reason, Ticket
 from herd.runtime import ActorHandle, Timer, context, get_actor
 from herd.store.database import KnownNode
 from herd.types import BackendId, ModelName, NodeId, NodeState, Seconds, TicketId
@@ -173,6 +173,14 @@ class Scorer:
     def started(self, ticket: TicketId, node: NodeId) -> None:
         """The ticket has its lease, at this node."""
         self._ledger.start(ticket, node, self._clock.monotonic())
+
+    def edited(self, ticket: TicketId, placed: Candidate) -> Candidate:
+        """A ticket has waited where it is placed: the same with the edits that it takes by now."""
+        ask = self._ledger.ask_of(ticket)
+        if ask is None:
+            return placed
+        moment = Moment(self._clock.monotonic())
+        return edited(ask, placed, self._looked_at(ask.model), self._ledger.loads, moment)
 
     def rebalance(self) -> Rebalanced:
         """Hold tickets that wait against nodes where they are served clearly sooner: their queues are to be told."""
