@@ -177,7 +177,7 @@ class Scorer:
     def edited(self, ticket: TicketId, placed: Candidate) -> Candidate:
         """A ticket has waited where it is placed: the same with the edits that it takes by now."""
         ask = self._ledger.ask_of(ticket)
-        if ask is None:
+        if ask is None or self._ranking is not place:  # routers to compare with edit nothing
             return placed
         moment = Moment(self._clock.monotonic())
         return edited(ask, placed, self._looked_at(ask.model), self._ledger.loads, moment)
