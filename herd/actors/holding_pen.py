@@ -13,6 +13,8 @@ MAX_HELD = 1024
 MAX_HELD_BYTES = 256 * MiB
 # Models whose latest unlocking is remembered. It matters for the time of one message only: the oldest may go.
 MAX_MODELS = 65_536
+# Whom one place that came free is offered to, one after the other, until somebody can use it. Each costs a placement.
+MAX_OFFERS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,15 @@ class HoldEnd(StrEnum):
     CLOSED = "closed"  # the router is shutting down
 
 
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """A request was woken; it has taken no place yet, as far as is known."""
+
+    model: str
+    behind: tuple[Seconds, TicketId]  # whoever is next comes behind it
+    left: int  # so many more may be woken for the same place
+
+
 class _Held:
     """A request in the pen."""
 
@@ -47,17 +58,23 @@ class _Held:
 
 
 class HoldingPen:
-    """Owns the requests that wait for a node, by model and in order of arrival at the router."""
+    """Owns the requests that wait for a node, by model and in order of arrival at the router.
+
+    Requests for one model differ in what they need. One that was woken and is back, or has gone, has left what woke it
+    to others: the next one behind it is woken in its stead.
+    """
 
     def __init__(self) -> None:
         self._held: dict[str, dict[TicketId, _Held]] = {}
         self._count = 0
         self._bytes = 0
         self._unlocked: dict[str, int] = {}  # model -> version of the fleet at its latest unlocking
+        self._offers: dict[TicketId, _Offer] = {}  # by those who were woken, the latest last
         self._closed = False
 
     async def hold(self, hold: Hold) -> HoldEnd:
         """Wait for a change that unlocks the model."""
+        self.passed(hold.ticket.id)
         if self._closed:
             return HoldEnd.CLOSED
         if self._unlocked.get(hold.model, -1) > hold.version:
@@ -98,9 +115,29 @@ class HoldingPen:
             self._unlocked[model] = version  # the latest last
             if len(self._unlocked) > MAX_MODELS:
                 del self._unlocked[next(iter(self._unlocked))]
-            asleep = (held for held in self._held.get(model, {}).values() if not held.woken.done())
-            for held in islice(asleep, count):
-                held.woken.set_result(HoldEnd.UNLOCKED)
+            asleep = ((ticket, held) for ticket, held in self._held.get(model, {}).items() if not held.woken.done())
+            for ticket, held in list(islice(asleep, count)):
+                self._wake(model, ticket, held, MAX_OFFERS - 1)
+
+    def passed(self, ticket: TicketId) -> None:
+        """The request, if it was woken, could not use that, or has left. Idempotent."""
+        offer = self._offers.pop(ticket, None)
+        if offer is None or not offer.left:
+            return
+        behind = [
+            (held.arrived, other)
+            for other, held in self._held.get(offer.model, {}).items()
+            if not held.woken.done() and (held.arrived, other) > offer.behind
+        ]
+        if behind:
+            _, heir = min(behind)
+            self._wake(offer.model, heir, self._held[offer.model][heir], offer.left - 1)
+
+    def _wake(self, model: str, ticket: TicketId, held: _Held, left: int) -> None:
+        held.woken.set_result(HoldEnd.UNLOCKED)
+        self._offers[ticket] = _Offer(model, (held.arrived, ticket), left)
+        if len(self._offers) > MAX_HELD:
+            del self._offers[next(iter(self._offers))]
 
     def close(self) -> None:
         """No node will come any more: the router is shutting down. Whoever waits, or wants to, is told so at once."""

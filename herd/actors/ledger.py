@@ -46,6 +46,11 @@ class Ledger:
         entry = self._entries.get(ticket)
         return entry.node if entry is not None else None
 
+    def ask_of(self, ticket: TicketId) -> Ask | None:
+        """What a ticket that has not ended needs."""
+        entry = self._entries.get(ticket)
+        return entry.waiter.ask if entry is not None else None
+
     def place(self, ticket: Ticket, ask: Ask, chosen: Candidate, now: Seconds) -> None:
         """Hold a ticket, which holds nothing yet, against the node that it goes to; and the load that it needs."""
         self._placements += 1
@@ -59,6 +64,7 @@ class Ledger:
                 Seconds(now + needed.takes),
                 Seconds(now + RESERVED_S),
                 needed.evicts_busy,
+                expected=not ask.num_ctx,
             )
             load = _with(load, {**load.reservations, model: reservation})
         self._loads[chosen.node] = replace(load, last_chosen=self._placements)
@@ -208,7 +214,7 @@ class Ledger:
         self._loads[entry.node] = _with(load, reservations)
 
     def settle(self, view: NodeView, now: Seconds) -> bool:
-        """Drop the reservations that are over: the model is there, its time is out, or the node is another now.
+        """Drop the reservations that are over: the model is there, or not even on disk any more, or the time is out.
 
         True when there was one.
         """
@@ -243,8 +249,8 @@ def _with(load: NodeLoad, reservations: Mapping[str, Reservation]) -> NodeLoad:
 
 
 def _there(view: NodeView, model: str, held: Reservation) -> bool:
-    """The load has come about: the model is resident, with the context that was asked for."""
+    """The load has come about: the model is resident, with the context that was asked for, if one was."""
     seen = view.models.get(model)
     if seen is None:
         return True  # it is not even on disk any more
-    return seen.resident and (not held.context or not seen.context or seen.context >= held.context)
+    return seen.resident and (held.expected or not held.context or not seen.context or seen.context >= held.context)

@@ -12,6 +12,8 @@ from herd.runtime import ActorDiedError, ActorHandle, ActorUnavailableError
 from herd.types import Seconds
 
 GONE = Reason("queue-gone", "has no such queue any more")
+# Whoever waited for less finds the model as it was when the request was placed: no load is as quick.
+WAITED_S = 0.01
 RESTLESS = Reason("moved", "has sent it on too often")
 
 
@@ -67,6 +69,8 @@ class Line:
             answer = await self._ask(queue)
             if isinstance(answer, Lease):
                 self._scorer.started.tell(self._ticket.id, placed.node)
+                if answer.waited >= WAITED_S:
+                    placed = await self._scorer.edited.remote(self._ticket.id, placed)
                 self._diary.granted(placed.name, answer)
                 return InLine(placed, answer)
             self.leave()

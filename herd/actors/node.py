@@ -222,9 +222,12 @@ class Node:
         )
 
     def on_stop(self) -> None:
-        """Turn away whoever waits; the queues then end with this actor."""
+        """Turn away whoever waits; the queues then end with this actor. It may be long until the agent joins anew."""
         for queue in self._queues.values():
             queue.turn_away.tell(Reason("stopped", "is gone: the router is shutting down"))
+        if not context(self).restarting:  # else the next incarnation says so
+            gone = self._now("offline", "is offline: it has not joined since a part of the router started anew")
+            self._scorer.node_changed.tell(replace(self._view, state=NodeState.OFFLINE, reasons=(gone,)))
 
     # --- inside -------------------------------------------------------------------------------------------------------
 

@@ -86,7 +86,8 @@ class Prospectus:
         self._changes += 1
         for name, model in view.models.items():
             then = before.models.get(name) if before is not None else None
-            if model.resident and model.size_resident and model.context:
+            # On a card there may be a part of it only: the whole takes at least what it takes on disk.
+            if model.resident and model.size_resident >= max(model.size, 1) and model.context:
                 seen = Residency(model.size_resident, model.context, model.slots)
                 if self._residencies.get(name) != seen:
                     self._residencies[name] = seen

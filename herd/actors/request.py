@@ -104,6 +104,7 @@ class _Tried:
     sent: bool = False  # the request went to a node in its latest attempt
     retries: bool = False  # the next attempt is one that the fleet has to afford
     over_budget: bool = False
+    held: bool = False  # since its latest placement: what wakes it is for others if it goes now
 
     @property
     def said(self) -> WholeAnswer | None:
@@ -149,6 +150,8 @@ class _Flow:
         """The request is over, however it ended."""
         self._line.leave()
         self._parts.scorer.released.tell(self._ticket.id)
+        if self._tried.held:
+            self._parts.pen.passed.tell(self._ticket.id)
 
     # --- 2: place, or hold --------------------------------------------------------------------------------------------
 
@@ -162,6 +165,7 @@ class _Flow:
             chosen = decision.chosen
             if chosen is not None:
                 tried.retries = False  # paid for, however often it is placed again
+                tried.held = False
                 return chosen
             tried.over_budget = decision.over_budget
             if decision.over_budget or (tried.said is not None and (tried.broke or tried.full)):
@@ -207,8 +211,10 @@ class _Flow:
         size = Bytes(min(self._inbound.body.size, MiB))  # longer ones lie in files
         hold = Hold(self._ticket, canonical(model), decision.version, size, wait)
         self.diary.held(wait)
+        self._tried.held = True
         try:
             end: HoldEnd = await self._parts.pen.hold.remote(hold)
+            self._tried.placements = 0  # it has waited: how often that may happen is up to its deadline
         except ActorUnavailableError:
             end = HoldEnd.UNLOCKED  # the pen crashed: whether it is worth waiting still is found out anew
         self.diary.woken(end)

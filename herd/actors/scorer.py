@@ -15,13 +15,13 @@ from herd.actors.prospectus import Prospectus, keep_latest
 from herd.actors.trials import Trials
 from herd.policy.elimination import TAKES_REQUESTS
 from herd.policy.holding import unlocked
-from herd.policy.placement import Ranking, in_one_line, place
+from herd.policy.placement import Ranking, edited, in_one_line, place
 from herd.policy.prewarming import DeepQueue, LoadOrder, pick
 from herd.policy.prospects import Prospect
 from herd.policy.rebalancing import worth_a_look
 from herd.policy.retrying import RetryBudget
 from herd.policy.scoring import Moment
-from herd.policy.values import Ask, Decision, Eliminated, ModelView, NodeView, Reason, Ticket
+from herd.policy.values import Ask, Candidate, Decision, Eliminated, ModelView, NodeView, Reason, Ticket
 from herd.runtime import ActorHandle, Timer, context, get_actor
 from herd.store.database import KnownNode
 from herd.types import BackendId, ModelName, NodeId, NodeState, Seconds, TicketId
@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 
 # Names that "no node has ever had the model" is judged by: a thousand nodes with sixty models each.
 MAX_MODELS = 65_536
-# Models whose prospects are kept: more than a house uses in a day, and little memory.
-MAX_TABLES = 1024
+# Models for which requests found no node, the latest: more than are held at once.
+MAX_SHORT = 4096
 # Conversations whose node is remembered: more than a model server's prefix cache remembers of them.
 MAX_SESSIONS = 16_384
 
@@ -120,7 +120,8 @@ class Scorer:
         chosen = decision.chosen
         if chosen is None:
             if (decision.known or not decision.complete) and not decision.over_budget:  # else nobody waits
-                self._short[ask.model] = self._short.get(ask.model, 0) + 1
+                self._short[ask.model] = self._short.pop(ask.model, 0) + 1  # the latest last
+                keep_latest(self._short, MAX_SHORT)
             return decision
         self._ledger.place(ticket, ask, chosen, now)
         self._trials.placed(self._nodes[chosen.node], ask.model, ticket.id)
@@ -174,6 +175,14 @@ class Scorer:
         """The ticket has its lease, at this node."""
         self._ledger.start(ticket, node, self._clock.monotonic())
 
+    def edited(self, ticket: TicketId, placed: Candidate) -> Candidate:
+        """A ticket has waited where it is placed: the same with the edits that it takes by now."""
+        ask = self._ledger.ask_of(ticket)
+        if ask is None or self._ranking is not place:  # routers to compare with edit nothing
+            return placed
+        moment = Moment(self._clock.monotonic())
+        return edited(ask, placed, self._looked_at(ask.model), self._ledger.loads, moment)
+
     def rebalance(self) -> Rebalanced:
         """Hold tickets that wait against nodes where they are served clearly sooner: their queues are to be told."""
         now = self._clock.monotonic()
@@ -184,6 +193,7 @@ class Scorer:
             left = self._ledger.move(waiter.ticket.id, candidate, now)
             self._favour(waiter.ask, candidate.node)
             found.append(move(waiter.ticket.id, left.model, here, candidate))
+            self._heed_abandoned(left, now)
             if logger.isEnabledFor(logging.DEBUG):
                 chosen = in_one_line(Decision((candidate,), ()))
                 logger.debug("%s for %s moves from %s: %s", waiter.ticket.id, left.model, here, chosen)
@@ -203,22 +213,19 @@ class Scorer:
         if entry.started is not None and not failed:
             self._homes.served(entry.model, entry.node, now)
         free = self._trials.released(self._nodes[entry.node], ticket)
+        self._heed_abandoned(entry, now)
         if self._short:
             possible = self._made_possible(entry)
             possible.update((model, 1) for model in free if model in self._short)
             self._wake(possible)
 
     def _made_possible(self, entry: Entry) -> dict[str, int]:
-        """Whom the end of a ticket helps: the next one for its model, and those whose model may now have its memory."""
+        """Whom the end of a ticket helps: the next one for its model, and those whose load may now have its memory."""
         load, view = self._ledger.loads[entry.node], self._nodes[entry.node]
         if view.state not in TAKES_REQUESTS:
             return {}  # its queues have just sent everybody away, and what ends there is no reason to ask it again
         idle = entry.model not in load.models
-        return {
-            model: 1
-            for model in self._short
-            if model == entry.model or (idle and model in view.models and not view.models[model].resident)
-        }
+        return {model: 1 for model in self._short if model == entry.model or (idle and model in view.models)}
 
     def ledger(self) -> dict[NodeId, int]:
         """Tickets that have not ended, by node."""
@@ -261,7 +268,11 @@ class Scorer:
 
     def unpin(self, model: str) -> PinEnd:
         """Let a model go like any other."""
-        return self._see_to(self._homes.unpin(model))
+        home = self._homes.of(model)
+        end = self._see_to(self._homes.unpin(model))
+        if end is PinEnd.DONE and home is not None and home in self._nodes:
+            self._wake(self._on_disk(self._nodes[home]))  # it may go for another now
+        return end
 
     def pins(self) -> dict[str, NodeId]:
         """The pinned models and where each lives; nowhere yet is an empty node."""
@@ -303,7 +314,7 @@ class Scorer:
             self._remember(view, before)
         possible = unlocked(before, view, self._short)
         if self._ledger.settle(view, now):
-            possible |= self._on_disk(view)
+            possible = self._on_disk(view) | possible
         self._wake(possible)
         if worth_a_look(before, view):
             self._tell_rebalancer("look")
@@ -349,6 +360,11 @@ class Scorer:
             self._expiry.cancel()
         when = self._ledger.next_expiry()
         self._expiry = context(self).after(max(0.0, when - now), self._expire) if when is not None else None
+
+    def _heed_abandoned(self, left: Entry, now: Seconds) -> None:
+        """A ticket has ended: if it was the last to wait for a load, that one's time is over sooner."""
+        if left.model in self._ledger.loads[left.node].reservations:
+            self._await_expiry(now)
 
     def _expire(self) -> None:
         now = self._clock.monotonic()

@@ -149,7 +149,7 @@ class Diary:
 
     def opened(self, node: Candidate, attempt: int) -> None:
         """It is sent to the node."""
-        self._attempts, self._sent = attempt, True
+        self._attempts, self._sent, self._placed = attempt, True, node
         event: stories.AttemptOpened = {
             "kind": "opened",
             "at": self._at(),

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 JSON = "application/json; charset=utf-8"
 
 MAX_SESSION_NAME = 256  # characters of X-Herd-Session that count
+MAX_CLIENT_NAME = 256  # and of X-OpenWebUI-User-Id: thousands of sessions are remembered, each with its client's name
 
 RECOVERS = "a part of the router is being started again: please try again"
 
@@ -117,7 +118,7 @@ class Surface:
     async def _infer(self, request_id: RequestId, endpoint: Endpoint, request: HttpRequest, sink: Sink) -> None:
         """Read the request to its end, understand it as far as needed, and let the fleet serve it."""
         body = await request.read_body(self._settings.json_limit)
-        client = value_of(request.headers, "x-openwebui-user-id") or request.peer
+        client = value_of(request.headers, "x-openwebui-user-id")[:MAX_CLIENT_NAME] or request.peer
         try:
             inbound = Inbound(
                 id=request_id,

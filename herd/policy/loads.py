@@ -21,6 +21,7 @@ class Reservation:
     expires: Seconds
     evicts_busy: bool = False
     commanded: bool = False  # the router has asked for it by itself: it goes on whoever waits
+    expected: bool = False  # nobody asked for this context: it is what the server is expected to take by itself
 
 
 @dataclass(frozen=True, slots=True)

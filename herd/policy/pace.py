@@ -26,6 +26,7 @@ HALF_LIFE_S = 7 * 86_400.0  # what was seen a week ago counts half
 MOST_WEIGHT = 20.0  # so that a machine that changes is known anew after some tens of requests
 TRUSTED = 3.0  # from this weight on a single outlier is cut off
 OUTLIER = math.log(2.0)  # beyond twice or half of what is expected
+MOST_LOG = math.log(1e12)  # beyond it nothing is a time or a rate: what a server says may be anything
 
 # Shorter ones say more about the request's overheads than about the machine.
 LEAST_PROMPT, LEAST_ANSWER, LEAST_LOAD_S = 64, 8, 0.5
@@ -46,7 +47,7 @@ class Estimate:
 
 def seen(estimate: Estimate | None, value: float, now: Seconds) -> Estimate:
     """The estimate after one more observation of `value` > 0. One outlier among several moves it little."""
-    log = math.log(value)
+    log = min(max(math.log(value), -MOST_LOG), MOST_LOG)
     if estimate is None:
         return Estimate(log, 1.0, now)
     weight = estimate.weight * 0.5 ** (max(0.0, now - estimate.at) / HALF_LIFE_S)

@@ -9,7 +9,7 @@ from herd.policy.elimination import unable
 from herd.policy.loads import NO_LOAD, NodeLoad
 from herd.policy.prospects import Prospect
 from herd.policy.scoring import Crowded, Moment, Outlook, look, made_to_end, points
-from herd.policy.values import Ask, Candidate, Decision, Eliminated, Reason
+from herd.policy.values import Ask, Candidate, Decision, Edit, Eliminated, Reason
 from herd.types import NodeId, Seconds, Tokens
 
 # Two scores nearer than this say the same, if the answers would also be there at about the same time: the load decides
@@ -105,11 +105,39 @@ def _ranked(ask: Ask, found: list[Outlook], moment: Moment) -> tuple[Candidate, 
     if len(tied) > 1:
         first = min(tied, key=lambda row: (row[4].held.outstanding, row[4].held.last_chosen, row[2]))
     winner, there = first[3], first[4]
-    loaded = there.context if there.load is None else NOT_LOADED
-    node, model, home = there.one.node, there.one.model, there.one.facts.home
-    changed = edits(ask, model, loaded, there.one.context, home=home)
-    best = winner._replace(edits=changed, trial=openness(node, model) == 1)
+    best = winner._replace(edits=_edits(ask, there), trial=openness(there.one.node, there.one.model) == 1)
     return (best, *[row[3] for row in rows if row is not first])
+
+
+def _edits(ask: Ask, there: Outlook) -> tuple[Edit, ...]:
+    """What has to be edited for what the request finds on a node."""
+    loaded = there.context if there.load is None else NOT_LOADED
+    return edits(ask, there.one.model, loaded, there.one.context, home=there.one.facts.home)
+
+
+def edited(
+    ask: Ask,
+    placed: Candidate,
+    looked_at: Iterable[Prospect | Eliminated],
+    loads: Mapping[NodeId, NodeLoad],
+    moment: Moment,
+) -> Candidate:
+    """The candidate with the edits that it takes now. While the request waited others may have had the model reloaded.
+
+    Args:
+        ask: what the request needs.
+        placed: where it has waited; as it is when the model is not there any more, or there is no memory for it.
+        looked_at: what there is to say of the model on each node.
+        loads: the ledger's view of each node.
+        moment: when.
+    """
+    for one in looked_at:
+        if isinstance(one, Eliminated) or one.node.id != placed.node:
+            continue
+        there = look(ask, one, loads.get(placed.node, NO_LOAD), moment)
+        if isinstance(there, Outlook) and (one.model.name, one.model.backend) == (placed.model, placed.backend):
+            return placed._replace(edits=_edits(ask, there))
+    return placed
 
 
 def hopeless(decision: Decision) -> Reason | None:

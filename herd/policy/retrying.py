@@ -7,8 +7,8 @@ from enum import StrEnum
 from herd.types import Seconds
 
 MAX_ATTEMPTS = 3  # a request that broke three nodes is not sent to a fourth
-# Placements of one request, retries and moves included. Each needs a change of the fleet in between; more than this
-# in one request's life means that two actors disagree for good, and an error is better than a spin.
+# Placements of one request between two holds, retries and moves included. Each needs a change of the fleet in between;
+# more than this mean that two actors disagree for good, and an error is better than a spin.
 MAX_PLACEMENTS = 32
 # The server itself says that it cannot serve now, or no longer has the model: another node may. A 500 may be the
 # request's fault; that shows when the others say it too.

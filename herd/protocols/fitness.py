@@ -39,9 +39,13 @@ def flaw_of_report(report: Report) -> str:
     for what, count, allowed in (("models", len(report.models), MAX_MODELS), ("GPUs", len(report.gpus), MAX_GPUS)):
         if count > allowed:
             return f"it lists {count} {what}, and {allowed} are allowed"
-    amounts = [amount for gpu in report.gpus for amount in (gpu.memory_total, gpu.memory_free, gpu.bandwidth)]
-    amounts += [backend.context_length for backend in report.backends]
-    amounts += [amount for model in report.models for amount in (model.kv_per_token, model.context_max)]
+    # Routing divides by them and takes their logarithms.
+    amounts: list[int] = [report.memory_total, report.memory_free]
+    amounts += [amount for gpu in report.gpus for amount in (gpu.memory_total, gpu.memory_free, gpu.bandwidth)]
+    amounts += [amount for backend in report.backends for amount in (backend.parallel, backend.context_length)]
+    for model in report.models:
+        amounts += (model.size, model.size_resident, model.size_vram)
+        amounts += (model.context_length, model.kv_per_token, model.context_max)
     if not all(0 <= amount <= MAX_INT for amount in amounts):
         return "an amount in it is none"
     if not all(0.0 < model.active_share <= 1.0 for model in report.models):

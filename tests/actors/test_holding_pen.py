@@ -71,20 +71,55 @@ async def test_no_more_are_woken_than_there_is_room_for_and_the_next_ones_when_t
 
 
 @virtual_time
-async def test_who_was_woken_in_vain_has_its_old_place_again() -> None:
+async def test_who_was_woken_in_vain_has_its_old_place_again_and_the_next_one_has_its_turn() -> None:
     pen = HoldingPen()
-    first = asyncio.create_task(pen.hold(hold(1, arrived=1.0)))
-    second = asyncio.create_task(pen.hold(hold(2, arrived=2.0)))
+    first, second, third = (asyncio.create_task(pen.hold(hold(number, arrived=number))) for number in (1, 2, 3))
     await settled()
     pen.unlocked((("m", 1),), 1)
     assert await first is HoldEnd.UNLOCKED
     again = asyncio.create_task(pen.hold(hold(1, version=1, arrived=1.0)))
-    await settled()
+    assert await second is HoldEnd.UNLOCKED
     assert pen.held() == {"m": 2}
     pen.unlocked((("m", 1),), 2)
     assert await again is HoldEnd.UNLOCKED
+    assert await third is HoldEnd.EXPIRED
+
+
+@virtual_time
+async def test_a_place_is_offered_to_each_who_waits_once_and_to_no_more_than_it_may_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pen = HoldingPen()
+    tries: list[int] = []
+
+    async def in_vain(number: int) -> None:
+        while await pen.hold(hold(number, version=9)) is HoldEnd.UNLOCKED:
+            tries.append(number)
+
+    tasks = [asyncio.create_task(in_vain(number)) for number in range(5)]
+    await settled()
+    pen.unlocked((("m", 1),), 1)
+    await asyncio.sleep(1)
+    assert tries == [0, 1, 2, 3, 4]
+    monkeypatch.setattr(holding_pen, "MAX_OFFERS", 2)
+    pen.unlocked((("m", 1),), 2)
+    await asyncio.sleep(1)
+    assert tries[5:] == [0, 1]
+    await asyncio.wait(tasks)
+
+
+@virtual_time
+async def test_who_leaves_when_it_was_woken_leaves_its_turn_to_the_next() -> None:
+    pen = HoldingPen()
+    first, second = (asyncio.create_task(pen.hold(hold(number, arrived=number))) for number in (1, 2))
+    await settled()
+    pen.passed(TicketId("t1"))  # it sleeps still, so there is nothing to pass on
+    pen.unlocked((("m", 1),), 1)
+    assert await first is HoldEnd.UNLOCKED
     assert not second.done()
-    assert await second is HoldEnd.EXPIRED
+    for _ in range(2):
+        pen.passed(TicketId("t1"))
+    assert await second is HoldEnd.UNLOCKED
 
 
 @virtual_time

@@ -90,9 +90,18 @@ def test_a_load_is_reserved_once_for_all_who_wait_for_it() -> None:
 )
 def test_the_report_that_shows_the_model_ends_its_reservation(view: NodeView, *, over: bool) -> None:
     ledger = Ledger()
-    placed(ledger, 1, load=LOAD)
+    ledger.place(whole(1), replace(ASK, num_ctx=Tokens(4096)), candidate(load=LOAD), Seconds(0.0))
     assert ledger.settle(view, Seconds(1.0)) is over
     assert ledger.loads[A].reserved == (0 if over else 100)
+
+
+def test_a_load_whose_context_is_up_to_the_server_is_over_when_the_model_is_there_whatever_was_expected() -> None:
+    """An older Ollama loads with less than the newest one would, and says so nowhere."""
+    ledger = Ledger()
+    placed(ledger, 1, load=LOAD)
+    assert not ledger.settle(seen(resident=False), Seconds(1.0))
+    assert ledger.settle(seen(context=2048), Seconds(2.0))
+    assert ledger.loads[A].reserved == 0
 
 
 def test_a_reservation_ends_by_itself_and_sooner_when_nobody_waits_for_it() -> None:

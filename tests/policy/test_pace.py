@@ -1,5 +1,6 @@
 """How fast a node is, before and after something was seen of it."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -103,3 +104,14 @@ def test_an_estimate_stays_within_what_was_seen(values: list[float]) -> None:
 
     assert known is not None
     assert min(values) * 0.999 <= known.value <= max(values) * 1.001
+
+
+def test_times_that_no_machine_takes_leave_a_number() -> None:
+    """An estimate that is none would spoil the order of all nodes, for good."""
+    known = Learned()
+    for _ in range(3):
+        one = Observed(NodeId("a"), "m", Tokens(2**63), Tokens(2**63), Seconds(1e300), Seconds(5e-324), Seconds(5e-324))
+        known = learned(known, one, Seconds(0.0))
+    for estimate in (known.load, known.prefill, known.decode):
+        assert estimate is not None
+        assert math.isfinite(estimate.value)

@@ -191,6 +191,20 @@ async def test_a_restarted_scorer_knows_from_the_store_what_the_fleet_has_lost_s
 
 
 @virtual_time(allow_lost=True)
+async def test_a_node_that_does_not_come_back_when_the_fleet_starts_anew_is_offline_until_it_does() -> None:
+    async with scenario(hold_timeout=7.0) as home:
+        a = await home.node("a", [LLAMA], resident=[LLAMA])
+        home.links.freeze(a.id)
+        crash(ROUTER, names.FLEET)
+        await asyncio.sleep(60)
+        answer = await home.ask(CHAT, chat())
+        assert answer.status == 503
+        assert "a is offline: it has not joined since a part of the router started anew" in answer.json["error"]
+        home.links.thaw(a.id)
+        await all_is_well(home)
+
+
+@virtual_time(allow_lost=True)
 async def test_an_agent_that_starts_anew_reports_its_model_servers_at_once_although_nothing_of_them_changes() -> None:
     async with scenario() as home:
         await home.node("a", [LLAMA], resident=[LLAMA])

@@ -1,14 +1,17 @@
 """Requests for which nobody qualifies now."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from herd.actors import holding_pen
+from herd.policy.retrying import MAX_PLACEMENTS
 from herd.protocols.messages import Pause
-from herd.runtime.testing import virtual_time
+from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.chaos.between import Owner
-from herd.types import NodeState, Seconds
+from herd.simulation.machine.profiles import PROFILES
+from herd.types import Bytes, GiB, NodeState, Seconds
 from tests.scenarios.helpers import (
     CHAT,
     LLAMA,
@@ -19,6 +22,7 @@ from tests.scenarios.helpers import (
     openai_chat,
     scenario,
     served_by,
+    turns,
     until_held,
 )
 
@@ -177,3 +181,70 @@ async def test_a_router_that_holds_as_many_as_it_may_refuses_the_next(monkeypatc
         assert "holds as many requests as it may" in answer.json["error"]
         assert answer.header("Retry-After")
         await held.hang_up()
+
+
+@virtual_time
+async def test_who_is_woken_in_vain_again_and_again_waits_until_its_own_deadline_all_the_same() -> None:
+    """Each answer of a small node wakes a request for the same model that only a large one has the memory for."""
+    async with scenario() as home:
+        owner = Owner(home.links)
+        tiny = replace(PROFILES["macbook-air"], model_memory=Bytes(6 * GiB))
+        await home.node("small", [LLAMA], resident=[LLAMA], profile=tiny)
+        await home.node("large", [LLAMA], dialer=owner)
+        owner.pause(Pause("meeting", "is in a meeting", Seconds(0.0)))
+        await home.until_node("large", NodeState.PAUSED)
+        held = home.send(CHAT, chat(options={"num_ctx": 100_000, "num_predict": 1}))
+        await until_held(home, 1)
+        for _ in range(MAX_PLACEMENTS + 1):
+            assert served_by(await home.ask(CHAT, chat(tokens=1))) == "small"
+        assert not held.task.done()
+        owner.pause()
+        await held.task
+        assert served_by(held.sink) == "large"
+
+
+@virtual_time
+async def test_who_is_woken_in_vain_does_not_keep_those_behind_it_from_the_node() -> None:
+    """The first of those who are held needs more memory than the node that comes back has; the others do not."""
+    async with scenario() as home:
+        owner = Owner(home.links)
+        tiny = replace(PROFILES["macbook-air"], model_memory=Bytes(6 * GiB))
+        await home.node("small", [LLAMA], resident=[LLAMA], profile=tiny, dialer=owner)
+        large = await home.node("large", [LLAMA])
+        await large.stop_agent()
+        owner.pause(Pause("meeting", "is in a meeting", Seconds(0.0)))
+        await home.until_node("small", NodeState.PAUSED)
+        demanding = home.send(CHAT, chat(options={"num_ctx": 100_000, "num_predict": 1}))
+        await until_held(home, 1)
+        others = [home.send(CHAT, chat(tokens=1)) for _ in range(3)]
+        await until_held(home, 4)
+        back = now()
+        owner.pause()
+        await asyncio.gather(*(one.task for one in others))
+        assert [served_by(one.sink) for one in others] == ["small"] * 3
+        assert now() - back < 5.0
+        await demanding.task
+        assert demanding.sink.status == 503
+
+
+def test_who_hangs_up_just_when_it_is_woken_leaves_its_turn_to_the_next() -> None:
+    async def story(turn: int) -> None:
+        async with scenario() as home:
+            owner = Owner(home.links)
+            await home.node("a", [LLAMA], resident=[LLAMA], dialer=owner)
+            owner.pause(Pause("meeting", "is in a meeting", Seconds(0.0)))
+            await home.until_node("a", NodeState.PAUSED)
+            leaving = home.send(CHAT, chat(tokens=1))
+            await until_held(home, 1)
+            staying = home.send(CHAT, chat(tokens=1))
+            await until_held(home, 2)
+            back = now()
+            owner.pause()
+            await turns(turn)
+            leaving.task.cancel()
+            await staying.task
+            assert (served_by(staying.sink), now() - back < 5.0) == ("a", True), turn
+            await asyncio.wait([leaving.task])
+
+    for turn in range(2, 10):
+        run_virtual(story(turn))

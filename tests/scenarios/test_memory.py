@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import replace
 
 from herd.runtime.testing import virtual_time
-from herd.simulation.fleet.house import House, SimulatedNode
+from herd.simulation.fleet.house import House, Sent, SimulatedNode
 from herd.simulation.http import call
 from herd.simulation.machine.profiles import PROFILES
 from herd.types import Bytes, GiB
@@ -122,6 +122,27 @@ async def test_a_smaller_context_does_not_reload_the_model_under_all_others() ->
         larger = await home.ask(CHAT, chat(options={"num_ctx": 16_384, "num_predict": 2}))
         assert larger.header("X-Herd-Edited") is None
         assert a.ollama.loads[LLAMA] == 2
+
+
+@virtual_time
+async def test_a_larger_context_among_many_who_wait_reloads_the_model_once() -> None:
+    """Failure 13 again: who was placed before the reload is sent after it, and would reload the model once more."""
+    async with scenario() as home:
+        a = await small_node(home, "a", LLAMA, resident=(LLAMA,))
+        before = a.ollama.loads[LLAMA]
+
+        def send(client: str, **options: int) -> Sent:
+            body = chat(options={"num_predict": 20, **options})
+            return home.send(CHAT, body, (("X-OpenWebUI-User-Id", client),))
+
+        sent = [*(send("x") for _ in range(4)), send("y", num_ctx=60_000), *(send("y") for _ in range(2))]
+        await asyncio.gather(*(one.task for one in sent))
+        assert a.ollama.loads[LLAMA] - before == 1
+        edited = [one.sink.header("X-Herd-Edited") for one in sent]
+        assert edited == [None, *["options.num_ctx"] * 3, None, *["options.num_ctx"] * 2]
+        for one, fields in zip(sent, edited, strict=True):  # and the stories say the same
+            story = await home.ask(f"/herd/v1/requests/{one.sink.header('X-Request-Id')}", method="GET")
+            assert story.json["edited"] == ([fields] if fields else [])
 
 
 @virtual_time

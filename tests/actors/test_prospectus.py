@@ -1,0 +1,46 @@
+"""What is known of models beyond the reports of the nodes."""
+
+from dataclasses import replace
+
+from herd.actors.homes import Homes
+from herd.actors.prospectus import Prospectus
+from herd.policy.prospects import Prospect
+from herd.policy.values import Hardware, Memory, MemoryKind, ModelView, NodeView
+from herd.types import BackendId, Bytes, GiB, ModelName, NodeId, Seconds, Tokens
+from tests.actors.doubles import view
+
+BIG = ModelView(ModelName("big"), BackendId("ollama"), ("ollama",), Bytes(18 * GiB))
+
+
+def node(name: str, kind: MemoryKind, memory: Memory, model: ModelView = BIG) -> NodeView:
+    return replace(view(name, {"big": model}), memory=memory, hardware=Hardware(kind))
+
+
+def taking(size: int) -> ModelView:
+    """In memory, of which it takes so many GiB."""
+    return replace(BIG, resident=True, size_resident=Bytes(size * GiB), context=Tokens(4096))
+
+
+def need_on(name: str, *fleet: NodeView) -> float:
+    """GiB that a load is taken to need on a node."""
+    prospectus = Prospectus(Homes())
+    for one in fleet:
+        prospectus.node_changed(one, Seconds(0.0))
+    rows = [row for row in prospectus.of("big", kept=True) if isinstance(row, Prospect)]
+    return next(row.need for row in rows if row.node.id == NodeId(name)) / GiB
+
+
+LAPTOP = node("laptop", MemoryKind.UNIFIED, Memory(Bytes(16 * GiB), Bytes(16 * GiB), Bytes(16 * GiB)))
+CARD = Memory(Bytes(12 * GiB), Bytes(0), Bytes(64 * GiB), Bytes(40 * GiB))
+
+
+def test_what_a_model_takes_on_one_node_is_what_it_needs_on_another() -> None:
+    whole = node("desk", MemoryKind.UNIFIED, Memory(Bytes(64 * GiB), Bytes(44 * GiB), Bytes(64 * GiB)), taking(20))
+    assert need_on("laptop", LAPTOP) == 18.0
+    assert need_on("laptop", LAPTOP, whole) == 20.0
+
+
+def test_what_a_card_holds_of_a_model_that_lies_partly_in_ram_is_not_what_it_needs() -> None:
+    """Else a machine would be asked for a load that is nearly twice what it has."""
+    partly = node("gamer", MemoryKind.VIDEO, CARD, taking(11))
+    assert need_on("laptop", LAPTOP, partly) == 18.0
