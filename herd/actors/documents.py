@@ -58,6 +58,7 @@ def status(
 ) -> StatusDocument:
     """`GET /herd/v1/status`. `pins`: the nodes that pinned models (by canonical name) are kept on."""
     entries = tuple(node_entry(node, pins) for node in nodes)
+    named: dict[NodeId, str] = {node.id: node.name for node in nodes}
     queues = tuple(
         QueueEntry(queue.node, queue.model, queue.running, queue.waiting, queue.limit)
         for node in nodes
@@ -69,6 +70,7 @@ def status(
             "version": info.version,
             "link_port": info.link_port,
             "protocol_versions": info.protocol_versions,
+            "pins": {model: named.get(node) for model, node in sorted(pins.items())},
         },
         nodes=entries,
         queues=queues,

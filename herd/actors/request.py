@@ -188,6 +188,7 @@ class _Flow:
             prompt_tokens=routing.prompt_tokens,
             max_tokens=routing.max_tokens,
             num_ctx=routing.num_ctx,
+            odd_context=routing.odd_context,
             keep_alive=routing.keep_alive is not None,
             session=self._inbound.session or routing.conversation,
             continues=bool(self._inbound.session) or routing.continues,
@@ -337,7 +338,8 @@ class _Flow:
     def _failed(self, placed: Candidate, failed: Failed) -> None:
         """Before the first byte: exclude the node, and go on."""
         tried = self._tried
-        logger.warning("request %s: attempt %d at %s failed: %s", self._inbound.id, tried.attempts, placed.name, failed)
+        what = f"attempt {tried.attempts} at {placed.name} failed" if tried.sent else f"{placed.name} was not reached"
+        logger.warning("request %s: %s: %s", self._inbound.id, what, failed)
         self.diary.failed(placed.name, failed.failure)
         tried.last = failed
         status = failed.answer.status if failed.answer is not None else 0

@@ -13,6 +13,7 @@ from herd.actors.moves import Move, Rebalanced, Round, move
 from herd.actors.ports import Clock
 from herd.actors.prospectus import Prospectus, keep_latest
 from herd.actors.trials import Trials
+from herd.policy.breaker import openness
 from herd.policy.elimination import TAKES_REQUESTS
 from herd.policy.holding import unlocked
 from herd.policy.placement import Ranking, edited, in_one_line, place
@@ -225,7 +226,9 @@ class Scorer:
         if view.state not in TAKES_REQUESTS:
             return {}  # its queues have just sent everybody away, and what ends there is no reason to ask it again
         idle = entry.model not in load.models
-        return {model: 1 for model in self._short if model == entry.model or (idle and model in view.models)}
+        return {
+            model: 1 for model in self._short if model == entry.model or (idle and _may_wait_for_memory(view, model))
+        }
 
     def ledger(self) -> dict[NodeId, int]:
         """Tickets that have not ended, by node."""
@@ -372,6 +375,15 @@ class Scorer:
             if self._ledger.settle(view, now):
                 self._wake(self._on_disk(view))
         self._await_expiry(now)
+
+
+def _may_wait_for_memory(view: NodeView, model: str) -> bool:
+    """Whether a request that is held for the model may wait for memory on the node.
+
+    For a model that is in memory it may, too: for that of a larger context; unless it waits for a breaker to close.
+    """
+    seen = view.models.get(model)
+    return seen is not None and (not seen.resident or openness(view, seen) == 2)
 
 
 def _absent(node: KnownNode) -> NodeView:

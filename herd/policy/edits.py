@@ -29,6 +29,6 @@ def edits(ask: Ask, model: ModelView, loaded: Tokens, default: Tokens, *, home: 
     if ask.dialect is not Dialect.OLLAMA:
         return ()
     kept = (Edit("keep_alive", FOR_EVER),) if home and not ask.keep_alive else ()
-    if not loaded or (ask.num_ctx or default) == loaded or (ask.num_ctx and ask.num_ctx > loaded):
+    if ask.odd_context or not loaded or (ask.num_ctx or default) == loaded or (ask.num_ctx and ask.num_ctx > loaded):
         return kept
     return (Edit("options.num_ctx", loaded), *kept)

@@ -124,6 +124,7 @@ class Ask:
     prompt_tokens: Tokens = Tokens(0)
     max_tokens: Tokens | None = None  # the client's own limit of the answer
     num_ctx: Tokens | None = None
+    odd_context: bool = False  # what stands there is no number of tokens: the model server shall see it
     keep_alive: bool = False  # the client says how long the model shall stay
     session: str = ""  # requests of one conversation have the same; empty: of none
     continues: bool = False  # it is not the first of its conversation

@@ -35,9 +35,10 @@ class Routing:
 
     `streamed` says that a success will come as a stream: a request that only loads is answered by one JSON object.
     `loads_only`: no prompt, so the model is loaded, or with a `keep_alive` of zero unloaded. `keep_alive` is as sent
-    (seconds, or a Go duration). `prompt_tokens` is a guess. `max_tokens` is None where there is no limit.
-    `conversation` is a digest of how a conversation begins, the same for each of its turns; empty for a prompt. A turn
-    that is not the first one `continues` it.
+    (seconds, or a Go duration; empty for what is neither). `prompt_tokens` is a guess. `max_tokens` is None where there
+    is no limit. `conversation` is a digest of how a conversation begins, the same for each of its turns; empty for a
+    prompt. A turn that is not the first one `continues` it. `odd_context`: its `num_ctx` is none, and for the model
+    server to refuse.
     """
 
     model: str
@@ -50,6 +51,7 @@ class Routing:
     max_tokens: Tokens | None = None
     conversation: str = ""
     continues: bool = False
+    odd_context: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,19 +161,21 @@ def _routing(
     options = (fields.get("options") or {}) if form.native else {}
     streamed = fields.get("stream")
     keep_alive = fields.get("keep_alive") if form.native else None
+    num_ctx = _tokens(options.get("num_ctx"))
     conversation, continues = _conversation(fields.get("messages"))
     limit = options.get("num_predict") if form.native else _first(fields, "max_tokens", "max_completion_tokens")
     return Routing(
         model=model,
         streamed=(form.streams if streamed is None else streamed) and prompted,
         needs=_needs(fields, attached),
-        keep_alive=keep_alive if type(keep_alive) in _DURATIONS else None,
-        num_ctx=_tokens(options.get("num_ctx")),
+        keep_alive=keep_alive if keep_alive is None or type(keep_alive) in _DURATIONS else "",
+        num_ctx=num_ctx,
         loads_only=not prompted,
         prompt_tokens=Tokens(max(0, size - attached.size) // BYTES_PER_TOKEN),
         max_tokens=_tokens(limit),
         conversation=conversation,
         continues=continues,
+        odd_context=num_ctx is None and options.get("num_ctx") is not None,
     )
 
 

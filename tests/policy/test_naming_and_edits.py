@@ -52,3 +52,9 @@ def test_a_context_that_fits_into_the_resident_one_does_not_reload_the_model(
     expected = (Edit("options.num_ctx", loaded),) if edited else ()
     assert edits(ask, model(), Tokens(loaded), Tokens(default)) == expected
     assert edits(replace(ask, dialect=Dialect.OPENAI), model(), Tokens(loaded), Tokens(default)) == ()
+
+
+def test_what_is_no_number_of_tokens_is_left_for_the_model_server_to_refuse() -> None:
+    ask = replace(ASK, dialect=Dialect.OLLAMA, odd_context=True)
+
+    assert edits(ask, model(), Tokens(8192), Tokens(4096)) == ()

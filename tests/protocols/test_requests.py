@@ -203,6 +203,17 @@ def test_lengths_asked_for(
     assert (routing.num_ctx, routing.max_tokens) == (num_ctx, max_tokens)
 
 
+@pytest.mark.parametrize(("num_ctx", "odd"), [("8192", True), (True, True), (-1, True), (8192, False), (None, False)])
+def test_a_context_that_is_no_number_of_tokens_is_noticed(num_ctx: Any, *, odd: bool) -> None:
+    assert both_ways(CHAT, {"model": "m", "messages": HELLO, "options": {"num_ctx": num_ctx}}).odd_context is odd
+
+
+def test_a_keep_alive_that_is_none_is_one_that_the_client_names() -> None:
+    odd: tuple[Any, ...] = (True, [], {"a": 1})
+    for keep_alive in odd:
+        assert both_ways(CHAT, {"model": "m", "messages": HELLO, "keep_alive": keep_alive}).keep_alive == ""
+
+
 @pytest.mark.parametrize("keep_alive", ["5m", 0, -1, 0.5, None])
 def test_keep_alive_is_as_sent_and_native_only(keep_alive: Any) -> None:
     fields = {"model": "m", "messages": HELLO, "keep_alive": keep_alive}
