@@ -92,7 +92,9 @@ class Line:
             answer: Lease | Moved | Refused = await self.queue.acquire.remote(self._ticket, self._sent_away)
         except (ValueError, ActorDiedError, ActorUnavailableError):
             answer = Refused(GONE)
-        self.waited = Seconds(self.waited + self._clock.monotonic() - began)
+        # What a lease was waited for the queue knows; the time of the messages is no wait.
+        here = answer.waited if isinstance(answer, Lease) else self._clock.monotonic() - began
+        self.waited = Seconds(self.waited + here)
         return answer
 
     def leave(self) -> None:

@@ -104,6 +104,8 @@ AFTER_WELCOME: dict[str, tuple[bytes, str]] = ALWAYS | {
     "BODY from an agent": (frame(F.BODY, 2, b"x", False), "BODY is not allowed"),
     "CANCEL from an agent": (frame(F.CANCEL, 2), "CANCEL is not allowed"),
     "DATA of a stream that never was": (frame(F.DATA, 99, b"x"), "never opened"),
+    "amounts of 64 bits": (frame(F.HEARTBEAT, 0, {"memory_total": 2**64 - 1}), "an amount in it is none"),
+    "amounts below nothing": (frame(F.HEARTBEAT, 0, {"memory_free": -1}), "an amount in it is none"),
     "DATA of a stream of 64 bits": (frame(F.DATA, 2**64 - 1, b"x"), "never opened"),
     "DATA of a stream below nought": (frame(F.DATA, -1, b"x"), "never opened"),
     "DATA of the link itself": (frame(F.DATA, 0, b"x"), "never opened"),
@@ -142,7 +144,7 @@ BORNE: dict[str, bytes] = {
     "fields nobody knows": frame(F.HEARTBEAT, 0, {"colour": ["green"] * 8000}),
     "answers nobody asked for": frame(F.PONG, 0, -(2**63)) * 10_000 + frame(F.RESULT, 0, {"id": 1, "ok": True}) * 1000,
     "a farewell again and again": frame(F.DRAIN, 0) * 10_000,
-    "numbers of 64 bits": frame(F.HEARTBEAT, 0, {"memory_total": 2**64 - 1, "memory_free": -(2**63), "week_slot": -1}),
+    "numbers of 63 bits": frame(F.HEARTBEAT, 0, {"memory_total": 2**63 - 1, "memory_free": 2**63 - 1, "week_slot": -1}),
 }
 
 
