@@ -120,6 +120,7 @@ def test_the_tables_show_every_router_and_what_the_others_have_more() -> None:
 # --- The command ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # four simulated fleets
 def test_the_command_runs_every_router_over_the_same_requests(tmp_path: Path) -> None:
     path = tmp_path / "found.json"
     command = [sys.executable, str(ROUTING), "--seeds", "1", "--hours", "0.05", "--only", "30%", "--json", str(path)]

@@ -31,7 +31,7 @@ from herd.simulation.fleet.router_end import RouterStream
 from herd.types import NodeId, Seconds, TicketId
 
 ROOT = Path(__file__).parents[2]
-FEW, MANY = 20, 200
+FEW, MANY = 14, 200
 A_TICKET = TicketId("t20")
 ENOUGH = 24  # seeds, of which one at least has what it takes to show a fault
 
