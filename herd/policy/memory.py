@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from herd.policy.loads import NodeLoad
-from herd.policy.values import MemoryKind, ModelView, NodeView
+from herd.policy.values import MemoryKind, ModelView, NodeView, made
 from herd.types import Bytes, GiB, Tokens
 
 # The share of a machine's memory that models may take while its owner does nothing with it. Where GPUs have a memory of
@@ -80,7 +80,7 @@ class Budget:
             for other, taken in self.others:
                 if other in held.models:
                     busy += taken
-        return Room(later - busy, later)
+        return made(Room, (later - busy, later))
 
 
 def budget(key: str, size: Bytes, node: NodeView, pinned: tuple[str, ...] = ()) -> Budget:

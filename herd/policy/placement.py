@@ -9,7 +9,7 @@ from herd.policy.elimination import unable
 from herd.policy.loads import NO_LOAD, NodeLoad
 from herd.policy.prospects import Prospect
 from herd.policy.scoring import Crowded, Moment, Outlook, look, made_to_end, points
-from herd.policy.values import Ask, Candidate, Decision, Edit, Eliminated, Reason
+from herd.policy.values import Ask, Candidate, Decision, Edit, Eliminated, Reason, made
 from herd.types import NodeId, Seconds, Tokens
 
 # Two scores nearer than this say the same, if the answers would also be there at about the same time: the load decides
@@ -40,15 +40,19 @@ def place(
     found: list[Outlook] = []
     crowded: list[Crowded] = []
     eliminated: list[Eliminated] = []
+    picky = bool(ask.excluded or ask.needs)  # most requests are not, and nodes are many
     for one in looked_at:
         if isinstance(one, Eliminated):
             eliminated.append(one)
             continue
         node = one.node
-        there: Outlook | Crowded | Reason | None = unable(ask, node, one.model)
-        if node.id in moment.tried:
+        there: Outlook | Crowded | Reason | None = None
+        if picky or ask.dialect not in one.model.dialects:
+            there = unable(ask, node, one.model)
+        if moment.tried and node.id in moment.tried:
             there = there or breaker_reason(node, one.model, outstanding=1)
-        there = there or look(ask, one, loads.get(node.id, NO_LOAD), moment)
+        if there is None:
+            there = look(ask, one, loads.get(node.id, NO_LOAD), moment)
         if isinstance(there, Outlook):
             found.append(there)
         elif isinstance(there, Crowded):
@@ -77,23 +81,13 @@ def _ranked(ask: Ask, found: list[Outlook], moment: Moment) -> tuple[Candidate, 
     shortest, second = waits[0], waits[1] if len(waits) > 1 else math.inf
     rows = []
     for there in found:
-        one, wait = there.one, there.wait
+        one, held, _, wait, work, _, _, _, _, load = there
         parts = points(ask, there, second if wait == shortest else shortest, moment.favourite)
-        node, model = one.node, one.model
-        candidate = Candidate(
-            node.id,
-            node.name,
-            model.name,
-            model.backend,
-            parts,
-            sum(parts),
-            (),
-            there.held.outstanding,
-            wait,
-            there.work,
-            there.load,
-        )
-        rows.append((-candidate.score, wait + there.work, node.id, candidate, there))
+        score = sum(parts)
+        # `edits` and `trial` are made out for the best one only.
+        rest = (parts, score, (), held.outstanding, wait, work, load, False)
+        candidate = made(Candidate, one.who + rest)
+        rows.append((-score, wait + work, one.who[0], candidate, there))
     rows.sort()  # ids are unique: candidates are never compared
     first, completion = rows[0], rows[0][1]
     tied = [first]

@@ -7,7 +7,7 @@ from herd.policy.elimination import absent
 from herd.policy.memory import Budget, Residency, budget, default_context, need
 from herd.policy.pace import Learned, Pace, pace
 from herd.policy.values import Eliminated, Hardware, Memory, ModelView, NodeView
-from herd.types import Bytes, GiB, NodeState, Seconds, Tokens
+from herd.types import BackendId, Bytes, GiB, ModelName, NodeId, NodeName, NodeState, Seconds, Tokens
 
 ROLE_MAX = 15.0
 TREND_MAX = 10.0
@@ -39,6 +39,7 @@ class Prospect:
     """One model on one node that takes requests for it."""
 
     key: str  # the model's canonical name
+    who: tuple[NodeId, NodeName, ModelName, BackendId]  # as a `Candidate` begins
     node: NodeView
     model: ModelView
     facts: Facts
@@ -63,6 +64,7 @@ def prospect(key: str, node: NodeView, facts: Facts) -> Prospect | Eliminated:
     needed = need(model, context, facts.residency)
     return Prospect(
         key=key,
+        who=(node.id, node.name, model.name, model.backend),
         node=node,
         model=model,
         facts=facts,

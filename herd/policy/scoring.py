@@ -12,7 +12,7 @@ from herd.policy.loads import NodeLoad
 from herd.policy.memory import gib
 from herd.policy.pace import CROWDING, USUAL_ANSWER
 from herd.policy.prospects import Prospect, needed_for
-from herd.policy.values import Ask, NeededLoad, Reason
+from herd.policy.values import Ask, NeededLoad, Reason, made
 from herd.types import Bytes, NodeId, Seconds, Tokens
 
 # The product's promises ("up to"): docs/routing.md explains each.
@@ -96,9 +96,11 @@ def look(ask: Ask, one: Prospect, held: NodeLoad, moment: Moment) -> Outlook | C
         loading = held.reservations[one.key]
         if not (loading.context and wants > loading.context):
             wait += max(0.0, loading.done - moment.now)
-            return Outlook(one, held, tickets, wait, work, THERMAL_LOADING, MEMORY_FIT_MAX, loading.context)
+            found = (one, held, tickets, wait, work, THERMAL_LOADING, MEMORY_FIT_MAX, loading.context, False, None)
+            return made(Outlook, found)
     elif model.resident and not (model.context and wants > model.context) and not held.leaving:
-        return Outlook(one, held, tickets, wait, work, THERMAL_RESIDENT, MEMORY_FIT_MAX, model.context)
+        found = (one, held, tickets, wait, work, THERMAL_RESIDENT, MEMORY_FIT_MAX, model.context, False, None)
+        return made(Outlook, found)
     return _with_load(ask, one, held, moment.now, tickets, wait, work)
 
 
@@ -124,8 +126,9 @@ def _with_load(  # noqa: PLR0917 - what `look` has found so far; called for ever
         takes += max(0.0, last - now)
     unloaded = one.facts.unloaded
     thermal = THERMAL_UNLOADED if unloaded is not None and now - unloaded < PAGE_CACHE_S else THERMAL_ON_DISK
-    needed, reload = NeededLoad(context, size, takes, short), one.model.resident
-    outlook = Outlook(one, held, tickets, takes + wait, work, thermal, fit, context, reload, needed)
+    needed = made(NeededLoad, (context, size, takes, short))
+    found = (one, held, tickets, takes + wait, work, thermal, fit, context, one.model.resident, needed)
+    outlook = made(Outlook, found)
     if not short:
         return outlook
     patience = Seconds(min(max(LEAST_PATIENCE_S, one.pace.load), MOST_PATIENCE_S))
@@ -176,25 +179,25 @@ def points(ask: Ask, found: Outlook, best_other: float, favourite: NodeId | None
         best_other: the shortest wait on any other candidate, in seconds; infinite when there is no other.
         favourite: the node that served the conversation last.
     """
-    one, wait = found.one, found.wait
+    one, held, tickets, wait, _, thermal, fit, context, reload, _ = found
     # x / (1 + x) rises smoothly, so that two busy nodes still differ, and never passes the cap.
-    pressure = found.held.outstanding / one.model.limit
-    tokens, context = ask.prompt_tokens + (ask.max_tokens or 0), found.context
-    if found.reload:
+    pressure = held.outstanding / one.model.limit
+    tokens = ask.prompt_tokens + (ask.max_tokens or 0)
+    if reload:
         context_fit = 0.0
     elif tokens <= context:
         context_fit = CONTEXT_FIT_MAX
     else:
         context_fit = CONTEXT_FIT_MAX * (context / tokens if context else 0.5)
     return (
-        found.thermal,
-        found.fit,
+        thermal,
+        fit,
         -QUEUE_DEPTH_MAX * pressure / (1.0 + pressure),
         -WAIT_MAX * wait / (WAIT_HALF_S + wait),
         one.role,
         one.trend,
         context_fit,
         best_other - wait if wait > best_other else 0.0,
-        AFFINITY_MAX / (1 + found.tickets) if favourite is not None and one.node.id == favourite else 0.0,
+        AFFINITY_MAX / (1 + tickets) if favourite is not None and one.node.id == favourite else 0.0,
         one.degraded,
     )

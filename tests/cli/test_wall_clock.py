@@ -224,7 +224,7 @@ async def test_over_sockets_a_fleet_serves_what_is_awake_and_tells_of_it_in_the_
     assert (studio.name, studio.loads.count, owl.name, owl.loads.count) == ("studio", 1, "owl", 0)
     assert load * 0.999 < studio.loads.seconds < load * SPEED / 2  # else it loads as slowly as a real one
     assert [state.asleep for _, state in owl.owned] == [True]
-    assert studio.working[0][0] < studio.working[-1][1] <= result.ended
+    assert studio.working[0][0] < min(studio.working[0][1], result.ended)  # the router may have it load at the end
     assert result.ended > 50.0
     assert [node.name for node in moments[0].nodes] == ["studio", "owl"]
 
