@@ -36,18 +36,19 @@ def need(model: ModelView, context: Tokens, residency: Residency | None) -> Byte
     """Bytes that the model takes with this context; 0 when neither its size nor a residency is known.
 
     As it was seen anywhere, corrected for the keys and values of each slot; else the weights, and those. Where a token
-    does not take what its file says, because the server keeps it in fewer bits, or where that is not known, all beyond
-    the weights is taken to grow with the context.
+    does not take what its file says, because its server keeps it in fewer bits, or has more slots than could be read,
+    or where that is not known, all beyond the weights is taken to grow and to shrink with the context.
     """
     cells = context * model.slots
     if residency is None:
         return Bytes(model.size + cells * model.kv_per_token) if model.size else Bytes(0)
     seen = residency.context * residency.slots
-    weights = residency.size - seen * model.kv_per_token
-    if model.kv_per_token and weights >= model.size:
-        return Bytes(weights + cells * model.kv_per_token)
     beyond = max(0, residency.size - model.size)
-    return Bytes(residency.size - beyond + beyond * cells // seen)
+    scaled = residency.size - beyond + beyond * cells // seen
+    corrected = residency.size + (cells - seen) * model.kv_per_token
+    if not model.kv_per_token or residency.size - seen * model.kv_per_token < model.size:
+        return Bytes(scaled)
+    return Bytes(min(scaled, corrected) if cells < seen else corrected)
 
 
 class Room(NamedTuple):

@@ -55,6 +55,14 @@ def test_what_was_seen_anywhere_counts_instead_of_a_sum_corrected_for_the_contex
     assert need(replace(view, slots=3), Tokens(4096), once) == 6 * GiB + 2 * 4096 * MIB // 8
 
 
+def test_a_server_with_more_slots_than_could_be_read_does_not_make_a_small_context_large() -> None:
+    view = model(gib=2, kv_per_token=Bytes(MIB // 8))
+    three = Residency(Bytes(2 * GiB + 3 * 131_072 * MIB // 8), Tokens(131_072), 1)
+
+    assert need(view, Tokens(131_072), three) == three.size
+    assert need(view, Tokens(4096), three) == 2 * GiB + 3 * 4096 * MIB // 8
+
+
 @pytest.mark.parametrize("kv", [0, MIB], ids=["of a size nobody knows", "in fewer bits than its file says"])
 def test_a_cache_that_is_not_as_expected_is_taken_to_be_what_was_seen_beyond_the_weights(kv: int) -> None:
     view = model(gib=4, kv_per_token=Bytes(kv))
