@@ -93,7 +93,7 @@ class ModelQueue:
             return answer
         if ticket.id in held:  # else it was released in the turn of its grant
             self._began.setdefault(ticket.id, self._noted())
-        return Lease(ticket.id, Seconds(self._now() - arrived))
+        return Lease(ticket.id, Seconds(self._now() - arrived), len(self._leases.held))
 
     def release(self, ticket: TicketId) -> None:
         """The ticket is done with: its lease, or its place in the queue, is free. Idempotent."""

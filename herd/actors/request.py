@@ -332,6 +332,7 @@ class _Flow:
                 usage.load_s,
                 usage.prefill_s,
                 usage.decode_s,
+                self._line.at_once,
             )
         )
 

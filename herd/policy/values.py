@@ -109,7 +109,6 @@ class NodeView:
     memory: Memory = field(default_factory=Memory)
     hardware: Hardware = field(default_factory=Hardware)
     context: Tokens = Tokens(0)  # of a load when the request names none, by its server's word; 0: not declared
-    dedicated: bool = False  # nobody uses the machine for anything else
     breaker: BreakerState = CLOSED  # of its link
 
 
@@ -259,6 +258,7 @@ class Lease:
 
     ticket: TicketId
     waited: Seconds
+    at_once: int = 1  # requests that run on the model from then on, this one included
 
 
 @dataclass(frozen=True, slots=True)

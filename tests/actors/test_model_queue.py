@@ -36,6 +36,14 @@ async def test_who_waits_is_told_how_long_it_took() -> None:
 
 
 @virtual_time
+async def test_a_lease_says_how_many_run_at_once() -> None:
+    two = queue(2)
+    assert [(await two.acquire(ticket(number))).at_once for number in (1, 2)] == [1, 2]  # type: ignore[union-attr]
+    two.release(ticket(1).id)
+    two.release(ticket(2).id)
+
+
+@virtual_time
 async def test_a_newcomer_does_not_overtake_who_was_just_granted_room() -> None:
     full = queue()
     await full.acquire(ticket(1))

@@ -5,7 +5,7 @@ from collections import Counter
 
 from herd.runtime.testing import virtual_time
 from herd.simulation.machine.profiles import PROFILES
-from tests.scenarios.helpers import CHAT, LLAMA, QWEN, begun, chat, scenario, served_by
+from tests.scenarios.helpers import CHAT, LLAMA, QWEN, begun, chat, lines, scenario, served_by
 
 
 @virtual_time
@@ -109,3 +109,19 @@ async def test_what_was_learned_of_a_slow_machine_counts_in_the_next_decision() 
         await asyncio.gather(*(one.task for one in sent))
         served = Counter(served_by(one.sink) for one in sent)
         assert served["fast"] > 2 * served["slow"] > 0
+
+
+@virtual_time
+async def test_what_ran_beside_others_teaches_how_fast_it_would_have_been_alone() -> None:
+    async with scenario() as home:
+        await home.node("alone", [LLAMA], resident=[LLAMA])
+        await home.node("shared", [QWEN], resident=[QWEN], parallel=4)
+        learner = home.router.parts.learner
+        sent = [home.send(CHAT, chat(QWEN, tokens=200)) for _ in range(4)]
+        await asyncio.gather(*(one.task for one in sent))
+        (lesson,) = await learner.lessons.remote()
+        assert lesson.learned.decode is not None
+        last = next(one.sink for one in reversed(sent))
+        whole = lines(last)[-1]
+        crowded = whole["eval_count"] / (whole["eval_duration"] / 1e9)
+        assert lesson.learned.decode.value > 1.1 * crowded
