@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
+from herd.actors.tables import keep_latest
 from herd.policy.breaker import AttemptEnd, Breaker, link_heeds, model_heeds
 from herd.policy.values import CLOSED, BreakerState, Circuit, ModelView
 from herd.types import BackendId, Seconds
@@ -76,8 +77,7 @@ class Breakers:
             self._models.pop(model, None)
         elif after != before:
             self._models[model] = backend, after
-            if len(self._models) > MAX_BREAKERS:
-                del self._models[next(iter(self._models))]
+            keep_latest(self._models, MAX_BREAKERS)
         return began
 
     def pause_over(self, model: str, since: Seconds) -> None:

@@ -2,6 +2,7 @@
 
 import math
 
+from herd.actors.tables import keep_latest
 from herd.policy.loads import NodeLoad
 from herd.policy.prewarming import DeepQueue, is_deep
 from herd.policy.values import Decision, NodeView
@@ -30,6 +31,5 @@ class DeepQueues:
             return None
         self._told.pop(model, None)
         self._told[model] = now
-        while len(self._told) > MAX_MODELS:
-            del self._told[next(iter(self._told))]
+        keep_latest(self._told, MAX_MODELS)
         return DeepQueue(model, node.id)

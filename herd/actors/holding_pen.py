@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 
+from herd.actors.tables import keep_latest
 from herd.policy.values import Ticket
 from herd.types import Bytes, MiB, Seconds, TicketId
 
@@ -113,8 +114,7 @@ class HoldingPen:
         for model, count in models:
             self._unlocked.pop(model, None)
             self._unlocked[model] = version  # the latest last
-            if len(self._unlocked) > MAX_MODELS:
-                del self._unlocked[next(iter(self._unlocked))]
+            keep_latest(self._unlocked, MAX_MODELS)
             asleep = ((ticket, held) for ticket, held in self._held.get(model, {}).items() if not held.woken.done())
             for ticket, held in list(islice(asleep, count)):
                 self._wake(model, ticket, held, MAX_OFFERS - 1)
@@ -136,8 +136,7 @@ class HoldingPen:
     def _wake(self, model: str, ticket: TicketId, held: _Held, left: int) -> None:
         held.woken.set_result(HoldEnd.UNLOCKED)
         self._offers[ticket] = _Offer(model, (held.arrived, ticket), left)
-        if len(self._offers) > MAX_HELD:
-            del self._offers[next(iter(self._offers))]
+        keep_latest(self._offers, MAX_HELD)
 
     def close(self) -> None:
         """No node will come any more: the router is shutting down. Whoever waits, or wants to, is told so at once."""

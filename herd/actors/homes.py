@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 
+from herd.actors.tables import keep_latest
 from herd.policy.edits import FOR_EVER
 from herd.policy.homes import Served, Tenant, keeping, letting_go, settle
 from herd.policy.loads import NO_LOAD, NodeLoad
@@ -88,8 +89,7 @@ class Homes:
         nodes = self._served.pop(model, {})
         self._served[model] = nodes
         nodes[node] = nodes.get(node, Served()).again(now)
-        while len(self._served) > MAX_MODELS:
-            del self._served[next(iter(self._served))]
+        keep_latest(self._served, MAX_MODELS)
 
     def seen(self, view: NodeView) -> None:
         """A node has changed: what it has unloaded is not kept any more."""

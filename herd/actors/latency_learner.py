@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from herd.actors import names
 from herd.actors.ports import Clock
+from herd.actors.tables import keep_latest
 from herd.policy.pace import USUAL_ANSWER, Estimate, Learned, Observed, learned, seen
 from herd.runtime import get_actor
 from herd.types import NodeId
@@ -43,10 +44,8 @@ class LatencyLearner:
         if one.completion > 0:
             answers = seen(self._answers.pop(one.model, None), one.completion, now)
             self._answers[one.model] = answers
-            if len(self._answers) > MAX_PAIRS:
-                del self._answers[next(iter(self._answers))]
-        if len(self._known) > MAX_PAIRS:
-            del self._known[next(iter(self._known))]
+            keep_latest(self._answers, MAX_PAIRS)
+        keep_latest(self._known, MAX_PAIRS)
         get_actor(names.SCORER).learned.tell(self._lesson(key, known))
 
     def lessons(self) -> tuple[Lesson, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 from herd.actors import names
 from herd.actors.commands import LOAD
 from herd.actors.ports import Clock
+from herd.actors.tables import keep_latest
 from herd.policy.prewarming import DeepQueue, LoadOrder, again_after
 from herd.protocols.messages import Result
 from herd.runtime import ActorDiedError, ActorUnavailableError, context, get_actor
@@ -132,12 +133,12 @@ class PreWarmer:
             pause,
         )
         self._failures[order.key, order.node] = _Failures(count, Seconds(self._clock.monotonic() + pause))
-        _keep_latest(self._failures)
+        keep_latest(self._failures, MAX_RESTS)
 
     def _rest(self, model: str, pause: Seconds) -> None:
         self._rests.pop(model, None)
         self._rests[model] = Seconds(self._clock.monotonic() + pause)
-        _keep_latest(self._rests)
+        keep_latest(self._rests, MAX_RESTS)
 
 
 async def _load(order: LoadOrder) -> Result:
@@ -150,8 +151,3 @@ async def _load(order: LoadOrder) -> Result:
     except (ValueError, ActorDiedError, ActorUnavailableError):
         return Result(0, False, text="the node is gone")
     return result
-
-
-def _keep_latest(table: dict[Any, Any]) -> None:
-    while len(table) > MAX_RESTS:
-        del table[next(iter(table))]

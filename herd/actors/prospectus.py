@@ -1,10 +1,10 @@
 """What is known of each model on each node, worked out once and kept until something of it changes."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from herd.actors.homes import Homes
 from herd.actors.latency_learner import Lesson
+from herd.actors.tables import keep_latest
 from herd.policy.memory import Residency
 from herd.policy.pace import USUAL_ANSWER, Learned
 from herd.policy.prospects import Facts, Prospect, prospect
@@ -111,9 +111,3 @@ class Prospectus:
     def homes_changed(self) -> None:
         """Other models live, or have to stay, somewhere."""
         self._tables.clear()
-
-
-def keep_latest(table: dict[Any, Any], most: int) -> None:
-    """Forget the oldest entries of a table that is longer than it may be."""
-    while len(table) > most:
-        del table[next(iter(table))]

@@ -11,7 +11,8 @@ from herd.actors.latency_learner import Lesson
 from herd.actors.ledger import Entry, Ledger
 from herd.actors.moves import Move, Rebalanced, Round, move
 from herd.actors.ports import Clock
-from herd.actors.prospectus import Prospectus, keep_latest
+from herd.actors.prospectus import Prospectus
+from herd.actors.tables import keep_latest
 from herd.actors.trials import Trials
 from herd.policy.breaker import openness
 from herd.policy.elimination import TAKES_REQUESTS

@@ -103,7 +103,7 @@ def budget(key: str, size: Bytes, node: NodeView, pinned: tuple[str, ...] = ()) 
 
 def ceiling(node: NodeView) -> Bytes:
     """What models may take of the node's memory; 0: all of it."""
-    if node.hardware.kind is MemoryKind.VIDEO or not node.memory.machine or node.dedicated:
+    if node.hardware.kind is MemoryKind.VIDEO or not node.memory.machine:
         return Bytes(0)
     return Bytes(int(node.memory.machine * IDLE_CEILING))
 

@@ -101,10 +101,6 @@ class Pace:
     prefill: float
     decode: float
 
-    def work(self, prompt: float, completion: float, at_once: int = 1) -> Seconds:
-        """Seconds from start to end of a request, when so many run at once."""
-        return Seconds((prompt / self.prefill + completion / self.decode) * (1.0 + CROWDING * (at_once - 1)))
-
 
 def pace(hardware: Hardware, model: ModelView, known: Learned | None = None) -> Pace:
     """What was learned, and for the rest what the hardware makes likely: bandwidth / bytes read per token."""

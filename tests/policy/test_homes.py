@@ -92,11 +92,11 @@ def test_the_owners_ceiling_bounds_what_lives_on_a_machine() -> None:
     shared: dict[str, Any] = {"memory": memory, "hardware": Hardware(MemoryKind.UNIFIED, 100e9)}
     fleet = [node("a", model("x", gib=15), **shared)]
     assert homes(fleet, tenant("x", fleet, {"a": 9}, home="a")) == {}  # 90 % of 16 GiB are less than 15
-    fleet = [node("a", model("x", gib=15), dedicated=True, **shared)]
+    fleet = [node("a", model("x", gib=14), **shared)]
     assert homes(fleet, tenant("x", fleet, {"a": 9})) == {"x": "a"}
 
 
-def test_one_place_in_memory_is_left_for_strangers() -> None:
+def test_no_more_models_live_on_a_node_than_ollama_keeps_loaded() -> None:
     names = [f"m{number}" for number in range(MOST_HOMES + 1)]
     fleet = [machine("a", *(model(name, gib=1) for name in names))]
     lodgers = [tenant(name, fleet, {"a": 10 - number}) for number, name in enumerate(names)]

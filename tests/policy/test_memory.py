@@ -79,7 +79,6 @@ def test_a_model_that_does_not_say_how_large_it_is_needs_nobody_knows_what() -> 
 def test_the_owners_ceiling_is_a_share_of_the_memory_that_the_owner_lives_in() -> None:
     assert ceiling(node("mac", **unified(48, 48, machine=64))) == int(64 * GiB * IDLE_CEILING)
     assert ceiling(node("pc", **card(24, 24))) == 0
-    assert ceiling(node("server", dedicated=True, **unified(48, 48, machine=64))) == 0
 
 
 def test_models_may_take_no_more_than_the_ceiling_together() -> None:
