@@ -1,3 +1,5 @@
+import gc
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -18,3 +20,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, value in report.user_properties:
             if name == PYKKA_TESTS_PASSED:
                 terminalreporter.write_line(f"{value} Pykka runtime tests passed")
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from going through all that stays for the whole session again and again."""
+    gc.collect()
+    gc.freeze()
