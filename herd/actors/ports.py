@@ -20,7 +20,7 @@ from herd.protocols.messages import (
     Welcome,
 )
 from herd.protocols.session import StreamEvent
-from herd.types import Bytes, LinkId, NodeId, RouterId, Seconds, StreamId
+from herd.types import Bytes, LinkId, NodeId, Pressure, RouterId, Seconds, StreamId, Thermal
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -381,6 +381,33 @@ class GpuProbe(Protocol):
 
     async def sample(self) -> tuple[Gpu, ...]:
         """Each of them as it is now, or, where a driver does not answer soon, as it was; none where none is known.
+
+        Takes some seconds at most, blocks nobody, and raises nothing.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerSample:
+    """What the owner does with the machine, and how it bears that: None is what no sensor can say.
+
+    Loads are those of everything but the model servers beside the agent and Herd itself.
+    """
+
+    camera: bool | None = None  # in use
+    microphone: bool | None = None
+    cpu: float | None = None  # share of all cores, 0 to 1
+    gpu: float | None = None  # share of the busiest GPU, 0 to 1
+    memory: Bytes | None = None
+    network: float | None = None  # bytes/s, both directions together
+    thermal: Thermal | None = None
+    pressure: Pressure | None = None
+
+
+class OwnerProbe(Protocol):
+    """The sensors for what the owner does."""
+
+    async def sample(self) -> OwnerSample:
+        """What is true now; what a sensor that does not answer soon would say is None.
 
         Takes some seconds at most, blocks nobody, and raises nothing.
         """
