@@ -10,7 +10,7 @@ The packages in reading order; imports point from the bottom of this list to its
     store/                 what outlives the process
     actors/                state and mailboxes, one file per actor; `request.py` is the life of one request,
                            `router.py` and `agent.py` the life of each process
-    net/                   sockets and sensors behind the ports of `actors/ports.py`
+    net/                   sockets and sensors behind `actors/ports.py` and `actors/sensor_ports.py`
     simulation/            machines that behave like real ones: for tests, `herd simulate` and `herd demo`
     cli/                   the commands `herd` and `herd-node`
 """

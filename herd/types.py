@@ -67,6 +67,31 @@ class NodeState(StrEnum):
     OFFLINE = "offline"
 
 
+class Thermal(StrEnum):
+    """How hot a machine is, as far as that bears on its speed."""
+
+    NOMINAL = "nominal"
+    THROTTLED = "throttled"  # it runs slower than it could
+    CRITICAL = "critical"  # it is about to protect itself
+
+
+class Pressure(StrEnum):
+    """How short of memory a machine is, by its system's own word or measure."""
+
+    NORMAL = "normal"
+    WARNING = "warning"
+    CRITICAL = "critical"  # programs are stalled by it, or about to be ended
+
+
+class Workload(StrEnum):
+    """What the owner does with a machine, from its sensors alone."""
+
+    IDLE = "idle"
+    LIGHT = "light"
+    MODERATE = "moderate"
+    HEAVY = "heavy"
+
+
 class Priority(StrEnum):
     """The class of a request in a queue."""
 

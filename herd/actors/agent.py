@@ -14,9 +14,10 @@ from herd.actors import names
 from herd.actors.backend import Backend, BackendSettings, BackendState
 from herd.actors.collector import Collector
 from herd.actors.commands import Commands
-from herd.actors.ports import Dialer, Finder, GpuProbe, MachineProbe, MachineSample, ModelServers, ServerProcesses
+from herd.actors.ports import Dialer, Finder, ModelServers
 from herd.actors.relay import Relay
 from herd.actors.router_link import GRACE_S, LinkPorts, RouterLink
+from herd.actors.sensor_ports import GpuProbe, MachineProbe, MachineSample, ServerProcesses
 from herd.errors import HerdError
 from herd.policy.liveness import HEARTBEAT_S
 from herd.protocols.messages import Hello, Report, Welcome

@@ -4,7 +4,8 @@ import asyncio
 import logging
 from dataclasses import dataclass, replace
 
-from herd.actors.ports import ModelServers, ServerProcesses
+from herd.actors.ports import ModelServers
+from herd.actors.sensor_ports import ServerProcesses
 from herd.actors.shape_book import ShapeBook
 from herd.errors import HerdError, ProtocolError
 from herd.protocols import openai_servers, servers

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 
-from herd.actors.ports import GpuProbe, MachineProbe, MachineSample
+from herd.actors.sensor_ports import GpuProbe, MachineProbe, MachineSample
 from herd.protocols.messages import Gpu
 from herd.runtime import ActorHandle, context
 

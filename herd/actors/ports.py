@@ -1,7 +1,6 @@
 """What the actors need of the outside world. `herd/net` and `herd/simulation` provide it; `herd/cli` hands it in."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from herd.protocols.discovery import RouterAddress
@@ -9,10 +8,8 @@ from herd.protocols.messages import (
     Command,
     Failure,
     Goodbye,
-    Gpu,
     Head,
     Hello,
-    Machine,
     Report,
     RequestHead,
     Result,
@@ -329,7 +326,7 @@ class Dialer(Protocol):
         """
 
 
-# --- The house and the machine ----------------------------------------------------------------------------------------
+# --- The house --------------------------------------------------------------------------------------------------------
 
 
 class Advertiser(Protocol):
@@ -348,39 +345,3 @@ class Finder(Protocol):
 
     async def find(self, router_id: RouterId) -> RouterAddress:
         """Wait until the router is heard (any router, when `router_id` is empty); wait for ever if need be."""
-
-
-@dataclass(frozen=True, slots=True)
-class MachineSample:
-    """What changes while an agent runs."""
-
-    cpu: float  # share of all cores, 0 to 1
-    memory_total: Bytes
-    memory_free: Bytes  # what a new process could get
-    week_slot: int
-    gpus: tuple[Gpu, ...] = ()
-
-
-class ServerProcesses(Protocol):
-    """The processes behind model servers on this machine."""
-
-    async def variable(self, base_url: str, name: str) -> str | None:
-        """An environment variable of the process that listens at `base_url`; None when it cannot be read."""
-
-
-class MachineProbe(Protocol):
-    """The sensors of this machine. Both calls are quick and never block."""
-
-    def machine(self) -> Machine: ...
-
-    def sample(self) -> MachineSample: ...
-
-
-class GpuProbe(Protocol):
-    """The GPUs of this machine whose memory models run in."""
-
-    async def sample(self) -> tuple[Gpu, ...]:
-        """Each of them as it is now, or, where a driver does not answer soon, as it was; none where none is known.
-
-        Takes some seconds at most, blocks nobody, and raises nothing.
-        """

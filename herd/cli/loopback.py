@@ -7,8 +7,9 @@ import herd
 from herd.actors.agent import AgentOptions, AgentPorts, running_agent
 from herd.actors.backend import BackendSettings
 from herd.actors.fleet import RouterIdentity
-from herd.actors.ports import Handler, MachineProbe
+from herd.actors.ports import Handler
 from herd.actors.router import RouterOptions, RouterPorts, RunningRouter, running_router
+from herd.actors.sensor_ports import MachineProbe
 from herd.config import RouterSettings
 from herd.net.clock import SystemClock
 from herd.net.http_client import AiohttpServers

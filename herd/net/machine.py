@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from herd.actors.ports import Clock, MachineSample
+from herd.actors.ports import Clock
+from herd.actors.sensor_ports import MachineSample
 from herd.protocols.messages import Machine
 from herd.types import Bytes
 

@@ -170,6 +170,10 @@ class Report:
     memory_free: Bytes = Bytes(0)  # what a new process could get
     week_slot: int = 0  # 0 to 167: hours since Monday 00:00 in the node's own time zone
     gpus: tuple[Gpu, ...] = ()  # where there are any, models run in their memory
+    workload: str = ""  # of the owner: a `Workload`; empty: unknown
+    owner_load: float | None = None  # share of the machine that the owner takes, 0 to 1; None: unknown
+    thermal: str = ""  # a `Thermal`; empty: unknown
+    dedicated: bool = False  # it has no owner
 
 
 # --- One request ------------------------------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
-from herd.actors.ports import Handler, MachineSample
+from herd.actors.ports import Handler
+from herd.actors.sensor_ports import MachineSample
 from herd.errors import HerdError, LinkClosed, StreamFailed
 from herd.policy.values import ModelView, NodeView, Ticket
 from herd.protocols.discovery import RouterAddress

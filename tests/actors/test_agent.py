@@ -9,7 +9,7 @@ from herd.actors import names
 from herd.actors.agent import MAX_MODELS, Agent, AgentOptions, AgentPorts, running_agent
 from herd.actors.backend import BackendSettings, BackendState
 from herd.actors.collector import Collector
-from herd.actors.ports import MachineSample
+from herd.actors.sensor_ports import MachineSample
 from herd.errors import ConfigError
 from herd.policy.liveness import HEARTBEAT_S
 from herd.protocols.messages import Gpu, Hello, Report, Welcome

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 
-from herd.actors.ports import MachineSample
+from herd.actors.sensor_ports import MachineSample
 from herd.protocols.messages import Gpu, Machine
 from herd.simulation.machine.owners import HOUR, SLOTS, OwnerState, memory_left, speed_left
 from herd.simulation.machine.pace import MachineProfile
