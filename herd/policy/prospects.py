@@ -46,7 +46,8 @@ class Prospect:
     context: Tokens  # of a load when the request names none; 0: unknown
     need: Bytes  # memory that this load takes; 0: unknown
     budget: Budget  # for this load
-    role: float  # points, as are the others
+    role: float  # points while the machine has nothing to do, as are the others
+    surplus: float  # of them, those that go as it fills
     trend: float
     degraded: float
 
@@ -61,6 +62,7 @@ def prospect(key: str, node: NodeView, facts: Facts) -> Prospect | Eliminated:
     if model.context_max:
         context = min(context, model.context_max)
     needed = need(model, context, facts.residency)
+    role, surplus = _role(needed or model.size or model.size_resident, node.memory, node.hardware)
     return Prospect(
         key=key,
         who=(node.id, node.name, model.name, model.backend),
@@ -71,21 +73,27 @@ def prospect(key: str, node: NodeView, facts: Facts) -> Prospect | Eliminated:
         context=context,
         need=needed,
         budget=budget(key, needed, node, facts.pinned),
-        role=_role(needed or model.size or model.size_resident, node.memory, node.hardware),
+        role=role,
+        surplus=surplus,
         trend=TREND_UNKNOWN,
         degraded=-DEGRADED_PENALTY if node.state is NodeState.DEGRADED else 0.0,
     )
 
 
-def _role(size: int, memory: Memory, hardware: Hardware) -> float:
-    """Big models to big machines, small ones to small ones: nearer classes give more points; half where unknown."""
+def _role(size: int, memory: Memory, hardware: Hardware) -> tuple[float, float]:
+    """Big models to big machines, small ones to small ones: points, and how many of them go as the machine fills.
+
+    A machine that is too small for a model is so at any time. One that is larger than it needs is kept free for larger
+    models only while there is something to keep it free for: idle, it serves a small model as well as any. Half of the
+    points where classes are unknown.
+    """
     if not (size and memory.total and hardware.bandwidth):
-        return ROLE_MAX / 2
+        return ROLE_MAX / 2, 0.0
     weight = _position(size, _LIGHTEST, _HEAVIEST)
     machine = (
         _position(memory.total, _LEAST_MEMORY, _MOST_MEMORY) + _position(hardware.bandwidth, _SLOWEST, _FASTEST)
     ) / 2
-    return ROLE_MAX * (1.0 - abs(weight - machine))
+    return ROLE_MAX * (1.0 - max(0.0, weight - machine)), ROLE_MAX * max(0.0, machine - weight)
 
 
 def _position(value: float, least: float, most: float) -> float:

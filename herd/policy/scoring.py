@@ -114,8 +114,9 @@ def _with_load(  # noqa: PLR0917 - what `look` has found so far; called for ever
     if size and memory.total:
         at_once, later = there.room(one.key, held)
         if at_once >= size:
-            spare = at_once / size - 1.0
-            fit = MEMORY_FIT_MAX if spare >= 1.0 else MEMORY_FIT_MAX * spare
+            # What would go for it is loaded again sooner or later: only what nothing takes counts.
+            spare = min(at_once, there.free + one.model.size_resident - held.reserved) / size - 1.0
+            fit = MEMORY_FIT_MAX * min(max(spare, 0.0), 1.0)
         elif size > later or held.leaving:
             return _no_room(size, later, memory.total, memory.spill)
         else:
@@ -182,6 +183,7 @@ def points(ask: Ask, found: Outlook, best_other: float, favourite: NodeId | None
     one, held, tickets, wait, _, thermal, fit, context, reload, _ = found
     # x / (1 + x) rises smoothly, so that two busy nodes still differ, and never passes the cap.
     pressure = held.outstanding / one.model.limit
+    filled = pressure / (1.0 + pressure)
     tokens = ask.prompt_tokens + (ask.max_tokens or 0)
     if reload:
         context_fit = 0.0
@@ -192,9 +194,9 @@ def points(ask: Ask, found: Outlook, best_other: float, favourite: NodeId | None
     return (
         thermal,
         fit,
-        -QUEUE_DEPTH_MAX * pressure / (1.0 + pressure),
+        -QUEUE_DEPTH_MAX * filled,
         -WAIT_MAX * wait / (WAIT_HALF_S + wait),
-        one.role,
+        one.role - one.surplus * filled,
         one.trend,
         context_fit,
         best_other - wait if wait > best_other else 0.0,

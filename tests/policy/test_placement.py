@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,9 +11,9 @@ from hypothesis import strategies as st
 from herd.policy.loads import ModelLoad, NodeLoad, Reservation
 from herd.policy.placement import hopeless, in_one_line, why_none
 from herd.policy.scoring import LEAST_PATIENCE_S, Moment
-from herd.policy.values import SIGNALS, NodeView
+from herd.policy.values import SIGNALS, Hardware, Memory, MemoryKind, NodeView
 from herd.types import Bytes, Dialect, GiB, NodeId, NodeName, NodeState, Seconds, Tokens
-from tests.policy.views import ASK, OPENAI_ONLY, card, decide, looked_at, model, node
+from tests.policy.views import ASK, OPENAI_ONLY, card, decide, looked_at, model, node, signals
 
 KEY = ASK.model
 
@@ -79,12 +80,36 @@ def test_a_busy_node_loses_to_an_equal_one() -> None:
 def test_nodes_whose_answers_come_at_different_times_are_no_tie() -> None:
     fast = node("fast", model(resident=True, gib=5), **card(24, 10))
     slow = replace(fast, id=NodeId("slow"), name=NodeName("slow"), hardware=replace(fast.hardware, bandwidth=800e9))
-    loads = {NodeId("slow"): busy(0, last_chosen=9)}  # in a tie the other would have its turn
+    loads = {NodeId("fast"): busy(0, last_chosen=9)}  # in a tie the other would have its turn
 
     decision = decide(ASK, [slow, fast], loads)
     (one, other) = decision.candidates
-    assert 0 < one.score - other.score < 2.0
-    assert one.name == "slow"
+    assert one.score == other.score
+    assert one.name == "fast"
+
+
+def test_a_big_machine_is_left_to_big_models_while_it_works_and_a_small_one_always_to_small_ones() -> None:
+    big = {"memory": Memory(Bytes(128 * GiB)), "hardware": Hardware(MemoryKind.UNIFIED, 1000e9)}
+    little = {"memory": Memory(Bytes(16 * GiB)), "hardware": Hardware(MemoryKind.UNIFIED, 100e9)}
+
+    def fitness(machine: dict[str, Any], gib: float, works: int) -> float:
+        decision = decide(ASK, [node("a", model(resident=True, gib=gib), **machine)], {NodeId("a"): busy(works)})
+        return signals(decision, "a")["role_affinity"]
+
+    assert fitness(big, 1, 0) == fitness(big, 64, 0) == 15.0
+    assert 15.0 == fitness(big, 64, 2) > fitness(big, 1, 1) > fitness(big, 1, 2) > 0.0
+    assert fitness(little, 1, 0) == 15.0
+    assert fitness(little, 1, 2) > fitness(big, 1, 2)
+    assert fitness(little, 12, 0) == fitness(little, 12, 2) < fitness(little, 6, 0) < 15.0
+
+
+def test_a_load_for_which_nothing_has_to_go_is_better_than_one_for_which_something_has() -> None:
+    other = model("other", resident=True, gib=12)
+    empty, taken = node("empty", model(gib=6), **card(24, 12)), node("taken", model(gib=6), other, **card(24, 6))
+    decision = decide(ASK, [taken, empty])
+    assert names(decision) == ["empty", "taken"]
+    assert signals(decision, "empty")["memory_fit"] == 20.0
+    assert signals(decision, "taken")["memory_fit"] == 0.0
 
 
 def test_a_silent_node_loses_to_one_that_speaks() -> None:

@@ -71,13 +71,15 @@ async def test_one_request_does_not_leave_a_hot_node_for_a_cold_one() -> None:
 
 
 @virtual_time
-async def test_big_models_go_to_big_machines_and_small_ones_to_small_ones() -> None:
+async def test_big_models_go_to_big_machines_and_small_ones_to_small_ones_while_those_work() -> None:
     async with scenario() as home:
         both = [LLAMA, "qwen3:30b"]
         await home.node("studio", both, resident=both, profile=PROFILES["mac-studio"])
         await home.node("pro", both, resident=both, profile=PROFILES["mac-mini-pro"])
-        assert served_by(await home.ask(CHAT, chat("qwen3:30b", tokens=2))) == "studio"
-        assert served_by(await home.ask(CHAT, chat(tokens=2))) == "pro"
+        assert served_by(await home.ask(CHAT, chat(tokens=2))) == "studio"  # idle: as good for a small one as any
+        big, small = home.send(CHAT, chat("qwen3:30b", tokens=300)), home.send(CHAT, chat(tokens=2))
+        await asyncio.gather(big.task, small.task)
+        assert (served_by(big.sink), served_by(small.sink)) == ("studio", "pro")
 
 
 @virtual_time
