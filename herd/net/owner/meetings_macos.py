@@ -54,7 +54,8 @@ class MacMeetings:
         """What is true now."""
         devices = await asked(self._ask(), "camera and microphone") or Devices(None, None)
         present = dict(devices.cameras or ())
-        self._seen_off = frozenset(uid for uid, runs in present.items() if runs is False or uid in self._seen_off)
+        if devices.cameras is not None:  # those that were unplugged are forgotten
+            self._seen_off = frozenset(uid for uid, runs in present.items() if runs is False or uid in self._seen_off)
         return Meeting(
             camera=camera_in_use(
                 devices.cameras,
