@@ -59,8 +59,7 @@ class LinuxMeetings:
         return read_capture(proc / "asound", proc, self._user)
 
     def _read_cameras(self) -> Users:
-        virtual = self._root / "sys" / "devices" / "virtual" / "video4linux"
-        return read_cameras(self._root / "dev", virtual, self._root / "proc", self._user)
+        return read_cameras(self._root / "dev", self._root / "sys", self._root / "proc", self._user)
 
     async def _ask_pulse(self) -> bool:
         # Where a server is named, libpulse starts none of its own.

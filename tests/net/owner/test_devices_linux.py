@@ -40,9 +40,9 @@ class Kernel:
 
     def __init__(self, root: Path) -> None:
         self.proc, self.asound = root / "proc", root / "proc" / "asound"
-        self.dev, self.virtual = root / "dev", root / "sys" / "devices" / "virtual" / "video4linux"
-        for directory in (self.proc, self.dev, self.virtual):
-            directory.mkdir(parents=True)
+        self.dev, self.sys = root / "dev", root / "sys"
+        for directory in (self.proc, self.dev):
+            directory.mkdir()
 
     def capture(self, *states: str, device: str = "card0/pcm0c", kind: str = "ALC257 Analog") -> None:
         """A device to record from, in parts with these states."""
@@ -64,15 +64,24 @@ class Kernel:
             (self.proc / str(thread) / "status").write_text(f"Name:\t{name}\nTgid:\t{pid}\nPid:\t{thread}\n")
         return process
 
-    def camera(self, name: str = "video0") -> str:
+    def camera(self, name: str = "video0", driver: str = "", users: int | None = None) -> str:
+        """A camera, and how often its driver is in use."""
         (self.dev / name).touch()
+        if driver:
+            module = self.sys / "module" / driver
+            module.mkdir(parents=True, exist_ok=True)
+            if users is not None:  # else it is part of the kernel
+                (module / "refcnt").write_text(f"{users}\n")
+            device = self.sys / "class" / "video4linux" / name / "device"
+            (device / "driver").mkdir(parents=True)
+            (device / "driver" / "module").symlink_to(module)
         return str(self.dev / name)
 
     def recording(self, user: int = ME) -> Users:
         return read_capture(self.asound, self.proc, user)
 
     def filming(self, user: int = ME) -> Users:
-        return read_cameras(self.dev, self.virtual, self.proc, user)
+        return read_cameras(self.dev, self.sys, self.proc, user)
 
 
 @pytest.fixture
@@ -197,8 +206,21 @@ def test_a_program_beside_a_media_server_counts(kernel: Kernel) -> None:
 def test_a_virtual_camera_is_kept_open_by_whoever_feeds_it(kernel: Kernel) -> None:
     kernel.process(10, "droidcam", kernel.camera("video7"))
     kernel.camera("video0")
-    (kernel.virtual / "video7").mkdir()
+    (kernel.sys / "devices" / "virtual" / "video4linux" / "video7").mkdir(parents=True)
     assert kernel.filming() == Users()
+
+
+def test_where_the_driver_of_webcams_is_not_in_use_nobody_is_looked_at(kernel: Kernel) -> None:
+    kernel.process(10, "zoom", kernel.camera("video0", "uvcvideo", users=0))
+    kernel.camera("video1", "uvcvideo", users=0)
+    assert kernel.filming() == Users()
+
+
+@pytest.mark.parametrize(("driver", "users"), [("uvcvideo", 1), ("uvcvideo", None), ("em28xx", 0), ("", None)])
+def test_what_another_driver_or_one_in_use_says_is_not_enough(kernel: Kernel, driver: str, users: int | None) -> None:
+    kernel.camera("video0", "uvcvideo", users=users if driver == "uvcvideo" else 0)
+    kernel.process(10, "zoom", kernel.camera("video1", driver, users))
+    assert kernel.filming() == Users(programs=True)
 
 
 @pytest.mark.parametrize("name", ["null", "video", "videodev", "v4l-subdev0", "media0"])
@@ -238,10 +260,10 @@ REAL = Path("/proc")
 def test_the_real_kernel_shows_who_holds_a_file_open(tmp_path: Path) -> None:
     kernel = Kernel(tmp_path)
     camera = kernel.camera()
-    assert not read_cameras(kernel.dev, kernel.virtual, REAL, ME).programs
+    assert not read_cameras(kernel.dev, kernel.sys, REAL, ME).programs
     with Path(camera).open("rb"):
-        assert read_cameras(kernel.dev, kernel.virtual, REAL, ME) == Users(programs=True)
-    assert not read_cameras(kernel.dev, kernel.virtual, REAL, ME).programs
+        assert read_cameras(kernel.dev, kernel.sys, REAL, ME) == Users(programs=True)
+    assert not read_cameras(kernel.dev, kernel.sys, REAL, ME).programs
 
 
 @contextmanager
@@ -259,11 +281,11 @@ def running(program: Path, file: str) -> Iterator[int]:
 def test_the_real_kernel_tells_a_media_server_from_a_program(tmp_path: Path) -> None:
     kernel = Kernel(tmp_path)
     with running(tmp_path / "pipewire", kernel.camera()) as pid:
-        assert read_cameras(kernel.dev, kernel.virtual, REAL, ME).servers
+        assert read_cameras(kernel.dev, kernel.sys, REAL, ME).servers
         kernel.capture(RUNNING.replace("3767", str(pid)))
         assert read_capture(kernel.asound, REAL, ME) == Users(servers=True)
     with running(tmp_path / "zoom", kernel.camera()) as pid:
-        assert read_cameras(kernel.dev, kernel.virtual, REAL, ME).programs
+        assert read_cameras(kernel.dev, kernel.sys, REAL, ME).programs
         kernel.capture(RUNNING.replace("3767", str(pid)), device="card1/pcm0c")
         assert read_capture(kernel.asound, REAL, ME).programs
 
