@@ -191,7 +191,7 @@ async def test_of_a_camera_that_a_program_holds_nobody_is_asked(machine: Machine
     assert "--remote" not in machine.asked.read_text()
 
 
-@pytest.mark.parametrize("trouble", ["exec yes", "exit 3", "echo nonsense", "kill -9 $$"])
+@pytest.mark.parametrize("trouble", ["exec yes", "exit 3", "echo nonsense", "kill -9 $$", "echo '[]'; exit 1"])
 async def test_programs_in_trouble_say_nothing_and_the_others_are_heard(machine: Machine, trouble: str) -> None:
     machine.listens("pulse/native")
     machine.listens("pipewire-0")
