@@ -99,11 +99,13 @@ class Tool:
     Args:
         path: of the program.
         timeout: seconds that a run may take.
+        most: bytes that a run may say.
     """
 
-    def __init__(self, path: str, timeout: Seconds = ANSWER_S) -> None:
+    def __init__(self, path: str, timeout: Seconds = ANSWER_S, most: int = MAX_OUTPUT) -> None:
         self._path = path
         self._timeout = timeout
+        self._most = most
         self._process: asyncio.subprocess.Process | None = None
 
     async def run(self, *arguments: str) -> tuple[int, str]:
@@ -126,7 +128,7 @@ class Tool:
             raise SensorFailed(f"{self._path} cannot be run: {error.strerror or error}") from error
         try:
             async with asyncio.timeout(self._timeout):
-                said = await _read(process.stdout)
+                said = await _read(process.stdout, self._most)
                 return await process.wait(), said.decode("utf-8", "replace")
         except TimeoutError:
             raise SensorFailed(f"{self._path} does not end within {self._timeout:g} s") from None
@@ -134,12 +136,12 @@ class Tool:
             await _end(process)
 
 
-async def _read(stream: asyncio.StreamReader | None) -> bytes:
+async def _read(stream: asyncio.StreamReader | None, most: int) -> bytes:
     said = b""
     while stream is not None and (more := await stream.read(MAX_OUTPUT)):
         said += more
-        if len(said) > MAX_OUTPUT:
-            raise SensorFailed(f"it says more than {MAX_OUTPUT} bytes")
+        if len(said) > most:
+            raise SensorFailed(f"it says more than {most} bytes")
     return said
 
 

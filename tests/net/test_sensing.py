@@ -121,6 +121,14 @@ async def test_a_program_that_babbles_is_stopped(tmp_path: Path) -> None:
 
 
 @needs_shell
+async def test_one_from_which_more_is_expected_may_say_more(tmp_path: Path) -> None:
+    path = script(tmp_path / "tool", f"head -c {MAX_OUTPUT + 1} /dev/zero")
+    assert await Tool(path, LONG, MAX_OUTPUT + 1).run() == (0, "\0" * (MAX_OUTPUT + 1))
+    with pytest.raises(SensorFailed, match="says more than 5 bytes"):
+        await Tool(path, LONG, 5).run()
+
+
+@needs_shell
 async def test_a_program_ends_with_whoever_asked(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     os.mkfifo(pid)
