@@ -1,1 +1,12 @@
-"""The sensors for what the owner of this machine does with it: implements the port `OwnerProbe`."""
+"""What the owner does with the machine, and how it bears that: sensors, each of which may say that it does not know.
+
+sensors.py             all of them, asked side by side: start here
+  watched.py           how a sensor that may hang is asked
+  processes.py         what of the load of processors and memory is the owner's
+    model_servers.py   which processes are model servers, or Herd, by the words they were started with
+    listeners.py       which are, by the ports they listen at
+  gpus.py              what of the load of the GPUs is the owner's
+  network.py           what passes through the network's interfaces
+  heat.py              whether the machine slows down for heat
+  pressure.py          whether programs wait for memory
+"""

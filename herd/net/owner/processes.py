@@ -16,6 +16,7 @@ import psutil
 from herd.actors.ports import Clock
 from herd.net.owner.listeners import Listeners
 from herd.net.owner.model_servers import Role, role_of
+from herd.net.sensing import SensorFailed
 from herd.types import Bytes, KiB
 
 # A process that was begun by a shell may replace itself by a server; one that is older than this does so no more, or is
@@ -61,9 +62,7 @@ class LoadMeter:
         proc: where Linux shows its memory.
     """
 
-    def __init__(
-        self, backend_urls: Collection[str], clock: Clock, me: int | None = None, proc: Path = _PROC
-    ) -> None:
+    def __init__(self, backend_urls: Collection[str], clock: Clock, me: int | None = None, proc: Path = _PROC) -> None:
         self._listeners = Listeners(backend_urls)
         self._clock = clock
         self._me = os.getpid() if me is None else me
@@ -75,8 +74,14 @@ class LoadMeter:
         """One look. The first has nothing to compare with, and knows no share.
 
         Raises:
-            psutil.Error, OSError: the system does not show its processes.
+            SensorFailed: the system does not show its processes.
         """
+        try:
+            return self._sample()
+        except (psutil.Error, OSError) as error:  # whose text names a process
+            raise SensorFailed(f"the processes of this machine cannot be read: {type(error).__name__}") from None
+
+    def _sample(self) -> Processes:
         before, times_before = self._seen, self._times
         self._times = _processor_times()
         self._seen = self._look(before)
@@ -186,9 +191,7 @@ def _pass_on_roles(seen: Mapping[psutil.Process, _Seen]) -> None:
                 child.role = Role.SERVER if role is Role.MANAGER else role
 
 
-def _spent(
-    ours: Mapping[psutil.Process, _Seen], before: Mapping[psutil.Process, _Seen]
-) -> float | None:
+def _spent(ours: Mapping[psutil.Process, _Seen], before: Mapping[psutil.Process, _Seen]) -> float | None:
     """Seconds of processor time that our processes used since the look before; None if that cannot be told.
 
     On Linux what a process that came and went between two looks used is in the count of its parent's children.
