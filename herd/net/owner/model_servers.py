@@ -53,7 +53,7 @@ _TITLES = ("VLLM::", "sglang::")
 # LM Studio's workers run on a Node.js of its own, which is named as any other.
 _LM_STUDIO = re.compile(r"[/\\]\.lmstudio[/\\]|[/\\]LM Studio(\.app)?[/\\]")
 _PYTHON = re.compile(r"(python|pypy)[\d.]*w?")
-_OPTIONS_WITH_VALUES = ("-X", "-W", "-c")
+_OPTIONS_WITH_VALUES = ("-X", "-W")
 # What stands before a server's own words is a handful of options; the rest is none of our business.
 _MAX_WORDS = 12
 
@@ -97,6 +97,8 @@ def _script(arguments: Sequence[str]) -> Role | None:
     """The role of what a Python interpreter runs."""
     words = iter(arguments)
     for word in words:
+        if word == "-c":  # what follows is for words of its own
+            return None
         if word == "-m":
             return _among(_SCRIPTS, next(words, "").lower(), [*words])
         if word in _OPTIONS_WITH_VALUES:

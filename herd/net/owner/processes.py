@@ -83,20 +83,20 @@ class LoadMeter:
 
     def _sample(self) -> Processes:
         before, times_before = self._seen, self._times
-        self._times = _processor_times()
-        self._seen = self._look(before)
-        ours = {process: seen for process, seen in self._seen.items() if seen.role is not None}
+        times, seen = _processor_times(), self._look(before)
+        self._seen, self._times = seen, times
+        ours = {process: entry for process, entry in seen.items() if entry.role is not None}
         spent = _spent(ours, before)
         hidden = self._listeners.hidden
         cpu = None
-        if times_before is not None and spent is not None and not hidden and not _missed(before, self._seen):
-            cpu = _share(times_before, self._times, spent)
+        if times_before is not None and spent is not None and not hidden and not _missed(before, seen):
+            cpu = _share(times_before, times, spent)
         return Processes(
             cpu=cpu,
             memory=None if hidden else self._memory(ours),
             ours=frozenset([process.pid for process in ours]),
-            computing=frozenset([process.pid for process, seen in ours.items() if seen.role is Role.SERVER]),
-            alive=frozenset([process.pid for process in self._seen]),
+            computing=frozenset([process.pid for process, entry in ours.items() if entry.role is Role.SERVER]),
+            alive=frozenset([process.pid for process in seen]),
             hidden=hidden,
         )
 
