@@ -116,9 +116,18 @@ class AmdUse:
 def has_opened_a_gpu(process: Path) -> bool:
     """Whether a process, by its directory below /proc, speaks to a GPU. Who cannot be looked at may."""
     try:
-        return any(str(entry.readlink()).startswith(_DEVICES) for entry in (process / "fd").iterdir())
+        return any(_target(entry).startswith(_DEVICES) for entry in (process / "fd").iterdir())
+    except FileNotFoundError:  # it has ended
+        return False
     except OSError:
-        return process.exists()
+        return True
+
+
+def _target(entry: Path) -> str:
+    try:
+        return str(entry.readlink())
+    except FileNotFoundError:  # closed meanwhile
+        return ""
 
 
 class AppleUse:

@@ -16,7 +16,6 @@ from herd.net.owner.model_servers import Role, role_of
 from herd.net.owner.processes import LoadMeter, Processes, anonymous_memory
 from herd.net.sensing import SensorFailed
 from herd.types import KiB, MiB, Seconds
-
 from tests.net.owner.workers import Worker, working
 
 NOBODY = -1  # this process is not Herd: else all its children were
