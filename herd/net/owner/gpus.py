@@ -104,6 +104,8 @@ class AmdUse:
 
     def _share(self, device: Path, processes: Processes) -> float | None:
         try:
+            if (device / "power" / "runtime_status").read_text("ascii").strip() == "suspended":
+                return 0.0  # a notebook's card that sleeps; some kernels wake it for any question
             busy = int((device / "gpu_busy_percent").read_text("ascii"))
         except (OSError, ValueError):
             return None

@@ -162,11 +162,14 @@ class WindowsHeat:
         self._samples = 0
 
     async def sample(self) -> Thermal:
-        self._samples += 1
-        if self._samples % SAMPLES_A_READING == 1:
-            self._said = ""
+        if self._samples % SAMPLES_A_READING == 0:
             _, self._said = await self._powershell.run(*POWERSHELL_ZONES)
-        return read_zones(self._said)
+        self._samples += 1
+        try:
+            return read_zones(self._said)
+        except SensorAbsent:
+            self._samples = 0
+            raise
 
 
 class NvidiaHeat:

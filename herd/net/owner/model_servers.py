@@ -1,4 +1,4 @@
-"""Which processes are model servers, and which are Herd, by the words they were started with.
+"""Which processes are not the owner's: model servers and Herd, by the words they were started with.
 
 The words are looked at and forgotten; what is kept of a process is its role.
 """
@@ -14,12 +14,14 @@ class Role(Enum):
     HERD = "herd"
     MANAGER = "manager"  # starts model servers, computes nothing itself
     SERVER = "server"  # runs models
+    KERNEL = "kernel"  # a thread of Linux's, which works for whoever has asked for something: perhaps a model server
 
 
 # Programs by their file's name, of which some serve only with these words after it. Ollama's own rule for what its
-# process is: `serve` or `start`, and `runner` for its children; `run` and `pull` are clients.
+# process is: `serve` or `start`, and `runner` for its children; `run` and `pull` are clients. Without a word it is its
+# application on a Mac, or somebody's whose words the system does not show.
 _PROGRAMS: dict[str, dict[str, Role] | Role] = {
-    "ollama": {"serve": Role.MANAGER, "start": Role.MANAGER, "runner": Role.SERVER},
+    "ollama": {"serve": Role.MANAGER, "start": Role.MANAGER, "runner": Role.SERVER, "": Role.MANAGER},
     "ollama app": Role.MANAGER,
     "ollama_llama_server": Role.SERVER,
     "llama-server": Role.SERVER,
@@ -29,6 +31,7 @@ _PROGRAMS: dict[str, dict[str, Role] | Role] = {
     "local-ai": Role.SERVER,
     "lm studio": Role.SERVER,
     "llmster": Role.SERVER,
+    "kthreadd": Role.KERNEL,
 }
 # What a Python interpreter runs: the file's name of a script, or the module after `-m`.
 _SCRIPTS: dict[str, dict[str, Role] | Role] = {

@@ -1,8 +1,8 @@
 """What of this machine's load is the owner's: all but that of model servers and of Herd.
 
-Processor time is measured from above: what all processors did, less what our processes used. So whatever cannot be put
-down to a process counts as the owner's, and where one of ours cannot be measured, or may not have been seen, nothing is
-said at all: the fleet's own work must never look like the owner's.
+Processor time is measured from above: what all processors did, less what our processes used, and what the kernel did
+for whoever it was. Where one of ours cannot be measured, or may not have been seen, nothing is said at all: the fleet's
+own work must never look like the owner's.
 """
 
 import os
@@ -27,6 +27,7 @@ TRIFLE_S = 0.5
 # Families of processes are not so deep; on Windows a parent's number may be somebody else's by now.
 MAX_DEPTH = 64
 
+_SERVING = (Role.MANAGER, Role.SERVER)
 _PROC = Path("/proc")
 
 
@@ -94,7 +95,7 @@ class LoadMeter:
         return Processes(
             cpu=cpu,
             memory=None if hidden else self._memory(ours),
-            ours=frozenset([process.pid for process in ours]),
+            ours=frozenset([process.pid for process, entry in ours.items() if entry.role is not Role.KERNEL]),
             computing=frozenset([process.pid for process, entry in ours.items() if entry.role is Role.SERVER]),
             alive=frozenset([process.pid for process in seen]),
             hidden=hidden,
@@ -128,11 +129,11 @@ class LoadMeter:
         """
         private = anonymous_memory(self._proc / "meminfo")
         if private is None:
-            if any(seen.role is not Role.HERD for seen in ours.values()):
+            if any(seen.role in _SERVING for seen in ours.values()):
                 return None
             machine = psutil.virtual_memory()
             private = machine.total - machine.available
-        for process in ours:
+        for process in [process for process, seen in ours.items() if seen.role is not Role.KERNEL]:
             try:
                 memory = process.memory_info()
             except psutil.NoSuchProcess:
@@ -202,7 +203,7 @@ def _spent(ours: Mapping[psutil.Process, _Seen], before: Mapping[psutil.Process,
         try:
             times = process.cpu_times()
         except psutil.NoSuchProcess:  # it ended while we looked
-            known = known and seen.role is Role.HERD
+            known = known and seen.role not in _SERVING
             continue
         except psutil.Error:
             known = False
@@ -220,21 +221,19 @@ def _spent(ours: Mapping[psutil.Process, _Seen], before: Mapping[psutil.Process,
 
 def _missed(before: Mapping[psutil.Process, _Seen], now: Mapping[psutil.Process, _Seen]) -> bool:
     """Whether one of ours ended since the look before: what it used until then nobody knows."""
-    return any(
-        process not in now and (seen.role in {Role.MANAGER, Role.SERVER} or (seen.spent or 0.0) > TRIFLE_S)
-        for process, seen in before.items()
-        if seen.role is not None
-    )
+    ended = [seen for process, seen in before.items() if process not in now]
+    return any(seen.role in _SERVING or (seen.role is Role.HERD and (seen.spent or 0.0) > TRIFLE_S) for seen in ended)
 
 
 def _processor_times() -> tuple[float, float]:
     """Seconds that all processors worked, and seconds that there were, since the machine began.
 
-    Waiting for a disk is no work. What a hypervisor took away is nobody's here. A guest's time is part of `user`.
+    To wait for a disk is no work, interrupts are for whoever it was, and what a hypervisor took away is nobody's here.
+    A guest's time is part of `user`.
     """
     times = psutil.cpu_times()._asdict()
-    busy = sum(times.get(kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq"))
-    return busy, busy + sum(times.get(kind, 0.0) for kind in ("idle", "iowait", "steal"))
+    busy = sum(times.get(kind, 0.0) for kind in ("user", "nice", "system"))
+    return busy, busy + sum(times.get(kind, 0.0) for kind in ("idle", "iowait", "irq", "softirq", "steal"))
 
 
 def _share(before: tuple[float, float], now: tuple[float, float], spent: float) -> float | None:

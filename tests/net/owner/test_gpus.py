@@ -110,9 +110,10 @@ class Linux:
         self.proc.mkdir()
         self.use = AmdUse(self.drm, self.proc)
 
-    def card(self, busy: object, number: int = 0) -> None:
+    def card(self, busy: object, number: int = 0, power: str = "active") -> None:
         device = self.drm / f"card{number}" / "device"
-        device.mkdir(parents=True)
+        (device / "power").mkdir(parents=True)
+        (device / "power" / "runtime_status").write_text(f"{power}\n")
         files = {"vendor": "0x1002", "mem_info_vram_total": 25753026560, "gpu_busy_percent": busy}
         for name, content in files.items():
             (device / name).write_text(f"{content}\n")
@@ -153,6 +154,11 @@ async def test_a_model_server_that_computes_on_the_processor_leaves_the_card_to_
     linux.process(RUNNER, "/dev/null", "socket:[1]")
     assert await linux.use.shares(LOADED) == [0.63]
     assert await linux.use.shares(HIDDEN) == [None]
+
+
+async def test_a_card_that_sleeps_is_used_by_nobody(linux: Linux) -> None:
+    linux.card("not to be read", power="suspended")
+    assert await linux.use.shares(HIDDEN) == [0.0]
 
 
 @pytest.mark.parametrize("busy", ["", "much", "-1", "101"])

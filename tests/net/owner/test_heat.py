@@ -282,6 +282,24 @@ async def test_powershell_is_run_once_a_minute() -> None:
     assert await probe.sample() is Thermal.NOMINAL
 
 
+async def test_a_powershell_that_failed_or_knew_no_zones_is_run_again_the_next_time() -> None:
+    class Fails(Says):
+        async def run(self, *arguments: str) -> tuple[int, str]:
+            said = await super().run(*arguments)
+            if len(self.runs) == 1:
+                raise SensorFailed("it does not end")
+            return said
+
+    powershell = Fails("")
+    probe = WindowsHeat(powershell)  # type: ignore[arg-type]
+    with pytest.raises(SensorFailed):
+        await probe.sample()
+    with pytest.raises(SensorAbsent):
+        await probe.sample()
+    powershell.said = UNHELD
+    assert await probe.sample() is Thermal.NOMINAL
+
+
 @given(st.text(alphabet="com.apple.system.thermalpressurelevel CPU_Speed_Limit=0123456789\n", max_size=100))
 @settings(max_examples=100, derandomize=True, database=None)
 def test_whatever_is_said_it_is_read_or_refused(said: str) -> None:

@@ -26,7 +26,13 @@ SERVERS = [
     "python3 -m herd.net.embedded_server --port 1",
     "whisper-server -m ggml-base.bin",
 ]
-MANAGERS = ["ollama serve", "/usr/local/bin/ollama start", "/Applications/Ollama.app/Contents/Resources/ollama serve"]
+MANAGERS = [
+    "ollama serve",
+    "/usr/local/bin/ollama start",
+    "/Applications/Ollama.app/Contents/Resources/ollama serve",
+    "/Applications/Ollama.app/Contents/MacOS/Ollama",
+    "ollama.exe",  # all that Windows says of a service's
+]
 HERD = [
     "/venv/bin/python /venv/bin/herd-node --router-url http://studio:11435",
     "python3 -m herd serve",
@@ -35,7 +41,6 @@ HERD = [
 OTHERS = [
     "ollama run llama3",
     "ollama pull llama3",
-    "ollama",
     "vllm serve x",  # a shell's function of this name: vLLM itself is a script that Python runs
     "/venv/bin/python /venv/bin/vllm bench serve",
     "python train.py -m vllm.entrypoints.openai.api_server",
@@ -78,6 +83,7 @@ def test_all_else_is_the_owners(words: str) -> None:
         (["LM Studio Helper (GPU)", "--type=gpu-process"], Role.SERVER),
         (["LM Studio.exe"], Role.SERVER),
         ([r"C:\Ollama\ollama app.exe"], Role.MANAGER),
+        (["kthreadd"], Role.KERNEL),
         ([], None),
         ([""], None),
     ],

@@ -183,6 +183,22 @@ def test_what_a_manager_of_model_servers_starts_are_model_servers(monkeypatch: p
         process.end()
 
 
+@linux
+def test_what_the_kernel_does_for_anybody_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        kernel = psutil.Process(2)
+    except psutil.NoSuchProcess:
+        pytest.skip("inside a container the kernel's threads are not to be seen")
+    if kernel.name() != "kthreadd":
+        pytest.skip("inside a container the kernel's threads are not to be seen")
+    monkeypatch.setattr(processes, "role_of", role_of)
+    look = meter()
+    sample = look.sample()
+    threads = {kernel, *kernel.children()}
+    assert {look._seen[thread].role for thread in threads if thread in look._seen} == {Role.KERNEL}
+    assert sample.ours.isdisjoint({thread.pid for thread in threads})
+
+
 def test_a_model_server_that_cannot_be_measured_leaves_the_share_unknown(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
