@@ -112,7 +112,6 @@ class LoadMeter:
                 seen[process] = _Seen(_parent(process), now) if known is None else _copy(known)
                 if seen[process].role is None and now - seen[process].since <= SETTLED_S:
                     seen[process].role = Role.HERD if pid == self._me else role_of(_words(process))
-        _pass_on_roles(seen)
         listening = self._listeners.look({process: entry.role for process, entry in seen.items()}, now)
         for process in listening:
             if seen[process].role in {None, Role.HERD} and process.pid != self._me:

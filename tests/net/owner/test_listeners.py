@@ -147,6 +147,17 @@ def test_a_server_on_another_machine_is_hidden() -> None:
     assert look.hidden
 
 
+def test_one_that_hides_stays_hidden_whatever_is_known_of_the_others(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Searches(monkeypatch)
+    monkeypatch.setattr(listeners, "_ports", lambda process: frozenset())
+    for urls in (["http://192.0.2.1:11434", worker.url], [worker.url, "http://192.0.2.1:11434"]):
+        look = Listeners(urls)
+        look.look({of(worker): Role.MANAGER}, NOW)
+        assert look.hidden
+
+
 def test_after_one_has_ended_its_successor_is_found(worker: Worker) -> None:
     look = Listeners([worker.url])
     assert look.look({of(worker): None}, NOW)
