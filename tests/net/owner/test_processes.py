@@ -1,9 +1,12 @@
 """What of the machine's load is the owner's, measured on this machine's own processes."""
 
+import asyncio
+import json
 import os
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import psutil
 import pytest
 
 from herd.net.clock import SystemClock
+from herd.net.embedded import embedded, find_model
 from herd.net.owner import processes
 from herd.net.owner.model_servers import Role, role_of
 from herd.net.owner.processes import LoadMeter, Processes, anonymous_memory
@@ -250,6 +254,29 @@ def test_after_an_error_the_share_is_that_since_the_look_before_it(
     knows = meter(worker.url)
     pair = Pair(knows)
     assert 0.2 < pair.difference(burn_and_fail) < 0.6
+
+
+@pytest.mark.real
+async def test_what_a_real_model_computes_is_not_the_owners() -> None:
+    model = find_model()
+    if model is None:
+        pytest.skip("the optional packages are not installed")
+    async with embedded(model) as url:
+        body = json.dumps({"prompt": "Once upon a time", "max_tokens": 64}).encode()
+        question = urllib.request.Request(f"{url}/v1/completions", body, {"Content-Type": "application/json"})
+
+        def ask() -> None:
+            with urllib.request.urlopen(question, timeout=60) as answer:
+                answer.read()
+
+        knows = meter(url)
+        pair = Pair(knows)
+        (server,) = pair.samples[1].computing
+        before = sum(psutil.Process(server).cpu_times()[:2])
+        seen = await asyncio.to_thread(pair.difference, ask)
+        used = sum(psutil.Process(server).cpu_times()[:2]) - before
+        assert used > 0.1
+        assert seen == pytest.approx(used, rel=0.25, abs=0.1)
 
 
 # --- Memory -----------------------------------------------------------------------------------------------------------

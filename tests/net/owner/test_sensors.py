@@ -3,18 +3,23 @@
 import asyncio
 import logging
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from herd.actors.sensor_ports import OwnerProbe, OwnerSample
 from herd.net.clock import SystemClock
-from herd.net.owner import watched
-from herd.net.owner.processes import Processes
+from herd.net.owner import sensors, watched
+from herd.net.owner.gpus import AppleUse
+from herd.net.owner.heat import AppleHeat
+from herd.net.owner.pressure import ApplePressure
+from herd.net.owner.processes import LoadMeter, Processes
 from herd.net.owner.sensors import OwnerSensors, Probes, owner_probe_of_this_machine
-from herd.net.sensing import SensorAbsent, SensorFailed
+from herd.net.sensing import SensorAbsent, SensorFailed, Tool
 from herd.types import Bytes, Pressure, Seconds, Thermal
 
 PROCESSES = Processes(
@@ -147,6 +152,49 @@ async def test_sensors_are_asked_side_by_side() -> None:
 
     parts = {name: Waits(*getattr(ALL, name).answer) for name in ("meetings", "processes", "pressure", "network")}
     assert await all_but(**parts).sample() == KNOWN
+
+
+async def test_when_all_hang_nothing_is_known_soon() -> None:
+    hung = Says()
+    probe = OwnerSensors(Probes(hung, hung, [hung], [hung], hung, hung), SystemClock())
+    for _ in range(2):
+        async with asyncio.timeout(5):
+            assert await probe.sample() == OwnerSample()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="its programs are shell scripts")
+@pytest.mark.parametrize("does", ["exec sleep 60", "exec yes", "echo 3", "exit 1", "kill -9 $$", "printf '\\377'"])
+async def test_a_program_that_hangs_babbles_or_dies_leaves_the_rest_known(tmp_path: Path, does: str) -> None:
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\n{does}\n")
+    program.chmod(0o755)
+
+    def tool() -> Tool:
+        return Tool(str(program), Seconds(0.5))
+
+    probe = all_but(heat=[AppleHeat(tool(), tool())], pressure=ApplePressure(tool()), gpus=[AppleUse(tool())])
+    for _ in range(2):
+        assert await probe.sample() == replace(KNOWN, thermal=None, pressure=None, gpu=None)
+
+
+async def test_a_look_at_the_processes_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = threading.Event()
+    looks: list[str] = []
+
+    def hang() -> list[int]:
+        looks.append("looks")
+        answer.wait()
+        return []
+
+    monkeypatch.setattr("psutil.pids", hang)
+    probe = all_but(processes=sensors._LoadProbe(LoadMeter([], SystemClock())))
+    for _ in range(3):
+        assert await probe.sample() == replace(KNOWN, cpu=None, memory=None, gpu=None)
+    assert looks == ["looks"]
+    answer.set()
+    for thread in threading.enumerate():
+        if thread.name == "processes":
+            await asyncio.to_thread(thread.join)
 
 
 @pytest.mark.parametrize("system", ["Linux", "Darwin", "Windows", "FreeBSD"])
