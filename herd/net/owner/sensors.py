@@ -2,9 +2,9 @@
 
 import asyncio
 import platform
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 from herd.actors.ports import Clock
 from herd.actors.sensor_ports import OwnerSample
@@ -14,8 +14,12 @@ from herd.net.owner.heat import HeatProbe, heat_probes, worst
 from herd.net.owner.network import NetworkMeter
 from herd.net.owner.pressure import PressureProbe, pressure_probe
 from herd.net.owner.processes import LoadMeter, Processes
-from herd.net.owner.watched import Watched
+from herd.net.owner.watched import WAIT_S, Watched
 from herd.net.sensing import Aside, Tool
+from herd.types import Seconds
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Meeting(Protocol):
@@ -64,15 +68,19 @@ class OwnerSensors:
     Args:
         probes: the sensors.
         clock: when something was found absent.
+        wait: how long one waits for each.
     """
 
-    def __init__(self, probes: Probes, clock: Clock) -> None:
-        self._meetings = Watched("The use of camera and microphone", probes.meetings.sample, clock)
-        self._processes = Watched("Whose the load of this machine is", probes.processes.sample, clock)
-        self._gpus = [Watched(f"The load of {maker.name}", maker.shares, clock) for maker in probes.gpus]
-        self._heat = [Watched(f"{heat.name[:1].upper()}{heat.name[1:]}", heat.sample, clock) for heat in probes.heat]
-        self._pressure = Watched("The pressure on memory", probes.pressure.sample, clock)
-        self._network = Watched("The traffic of the network", probes.network.sample, clock)
+    def __init__(self, probes: Probes, clock: Clock, wait: Seconds = WAIT_S) -> None:
+        def watched(what: str, ask: Callable[P, Awaitable[T]]) -> Watched[P, T]:
+            return Watched(what, ask, clock, wait)
+
+        self._meetings = watched("The use of camera and microphone", probes.meetings.sample)
+        self._processes = watched("Whose the load of this machine is", probes.processes.sample)
+        self._gpus = [watched(f"The load of {maker.name}", maker.shares) for maker in probes.gpus]
+        self._heat = [watched(f"{heat.name[:1].upper()}{heat.name[1:]}", heat.sample) for heat in probes.heat]
+        self._pressure = watched("The pressure on memory", probes.pressure.sample)
+        self._network = watched("The traffic of the network", probes.network.sample)
 
     async def sample(self) -> OwnerSample:
         """What is true now; None is what is not known. At most some 4 s: processes, then what of the GPUs is theirs."""

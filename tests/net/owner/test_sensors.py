@@ -13,7 +13,7 @@ import pytest
 
 from herd.actors.sensor_ports import OwnerProbe, OwnerSample
 from herd.net.clock import SystemClock
-from herd.net.owner import sensors, watched
+from herd.net.owner import sensors
 from herd.net.owner.gpus import AppleUse
 from herd.net.owner.heat import AppleHeat
 from herd.net.owner.pressure import ApplePressure
@@ -74,19 +74,11 @@ KNOWN = OwnerSample(
 )
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sensor that hangs is waited for a moment only."""
-    made = watched.Watched.__init__
-
-    def init(self: Any, name: str, sample: Any, clock: Any) -> None:
-        made(self, name, sample, clock, Seconds(0.1))
-
-    monkeypatch.setattr(watched.Watched, "__init__", init)
+SOON = Seconds(0.1)  # one that hangs is waited for so long only
 
 
 def all_but(**changes: Any) -> OwnerSensors:
-    return OwnerSensors(replace(ALL, **changes), SystemClock())
+    return OwnerSensors(replace(ALL, **changes), SystemClock(), SOON)
 
 
 async def test_each_sensor_has_its_say() -> None:
@@ -156,7 +148,7 @@ async def test_sensors_are_asked_side_by_side() -> None:
 
 async def test_when_all_hang_nothing_is_known_soon() -> None:
     hung = Says()
-    probe = OwnerSensors(Probes(hung, hung, [hung], [hung], hung, hung), SystemClock())
+    probe = OwnerSensors(Probes(hung, hung, [hung], [hung], hung, hung), SystemClock(), SOON)
     for _ in range(2):
         async with asyncio.timeout(5):
             assert await probe.sample() == OwnerSample()
