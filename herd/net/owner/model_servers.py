@@ -18,10 +18,9 @@ class Role(Enum):
 
 
 # Programs by their file's name, of which some serve only with these words after it. Ollama's own rule for what its
-# process is: `serve` or `start`, and `runner` for its children; `run` and `pull` are clients. Without a word it is its
-# application on a Mac, or somebody's whose words the system does not show.
+# process is: `serve` or `start`, and `runner` for its children; `run` and `pull` are clients.
 _PROGRAMS: dict[str, dict[str, Role] | Role] = {
-    "ollama": {"serve": Role.MANAGER, "start": Role.MANAGER, "runner": Role.SERVER, "": Role.MANAGER},
+    "ollama": {"serve": Role.MANAGER, "start": Role.MANAGER, "runner": Role.SERVER},
     "ollama app": Role.MANAGER,
     "ollama_llama_server": Role.SERVER,
     "llama-server": Role.SERVER,
@@ -31,7 +30,6 @@ _PROGRAMS: dict[str, dict[str, Role] | Role] = {
     "local-ai": Role.SERVER,
     "lm studio": Role.SERVER,
     "llmster": Role.SERVER,
-    "kthreadd": Role.KERNEL,
 }
 # What a Python interpreter runs: the file's name of a script, or the module after `-m`.
 _SCRIPTS: dict[str, dict[str, Role] | Role] = {
@@ -71,11 +69,7 @@ FORWARDERS = frozenset(
 
 
 def role_of(words: Sequence[str]) -> Role | None:
-    """The role of a process started with these words; None for one that is none of ours.
-
-    Args:
-        words: the program and its arguments; the program's name alone where the system says no more.
-    """
+    """The role of a process started with these words, the program and its arguments; None for one of the owner's."""
     if not words:
         return None
     program, arguments = words[0], words[1:_MAX_WORDS]
@@ -89,6 +83,17 @@ def role_of(words: Sequence[str]) -> Role | None:
     if name.startswith("lm studio helper"):
         return Role.SERVER
     return _among(_PROGRAMS, name, arguments)
+
+
+def role_of_name(name: str) -> Role | None:
+    """The role of a process of which the system says no more than its name.
+
+    Those are other users' on macOS and Windows, where a server may be the system's service, and the kernel's threads.
+    """
+    if name == "kthreadd":  # of which all of Linux's threads are children
+        return Role.KERNEL
+    found = _PROGRAMS.get(file_name(name))
+    return Role.MANAGER if isinstance(found, dict) else found
 
 
 def file_name(path: str) -> str:

@@ -15,7 +15,7 @@ import psutil
 
 from herd.actors.ports import Clock
 from herd.net.owner.listeners import Listeners
-from herd.net.owner.model_servers import Role, role_of
+from herd.net.owner.model_servers import Role, role_of, role_of_name
 from herd.net.sensing import SensorFailed
 from herd.types import Bytes, KiB
 
@@ -111,7 +111,7 @@ class LoadMeter:
                 known = before.get(process)
                 seen[process] = _Seen(_parent(process), now) if known is None else _copy(known)
                 if seen[process].role is None and now - seen[process].since <= SETTLED_S:
-                    seen[process].role = Role.HERD if pid == self._me else role_of(_words(process))
+                    seen[process].role = Role.HERD if pid == self._me else _role(process)
         listening = self._listeners.look({process: entry.role for process, entry in seen.items()}, now)
         for process in listening:
             if seen[process].role in {None, Role.HERD} and process.pid != self._me:
@@ -164,14 +164,14 @@ def _parent(process: psutil.Process) -> psutil.Process | None:
         return None
 
 
-def _words(process: psutil.Process) -> list[str]:
-    """The words a process was started with; its name alone where the system says no more."""
-    try:
-        return process.cmdline() or [process.name()]
-    except psutil.AccessDenied:
-        with suppress(psutil.AccessDenied):
-            return [process.name()]
-    return []
+def _role(process: psutil.Process) -> Role | None:
+    """The role of a process, by the words it was started with."""
+    with suppress(psutil.AccessDenied):
+        if words := process.cmdline():
+            return role_of(words)
+    with suppress(psutil.AccessDenied):
+        return role_of_name(process.name())
+    return None
 
 
 def _pass_on_roles(seen: Mapping[psutil.Process, _Seen]) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from herd.net.owner.model_servers import Role, role_of
+from herd.net.owner.model_servers import Role, role_of, role_of_name
 
 # Command lines as they stand in the sources of the servers and in public reports.
 SERVERS = [
@@ -30,8 +30,6 @@ MANAGERS = [
     "ollama serve",
     "/usr/local/bin/ollama start",
     "/Applications/Ollama.app/Contents/Resources/ollama serve",
-    "/Applications/Ollama.app/Contents/MacOS/Ollama",
-    "ollama.exe",  # all that Windows says of a service's
 ]
 HERD = [
     "/venv/bin/python /venv/bin/herd-node --router-url http://studio:11435",
@@ -41,6 +39,8 @@ HERD = [
 OTHERS = [
     "ollama run llama3",
     "ollama pull llama3",
+    "ollama",  # its menu may start whatever the owner works with
+    "kthreadd",
     "vllm serve x",  # a shell's function of this name: vLLM itself is a script that Python runs
     "/venv/bin/python /venv/bin/vllm bench serve",
     "python train.py -m vllm.entrypoints.openai.api_server",
@@ -83,13 +83,28 @@ def test_all_else_is_the_owners(words: str) -> None:
         (["LM Studio Helper (GPU)", "--type=gpu-process"], Role.SERVER),
         (["LM Studio.exe"], Role.SERVER),
         ([r"C:\Ollama\ollama app.exe"], Role.MANAGER),
-        (["kthreadd"], Role.KERNEL),
         ([], None),
         ([""], None),
     ],
 )
 def test_names_with_spaces_and_without_arguments_are_names_too(words: list[str], role: Role | None) -> None:
     assert role_of(words) is role
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [
+        ("ollama.exe", Role.MANAGER),
+        ("Ollama", Role.MANAGER),
+        ("llama-server", Role.SERVER),
+        ("kthreadd", Role.KERNEL),
+        ("kworker/0:1", None),
+        ("python", None),
+        ("", None),
+    ],
+)
+def test_where_the_system_shows_the_name_alone_it_has_to_do(name: str, role: Role | None) -> None:
+    assert role_of_name(name) is role
 
 
 WORDS = st.lists(

@@ -175,6 +175,16 @@ def test_a_process_that_replaces_itself_by_a_model_server_is_recognised(
         shell.communicate(timeout=10)
 
 
+def test_of_another_users_process_the_name_has_to_do(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(self: psutil.Process) -> None:
+        raise psutil.AccessDenied(self.pid)
+
+    monkeypatch.setattr(psutil.Process, "cmdline", denied)
+    name = psutil.Process(worker.process.pid).name()
+    monkeypatch.setattr(processes, "role_of_name", {name: Role.SERVER}.get)
+    assert worker.process.pid in meter().sample().computing
+
+
 def test_what_a_manager_of_model_servers_starts_are_model_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     recognise(monkeypatch, Role.MANAGER)
     starts = "import subprocess, sys; subprocess.run([sys.executable, *sys.argv[2:]])"
@@ -195,7 +205,6 @@ def test_what_the_kernel_does_for_anybody_is_nobodys(monkeypatch: pytest.MonkeyP
         pytest.skip("inside a container the kernel's threads are not to be seen")
     if kernel.name() != "kthreadd":
         pytest.skip("inside a container the kernel's threads are not to be seen")
-    monkeypatch.setattr(processes, "role_of", role_of)
     look = meter()
     sample = look.sample()
     threads = {kernel, *kernel.children()}
