@@ -66,13 +66,25 @@ def read_drm(root: Path, memory: Memory, inside: dict[str, bool]) -> tuple[Gpu, 
         SensorFailed: one cannot be read.
     """
     try:
-        devices = [card / "device" for card in sorted(root.iterdir()) if _CARD.fullmatch(card.name)]
-        devices = [device for device in devices if _read(device / "vendor") == _AMD]
-        found = tuple([_gpu(device, memory, inside) for device in devices if (device / "mem_info_vram_total").exists()])
-    except FileNotFoundError as error:
-        raise SensorAbsent(f"there are no graphics cards: {error}") from error
+        return tuple([_gpu(device, memory, inside) for device in amd_cards(root)])
     except (OSError, ValueError) as error:
         raise SensorFailed(f"a graphics card cannot be read: {error}") from error
+
+
+def amd_cards(root: Path = DRM) -> list[Path]:
+    """The devices below `root` that AMD's present driver runs. Blocking.
+
+    Raises:
+        SensorAbsent: there is none.
+        SensorFailed: they cannot be listed.
+    """
+    try:
+        cards = [card / "device" for card in sorted(root.iterdir()) if _CARD.fullmatch(card.name)]
+    except FileNotFoundError as error:
+        raise SensorAbsent(f"there are no graphics cards: {error}") from error
+    except OSError as error:
+        raise SensorFailed(f"the graphics cards cannot be listed: {error}") from error
+    found = [card for card in cards if _read(card / "vendor") == _AMD and (card / "mem_info_vram_total").exists()]
     if not found:
         raise SensorAbsent("none of the graphics cards is AMD's")
     return found

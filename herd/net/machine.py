@@ -100,19 +100,22 @@ def memory_limits(proc: Path, cgroups: Path) -> Iterator[tuple[int, int]]:
     Version 2 only (https://docs.kernel.org/admin-guide/cgroup-v2.html). File pages that nobody used for a while count
     as used by the group, but the kernel takes them back before it refuses memory, so they are free here.
     """
-    try:
-        membership = (proc / "self" / "cgroup").read_text(encoding="ascii")
-        path = next(line.removeprefix("0::/") for line in membership.splitlines() if line.startswith("0::/"))
-    except (OSError, UnicodeError, StopIteration):
-        return  # not Linux, or version 1 only
-    group = cgroups / path
-    for directory in (group, *group.parents):
+    for directory in control_groups(proc, cgroups):
         limit = _first_number(directory / "memory.max")  # "max": no limit here
         used = _first_number(directory / "memory.current")
         if limit is not None and used is not None:
             yield limit, used - (_first_number(directory / "memory.stat", "inactive_file ") or 0)
-        if directory == cgroups:
-            return
+
+
+def control_groups(proc: Path, cgroups: Path) -> list[Path]:
+    """The directories of this process's control group and of those around it, version 2; none on other systems."""
+    try:
+        membership = (proc / "self" / "cgroup").read_text(encoding="ascii")
+        path = next(line.removeprefix("0::/") for line in membership.splitlines() if line.startswith("0::/"))
+    except (OSError, UnicodeError, StopIteration):
+        return []  # not Linux, or version 1 only
+    group = cgroups / path
+    return [directory for directory in (group, *group.parents) if directory == cgroups or cgroups in directory.parents]
 
 
 def _first_number(path: Path, key: str = "") -> int | None:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import pynvml
 
@@ -12,6 +12,7 @@ from herd.types import Bytes, MiB
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Memory = Callable[[], tuple[Bytes, Bytes]]  # the machine's own: total and available
 
 VENDOR = "nvidia"
@@ -22,27 +23,31 @@ _NO_MEMORY = frozenset(("[N/A]", "N/A", "[Not Supported]"))
 _UNIFIED = {"GB10": 273_000_000_000, "N1X": 300_000_000_000}
 
 
-class Nvml:
-    """The library. Its calls block: for some milliseconds, or, while the driver wakes a card, for seconds.
+class Driver:
+    """The library of the driver. Its calls block: for some milliseconds, or, while it wakes a card, for seconds.
 
     Args:
-        memory: the machine's own, for GPUs without one.
         library: what speaks to it.
     """
 
-    def __init__(self, memory: Memory, library: Any = pynvml) -> None:
-        self._memory = memory
+    def __init__(self, library: Any = pynvml) -> None:
         self._library = library
         self._begun = False
 
-    def sample(self) -> tuple[Gpu, ...]:
-        """All GPUs. Raises SensorAbsent without a driver, SensorFailed when it reports an error."""
+    def ask_each(self, question: Callable[[Any, Any], T]) -> list[T]:
+        """What `question` finds of each GPU, given the library and the library's handle of the GPU.
+
+        Raises:
+            SensorAbsent: there is no driver.
+            SensorFailed: it reports an error.
+        """
         library = self._library
         try:
             if not self._begun:
                 library.nvmlInit()
                 self._begun = True
-            return tuple([self._gpu(index) for index in range(library.nvmlDeviceGetCount())])
+            handles = [library.nvmlDeviceGetHandleByIndex(index) for index in range(library.nvmlDeviceGetCount())]
+            return [question(library, handle) for handle in handles]
         except library.NVMLError as error:
             self._give_up()
             if error.value in {library.NVML_ERROR_LIBRARY_NOT_FOUND, library.NVML_ERROR_DRIVER_NOT_LOADED}:
@@ -62,31 +67,46 @@ class Nvml:
         except self._library.NVMLError as error:
             log.debug("NVIDIA's library does not let go: %s", error)
 
-    def _gpu(self, index: int) -> Gpu:
-        library = self._library
-        handle = library.nvmlDeviceGetHandleByIndex(index)
+
+def answer_to(library: Any, call: Callable[..., Any], *arguments: Any) -> Any:
+    """What a call of the library says; None where the card or the driver has no answer to it."""
+    try:
+        return call(*arguments)
+    except library.NVMLError as error:
+        if error.value in {library.NVML_ERROR_NOT_SUPPORTED, library.NVML_ERROR_FUNCTION_NOT_FOUND}:
+            return None
+        raise
+
+
+class Nvml:
+    """The GPUs and their memory, by the library. Its calls block.
+
+    Args:
+        memory: the machine's own, for GPUs without one.
+        library: what speaks to the driver.
+    """
+
+    def __init__(self, memory: Memory, library: Any = pynvml) -> None:
+        self._memory = memory
+        self._driver = Driver(library)
+
+    def sample(self) -> tuple[Gpu, ...]:
+        """All GPUs. Raises SensorAbsent without a driver, SensorFailed when it reports an error."""
+        return tuple(self._driver.ask_each(self._gpu))
+
+    def _gpu(self, library: Any, handle: Any) -> Gpu:
         name = _text(library.nvmlDeviceGetName(handle))
-        own = self._asked(library.nvmlDeviceGetMemoryInfo, handle)
+        own = answer_to(library, library.nvmlDeviceGetMemoryInfo, handle)
         return nvidia_gpu(
             _text(library.nvmlDeviceGetUUID(handle)),
             name,
             (Bytes(own.total), Bytes(own.free)) if own is not None else None,
             self._memory,
             bandwidth=memory_bandwidth(
-                self._asked(library.nvmlDeviceGetMemoryBusWidth, handle) or 0,
-                self._asked(library.nvmlDeviceGetMaxClockInfo, handle, library.NVML_CLOCK_MEM) or 0,
+                answer_to(library, library.nvmlDeviceGetMemoryBusWidth, handle) or 0,
+                answer_to(library, library.nvmlDeviceGetMaxClockInfo, handle, library.NVML_CLOCK_MEM) or 0,
             ),
         )
-
-    def _asked(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        """What a call says; None where the card or the driver has no answer to it."""
-        library = self._library
-        try:
-            return call(*arguments)
-        except library.NVMLError as error:
-            if error.value in {library.NVML_ERROR_NOT_SUPPORTED, library.NVML_ERROR_FUNCTION_NOT_FOUND}:
-                return None
-            raise
 
 
 class Nvidia:
