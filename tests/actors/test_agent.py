@@ -15,6 +15,7 @@ from herd.policy.liveness import HEARTBEAT_S
 from herd.protocols.messages import Gpu, Hello, Report, Welcome
 from herd.runtime import ActorHandle, get_actor, kill, remote, stop
 from herd.runtime.testing import virtual_time
+from herd.simulation.clock import LoopClock
 from herd.simulation.fleet.links import InMemoryLinks
 from herd.types import Bytes, NodeId, NodeName, RouterId
 from tests.actors.doubles import LLAMACPP, OLLAMA, FakeServers, FixedMachine, Witness, model, settled
@@ -226,7 +227,7 @@ async def test_a_router_that_cannot_be_remembered_is_served_all_the_same(caplog:
 @virtual_time(allow_lost=True)
 async def test_an_agent_whose_link_crashes_again_and_again_says_so() -> None:
     options = AgentOptions(Hello((1,), NodeId("n1"), NodeName("mac")), (), router_url="http://router")
-    ports = AgentPorts(FakeServers({}), InMemoryLinks(), None, FixedMachine(), joined=lambda _: None)
+    ports = AgentPorts(FakeServers({}), InMemoryLinks(), None, FixedMachine(), joined=lambda _: None, clock=LoopClock())
     async with running_agent(options, ports) as agent:
         for _ in range(6):
             assert not agent.failed.done()
@@ -241,7 +242,7 @@ async def test_an_agent_ends_at_once_though_its_model_server_hangs() -> None:
     servers = FakeServers({})
     servers.delay = 1.0
     options = AgentOptions(Hello((1,), NodeId("n1"), NodeName("mac")), (BackendSettings(OLLAMA.id, "http://o"),), "")
-    ports = AgentPorts(servers, InMemoryLinks(), None, FixedMachine(), joined=lambda _: None)
+    ports = AgentPorts(servers, InMemoryLinks(), None, FixedMachine(), joined=lambda _: None, clock=LoopClock())
     async with running_agent(options, ports):
         await settled()
         assert servers.asked

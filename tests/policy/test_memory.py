@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from herd.policy.loads import NO_LOAD, ModelLoad, NodeLoad, Reservation
-from herd.policy.memory import IDLE_CEILING, Residency, budget, ceiling, default_context, need
+from herd.policy.memory import CEILINGS, Residency, budget, ceiling, default_context, need
 from herd.policy.values import Hardware, Memory, MemoryKind
-from herd.types import Bytes, GiB, Seconds, Tokens
+from herd.types import Bytes, GiB, Seconds, Tokens, Workload
 from tests.policy.views import card, model, node
 
 MIB = 2**20
@@ -77,7 +77,7 @@ def test_a_model_that_does_not_say_how_large_it_is_needs_nobody_knows_what() -> 
 
 
 def test_the_owners_ceiling_is_a_share_of_the_memory_that_the_owner_lives_in() -> None:
-    assert ceiling(node("mac", **unified(48, 48, machine=64))) == int(64 * GiB * IDLE_CEILING)
+    assert ceiling(node("mac", **unified(48, 48, machine=64))) == int(64 * GiB * CEILINGS[Workload.IDLE])
     assert ceiling(node("pc", **card(24, 24))) == 0
 
 
@@ -86,8 +86,8 @@ def test_models_may_take_no_more_than_the_ceiling_together() -> None:
     mac = node("mac", model("m", gib=10), taken, **unified(32, 12, machine=32))
 
     there = budget("m", Bytes(10 * GiB), mac).room("m", NodeLoad(1, 1, {"other": ModelLoad(1)}))
-    assert there.now == int(32 * GiB * IDLE_CEILING) - 20 * GiB
-    assert there.later == int(32 * GiB * IDLE_CEILING)
+    assert there.now == int(32 * GiB * CEILINGS[Workload.IDLE]) - 20 * GiB
+    assert there.later == int(32 * GiB * CEILINGS[Workload.IDLE])
 
 
 def test_a_model_that_is_loaded_anew_gives_back_what_it_has_even_in_use() -> None:
