@@ -15,7 +15,7 @@ from herd.actors.backend import Backend, BackendSettings, BackendState
 from herd.actors.collector import Collector
 from herd.actors.commands import Commands
 from herd.actors.desk import AgentDesk, AgentStatus, ShownModel
-from herd.actors.owner_watch import OwnerPorts, OwnerWatch
+from herd.actors.owner_watch import OwnerPorts, OwnerWatch, with_owner
 from herd.actors.ports import Clock, Dialer, Finder, ModelServers
 from herd.actors.relay import Relay
 from herd.actors.router_link import GRACE_S, LinkPorts, RouterLink
@@ -23,7 +23,7 @@ from herd.actors.sensor_ports import GpuProbe, MachineProbe, MachineSample, Owne
 from herd.errors import HerdError
 from herd.policy.liveness import HEARTBEAT_S
 from herd.policy.owner import Owner, Terms
-from herd.protocols.messages import Hello, Pause, Report, Welcome
+from herd.protocols.messages import Hello, Report, Welcome
 from herd.runtime import (
     ActorDiedError,
     ActorHandle,
@@ -149,25 +149,17 @@ class Agent:
         if len(models) > MAX_MODELS:
             logger.warning("this node has %d models: only the first %d are reported", len(models), MAX_MODELS)
         up = [state for state in self._backends.values() if state.info is not None]
-        self._link.report.tell(
-            Report(
-                backends=tuple(state.info for state in up if state.info is not None),
-                models=models[:MAX_MODELS],
-                cpu=self._sample.cpu,
-                memory_total=self._sample.memory_total,
-                memory_free=self._sample.memory_free,
-                week_slot=self._sample.week_slot,
-                gpus=self._sample.gpus,
-                pauses=tuple(
-                    Pause(pause.kind, pause.text, pause.since or Seconds(0.0), pause.until)
-                    for pause in self._owner.pauses
-                ),
-                workload=self._owner.workload or "",
-                owner_load=self._owner.load,
-                thermal=self._owner.thermal or "",
-                dedicated=self._dedicated,
-            )
+        report = Report(
+            backends=tuple(state.info for state in up if state.info is not None),
+            models=models[:MAX_MODELS],
+            cpu=self._sample.cpu,
+            memory_total=self._sample.memory_total,
+            memory_free=self._sample.memory_free,
+            week_slot=self._sample.week_slot,
+            gpus=self._sample.gpus,
+            dedicated=self._dedicated,
         )
+        self._link.report.tell(with_owner(report, self._owner))
 
     def _show(self) -> None:
         """Have people at this machine see how it stands, if that has changed."""

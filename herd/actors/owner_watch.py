@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from herd.actors.desk import AgentDesk
 from herd.actors.ports import Clock
@@ -10,7 +10,9 @@ from herd.actors.sensor_ports import OwnerProbe
 from herd.policy.orders import Orders
 from herd.policy.owner import Owner, OwnerSample, Terms, Watched, paused_by_hand, watch, with_pause
 from herd.policy.values import Reason
+from herd.protocols.messages import Pause, Report
 from herd.runtime import ActorHandle, context
+from herd.types import Seconds
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +93,17 @@ class OwnerWatch:
         if self._told != before:
             _log(before.pauses, self._told.pauses)
             self._agent.owner_changed.tell(self._told)
+
+
+def with_owner(report: Report, owner: Owner) -> Report:
+    """The report, with what there is to say of the owner."""
+    return replace(
+        report,
+        pauses=tuple(Pause(one.kind, one.text, one.since or Seconds(0.0), one.until) for one in owner.pauses),
+        workload=owner.workload or "",
+        owner_load=owner.load,
+        thermal=owner.thermal or "",
+    )
 
 
 def _log(before: tuple[Reason, ...], now: tuple[Reason, ...]) -> None:
