@@ -158,6 +158,17 @@ async def test_an_owner_who_takes_the_whole_machine_for_two_minutes_has_it_alone
 
 
 @virtual_time
+async def test_what_an_owner_did_before_the_lid_was_closed_is_forgotten() -> None:
+    busy = OwnerState(cpu=0.95)
+    desk, made = await started([(100.0, busy), (190.0, ASLEEP), (200.0, busy)])
+    await at(200.0 + 120.0)
+    assert [report.pauses for _, report in desk.reports if report.pauses] == []
+    await at(200.0 + 120.0 + 2 * OWNER_LAG_S)
+    assert [pause.kind for pause in desk.reports[-1][1].pauses] == ["owner-load"]
+    made.stop()
+
+
+@virtual_time
 async def test_a_meeting_began_when_it_began_whatever_else_its_owner_does_meanwhile() -> None:
     desk, made = await started([(100.0, MEETING), (150.0, OwnerState(cpu=0.3, meeting=True))])
     await asyncio.sleep(200.0)
