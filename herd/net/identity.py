@@ -110,7 +110,10 @@ def open_identity(data_dir: Path, role: Role) -> Identity:
 
 
 def is_held(data_dir: Path) -> bool:
-    """Whether a process runs on a data directory now. Raises ConfigError when that cannot be seen."""
+    """Whether a process runs on a data directory now. Raises ConfigError when that cannot be seen.
+
+    To see it, the lock is taken for an instant where it is free: a process that starts in that instant is turned away.
+    """
     try:
         lock = os.open(data_dir / _LOCK, os.O_RDWR)
     except FileNotFoundError:

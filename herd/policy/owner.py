@@ -203,13 +203,14 @@ def _after(spell: Spell, says: bool | None, rule: Rule, now: Seconds) -> Spell:
 
 def _said(sample: OwnerSample, terms: Terms, spells: Mapping[Sign, Spell]) -> dict[Sign, bool | None]:
     """What a look says of each sign; None: nothing."""
-    thermal, pressure, load = sample.thermal, sample.pressure, _load(sample)
+    thermal, pressure = sample.thermal, sample.pressure
     on = {sign: spells.get(sign, NEVER).on for sign in Sign}
+    busy = BUSY_NO_MORE if on[Sign.BUSY] else BUSY
     levels = {sign: _reaches(level, sample, terms, FALLS_BELOW if on[sign] else 1.0) for sign, level in LEVELS.items()}
     return {
         Sign.CAMERA: sample.camera,
         Sign.MICROPHONE: sample.microphone,
-        Sign.BUSY: None if load is None else load > (BUSY_NO_MORE if on[Sign.BUSY] else BUSY),
+        Sign.BUSY: _any(sample, *(load is not None and load > busy for load in (sample.cpu, sample.gpu))),
         Sign.SHORT: None if pressure is None else pressure is Pressure.CRITICAL,
         Sign.HOT: None if thermal is None else thermal is Thermal.CRITICAL,
         Sign.SLOWED: None if thermal is None else thermal is not Thermal.NOMINAL,
@@ -225,13 +226,18 @@ def _reaches(level: Level, sample: OwnerSample, terms: Terms, share: float) -> b
         (memory, level.memory),
         (sample.network, level.network),
     )
-    known = [value >= least * share for value, least in pairs if value is not None]
-    return any(known) if known else None
+    return _any(sample, *(value is not None and value >= least * share for value, least in pairs))
+
+
+def _any(sample: OwnerSample, *reached: bool) -> bool | None:
+    """Whether any of it is so. Nobody can say that none is without the processor's load, in which most work shows."""
+    return any(reached) or (None if sample.cpu is None else False)
 
 
 def _load(sample: OwnerSample) -> float | None:
-    known = [load for load in (sample.cpu, sample.gpu) if load is not None]
-    return round(min(max(0.0, *known), 1.0), 3) if known else None
+    if sample.cpu is None:
+        return None
+    return round(min(max(0.0, sample.cpu, sample.gpu or 0.0), 1.0), 3)
 
 
 def _pauses(spells: Mapping[Sign, Spell], before: tuple[Reason, ...], wall: Seconds) -> tuple[Reason, ...]:

@@ -122,7 +122,27 @@ def test_an_owner_who_takes_the_machine_for_two_minutes_has_it_alone(load: dict[
     (pause,) = machine.look(seen(**load)).pauses
     assert pause.kind == "owner-load"
     assert pause.text == "is used by its owner, who took over 85% of it for 120 s"
-    assert machine.watched.owner.load == 0.9
+
+
+@pytest.mark.parametrize(
+    ("cpu", "gpu", "load"),
+    [(0.2, 0.4, 0.4), (0.4, 0.2, 0.4), (0.4, None, 0.4), (None, 0.4, None), (1.01, 0.0, 1.0), (-0.01, None, 0.0)],
+)
+def test_the_owners_load_is_the_greater_one_and_unknown_without_the_processors(
+    cpu: float | None, gpu: float | None, load: float | None
+) -> None:
+    assert Machine().look(seen(cpu=cpu, gpu=gpu)).load == load
+
+
+@pytest.mark.parametrize("blind", [seen(cpu=None), UNKNOWN])
+def test_a_look_that_cannot_tell_the_load_interrupts_nothing(blind: OwnerSample) -> None:
+    machine = Machine()
+    for _ in range(20):
+        machine.looks(seen(cpu=0.95), 9)
+        machine.look(blind)
+
+    assert kinds(machine.watched.owner) == ["owner-load"]
+    assert machine.watched.owner.workload is Workload.HEAVY
 
 
 def test_a_load_that_pauses_does_not_pause() -> None:
@@ -210,6 +230,7 @@ def test_a_machine_without_an_owner_is_paused_by_nothing_but_what_it_bears() -> 
         (OwnerSample(cpu=0.01), Workload.IDLE),
         (UNKNOWN, None),
         (OwnerSample(camera=True), None),
+        (OwnerSample(gpu=0.0, memory=Bytes(GiB), network=0.0), None),  # most work shows in the processor's load
     ],
 )
 def test_the_class_is_that_of_the_most_that_the_owner_takes(sample: OwnerSample, workload: Workload | None) -> None:
