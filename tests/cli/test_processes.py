@@ -112,7 +112,7 @@ async def test_ctrl_c_is_quiet_while_the_command_is_still_being_imported(
 async def test_a_pause_by_hand_reaches_the_router_and_outlives_the_agent(programs: Programs) -> None:
     router = await programs.herd("--port", "0", "--link-port", "0", *QUIET)
     url = (await router.says(r"is up: (http://127\.0\.0\.1:\d+)$"))[1]
-    variables = {"HERD_NODE_ROUTER_URL": url, "HERD_NODE_DEDICATED": "1", "HERD_NODE_BACKEND_URL": "http://127.0.0.1:9"}
+    variables = {"HERD_NODE_ROUTER_URL": url, "HERD_NODE_BACKEND_URL": "http://127.0.0.1:9"}
     variables |= {"HERD_NODE_NAME": "mac", "HERD_NODE_NO_MDNS": "1"}
 
     async def node() -> dict[str, Any]:
