@@ -130,9 +130,13 @@ class Programs:
         return "\n".join(f"--- {program.name}\n{program.tail()}" for program in running)
 
     def _environment(self) -> dict[str, str]:
-        """This process's environment without what would steer Herd, and with this checkout's modules."""
+        """This process's environment without what would steer Herd, and with this checkout's modules.
+
+        Agents have no owner: they would take the load that measures them for one.
+        """
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("HERD_", "OLLAMA_"))}
-        return kept | {"HOME": str(self.home), "NO_COLOR": "1", "COLUMNS": "100", "PYTHONPATH": str(ROOT)}
+        own = {"HOME": str(self.home), "NO_COLOR": "1", "COLUMNS": "100", "PYTHONPATH": str(ROOT)}
+        return kept | own | {"HERD_NODE_DEDICATED": "1"}
 
 
 @contextmanager

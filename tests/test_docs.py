@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import math
 import re
 import sys
 import tomllib
@@ -15,15 +16,19 @@ import typer
 from herd import runtime
 from herd.cli import node, router
 from herd.config import NodeSettings, RouterSettings
+from herd.policy.memory import CEILINGS
+from herd.policy.owner import LEVELS, RULES, Sign
 from herd.protocols.messages import FrameType
 from herd.protocols.paths import ENDPOINTS
 from herd.protocols.session import describe_states
 from herd.runtime import ActorStatus, DeadLetterReason, RestartPolicy
 from herd.runtime.testing import run_virtual
+from herd.types import Workload
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRACTS = (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8")
+OWNERS = (ROOT / "docs" / "owners.md").read_text(encoding="utf-8")
 RUNTIME = (ROOT / "docs" / "runtime.md").read_text(encoding="utf-8")
 EXAMPLES = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "examples").glob("*.py")))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -39,7 +44,10 @@ def test_every_dependency_has_its_reason_in_the_readme() -> None:
 
 @pytest.mark.parametrize(
     "document",
-    ["README.md", *(f"docs/{name}.md" for name in ("contracts", "link", "queues", "routing", "runtime", "simulation"))],
+    [
+        "README.md",
+        *(f"docs/{name}.md" for name in ("contracts", "link", "owners", "queues", "routing", "runtime", "simulation")),
+    ],
 )
 def test_every_file_that_a_document_names_exists(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
@@ -75,6 +83,41 @@ def test_every_endpoint_and_every_frame_is_in_the_contracts() -> None:
 
 def test_the_state_tables_are_those_of_the_code() -> None:
     assert describe_states().strip() in (ROOT / "docs" / "link.md").read_text(encoding="utf-8")
+
+
+def cells(row: str) -> list[str]:
+    """What stands in the first row of the page about owners that begins with this."""
+    (line,) = re.findall(rf"^\| {re.escape(row)} \|.*$", OWNERS, flags=re.MULTILINE)
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+@pytest.mark.parametrize(
+    ("row", "sign"),
+    [
+        ("`meeting`", Sign.CAMERA),
+        ("`meeting`", Sign.MICROPHONE),
+        ("`owner-load`", Sign.BUSY),
+        ("`thermal`", Sign.HOT),
+        ("throttled", Sign.SLOWED),
+        ("`memory-pressure`", Sign.SHORT),
+    ],
+)
+def test_the_signs_of_owners_count_as_the_page_about_them_says(row: str, sign: Sign) -> None:
+    begins, ends = cells(row)[2:4]
+    assert begins == (f"{RULES[sign].begins:g} s" if RULES[sign].begins else "at once")
+    assert ends.startswith(f"{RULES[sign].ends:g} s")
+
+
+@pytest.mark.parametrize("workload", Workload)
+def test_the_classes_of_workloads_are_those_of_the_page_about_owners(workload: Workload) -> None:
+    cores, gpu, memory, _, share = cells(workload)[1:]
+    assert share == f"{CEILINGS[workload] * 100:g} %"
+    if workload is Workload.IDLE:
+        limits = (math.inf, math.inf, math.inf)
+    else:
+        level = LEVELS[Sign(workload.value)]
+        limits = (level.cpu, level.gpu, level.memory)
+    assert [cores, gpu, memory] == [f"{limit * 100:g} %" if limit < math.inf else "" for limit in limits]
 
 
 def test_the_make_targets_of_the_readme_exist() -> None:

@@ -14,12 +14,15 @@ from herd.actors import names
 from herd.actors.backend import Backend, BackendSettings, BackendState
 from herd.actors.collector import Collector
 from herd.actors.commands import Commands
-from herd.actors.ports import Dialer, Finder, ModelServers
+from herd.actors.desk import AgentDesk, AgentStatus, ShownModel
+from herd.actors.owner_watch import OwnerPorts, OwnerWatch, with_owner
+from herd.actors.ports import Clock, Dialer, Finder, ModelServers
 from herd.actors.relay import Relay
 from herd.actors.router_link import GRACE_S, LinkPorts, RouterLink
-from herd.actors.sensor_ports import GpuProbe, MachineProbe, MachineSample, ServerProcesses
+from herd.actors.sensor_ports import GpuProbe, MachineProbe, MachineSample, OwnerProbe, ServerProcesses
 from herd.errors import HerdError
 from herd.policy.liveness import HEARTBEAT_S
+from herd.policy.owner import Owner, Terms
 from herd.protocols.messages import Hello, Report, Welcome
 from herd.runtime import (
     ActorDiedError,
@@ -45,25 +48,42 @@ MAX_MODELS = 1500  # with names of 72 letters some 760 KB of a frame's 1 MiB
 
 
 class Agent:
-    """Owns what this node reports: puts together what the Backends and the Collector say.
+    """Owns what this node reports: puts together what the Backends, the Collector and the OwnerWatch say.
 
     Args:
         joined: called with the id of each router that lets this agent in, to remember it.
         backends: the model servers, each an actor of its own.
+        dedicated: the machine has no owner.
+        desk: where people at the machine see how it stands.
     """
 
-    def __init__(self, joined: Callable[[RouterId], None], backends: tuple[BackendId, ...]) -> None:
+    def __init__(
+        self,
+        joined: Callable[[RouterId], None],
+        backends: tuple[BackendId, ...],
+        *,
+        dedicated: bool = False,
+        desk: AgentDesk | None = None,
+    ) -> None:
         self._joined = joined
         self._known = backends
+        self._dedicated = dedicated
+        self._desk = desk
         self._link: ActorHandle | None = None
         self._collector: ActorHandle | None = None
         self._backends: dict[BackendId, BackendState] = {}
         self._sample = MachineSample(0.0, Bytes(0), Bytes(0), 0)
+        self._owner = Owner()
+        self._linked = False
+        self._welcome: Welcome | None = None  # the latest
+        self._shown: AgentStatus | None = None
 
     def on_start(self) -> None:
         """After a crash, have the model servers and the machine shown again."""
         if context(self).restarts:
             get_actor(names.COLLECTOR).introduce.tell()
+            with suppress(ValueError):  # nobody watches
+                get_actor(names.OWNER_WATCH).introduce.tell()
             for backend in self._known:
                 get_actor(names.backend(backend)).introduce.tell()
 
@@ -99,36 +119,69 @@ class Agent:
         if self._collector is not None and _taken(before) != _taken(state):
             self._collector.look.tell()
 
+    def owner_changed(self, owner: Owner) -> None:
+        """The owner does something else; a pause that begins or ends, or another class of workload, is told at once."""
+        before, self._owner = self._owner, owner
+        if (before.pauses, before.workload, before.thermal) != (owner.pauses, owner.workload, owner.thermal):
+            self.report()
+
     def link_up(self, welcome: Welcome) -> None:
         """A router let this agent in."""
+        self._linked, self._welcome = True, welcome
+        self._show()
         logger.info("joined router %s as %s", welcome.router_id, welcome.name)
         try:
             self._joined(welcome.router_id)
         except HerdError as error:  # a full disk, say: this agent serves all the same, and looks anew after a restart
             logger.warning("the router is not remembered: %s", error)
 
-    def link_down(self, why: str) -> None:
+    def link_down(self, _why: str) -> None:
         """The link is gone; the RouterLink is already looking for the router."""
+        self._linked = False
+        self._show()
 
     def report(self) -> None:
         """Send a heartbeat."""
+        self._show()
         if self._link is None:
             return
         models = tuple(model for state in self._backends.values() for model in state.models)
         if len(models) > MAX_MODELS:
             logger.warning("this node has %d models: only the first %d are reported", len(models), MAX_MODELS)
         up = [state for state in self._backends.values() if state.info is not None]
-        self._link.report.tell(
-            Report(
-                backends=tuple(state.info for state in up if state.info is not None),
-                models=models[:MAX_MODELS],
-                cpu=self._sample.cpu,
-                memory_total=self._sample.memory_total,
-                memory_free=self._sample.memory_free,
-                week_slot=self._sample.week_slot,
-                gpus=self._sample.gpus,
-            )
+        report = Report(
+            backends=tuple(state.info for state in up if state.info is not None),
+            models=models[:MAX_MODELS],
+            cpu=self._sample.cpu,
+            memory_total=self._sample.memory_total,
+            memory_free=self._sample.memory_free,
+            week_slot=self._sample.week_slot,
+            gpus=self._sample.gpus,
+            dedicated=self._dedicated,
         )
+        self._link.report.tell(with_owner(report, self._owner))
+
+    def _show(self) -> None:
+        """Have people at this machine see how it stands, if that has changed."""
+        if self._desk is None:
+            return
+        states = self._backends.values()
+        status = AgentStatus(
+            linked=self._linked,
+            router_id=self._welcome.router_id if self._welcome is not None else None,
+            name=self._welcome.name if self._welcome is not None else None,
+            backends=tuple(state.id for state in states if state.info is not None),
+            models=tuple(
+                ShownModel(model.name, model.backend, model.resident) for state in states for model in state.models
+            ),
+            pauses=self._owner.pauses,
+            workload=self._owner.workload or "",
+            thermal=self._owner.thermal or "",
+            dedicated=self._dedicated,
+        )
+        if status != self._shown:
+            self._shown = status
+            self._desk.show(status)
 
 
 def _taken(state: BackendState | None) -> list[tuple[str, Bytes]]:
@@ -144,6 +197,7 @@ class AgentOptions:
     backends: tuple[BackendSettings, ...]
     router_url: str = ""
     grace: Seconds = GRACE_S
+    dedicated: bool = False  # the machine has no owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +209,11 @@ class AgentPorts:
     finder: Finder | None  # None: mDNS is off
     probe: MachineProbe
     joined: Callable[[RouterId], None]
+    clock: Clock
     processes: ServerProcesses | None = None
     gpus: GpuProbe | None = None  # None: what `probe` says of them is all
+    owner: OwnerProbe | None = None  # None: nothing can be said of the owner
+    desk: AgentDesk | None = None  # None: nobody asks this agent for anything on its own machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,14 +234,18 @@ async def running_agent(options: AgentOptions, ports: AgentPorts) -> AsyncIterat
         vital = Supervisor(Strategy.ONE_FOR_ALL, give_up=failed.set_result)  # what one knows, the other was told
         sensors = Supervisor(restarts=FOR_EVER)
 
-        def start(supervisor: Supervisor, kind: type[Any], name: str, *args: Any) -> ActorHandle:
-            actor = supervisor.start(remote(kind).options(name=name, namespace=namespace), *args)
+        def start(supervisor: Supervisor, kind: type[Any], name: str, *args: Any, **kwargs: Any) -> ActorHandle:
+            actor = supervisor.start(remote(kind).options(name=name, namespace=namespace), *args, **kwargs)
             stack.push_async_callback(stop, actor)
             return actor
 
         known = tuple(settings.id for settings in options.backends)
-        agent = start(vital, Agent, names.AGENT, ports.joined, known)
+        agent = start(vital, Agent, names.AGENT, ports.joined, known, dedicated=options.dedicated, desk=ports.desk)
         start(sensors, Collector, names.COLLECTOR, ports.probe, agent, ports.gpus)
+        if ports.owner is not None or ports.desk is not None:
+            terms = Terms(options.dedicated, options.hello.machine.memory_total)
+            watched = OwnerPorts(ports.clock, ports.owner, ports.desk)
+            start(sensors, OwnerWatch, names.OWNER_WATCH, watched, terms, agent)
         backends = {
             settings.id: start(
                 sensors, Backend, names.backend(settings.id), settings, ports.servers, agent, ports.processes

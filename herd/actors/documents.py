@@ -117,6 +117,10 @@ def node_entry(node: NodeStatus, pins: Mapping[str, NodeId] = MappingProxyType({
             GpuEntry(gpu.id, gpu.name, gpu.vendor, gpu.memory_total, gpu.memory_free, gpu.unified)
             for gpu in node.report.gpus
         ),
+        workload=node.report.workload or None,
+        owner_load=node.report.owner_load,
+        thermal=node.report.thermal or None,
+        dedicated=node.report.dedicated,
     )
 
 

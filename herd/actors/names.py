@@ -16,6 +16,7 @@ DISCOVERY = "discovery"
 AGENT = "agent"
 ROUTER_LINK = "router-link"
 COLLECTOR = "collector"
+OWNER_WATCH = "owner-watch"
 
 
 def node(node_id: NodeId) -> str:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from herd.actors import names
 from herd.actors.breakers import Breakers
 from herd.actors.model_queue import MAX_ACQUIRES, ModelQueue, QueueStatus
-from herd.actors.node_views import context_of, hardware_of, memory_of, models_of
+from herd.actors.node_views import context_of, hardware_of, memory_of, models_of, workload_of
 from herd.actors.ports import Clock
 from herd.policy.breaker import AttemptEnd, Breaker, breaker_reason
 from herd.policy.elimination import TAKES_REQUESTS, UNSERVED
+from herd.policy.memory import MEMORY_PRESSURE, pressure
 from herd.policy.node_state import Standing, node_state
 from herd.policy.orders import NO_ORDERS, Order, Orders
 from herd.policy.values import NodeView, Reason
@@ -123,13 +124,15 @@ class Node:
     def reported(self, report: Report) -> None:
         """A heartbeat: the node as it is now."""
         self._report = report
-        pauses = tuple(Reason(pause.kind, pause.text, pause.since, pause.until) for pause in report.pauses)
+        said = [Reason(pause.kind, pause.text, pause.since, pause.until) for pause in report.pauses]
+        pauses = tuple(reason for reason in said if reason.kind != MEMORY_PRESSURE)
+        pressed = next((reason for reason in said if reason.kind == MEMORY_PRESSURE), None)
         unserved = self._standing.unserved
         if report.backends:
             unserved = None
         elif unserved is None:
             unserved = self._now(UNSERVED, "has no model server that answers")
-        self._standing = replace(self._standing, reported=True, pauses=pauses, unserved=unserved)
+        self._standing = replace(self._standing, reported=True, pauses=pauses, pressed=pressed, unserved=unserved)
         servers = [backend.id for backend in report.backends]
         self._breakers.reported(self._view.models, models_of(report), servers)
         self._changed()
@@ -245,6 +248,7 @@ class Node:
             hardware_of(self._machine, report),
             context_of(report),
             breaker=self._breakers.link.state,
+            workload=workload_of(report),
         )
         before, self._view = self._view, view
         self._match_queues()
@@ -278,7 +282,7 @@ class Node:
         seen = self._view.models.get(model)
         if seen is None:
             return Reason("no-model", f"does not have {model} on disk any more")
-        return breaker_reason(self._view, seen, outstanding=0)
+        return breaker_reason(self._view, seen, outstanding=0) or (None if seen.resident else pressure(self._view))
 
     def _new_queue(self, model: str, declared: int) -> ActorHandle:
         assert self._supervisor is not None  # noqa: S101 - made by on_start

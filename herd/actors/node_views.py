@@ -8,7 +8,7 @@ from herd.policy.catalog import preferred
 from herd.policy.hardware import bandwidth
 from herd.policy.values import Hardware, Memory, MemoryKind, ModelView
 from herd.protocols.messages import BackendInfo, Gpu, Machine, ModelInfo, Report
-from herd.types import Bytes, MiB, Tokens
+from herd.types import Bytes, MiB, Thermal, Tokens, Workload
 
 # Free memory changes with every breath of a machine. In steps of this size, rounded down, a node that idles looks the
 # same from report to report; no model is small enough to miss it.
@@ -84,11 +84,19 @@ def memory_of(report: Report) -> Memory:
 def hardware_of(machine: Machine, report: Report) -> Hardware:
     """What bounds the node's speed."""
     cards, shared = _cards(report), _shared(report)
+    throttled = report.thermal in {Thermal.THROTTLED, Thermal.CRITICAL}
     if cards:
-        return Hardware(MemoryKind.VIDEO, min(_speed(gpu, MemoryKind.VIDEO) for gpu in cards))
+        return Hardware(MemoryKind.VIDEO, min(_speed(gpu, MemoryKind.VIDEO) for gpu in cards), throttled)
     if shared:
-        return Hardware(MemoryKind.UNIFIED, _speed(shared[0], MemoryKind.UNIFIED))
-    return Hardware(MemoryKind.RAM, bandwidth(machine.cpu, MemoryKind.RAM))
+        return Hardware(MemoryKind.UNIFIED, _speed(shared[0], MemoryKind.UNIFIED), throttled)
+    return Hardware(MemoryKind.RAM, bandwidth(machine.cpu, MemoryKind.RAM), throttled)
+
+
+def workload_of(report: Report) -> Workload | None:
+    """What the node's owner does with it; who says nothing of it, or a word that is none, counts as idle."""
+    if report.dedicated:
+        return None
+    return next((workload for workload in Workload if workload == report.workload), Workload.IDLE)
 
 
 def _cards(report: Report) -> list[Gpu]:

@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from herd.policy.owner import OwnerSample
 from herd.protocols.messages import Gpu, Machine
-from herd.types import Bytes, Pressure, Thermal
+from herd.types import Bytes
+
+__all__ = ["GpuProbe", "MachineProbe", "MachineSample", "OwnerProbe", "OwnerSample", "ServerProcesses"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +44,6 @@ class GpuProbe(Protocol):
 
         Takes some seconds at most, blocks nobody, and raises nothing.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class OwnerSample:
-    """What the owner does with the machine, and how it bears that: None is what no sensor can say.
-
-    Loads are those of everything but the model servers beside the agent and Herd itself.
-    """
-
-    camera: bool | None = None  # in use
-    microphone: bool | None = None
-    cpu: float | None = None  # share of all cores, 0 to 1
-    gpu: float | None = None  # share of the busiest GPU, 0 to 1
-    memory: Bytes | None = None
-    network: float | None = None  # bytes/s, both directions together
-    thermal: Thermal | None = None
-    pressure: Pressure | None = None
 
 
 class OwnerProbe(Protocol):

@@ -73,6 +73,6 @@ async def loopback_agent(
     hello = Hello(PROTOCOL_VERSIONS, node, NodeName(name), herd.__version__, machine=probe.machine())
     backend = BackendSettings(BackendId("loopback"), base_url, parallel)
     options = AgentOptions(hello, (backend,), router_url=router_url, grace=Seconds(0.0))
-    ports = AgentPorts(servers, LinkDialer(servers), None, probe, joined=lambda _: None)
+    ports = AgentPorts(servers, LinkDialer(servers), None, probe, joined=lambda _: None, clock=SystemClock())
     async with running_agent(options, ports):
         yield

@@ -4,7 +4,7 @@ import logging
 import os
 import platform
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 from rich.console import Console
 
@@ -14,10 +14,12 @@ from herd.actors.agent import AgentOptions, AgentPorts, running_agent
 from herd.actors.backend import BackendSettings
 from herd.cli.application import application
 from herd.cli.options import settings_command
+from herd.cli.own_node import pause_command, resume_command, status_command
 from herd.cli.process import guarded, run, set_up_logs, spare_collector, stop_signals, until_told
 from herd.config import NodeSettings
 from herd.errors import ConfigError
 from herd.net.accelerators import gpus_of_this_machine
+from herd.net.agent_files import AgentFiles
 from herd.net.clock import SystemClock
 from herd.net.embedded import embedded, find_model
 from herd.net.http_client import AiohttpServers
@@ -50,11 +52,18 @@ def run_node(settings: NodeSettings) -> None:
         config.router_url(settings.router_url)
     elif settings.no_mdns:
         raise ConfigError("with --no-mdns the agent cannot find the router: give it --router-url")
-    with open_identity(settings.data_dir.expanduser(), "agent") as identity:
-        run(_run(settings, identity))
+    data_dir = settings.data_dir.expanduser()
+    with open_identity(data_dir, "agent") as identity:
+        about = {"id": identity.id, "wanted_name": _name(settings), "version": herd.__version__}
+        with closing(AgentFiles(data_dir, about)) as desk:
+            run(_run(settings, identity, desk))
 
 
-async def _run(settings: NodeSettings, identity: Identity) -> None:
+def _name(settings: NodeSettings) -> str:
+    return settings.name or platform.node().partition(".")[0] or "node"
+
+
+async def _run(settings: NodeSettings, identity: Identity, desk: AgentFiles) -> None:
     clock = SystemClock()
     probe = PsutilProbe(clock)
     async with AiohttpServers() as servers, _backends(settings) as backends:
@@ -62,13 +71,14 @@ async def _run(settings: NodeSettings, identity: Identity) -> None:
             hello=Hello(
                 versions=PROTOCOL_VERSIONS,
                 node_id=NodeId(identity.id),
-                name=NodeName(settings.name or platform.node().partition(".")[0] or "node"),
+                name=NodeName(_name(settings)),
                 agent_version=herd.__version__,
                 machine=probe.machine(),
                 router_id=RouterId("") if settings.router_url else identity.router_id,
             ),
             backends=backends,
             router_url=settings.router_url,
+            dedicated=settings.dedicated,
         )
         ports = AgentPorts(
             servers=servers,
@@ -76,8 +86,10 @@ async def _run(settings: NodeSettings, identity: Identity) -> None:
             finder=None if settings.no_mdns else MdnsFinder(),
             probe=probe,
             joined=identity.remember_router,
+            clock=clock,
             processes=PsutilServerProcesses(),
             gpus=gpus_of_this_machine(probe.memory, clock),
+            desk=desk,
         )
         async with running_agent(agent_options, ports) as agent:
             spare_collector()
@@ -114,6 +126,9 @@ def _backend_settings(urls: list[str], settings: NodeSettings) -> tuple[BackendS
 
 
 app.command(name="run")(settings_command(NodeSettings, run_node))
+app.command(name="pause")(pause_command)
+app.command(name="resume")(resume_command)
+app.command(name="status")(status_command)
 
 
 def main() -> None:

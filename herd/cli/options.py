@@ -30,7 +30,7 @@ _NOT_YET: dict[type, tuple[str, ...]] = {
         "tls_key",
         "auto_pull",
     ),
-    NodeSettings: ("dashboard", "dedicated"),
+    NodeSettings: ("dashboard",),
 }
 
 

@@ -13,6 +13,7 @@ from herd.cli.asking import AsJson, RouterUrl, asked
 from herd.cli.process import printable
 from herd.errors import RequestError
 from herd.protocols.control import duration
+from herd.types import Seconds
 
 _Node = Annotated[str, typer.Argument(metavar="NODE", help="Its name, or its id; GET /herd/v1/status lists them.")]
 
@@ -48,11 +49,21 @@ def pause_command(
     Example: herd pause studio --for 2h
     """
     if lasts is not None:
-        try:
-            duration(lasts)
-        except RequestError as error:
-            raise typer.BadParameter(printable(str(error)), param_hint="--for") from error
+        seconds_of(lasts)
     _tell(node, "pause", {} if lasts is None else {"for": lasts}, router_url, as_json=as_json)
+
+
+def seconds_of(lasts: str) -> Seconds:
+    """What `--for` says. Raises typer.BadParameter."""
+    try:
+        return duration(lasts)
+    except RequestError as error:
+        raise typer.BadParameter(printable(str(error)), param_hint="--for") from error
+
+
+def clock_time(moment: float) -> str:
+    """A moment of wall-clock time, where the person is."""
+    return time.strftime("%m-%d %H:%M:%S", time.localtime(moment))
 
 
 def _tell(node: str, order: str, body: dict[str, str], router_url: str | None, *, as_json: bool) -> None:
@@ -77,5 +88,5 @@ def _line(document: dict[str, Any]) -> Text:
 
 def _reason(reason: dict[str, Any]) -> str:
     until = reason.get("until")
-    when = time.strftime(" until %m-%d %H:%M:%S", time.localtime(until)) if isinstance(until, int | float) else ""
+    when = f" until {clock_time(until)}" if isinstance(until, int | float) else ""
     return printable(str(reason.get("text"))) + when

@@ -78,7 +78,7 @@ class Identity:
 
     def _write(self) -> None:
         values = {"role": self._role, "id": self.id, "router_id": self.router_id}
-        _replace(self._file, json.dumps(values, indent=2).encode() + b"\n")
+        replace_file(self._file, json.dumps(values, indent=2).encode() + b"\n")
 
 
 def open_identity(data_dir: Path, role: Role) -> Identity:
@@ -107,6 +107,23 @@ def open_identity(data_dir: Path, role: Role) -> Identity:
         f"Another process of Herd is already running on the data directory {data_dir}."
         " Stop it, or give this one a directory of its own with --data-dir."
     )
+
+
+def is_held(data_dir: Path) -> bool:
+    """Whether a process runs on a data directory now. Raises ConfigError when that cannot be seen.
+
+    To see it, the lock is taken for an instant where it is free: a process that starts in that instant is turned away.
+    """
+    try:
+        lock = os.open(data_dir / _LOCK, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise ConfigError(f"Cannot use the data directory {data_dir}: {error.strerror or error}.") from error
+    try:
+        return not _take(lock)
+    finally:
+        os.close(lock)
 
 
 def _take(descriptor: int) -> bool:
@@ -139,8 +156,8 @@ def _read(file: Path, role: Role) -> tuple[str, RouterId]:
             )
 
 
-def _replace(file: Path, content: bytes) -> None:
-    """Write a file so that a crash or a full disk leaves the old one or the new one, whole."""
+def replace_file(file: Path, content: bytes) -> None:
+    """Write a file so that a crash or a full disk leaves the old one or the new one, whole. Raises OSError."""
     temporary = file.with_suffix(".new")  # one name is enough: the lock is ours
     with temporary.open("wb") as stream:
         stream.write(content)

@@ -1,6 +1,7 @@
 """Stage 1: which nodes can serve a request at all, and why the others cannot."""
 
 from herd.policy.breaker import breaker_reason
+from herd.policy.memory import pressure
 from herd.policy.values import Ask, ModelView, NodeView, Reason
 from herd.types import Capability, Dialect, NodeState
 
@@ -22,7 +23,8 @@ def absent(key: str, node: NodeView) -> Reason | None:
     if node.state not in TAKES_REQUESTS:
         return node.reasons[0] if node.reasons else Reason(node.state.value, f"is {node.state.value}")
     if key in node.models:
-        return breaker_reason(node, node.models[key], outstanding=0)
+        model = node.models[key]
+        return breaker_reason(node, model, outstanding=0) or (None if model.resident else pressure(node))
     unserved = (reason for reason in node.reasons if reason.kind == UNSERVED)
     return next(unserved, Reason("no-model", f"does not have {key} on disk"))
 

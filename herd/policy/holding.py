@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from herd.policy.breaker import openness
 from herd.policy.elimination import TAKES_REQUESTS
+from herd.policy.memory import pressure, roomier
 from herd.policy.values import Decision, NodeView
 from herd.types import Seconds
 
@@ -48,7 +49,8 @@ def hold_for(decision: Decision, patience: Patience, now: Seconds, *, away: bool
 def unlocked(before: NodeView | None, after: NodeView, wanted: Iterable[str]) -> dict[str, int]:
     """Which of the wanted models the node may serve after a change and could not before, and how many requests.
 
-    A model that came, whose breaker lets more pass, that is in memory now, or that has more memory to come into.
+    A model that came, whose breaker lets more pass, that is in memory now, or that has more memory to come into: what
+    is free of it, or what the owner leaves.
     Whether a request then finds it good enough shows when it is placed again.
 
     Args:
@@ -56,11 +58,11 @@ def unlocked(before: NodeView | None, after: NodeView, wanted: Iterable[str]) ->
         after: the node as it is.
         wanted: canonical names of models for which requests found no node.
     """
-    roomier = before is None or after.memory.free > before.memory.free
+    more = before is None or roomier(before, after)
     found = {}
     for name in wanted:
         can, could = _passes(after, name), _passes(before, name)
-        if can > could or (can and (after.models[name].resident or roomier)):
+        if can > could or (can and (after.models[name].resident or more)):
             found[name] = after.models[name].limit
     return found
 
@@ -69,4 +71,5 @@ def _passes(view: NodeView | None, name: str) -> int:
     """How far requests for a model are let pass (as `openness` has it); 0 where there is none, or none are taken."""
     if view is None or view.state not in TAKES_REQUESTS or name not in view.models:
         return 0
-    return openness(view, view.models[name])
+    model = view.models[name]
+    return 0 if pressure(view) is not None and not model.resident else openness(view, model)

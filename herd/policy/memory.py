@@ -1,15 +1,19 @@
 """Whether a model fits the memory that it would run in, and what has to go for it."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from herd.policy.loads import NodeLoad
-from herd.policy.values import MemoryKind, ModelView, NodeView, made
-from herd.types import Bytes, GiB, Tokens
+from herd.policy.values import MemoryKind, ModelView, NodeView, Reason, made
+from herd.types import Bytes, GiB, Tokens, Workload
 
-# The share of a machine's memory that models may take while its owner does nothing with it. Where GPUs have a memory of
-# their own nothing of the owner's lives in it but what is not free anyway.
-IDLE_CEILING = 0.9
+# The share of a machine's memory that models may take beside its owner, by what the owner does with it: the product's
+# promise. Where GPUs have a memory of their own nothing of the owner's lives in it but what is not free anyway.
+CEILINGS = {Workload.IDLE: 0.9, Workload.LIGHT: 0.8, Workload.MODERATE: 0.5, Workload.HEAVY: 0.25}
+
+# Kind of the reason of a node whose programs are stalled for want of memory: whatever is measured, a load finds none.
+MEMORY_PRESSURE = "memory-pressure"
 
 # Ollama's default context by the video memory of the machine (`envconfig` and `server/routes.go`, 2026).
 _DEFAULT_CONTEXTS = ((47 * GiB, Tokens(262_144)), (23 * GiB, Tokens(32_768)), (0, Tokens(4_096)))
@@ -84,11 +88,16 @@ class Budget:
         return made(Room, (later - busy, later))
 
 
+NO_ROOM = Budget(0, ())
+
+
 def budget(key: str, size: Bytes, node: NodeView, pinned: tuple[str, ...] = ()) -> Budget:
     """The memory that a load of `size` bytes of the model `key` finds on a node whose `pinned` models must stay.
 
     What no GPU of the node could hold, nor all together, is spread over them and the RAM.
     """
+    if pressure(node) is not None:
+        return NO_ROOM
     memory = node.memory
     spill = memory.spill if size > memory.total else 0
     most = memory.total + spill
@@ -102,10 +111,25 @@ def budget(key: str, size: Bytes, node: NodeView, pinned: tuple[str, ...] = ()) 
 
 
 def ceiling(node: NodeView) -> Bytes:
-    """What models may take of the node's memory; 0: all of it."""
-    if node.hardware.kind is MemoryKind.VIDEO or not node.memory.machine:
+    """What models may take of the node's memory beside its owner; 0: all of it."""
+    if node.hardware.kind is MemoryKind.VIDEO or node.workload is None:
         return Bytes(0)
-    return Bytes(int(node.memory.machine * IDLE_CEILING))
+    return Bytes(int(node.memory.machine * CEILINGS[node.workload]))
+
+
+def pressure(node: NodeView) -> Reason | None:
+    """Why the node loads nothing, whatever is measured of its memory; None when it does."""
+    if not node.reasons:
+        return None
+    return next((reason for reason in node.reasons if reason.kind == MEMORY_PRESSURE), None)
+
+
+def roomier(before: NodeView, after: NodeView) -> bool:
+    """Whether a node has more memory for loads than it had."""
+    if pressure(after) is not None:
+        return False
+    highest, higher = ceiling(after) or math.inf, ceiling(before) or math.inf
+    return after.memory.free > before.memory.free or highest > higher or pressure(before) is not None
 
 
 def gib(size: float) -> str:

@@ -18,10 +18,11 @@ class Standing:
     drained: Reason | None = None  # by hand, as is the next: over every link of the node
     paused: Reason | None = None
     unserved: Reason | None = None  # no model server beside the agent answers
+    pressed: Reason | None = None  # short of memory: it takes requests, and loads nothing for them
 
 
 def node_state(standing: Standing) -> tuple[NodeState, tuple[Reason, ...]]:
-    """The state, and every reason that keeps the node from being ready."""
+    """The state, and every reason that keeps the node from being ready, or from loading models."""
     by_hand = [reason for reason in (standing.drained, standing.paused) if reason is not None]
     if standing.offline is not None:
         return NodeState.OFFLINE, (standing.offline, *by_hand)
@@ -38,4 +39,4 @@ def node_state(standing: Standing) -> tuple[NodeState, tuple[Reason, ...]]:
         state = NodeState.PAUSED
     else:
         state = NodeState.DEGRADED if troubles else NodeState.READY
-    return state, tuple(reasons)
+    return state, tuple(reasons if standing.pressed is None else [*reasons, standing.pressed])

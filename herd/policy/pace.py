@@ -16,6 +16,9 @@ DISK_RATE = 2e9
 LOAD_FLOOR_S = 0.5
 # A step takes so much longer for each further stream in it: an assumption of the usual order.
 CROWDING = 0.1
+# What a throttled machine still gives of its speed: nine tenths when a processor skips some of its boost, half when a
+# card or a laptop is at its limit. An assumption between the two; what was learned holds some of such hours already.
+THROTTLED = 0.7
 # A model of 8 billion weights at 4 bits: for servers that do not say how large theirs is.
 USUAL_SIZE = Bytes(5 * GiB)
 USUAL_BANDWIDTH = 51e9  # two channels of DDR4-3200: for machines that say nothing of themselves
@@ -103,15 +106,19 @@ class Pace:
 
 
 def pace(hardware: Hardware, model: ModelView, known: Learned | None = None) -> Pace:
-    """What was learned, and for the rest what the hardware makes likely: bandwidth / bytes read per token."""
+    """What was learned, and for the rest what the hardware makes likely: bandwidth / bytes read per token.
+
+    A throttled machine is slower than either; loads, which wait for the disk, are not.
+    """
     size = model.size or model.size_resident or USUAL_SIZE
     bandwidth = hardware.bandwidth or USUAL_BANDWIDTH
     decode = bandwidth * DECODE_EFFICIENCY / max(size * model.active_share, MiB)
     prefill = decode * PREFILL_FACTOR[hardware.kind]
     load = LOAD_FLOOR_S + size / DISK_RATE
     known = known or Learned()
+    share = THROTTLED if hardware.throttled else 1.0
     return Pace(
         Seconds(known.load.value if known.load else load),
-        known.prefill.value if known.prefill else prefill,
-        known.decode.value if known.decode else decode,
+        share * (known.prefill.value if known.prefill else prefill),
+        share * (known.decode.value if known.decode else decode),
     )

@@ -17,6 +17,7 @@ from herd.types import (
     Seconds,
     TicketId,
     Tokens,
+    Workload,
 )
 
 
@@ -95,6 +96,7 @@ class Hardware:
 
     kind: MemoryKind = MemoryKind.RAM
     bandwidth: float = 0.0  # bytes/s of the memory that models run in; 0: unknown
+    throttled: bool = False  # it runs slower than it could, for its heat
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,7 @@ class NodeView:
     hardware: Hardware = field(default_factory=Hardware)
     context: Tokens = Tokens(0)  # of a load when the request names none, by its server's word; 0: not declared
     breaker: BreakerState = CLOSED  # of its link
+    workload: Workload | None = Workload.IDLE  # of its owner, on which the ceiling depends; None: it has none
 
 
 @dataclass(frozen=True, slots=True)

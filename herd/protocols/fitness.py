@@ -7,11 +7,18 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from herd.protocols.messages import Failure, Goodbye, Head, Headers, Hello, Report, RequestHead
+from herd.protocols.messages import Failure, Goodbye, Head, Headers, Hello, Pause, Report, RequestHead
 from herd.protocols.untrusted import MAX_GPUS, MAX_INT, MAX_MODEL_NAME, MAX_MODELS
+from herd.types import Seconds, Thermal, Workload
 
 # A sentence for a person, part of which may be the peer's own words: it stands in answers, in logs and in states.
 MAX_TEXT = 300
+
+# Agents know five kinds of pauses, each of which comes once.
+MAX_PAUSES = 16
+
+# The year 3000: as far as the C libraries of all systems show times, and from 1970 on.
+MAX_TIME = Seconds(32_503_680_000.0)
 
 # Agents make up 16 hexadecimal digits. Ids name actors and stand in URLs, headers and tables.
 _NODE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -21,6 +28,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 # Put behind the base URL of a model server, anything but a slash in front would name another host.
 _TARGET = re.compile(r"/[^\x00-\x20\x7f]*")
+_WORKLOADS, _THERMALS = tuple(Workload), tuple(Thermal)
 _LENGTH = re.compile(r"[0-9]{1,19}")  # what 63 bits hold
 
 
@@ -65,6 +73,30 @@ def with_fit_gpus(report: Report) -> Report:
         [replace(gpu, id=sentence(gpu.id), name=sentence(gpu.name), vendor=sentence(gpu.vendor)) for gpu in report.gpus]
     )
     return report if fit == report.gpus else replace(report, gpus=fit)
+
+
+def with_fit_owner(report: Report) -> Report:
+    """The report with what it says of the node's owner in words that are known, times that can be shown, and no end of
+    neither. A pause that is in force stays one, whatever else it says.
+    """
+    pauses = tuple([_fit_pause(pause) for pause in report.pauses[:MAX_PAUSES]])
+    load = report.owner_load
+    return replace(
+        report,
+        pauses=pauses,
+        workload=report.workload if report.workload in _WORKLOADS else "",
+        thermal=report.thermal if report.thermal in _THERMALS else "",
+        owner_load=None if load is None else min(max(load, 0.0), 1.0),
+    )
+
+
+def _fit_pause(pause: Pause) -> Pause:
+    since, until = _fit_time(pause.since), None if pause.until is None else _fit_time(pause.until)
+    return Pause(sentence(pause.kind), sentence(pause.text), since, until)
+
+
+def _fit_time(time: Seconds) -> Seconds:
+    return Seconds(min(max(time, 0.0), MAX_TIME))
 
 
 def flaw_of_request(head: RequestHead) -> str:

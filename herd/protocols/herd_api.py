@@ -80,6 +80,10 @@ class NodeEntry:
     backends: tuple[dict[str, Any], ...]
     agent_version: str
     gpus: tuple[GpuEntry, ...] = ()
+    workload: str | None = None  # of its owner: idle, light, moderate, heavy; None: nobody can say
+    owner_load: float | None = None  # share of the machine that the owner takes, 0 to 1
+    thermal: str | None = None  # nominal, throttled, critical
+    dedicated: bool = False  # it has no owner
 
 
 @dataclass(frozen=True, slots=True)

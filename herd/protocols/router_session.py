@@ -25,6 +25,7 @@ from herd.protocols.fitness import (
     told,
     with_fit_gpus,
     with_fit_models,
+    with_fit_owner,
 )
 from herd.protocols.framing import encode
 from herd.protocols.handshake import NONCE_SIZE, HandshakeError, agent_proof, check_proof, common_version, router_proof
@@ -142,7 +143,7 @@ class RouterSession(Session):
     def _on_report(self, report: Report) -> Event:
         if flaw := flaw_of_report(report):
             raise ProtocolError(f"HEARTBEAT cannot be accepted: {flaw}.")
-        return ReportReceived(with_fit_gpus(with_fit_models(report)))
+        return ReportReceived(with_fit_owner(with_fit_gpus(with_fit_models(report))))
 
     def _on_result(self, result: Result) -> Event:
         return ResultReceived(replace(result, text=sentence(result.text)))

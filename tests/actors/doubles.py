@@ -8,6 +8,7 @@ from typing import Any
 from herd.actors.ports import Handler
 from herd.actors.sensor_ports import MachineSample
 from herd.errors import HerdError, LinkClosed, StreamFailed
+from herd.policy.owner import Owner
 from herd.policy.values import ModelView, NodeView, Ticket
 from herd.protocols.discovery import RouterAddress
 from herd.protocols.messages import (
@@ -92,6 +93,12 @@ class Witness:
 
     def sampled(self, sample: MachineSample, urgent: bool = False) -> None:
         self._hear("sampled", sample, urgent)
+
+    def owner_changed(self, owner: Owner) -> None:
+        self._hear("owner_changed", owner)
+
+    def introduce(self) -> None:
+        self._hear("introduce")
 
     def look(self) -> None:
         self._hear("look")

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -9,15 +10,21 @@ from herd.actors import names
 from herd.actors.agent import MAX_MODELS, Agent, AgentOptions, AgentPorts, running_agent
 from herd.actors.backend import BackendSettings, BackendState
 from herd.actors.collector import Collector
+from herd.actors.desk import AgentStatus, ShownModel
+from herd.actors.owner_watch import LOOK_S
 from herd.actors.sensor_ports import MachineSample
 from herd.errors import ConfigError
 from herd.policy.liveness import HEARTBEAT_S
-from herd.protocols.messages import Gpu, Hello, Report, Welcome
+from herd.policy.owner import Owner
+from herd.policy.values import Reason
+from herd.protocols.messages import Gpu, Hello, Machine, Report, Welcome
 from herd.runtime import ActorHandle, get_actor, kill, remote, stop
 from herd.runtime.testing import virtual_time
+from herd.simulation.clock import LoopClock
 from herd.simulation.fleet.links import InMemoryLinks
-from herd.types import Bytes, NodeId, NodeName, RouterId
+from herd.types import Bytes, GiB, ModelName, NodeId, NodeName, RouterId, Seconds, Thermal, Workload
 from tests.actors.doubles import LLAMACPP, OLLAMA, FakeServers, FixedMachine, Witness, model, settled
+from tests.actors.owners import CALL, FakeDesk, FakeOwner
 
 UP = BackendState(OLLAMA.id, OLLAMA, (model("m"),))
 SAMPLE = MachineSample(0.5, Bytes(64), Bytes(32), 17)
@@ -27,9 +34,9 @@ GPU = Gpu("GPU-1", "NVIDIA GeForce RTX 4090", "nvidia", Bytes(24), Bytes(20))
 class Watched:
     """An Agent, the link it reports to, and the routers that it was told to remember."""
 
-    def __init__(self) -> None:
+    def __init__(self, **more: Any) -> None:
         self.joined: list[RouterId] = []
-        self.agent: ActorHandle = remote(Agent).remote(self.joined.append, ())
+        self.agent: ActorHandle = remote(Agent).remote(self.joined.append, (), **more)
         self.link: ActorHandle = remote(Witness).remote()
 
     async def reports(self) -> list[Report]:
@@ -212,6 +219,87 @@ async def test_an_urgent_look_keeps_the_processors_share_of_the_last_sample() ->
 
 
 @virtual_time
+async def test_a_pause_that_begins_or_ends_and_another_workload_are_reported_at_once_and_a_load_with_the_next() -> None:
+    watched = Watched(dedicated=True)
+    watched.agent.start_reporting.tell(watched.link)
+    await watched.reports()
+    meeting = Reason("meeting", "is in a meeting: its camera is in use", Seconds(7.0))
+    for owner, reports in (
+        (Owner(), 0),
+        (Owner((meeting,)), 1),
+        (Owner((meeting,), Workload.LIGHT), 1),
+        (Owner((meeting,), Workload.LIGHT, 0.2), 0),
+        (Owner((), Workload.LIGHT, 0.2), 1),
+        (Owner((), Workload.LIGHT, 0.3, Thermal.THROTTLED), 1),
+        (Owner((), Workload.LIGHT, 0.4, Thermal.THROTTLED), 0),
+    ):
+        watched.agent.owner_changed.tell(owner)
+        said = await watched.reports()
+        assert len(said) == reports
+        for report in said:
+            assert [(one.kind, one.text, one.since, one.until) for one in report.pauses] == [
+                (one.kind, one.text, one.since, one.until) for one in owner.pauses
+            ]
+    await asyncio.sleep(HEARTBEAT_S)
+    (report,) = await watched.reports()
+    assert (report.workload, report.owner_load, report.thermal, report.dedicated) == ("light", 0.4, "throttled", True)
+    await watched.end()
+
+
+@virtual_time
+async def test_people_at_the_machine_are_shown_how_it_stands_whenever_that_changes() -> None:
+    desk = FakeDesk()
+    watched = Watched(desk=desk)
+    watched.agent.backend_changed.tell(replace(UP, models=(model("m", resident=True),)))
+    watched.agent.start_reporting.tell(watched.link)
+    watched.agent.link_up.tell(Welcome(1, RouterId("r1"), NodeName("mac-2")))
+    watched.agent.owner_changed.tell(Owner((Reason("meeting", "is in a meeting"),), Workload.LIGHT, 0.2))
+    await settled()
+    status = AgentStatus(backends=(OLLAMA.id,), models=(ShownModel(ModelName("m"), OLLAMA.id, resident=True),))
+    linked = replace(status, linked=True, router_id=RouterId("r1"), name=NodeName("mac-2"))
+    owned = replace(linked, pauses=(Reason("meeting", "is in a meeting"),), workload="light")
+    assert desk.shown == [status, linked, owned]
+    await asyncio.sleep(3 * HEARTBEAT_S)
+    watched.agent.link_down.tell("gone")
+    await settled()
+    assert desk.shown[3:] == [replace(owned, linked=False)]
+    await watched.end()
+
+
+class Parts:
+    """What a whole agent is made of."""
+
+    def __init__(self, owner: FakeOwner | None, desk: FakeDesk | None = None) -> None:
+        machine = Machine(memory_total=Bytes(16 * GiB))
+        self.options = AgentOptions(Hello((1,), NodeId("n1"), NodeName("mac"), machine=machine), (), "http://router")
+        self.ports = AgentPorts(
+            FakeServers({}), InMemoryLinks(), None, FixedMachine(), lambda _: None, LoopClock(), owner=owner, desk=desk
+        )
+
+
+@virtual_time(allow_lost=True)
+async def test_an_agent_that_crashed_is_told_of_its_owner_again() -> None:
+    desk = FakeDesk()
+    parts = Parts(FakeOwner(CALL), desk)
+    async with running_agent(parts.options, parts.ports) as agent:
+        await settled()
+        assert [pause.kind for pause in desk.shown[-1].pauses] == ["meeting"]
+        kill(agent.agent, no_restart=False)
+        await asyncio.sleep(LOOK_S - 1)  # before the next look
+        assert desk.shown[-2].pauses == ()  # of its second life's first moment
+        assert [pause.kind for pause in desk.shown[-1].pauses] == ["meeting"]
+
+
+@virtual_time
+async def test_an_agent_whose_owner_nobody_watches_has_no_watch() -> None:
+    parts = Parts(None)
+    async with running_agent(parts.options, parts.ports):
+        await settled()
+        with pytest.raises(ValueError, match="owner-watch"):
+            get_actor(names.OWNER_WATCH, "agent-n1")
+
+
+@virtual_time
 async def test_a_router_that_cannot_be_remembered_is_served_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
     def full(router: RouterId) -> None:
         raise ConfigError("Cannot write identity.json: No space left on device.")
@@ -226,7 +314,7 @@ async def test_a_router_that_cannot_be_remembered_is_served_all_the_same(caplog:
 @virtual_time(allow_lost=True)
 async def test_an_agent_whose_link_crashes_again_and_again_says_so() -> None:
     options = AgentOptions(Hello((1,), NodeId("n1"), NodeName("mac")), (), router_url="http://router")
-    ports = AgentPorts(FakeServers({}), InMemoryLinks(), None, FixedMachine(), joined=lambda _: None)
+    ports = AgentPorts(FakeServers({}), InMemoryLinks(), None, FixedMachine(), joined=lambda _: None, clock=LoopClock())
     async with running_agent(options, ports) as agent:
         for _ in range(6):
             assert not agent.failed.done()
@@ -241,7 +329,7 @@ async def test_an_agent_ends_at_once_though_its_model_server_hangs() -> None:
     servers = FakeServers({})
     servers.delay = 1.0
     options = AgentOptions(Hello((1,), NodeId("n1"), NodeName("mac")), (BackendSettings(OLLAMA.id, "http://o"),), "")
-    ports = AgentPorts(servers, InMemoryLinks(), None, FixedMachine(), joined=lambda _: None)
+    ports = AgentPorts(servers, InMemoryLinks(), None, FixedMachine(), joined=lambda _: None, clock=LoopClock())
     async with running_agent(options, ports):
         await settled()
         assert servers.asked

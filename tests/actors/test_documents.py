@@ -76,3 +76,10 @@ def test_breakers_are_shown_where_something_has_failed() -> None:
     assert shown.breaker == BreakerEntry("closed", 1, None, None)
     assert shown.models[0].breaker == BreakerEntry("open", 4, 1000.0, 1010.0)
     assert (untouched.breaker, untouched.models[0].breaker) == (None, None)
+
+
+def test_the_status_shows_what_is_known_of_the_owner() -> None:
+    owned = node("a", NodeState.READY, report(workload="light", owner_load=0.25, thermal="throttled"))
+    told, unknown = status(INFO, (owned, node("b", NodeState.READY, report(dedicated=True))), held=0).nodes
+    assert (told.workload, told.owner_load, told.thermal, told.dedicated) == ("light", 0.25, "throttled", False)
+    assert (unknown.workload, unknown.owner_load, unknown.thermal, unknown.dedicated) == (None, None, None, True)

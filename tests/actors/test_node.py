@@ -8,17 +8,18 @@ from herd.actors.model_queue import Completion
 from herd.actors.node import Node, NodeStatus
 from herd.policy.breaker import AttemptEnd, Lesson
 from herd.policy.concurrency import LEAST
-from herd.policy.values import CLOSED, Circuit, Lease, NodeView, Refused
+from herd.policy.values import CLOSED, Circuit, Lease, NodeView, Reason, Refused
 from herd.protocols.messages import BackendInfo, Machine, Pause, Report
 from herd.runtime import ActorHandle, get_actor, kill, remote, stop
 from herd.runtime.testing import virtual_time
 from herd.simulation.clock import EPOCH, LoopClock
-from herd.types import NodeId, NodeName, NodeState, Seconds, Tokens
+from herd.types import NodeId, NodeName, NodeState, Seconds, Tokens, Workload
 from tests.actors.doubles import OLLAMA, Witness, model, report, settled, ticket
 
 UNDECLARED = BackendInfo(OLLAMA.id, "ollama", "", OLLAMA.dialects)
 OLLAMA_OF_ONE = replace(UNDECLARED, parallel=1)
 MEETING = Pause("meeting", "is in a meeting", Seconds(1.0), Seconds(2.0))
+SHORT = Pause("memory-pressure", "is short of memory", Seconds(3.0))
 
 
 async def started(*, max_restarts: int = 0) -> tuple[ActorHandle, ActorHandle]:
@@ -60,6 +61,62 @@ async def test_a_report_that_changes_nothing_for_routing_is_not_told() -> None:
     assert len(await views(scorer)) == 2
     node.reported.tell(report(model("m", resident=True)))
     assert [view.models["m:latest"].resident for view in await views(scorer)] == [True]
+    await end(node, scorer)
+
+
+@virtual_time
+async def test_a_node_that_is_short_of_memory_takes_requests_and_says_so() -> None:
+    node, scorer = await started()
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    node.reported.tell(report(model("m", resident=True), model("n"), pauses=(SHORT,)))
+    view = (await views(scorer))[-1]
+    assert view.state is NodeState.READY
+    assert view.reasons == (Reason("memory-pressure", SHORT.text, SHORT.since),)
+    node.reported.tell(report(model("m", resident=True), model("n"), pauses=(SHORT, MEETING)))
+    view = (await views(scorer))[-1]
+    assert (view.state, [reason.kind for reason in view.reasons]) == (NodeState.PAUSED, ["meeting", "memory-pressure"])
+    node.reported.tell(report(model("m", resident=True), model("n")))
+    view = (await views(scorer))[-1]
+    assert (view.state, view.reasons) == (NodeState.READY, ())
+    await end(node, scorer)
+
+
+@virtual_time
+async def test_who_waits_for_a_model_that_a_node_short_of_memory_would_have_to_load_is_turned_away() -> None:
+    node, scorer = await started()
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    both = (model("m", resident=True), model("n"))
+    node.reported.tell(report(*both, backends=(OLLAMA_OF_ONE,)))
+    await settled()
+    queues = {name: get_actor(names.model_queue(NodeId("n1"), f"{name}:latest")) for name in ("m", "n")}
+    for number, name in enumerate(queues):
+        assert isinstance(await queues[name].acquire.remote(ticket(number)), Lease)
+    waiting = {name: queues[name].acquire.remote(ticket(2 + number)) for number, name in enumerate(queues)}
+    await settled()
+    node.reported.tell(report(*both, backends=(OLLAMA_OF_ONE,), pauses=(SHORT,)))
+    refused = await waiting["n"]
+    assert isinstance(refused, Refused)
+    assert refused.reason.kind == "memory-pressure"
+    assert not waiting["m"].done()
+    node.reported.tell(report(*both, backends=(OLLAMA_OF_ONE,)))
+    await settled()
+    again = queues["n"].acquire.remote(ticket(4))
+    for number, name in enumerate(queues):
+        queues[name].release.tell(ticket(number).id)
+    assert isinstance(await waiting["m"], Lease)
+    assert isinstance(await again, Lease)
+    await end(node, scorer)
+
+
+@virtual_time
+async def test_what_the_owner_does_is_in_the_view_and_how_much_of_the_machine_that_takes_is_not() -> None:
+    node, scorer = await started()
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    node.reported.tell(report(model("m"), workload="heavy", owner_load=0.7, thermal="throttled"))
+    view = (await views(scorer))[-1]
+    assert (view.workload, view.hardware.throttled) == (Workload.HEAVY, True)
+    node.reported.tell(report(model("m"), workload="heavy", owner_load=0.8, thermal="throttled"))
+    assert await views(scorer) == []
     await end(node, scorer)
 
 

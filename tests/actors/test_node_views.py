@@ -1,13 +1,14 @@
 """What routing sees of a report."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from herd.actors.node_views import MEMORY_STEP, context_of, hardware_of, memory_of, models_of
+from herd.actors.node_views import MEMORY_STEP, context_of, hardware_of, memory_of, models_of, workload_of
 from herd.policy.values import Memory, MemoryKind
 from herd.protocols.messages import BackendInfo, Gpu, Machine, ModelInfo, Report
-from herd.types import BackendId, Bytes, GiB, ModelName, Tokens
+from herd.types import BackendId, Bytes, GiB, ModelName, Tokens, Workload
 from tests.actors.doubles import LLAMACPP, OLLAMA, model, report
 
 CARD = Gpu("GPU-1", "NVIDIA GeForce RTX 4090", "nvidia", Bytes(24 * GiB), Bytes(20 * GiB))
@@ -74,6 +75,28 @@ def test_the_hardware_is_that_of_the_memory() -> None:
     assert hardware_of(machine, replace(RAM, gpus=(APPLE,))).bandwidth == 800e9
     assert hardware_of(machine, replace(RAM, gpus=(CARD, slow))).bandwidth == 360e9  # each token waits for both
     assert hardware_of(machine, replace(RAM, gpus=(replace(CARD, bandwidth=7),))).bandwidth == 7
+
+
+@pytest.mark.parametrize(
+    ("said", "workload"),
+    [
+        ({}, Workload.IDLE),
+        ({"workload": "idle"}, Workload.IDLE),
+        ({"workload": "moderate"}, Workload.MODERATE),
+        ({"workload": "frantic"}, Workload.IDLE),  # of a newer agent, say
+        ({"workload": "heavy", "dedicated": True}, None),
+    ],
+)
+def test_an_owner_of_whom_nothing_is_known_does_nothing_and_a_dedicated_machine_has_none(
+    said: dict[str, Any], workload: Workload | None
+) -> None:
+    assert workload_of(replace(RAM, **said)) is workload
+
+
+@pytest.mark.parametrize("gpus", [(), (APPLE,), (CARD,)])
+def test_a_machine_that_is_slowed_by_its_heat_is_so_whatever_models_run_in(gpus: tuple[Gpu, ...]) -> None:
+    for thermal, throttled in (("", False), ("nominal", False), ("throttled", True), ("critical", True), ("x", False)):
+        assert hardware_of(Machine(), replace(RAM, gpus=gpus, thermal=thermal)).throttled is throttled
 
 
 def test_a_declared_context_is_that_of_every_load() -> None:

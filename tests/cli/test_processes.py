@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -106,3 +107,35 @@ async def test_ctrl_c_is_quiet_while_the_command_is_still_being_imported(
     )
     child = await programs.start(script, [sys.executable, "-c", interrupts_itself])
     assert (await child.ended(), child.lines) == (130, [])
+
+
+async def test_a_pause_by_hand_reaches_the_router_and_outlives_the_agent(programs: Programs) -> None:
+    router = await programs.herd("--port", "0", "--link-port", "0", *QUIET)
+    url = (await router.says(r"is up: (http://127\.0\.0\.1:\d+)$"))[1]
+    variables = {"HERD_NODE_ROUTER_URL": url, "HERD_NODE_BACKEND_URL": "http://127.0.0.1:9"}
+    variables |= {"HERD_NODE_NAME": "mac", "HERD_NODE_NO_MDNS": "1"}
+
+    async def node() -> dict[str, Any]:
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/herd/v1/status") as answer:
+            (found,) = (await answer.json())["nodes"]
+            return dict(found)
+
+    agent = await programs.herd_node(variables=variables)
+    await agent.says("joined router [0-9a-f]{16} as mac")
+    pausing = await programs.herd_node("pause", "--for", "2h", name="pause")
+    assert await pausing.ended() == 0
+    await agent.says("a pause begins: this machine is paused by hand on the machine itself")
+    told = await node()
+    while told["state"] != "paused":  # the report is on its way
+        told = await node()
+    reason = next(reason for reason in told["reasons"] if reason["kind"] == "manual")
+    assert reason["until"] - reason["since"] == 7200.0
+    assert told["dedicated"] is True
+    assert await agent.stop() == 0
+    agent = await programs.herd_node(variables=variables)
+    await agent.says("a pause begins")
+    resuming = await programs.herd_node("resume", name="resume")
+    assert await resuming.ended() == 0
+    await agent.says(r"a pause is over \(manual\)")
+    assert await agent.stop() == 0
+    assert await router.stop() == 0

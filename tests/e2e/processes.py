@@ -29,13 +29,17 @@ def command(script: str, *arguments: str) -> list[str]:
 
 
 def environment(home: Path, variables: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment without what would steer Herd or its output, with `home` as the home directory."""
+    """This process's environment without what would steer Herd or its output, with `home` as the home directory.
+
+    Agents have no owner: the machine that tests run on is busy with the tests.
+    """
     kept = {
         key: value
         for key, value in os.environ.items()
         if not key.startswith(("HERD_", "OLLAMA_", "COV_", "FORCE_COLOR", "PYTHONWARNINGS"))
     }
     own = {"HOME": str(home), "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb", "PYTHONPATH": str(ROOT)}
+    own["HERD_NODE_DEDICATED"] = "1"
     return kept | own | dict(variables or {})
 
 

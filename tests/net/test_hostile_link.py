@@ -124,6 +124,11 @@ AFTER_WELCOME: dict[str, tuple[bytes, str]] = ALWAYS | {
     "PING of a stream": (frame(F.PING, 2, 1), "is about the link as a whole"),
     "PING that is text": (frame(F.PING, 0, "x"), "Expected `int`"),
     "a share that is no number": (frame(F.HEARTBEAT, 0, {"cpu": NAN}), "type float may not stand here"),
+    "an owner's share that is no number": (frame(F.HEARTBEAT, 0, {"owner_load": NAN}), "type float may not stand here"),
+    "a pause that never began": (
+        frame(F.HEARTBEAT, 0, {"pauses": [{"kind": "k", "text": "t", "since": NAN}]}),
+        "type float may not stand here",
+    ),
     "a share without end": (frame(F.HEARTBEAT, 0, {"cpu": -INF}), "type float may not stand here"),
     "a time stamp": (frame(F.HEARTBEAT, 0, {"x": msgpack.Timestamp(1)}), "type Timestamp may not stand here"),
     "2,001 models": (models(2001), "lists 2001 models"),
@@ -144,6 +149,16 @@ BORNE: dict[str, bytes] = {
     "fields nobody knows": frame(F.HEARTBEAT, 0, {"colour": ["green"] * 8000}),
     "answers nobody asked for": frame(F.PONG, 0, -(2**63)) * 10_000 + frame(F.RESULT, 0, {"id": 1, "ok": True}) * 1000,
     "a farewell again and again": frame(F.DRAIN, 0) * 10_000,
+    "an owner beyond belief": frame(
+        F.HEARTBEAT,
+        0,
+        {
+            "pauses": [{"kind": "\x1b", "text": "x" * 500, "since": -1e300, "until": 1e300}] * 1000,
+            "workload": "frantic",
+            "owner_load": -1e300,
+            "thermal": "x" * 100_000,
+        },
+    ),
     "numbers of 63 bits": frame(F.HEARTBEAT, 0, {"memory_total": 2**63 - 1, "memory_free": 2**63 - 1, "week_slot": -1}),
 }
 

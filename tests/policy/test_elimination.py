@@ -38,6 +38,14 @@ def test_a_node_whose_model_server_is_away_is_not_said_to_lack_the_model() -> No
     assert eliminate(ASK, node("studio", state=NodeState.DEGRADED, reasons=(away,))) == away
 
 
+def test_a_node_that_is_short_of_memory_serves_what_is_loaded_and_loads_nothing() -> None:
+    short = Reason("memory-pressure", "is short of memory")
+    view = node("studio", model(), model("qwen3:8b", resident=True), reasons=(short,))
+
+    assert eliminate(ASK, view) == short
+    assert eliminate(replace(ASK, model="qwen3:8b"), view) is None
+
+
 def test_a_node_that_failed_this_request_is_not_asked_again() -> None:
     reason = eliminate(replace(ASK, excluded=(NodeId("studio"),)), node("studio", model()))
 

@@ -5,8 +5,8 @@ import pytest
 from herd.policy.catalog import preferred
 from herd.policy.holding import TRY_AGAIN_S, Patience, hold_for, unlocked
 from herd.policy.retrying import Blame, blame
-from herd.policy.values import CLOSED, BreakerState, Circuit, Decision, NodeView
-from herd.types import NodeState, Seconds
+from herd.policy.values import CLOSED, BreakerState, Circuit, Decision, Memory, NodeView, Reason
+from herd.types import Bytes, GiB, NodeState, Seconds, Workload
 from tests.policy.views import OPENAI_ONLY, card, model, node
 
 NOW = Seconds(100.0)
@@ -65,6 +65,25 @@ def test_a_node_with_more_free_memory_than_before_may_have_room_for_what_did_not
 
     assert unlocked(had, node("a", model("m"), **card(24, 12)), WANTED) == {"m": 1}
     assert unlocked(had, node("a", model("m"), **card(24, 8)), WANTED) == {}
+
+
+def test_an_owner_who_does_less_may_leave_room_for_what_did_not_fit() -> None:
+    def mac(workload: Workload) -> NodeView:
+        memory = Memory(Bytes(32 * GiB), Bytes(20 * GiB), Bytes(32 * GiB))
+        return node("a", model("m"), workload=workload, memory=memory)
+
+    assert unlocked(mac(Workload.HEAVY), mac(Workload.LIGHT), WANTED) == {"m": 1}
+    assert unlocked(mac(Workload.LIGHT), mac(Workload.HEAVY), WANTED) == {}
+
+
+def test_a_node_that_is_short_of_memory_unlocks_what_is_loaded_and_the_rest_when_that_is_over() -> None:
+    short = (Reason("memory-pressure", "is short of memory"),)
+    pressed = node("a", model("m"), model("n", resident=True), reasons=short, **card(24, 10))
+    free = node("a", model("m"), model("n"), **card(24, 10))
+
+    assert unlocked(None, pressed, WANTED) == {"n": 1}
+    assert unlocked(pressed, replace(pressed, memory=free.memory), WANTED) == {"n": 1}
+    assert unlocked(pressed, free, WANTED) == {"m": 1, "n": 1}
 
 
 def test_a_breaker_that_lets_more_pass_than_before_unlocks_its_model() -> None:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from herd.policy.loads import NO_LOAD, ModelLoad, NodeLoad, Reservation
-from herd.policy.memory import IDLE_CEILING, Residency, budget, ceiling, default_context, need
-from herd.policy.values import Hardware, Memory, MemoryKind
-from herd.types import Bytes, GiB, Seconds, Tokens
+from herd.policy.memory import CEILINGS, Residency, budget, ceiling, default_context, need, roomier
+from herd.policy.values import Hardware, Memory, MemoryKind, Reason
+from herd.types import Bytes, GiB, Seconds, Tokens, Workload
 from tests.policy.views import card, model, node
 
 MIB = 2**20
@@ -77,8 +77,46 @@ def test_a_model_that_does_not_say_how_large_it_is_needs_nobody_knows_what() -> 
 
 
 def test_the_owners_ceiling_is_a_share_of_the_memory_that_the_owner_lives_in() -> None:
-    assert ceiling(node("mac", **unified(48, 48, machine=64))) == int(64 * GiB * IDLE_CEILING)
+    assert ceiling(node("mac", **unified(48, 48, machine=64))) == int(64 * GiB * CEILINGS[Workload.IDLE])
     assert ceiling(node("pc", **card(24, 24))) == 0
+
+
+@pytest.mark.parametrize(
+    ("workload", "share"),
+    [(Workload.IDLE, 0.9), (Workload.LIGHT, 0.8), (Workload.MODERATE, 0.5), (Workload.HEAVY, 0.25)],
+)
+def test_the_more_the_owner_does_the_less_is_left_to_models(workload: Workload, share: float) -> None:
+    mac = node("mac", model("m", gib=10), workload=workload, **unified(48, 48, machine=64))
+
+    assert ceiling(mac) == int(64 * GiB * share)
+    assert budget("m", Bytes(0), mac).room("m", NO_LOAD).later == min(48 * GiB, int(64 * GiB * share))
+
+
+def test_a_machine_without_an_owner_has_no_ceiling_nor_has_one_whose_models_live_on_a_card() -> None:
+    assert ceiling(node("mac", workload=None, **unified(48, 48, machine=64))) == 0
+    assert ceiling(node("pc", workload=Workload.HEAVY, **card(24, 24))) == 0
+
+
+def test_a_machine_that_is_short_of_memory_has_none_for_a_load_whatever_is_measured() -> None:
+    short = (Reason("memory-pressure", "is short of memory"),)
+    mac = node("mac", model("m", gib=4, resident=True), reasons=short, **unified(48, 40, machine=64))
+
+    assert budget("m", Bytes(GiB), mac).room("m", NO_LOAD) == (0, 0)  # not even for a larger context of `m`
+
+
+def test_more_room_is_what_gets_free_what_the_owner_leaves_and_the_end_of_pressure() -> None:
+    before = node("mac", workload=Workload.HEAVY, **unified(48, 40, machine=64))
+    short = replace(before, reasons=(Reason("memory-pressure", "is short of memory"),))
+    freed = replace(before.memory, free=Bytes(41 * GiB))
+
+    assert not roomier(before, before)
+    assert not roomier(before, replace(before, memory=replace(freed, free=Bytes(1))))
+    assert roomier(before, replace(before, memory=freed))
+    assert roomier(before, replace(before, workload=Workload.MODERATE))
+    assert roomier(before, replace(before, workload=None))
+    assert not roomier(replace(before, workload=None), before)
+    assert roomier(short, before)
+    assert not roomier(before, replace(short, memory=freed))
 
 
 def test_models_may_take_no_more_than_the_ceiling_together() -> None:
@@ -86,8 +124,8 @@ def test_models_may_take_no_more_than_the_ceiling_together() -> None:
     mac = node("mac", model("m", gib=10), taken, **unified(32, 12, machine=32))
 
     there = budget("m", Bytes(10 * GiB), mac).room("m", NodeLoad(1, 1, {"other": ModelLoad(1)}))
-    assert there.now == int(32 * GiB * IDLE_CEILING) - 20 * GiB
-    assert there.later == int(32 * GiB * IDLE_CEILING)
+    assert there.now == int(32 * GiB * CEILINGS[Workload.IDLE]) - 20 * GiB
+    assert there.later == int(32 * GiB * CEILINGS[Workload.IDLE])
 
 
 def test_a_model_that_is_loaded_anew_gives_back_what_it_has_even_in_use() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from herd.policy.hardware import bandwidth
-from herd.policy.pace import HALF_LIFE_S, Learned, Observed, learned, pace, seen
+from herd.policy.pace import HALF_LIFE_S, THROTTLED, Learned, Observed, learned, pace, seen
 from herd.policy.values import Hardware, MemoryKind
 from herd.types import NodeId, Seconds, Tokens
 from tests.policy.views import model
@@ -115,3 +115,12 @@ def test_times_that_no_machine_takes_leave_a_number() -> None:
     for estimate in (known.load, known.prefill, known.decode):
         assert estimate is not None
         assert math.isfinite(estimate.value)
+
+
+def test_a_throttled_machine_is_slower_than_its_hardware_and_than_what_was_learned_but_its_disk_is_not() -> None:
+    cool = Hardware(MemoryKind.UNIFIED, 400e9)
+    for known in (None, learned(Learned(), SERVED, NOW)):
+        expected, hot = pace(cool, model(gib=4), known), pace(replace(cool, throttled=True), model(gib=4), known)
+        assert hot.decode == pytest.approx(THROTTLED * expected.decode)
+        assert hot.prefill == pytest.approx(THROTTLED * expected.prefill)
+        assert hot.load == expected.load

@@ -1,11 +1,19 @@
+import time
 from dataclasses import replace
 
 import pytest
 
-from herd.protocols.fitness import flaw_of_report, with_fit_gpus, with_fit_models
-from herd.protocols.messages import BackendInfo, Gpu, ModelInfo, Report
+from herd.protocols.fitness import (
+    MAX_PAUSES,
+    MAX_TIME,
+    flaw_of_report,
+    with_fit_gpus,
+    with_fit_models,
+    with_fit_owner,
+)
+from herd.protocols.messages import BackendInfo, Gpu, ModelInfo, Pause, Report
 from herd.protocols.untrusted import MAX_GPUS, MAX_MODEL_NAME
-from herd.types import BackendId, Bytes, ModelName, Tokens
+from herd.types import BackendId, Bytes, ModelName, Seconds, Tokens
 
 GPU = Gpu("GPU-1", "NVIDIA GeForce RTX 4090", "nvidia", Bytes(24), Bytes(20), bandwidth=1)
 MODEL = ModelInfo(ModelName("m"), BackendId("b"))
@@ -56,6 +64,30 @@ def test_as_many_gpus_as_no_machine_has_are_refused() -> None:
 )
 def test_amounts_that_cannot_be_are_refused(strange: Report) -> None:
     assert flaw_of_report(strange).endswith(" in it is none")
+
+
+def test_what_is_said_of_an_owner_is_in_known_words_and_bounds_or_not_said() -> None:
+    sound = Report(workload="light", owner_load=0.5, thermal="throttled", dedicated=True)
+    assert with_fit_owner(sound) == sound
+    assert with_fit_owner(Report()) == Report()
+    for load, fit in ((-1.0, 0.0), (7.5, 1.0)):
+        assert with_fit_owner(Report(owner_load=load)).owner_load == fit
+    assert with_fit_owner(Report(workload="\x1b[2J", thermal="lukewarm")) == Report()
+
+
+def test_a_pause_stays_one_whatever_it_says_and_can_be_shown() -> None:
+    odd = Pause("a\r\nb", "is\x1b[2J" + "x" * 1000, Seconds(-1e300), Seconds(1e300))
+    (fit,) = with_fit_owner(Report(pauses=(odd,))).pauses
+    assert (fit.kind, fit.text[:6], len(fit.text)) == ("a  b", "is [2J", 300)
+    assert (fit.since, fit.until) == (0.0, MAX_TIME)
+    assert time.localtime(MAX_TIME).tm_year in {2999, 3000}  # it can be shown
+    meeting = Pause("meeting", "is in a meeting: its camera is in use", Seconds(1_700_000_000.0))
+    assert with_fit_owner(Report(pauses=(meeting,))).pauses == (meeting,)
+
+
+def test_pauses_end_somewhere() -> None:
+    many = tuple(Pause(f"p{number}", "", Seconds(0.0)) for number in range(MAX_PAUSES + 1))
+    assert with_fit_owner(Report(pauses=many)).pauses == many[:MAX_PAUSES]
 
 
 def test_names_of_gpus_are_made_fit_for_terminals_and_end_somewhere() -> None:

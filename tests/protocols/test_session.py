@@ -3,8 +3,9 @@ from collections.abc import Callable
 import pytest
 
 from herd.errors import LinkClosed, ProtocolError
+from herd.protocols.fitness import MAX_PAUSES, MAX_TIME
 from herd.protocols.framing import MAX_FRAME, encode
-from herd.protocols.messages import Command, FrameType, Goodbye, Report, Result
+from herd.protocols.messages import Command, FrameType, Goodbye, Pause, Report, Result
 from herd.protocols.session import (
     AgentSession,
     BodyReceived,
@@ -22,7 +23,7 @@ from herd.protocols.session import (
     describe_states,
 )
 from herd.protocols.states import AGENT, ROUTER, LinkState
-from herd.types import MiB, StreamId
+from herd.types import MiB, Seconds, StreamId
 from tests.protocols.link_helpers import (
     EVERYTHING,
     EXAMPLES,
@@ -65,6 +66,14 @@ def test_a_heartbeat_that_still_waits_is_replaced_by_a_newer_one() -> None:
         pair.agent.report(Report(week_slot=slot))
     assert pair.to_router() == [ReportReceived(Report(week_slot=2))]
     assert pair.to_router() == []
+
+
+def test_what_an_agent_makes_up_about_its_owner_reaches_nobody() -> None:
+    pair = Pair.welcomed()
+    odd = Pause("meeting", "is\r\nin a meeting", Seconds(-1.0), Seconds(1e300))
+    pair.agent.report(Report(pauses=(odd,) * 1000, workload="frantic", owner_load=-3.0, thermal="\x1b[2J"))
+    fit = Pause("meeting", "is  in a meeting", Seconds(0.0), MAX_TIME)
+    assert pair.to_router() == [ReportReceived(Report(pauses=(fit,) * MAX_PAUSES, owner_load=0.0))]
 
 
 def test_a_ping_is_answered_without_the_owner() -> None:

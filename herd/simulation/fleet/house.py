@@ -22,6 +22,7 @@ from herd.actors.fleet import RouterIdentity
 from herd.actors.node import NodeStatus
 from herd.actors.ports import Dialer, Handler, Headers, Sink
 from herd.actors.router import JOIN_GRACE_S, RouterOptions, RouterPorts, RunningRouter, running_router
+from herd.actors.sensor_ports import OwnerProbe
 from herd.protocols.messages import PROTOCOL_VERSIONS, Hello
 from herd.simulation.clock import LoopClock
 from herd.simulation.fleet.links import InMemoryLinks
@@ -234,6 +235,8 @@ class House:
         grace: Seconds = Seconds(10.0),
         progress: Seconds = Seconds(0.0),
         around: Callable[[Handler], Handler] | None = None,
+        owner: OwnerProbe | None = None,
+        dedicated: bool = False,
     ) -> SimulatedNode:
         """Add a machine, and wait until the router knows it as ready with its models.
 
@@ -248,6 +251,8 @@ class House:
             grace: what running requests get when the agent stops.
             progress: seconds between two writes of a stream, at least; 0 for one a token.
             around: what stands between the model server and those who ask it, if anything does.
+            owner: what its agent's sensors say of its owner; nothing if None.
+            dedicated: its agent is told that it has none.
         """
         base_url = f"http://{name}:11434"
         clock = LoopClock()
@@ -257,8 +262,17 @@ class House:
         hello = Hello(PROTOCOL_VERSIONS, NodeId(name), NodeName(name), "simulated", machine=probe.machine())
         settings = BackendSettings(OLLAMA, base_url)
         processes = ServerEnvironment({base_url: {"OLLAMA_NUM_PARALLEL": str(parallel)}} if declared else {})
-        options = AgentOptions(hello, (settings,), router_url="http://router", grace=grace)
-        ports = AgentPorts(self.servers, dialer or self.links, None, probe, joined=lambda _: None, processes=processes)
+        options = AgentOptions(hello, (settings,), "http://router", grace, dedicated)
+        ports = AgentPorts(
+            self.servers,
+            dialer or self.links,
+            None,
+            probe,
+            joined=lambda _: None,
+            clock=clock,
+            processes=processes,
+            owner=owner,
+        )
         agent = partial(running_agent, options, ports)
         handler = around(ollama.handle) if around is not None else ollama.handle
         node = SimulatedNode(hello.node_id, base_url, ollama, self.servers, clock, handler, agent)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 
-from herd.actors.sensor_ports import MachineSample
+from herd.actors.sensor_ports import MachineSample, OwnerSample
 from herd.protocols.messages import Gpu, Machine
 from herd.simulation.machine.owners import HOUR, SLOTS, OwnerState, memory_left, speed_left
 from herd.simulation.machine.pace import MachineProfile
@@ -122,6 +122,17 @@ def gpus(machine: MachineProfile, ollama: FakeOllama) -> tuple[Gpu, ...]:
             unified=not machine.own_video_memory,
             bandwidth=int(machine.bandwidth),
         ),
+    )
+
+
+def owner_sample(owner: OwnerState, machine: MachineProfile) -> OwnerSample:
+    """What the sensors for its owner would say of a machine."""
+    return OwnerSample(
+        camera=owner.meeting,
+        microphone=owner.meeting,
+        cpu=owner.cpu,
+        gpu=owner.gpu if machine.gpu else None,
+        memory=Bytes(SYSTEM + owner.memory),
     )
 
 

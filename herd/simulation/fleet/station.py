@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from herd.actors.commands import Commands
+from herd.actors.owner_watch import with_owner
 from herd.actors.shape_book import ShapeBook
-from herd.protocols.messages import PROTOCOL_VERSIONS, BackendInfo, Hello, ModelInfo, Pause, Report
+from herd.policy.owner import Terms, Watched, turns_in, watch
+from herd.protocols.messages import PROTOCOL_VERSIONS, BackendInfo, Hello, ModelInfo, Report
 from herd.protocols.model_shapes import read_ollama_show
 from herd.protocols.servers import merge_ollama_ps, read_ollama_tags
 from herd.simulation.clock import LoopClock
-from herd.simulation.fleet.occupancy import Occupancy, OccupiedMachine
+from herd.simulation.fleet.occupancy import Occupancy, OccupiedMachine, owner_sample
 from herd.simulation.fleet.switchboard import Line, Switchboard
 from herd.simulation.http import InMemoryServers, call
 from herd.simulation.machine.catalog import CATALOG
@@ -24,8 +26,9 @@ OLLAMA = BackendId("ollama")
 
 HEARTBEAT_S = Seconds(300.0)  # a month of one every 5 s would be half a million messages a node that say nothing new
 PROBE_S = 5.0  # what an agent gives its model server to answer
-# An agent looks at its server every 2 s, and at its owner every 5: what it tells is half of that old.
-SERVER_LAG_S, OWNER_LAG_S = 1.0, 2.5
+# An agent looks at its server every 2 s, and at its owner every 3: what it tells is half of that old.
+SERVER_LAG_S, OWNER_LAG_S = 1.0, 1.5
+ROUNDING_S = 0.001  # by which a look at the very moment at which something turns might come too early
 GIVEN_UP_S = 30.0  # what a router that hears its nodes every 5 s gives one that fell silent
 REJOIN_S = 1.5  # an agent dials again within 3 s
 PROGRESS_S = Seconds(1.0)  # between two pieces of an answer
@@ -74,7 +77,8 @@ class Station:
         self._line: Line | None = None
         self._disk: tuple[ModelInfo, ...] = ()
         self._told: tuple[str, ...] = ()  # models in memory, as last reported
-        self._meeting_since = Seconds(0.0)
+        self._terms = Terms(memory=plan.machine.memory)
+        self._watched = Watched()
         self._timers: dict[str, asyncio.TimerHandle] = {}  # by what they are for
         self._tasks: dict[asyncio.Task[None], None] = {}
 
@@ -115,6 +119,7 @@ class Station:
         if self._line is None:
             self._lost()
         else:
+            self._watch_owner()
             await self._report()
 
     def _lost(self) -> None:
@@ -133,19 +138,16 @@ class Station:
         parallel, dialects = self.plan.parallel, (Dialect.OLLAMA, Dialect.OPENAI)
         backend = BackendInfo(OLLAMA, BackendKind.OLLAMA, "0.33.0", dialects, parallel, slots=parallel)
         sample = self._probe.sample()
-        self._board.report(
-            line,
-            Report(
-                backends=(backend,) if models else (),
-                models=models,
-                pauses=self._pauses(),
-                cpu=sample.cpu,
-                memory_total=sample.memory_total,
-                memory_free=sample.memory_free,
-                week_slot=sample.week_slot,
-                gpus=sample.gpus,
-            ),
+        report = Report(
+            backends=(backend,) if models else (),
+            models=models,
+            cpu=sample.cpu,
+            memory_total=sample.memory_total,
+            memory_free=sample.memory_free,
+            week_slot=sample.week_slot,
+            gpus=sample.gpus,
         )
+        self._board.report(line, with_owner(report, self._watched.owner))
 
     async def _models(self) -> tuple[ModelInfo, ...]:
         """What is on the disk and in memory; nothing when the server does not answer."""
@@ -157,9 +159,6 @@ class Station:
             return ()
         return merge_ollama_ps(self._disk, processes.json, OLLAMA)
 
-    def _pauses(self) -> tuple[Pause, ...]:
-        return (Pause("meeting", "is in a meeting", self._meeting_since),) if self.occupancy.owner.meeting else ()
-
     # --- What happens to the machine ----------------------------------------------------------------------------------
 
     def _server_changed(self) -> None:
@@ -169,23 +168,44 @@ class Station:
 
     def _report_in(self, seconds: float) -> None:
         """Report then, unless that happens earlier anyway."""
-        timer = self._timers.get("report")
-        if self._line is not None and (timer is None or timer.when() > _now() + seconds):
+        if self._line is not None and self._is_sooner("report", seconds):
             self._after("report", seconds, lambda: self._spawn("report", self._report()))
+
+    def _is_sooner(self, what: str, seconds: float) -> bool:
+        """Whether nothing happens for this purpose until then."""
+        timer = self._timers.get(what)
+        return timer is None or timer.when() > _now() + seconds
 
     def _owner_changed(self, before: OwnerState, now: OwnerState) -> None:
         """The owner does something else from now on."""
-        if now.meeting and not before.meeting:
-            self._meeting_since = LoopClock().wall()
         if now.asleep and not before.asleep:
             self._fall_asleep()
         elif before.asleep and not now.asleep:
             self._wake_up()
-        if not now.asleep:
-            self._report_in(OWNER_LAG_S)
+        if not now.asleep and self._is_sooner("look", OWNER_LAG_S):
+            self._after("look", OWNER_LAG_S, self._look)
+
+    def _look(self) -> None:
+        """Look at the owner, and report what is seen."""
+        self._watch_owner()
+        self._report_in(0.0)
+
+    def _watch_owner(self) -> None:
+        """See what the owner does, and look again when that has gone on for long enough to mean something else.
+
+        A real agent looks every 3 s; until something turns or changes it would see the same again and again.
+        """
+        clock, owner = LoopClock(), self.occupancy.owner
+        now = clock.monotonic()
+        sample = owner_sample(owner, self.plan.machine)
+        self._watched = watch(self._watched, sample, self._terms, now, clock.wall())
+        turns = turns_in(self._watched, now)
+        if turns is not None:
+            self._after("look", turns + ROUNDING_S, self._look)
 
     def _fall_asleep(self) -> None:
-        for name in ("report", "join"):
+        self._watched = Watched()
+        for name in ("report", "join", "look"):
             if name in self._timers:
                 self._timers.pop(name).cancel()
         self._after("given up", GIVEN_UP_S, self._given_up)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from herd.policy.owner import RULES, Sign
 from herd.protocols.messages import Goodbye, Hello, Report, Welcome
 from herd.runtime.testing import virtual_time
 from herd.simulation.fleet.station import (
@@ -12,6 +13,7 @@ from herd.simulation.fleet.station import (
     HEARTBEAT_S,
     OWNER_LAG_S,
     REJOIN_S,
+    ROUNDING_S,
     SERVER_LAG_S,
     NodePlan,
     Station,
@@ -115,7 +117,7 @@ async def test_what_the_server_loads_and_unloads_is_reported_a_moment_later() ->
 
 @virtual_time
 async def test_changes_that_come_together_are_one_report() -> None:
-    desk, made = await started([(100.0, OwnerState(cpu=0.2)), (101.0, OwnerState(cpu=0.4)), (102.0, AWAKE)])
+    desk, made = await started([(100.0, OwnerState(cpu=0.2)), (100.5, OwnerState(cpu=0.4)), (101.0, AWAKE)])
     await asyncio.sleep(150.0)
     assert desk.times == [0.0, 100.0 + OWNER_LAG_S]
     await asyncio.sleep(HEARTBEAT_S - 150.0 + 100.0 + OWNER_LAG_S)
@@ -131,9 +133,38 @@ async def test_the_owners_programs_and_meetings_are_in_the_report() -> None:
     report = desk.reports[-1][1]
     assert (report.cpu, report.memory_free) == (0.5, 26 * GiB)
     [pause] = report.pauses
-    assert (pause.kind, pause.since) == ("meeting", made.ollama.wall() - now() + 100.0)
-    await asyncio.sleep(100.0)
+    assert (pause.kind, pause.since) == ("meeting", made.ollama.wall() - now() + 100.0 + OWNER_LAG_S)
+    assert (report.workload, report.owner_load) == ("idle", 0.5)
+    await asyncio.sleep(10.0)
+    assert desk.times[-1] == pytest.approx(100.0 + OWNER_LAG_S + RULES[Sign.HEAVY].begins + ROUNDING_S)
+    assert desk.reports[-1][1].workload == "moderate"
+    await asyncio.sleep(90.0)
     assert desk.reports[-1][1].pauses == ()
+    await asyncio.sleep(HOUR)
+    assert desk.reports[-1][1].workload == "idle"
+    made.stop()
+
+
+@virtual_time
+async def test_an_owner_who_takes_the_whole_machine_for_two_minutes_has_it_alone_until_a_minute_after() -> None:
+    desk, made = await started([(100.0, OwnerState(cpu=0.9)), (400.0, AWAKE)])
+    await at(400.0)
+    paused = [time for time, report in desk.reports if [pause.kind for pause in report.pauses] == ["owner-load"]]
+    assert paused[0] == pytest.approx(100.0 + OWNER_LAG_S + 120.0 + ROUNDING_S)
+    await at(500.0)
+    resumed = [time for time, report in desk.reports if time > 400.0 and not report.pauses]
+    assert resumed[0] == pytest.approx(400.0 + OWNER_LAG_S + 60.0 + ROUNDING_S)
+    made.stop()
+
+
+@virtual_time
+async def test_what_an_owner_did_before_the_lid_was_closed_is_forgotten() -> None:
+    busy = OwnerState(cpu=0.95)
+    desk, made = await started([(100.0, busy), (190.0, ASLEEP), (200.0, busy)])
+    await at(200.0 + 120.0)
+    assert [report.pauses for _, report in desk.reports if report.pauses] == []
+    await at(200.0 + 120.0 + 2 * OWNER_LAG_S)
+    assert [pause.kind for pause in desk.reports[-1][1].pauses] == ["owner-load"]
     made.stop()
 
 
@@ -141,8 +172,10 @@ async def test_the_owners_programs_and_meetings_are_in_the_report() -> None:
 async def test_a_meeting_began_when_it_began_whatever_else_its_owner_does_meanwhile() -> None:
     desk, made = await started([(100.0, MEETING), (150.0, OwnerState(cpu=0.3, meeting=True))])
     await asyncio.sleep(200.0)
-    began = made.ollama.wall() - now() + 100.0
-    assert [pause.since for _, report in desk.reports for pause in report.pauses] == [began, began]
+    began = made.ollama.wall() - now() + 100.0 + OWNER_LAG_S
+    sinces = [pause.since for _, report in desk.reports for pause in report.pauses]
+    assert len(sinces) > 1
+    assert set(sinces) == {began}
     made.stop()
 
 
@@ -196,8 +229,8 @@ async def test_a_model_that_goes_while_the_lid_is_closed_does_not_silence_the_no
     desk, made = await started([(100.0, ASLEEP), (120.0, AWAKE)])
     await load(made.ollama, LLAMA, keep_alive=105.0)
     await asyncio.sleep(1000.0)
-    woken = 120.0 + SERVER_LAG_S
-    assert [time for time in desk.times if time > 100.0] == [woken, woken + HEARTBEAT_S, woken + 2 * HEARTBEAT_S]
+    woken, looked = 120.0 + SERVER_LAG_S, 120.0 + OWNER_LAG_S
+    assert [time for time in desk.times if time > 100.0] == [woken, looked, looked + HEARTBEAT_S, looked + 600.0]
     assert [model.resident for model in desk.reports[-1][1].models] == [False, False]
     made.stop()
 
@@ -350,7 +383,7 @@ async def test_in_a_meeting_what_runs_ends_and_what_waits_goes_elsewhere() -> No
         assert served_by(running.sink) == "quick"
         assert [served_by(one.sink) for one in waiting] == ["slow"] * 3
         assert served_by(await home.ask()) == "slow"
-        await at(500.0 + OWNER_LAG_S + SOON_S)
+        await at(500.0 + OWNER_LAG_S + RULES[Sign.CAMERA].ends + SOON_S)
         assert await home.state("quick") is NodeState.READY
 
 

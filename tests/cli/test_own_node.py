@@ -1,0 +1,154 @@
+"""`herd-node pause`, `resume` and `status`: people at a node's own machine, and its agent."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from herd.actors.desk import AgentStatus, HandPause, ShownModel
+from herd.net.agent_files import AgentFiles
+from herd.net.identity import open_identity
+from herd.policy.values import Reason
+from herd.types import BackendId, ModelName, NodeName, RouterId, Seconds
+from tests.cli.command_line import CommandLine
+
+MEETING = Reason("meeting", "is in a meeting: its camera is in use", Seconds(86_400.0))
+BY_HAND = Reason("manual", "is paused by hand on the machine itself", Seconds(86_400.0), Seconds(90_000.0))
+STATUS = AgentStatus(
+    linked=True,
+    router_id=RouterId("r1"),
+    name=NodeName("mac-2"),
+    models=(
+        ShownModel(ModelName("llama3.2:3b"), BackendId("ollama"), resident=True),
+        ShownModel(ModelName("qwen3:8b"), BackendId("ollama"), resident=False),
+    ),
+    pauses=(BY_HAND, MEETING),
+    workload="light",
+    thermal="nominal",
+)
+
+
+def at(moment: float) -> str:
+    """Where the person is."""
+    return time.strftime("%m-%d %H:%M:%S", time.localtime(moment))
+
+
+@pytest.fixture(name="agent")
+def a_running_agent(run: CommandLine, tmp_path: Path) -> Iterator[AgentFiles]:
+    """On the usual data directory."""
+    home = tmp_path / ".herd-node"
+    about = {"wanted_name": "mac", "version": "1"}
+    with open_identity(home, "agent"), closing(AgentFiles(home, about)) as files:
+        files.show(AgentStatus())
+        yield files
+
+
+def asked(agent: AgentFiles) -> HandPause | None:
+    return asyncio.run(agent.pause())
+
+
+def test_a_pause_lasts_until_it_is_taken_back(run: CommandLine, agent: AgentFiles) -> None:
+    before = time.time()
+    ended = run("herd-node pause")
+    assert (ended.code, ended.out, ended.err) == (0, "mac is paused by hand until herd-node resume\n", "")
+    pause = asked(agent)
+    assert pause is not None
+    assert before <= pause.since <= time.time()
+    assert pause.until is None
+    ended = run("herd-node resume")
+    assert (ended.code, ended.out, ended.err) == (0, "mac is not paused by hand any more\n", "")
+    assert asked(agent) is None
+
+
+def test_a_pause_for_some_time_says_when_it_ends(run: CommandLine, agent: AgentFiles) -> None:
+    ended = run("herd-node pause --for 1h30m")
+    pause = asked(agent)
+    assert pause is not None
+    assert pause.until == pause.since + 5400.0
+    assert ended.out == f"mac is paused by hand until {at(pause.until)}\n"
+
+
+def test_what_still_pauses_a_machine_that_is_resumed_is_said(run: CommandLine, agent: AgentFiles) -> None:
+    agent.show(STATUS)
+    ended = run("herd-node resume")
+    assert ended.out == (
+        f"mac-2 is not paused by hand any more, but is in a meeting: its camera is in use, since {at(86_400.0)}\n"
+    )
+
+
+def test_the_status_is_for_people(run: CommandLine, agent: AgentFiles) -> None:
+    agent.show(STATUS)
+    ended = run("herd-node status")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.splitlines() == [
+        "mac-2",
+        "  router  r1, connected",
+        "  models  llama3.2:3b (in memory)",
+        "          qwen3:8b",
+        "  owner   light",
+        "  heat    nominal",
+        f"  pauses  is paused by hand on the machine itself, since {at(86_400.0)}, until {at(90_000.0)}",
+        f"          is in a meeting: its camera is in use, since {at(86_400.0)}",
+    ]
+
+
+def test_an_agent_that_has_just_begun_and_a_dedicated_one_say_so(run: CommandLine, agent: AgentFiles) -> None:
+    assert run("herd-node status").out.splitlines() == [
+        "mac",
+        "  router  none yet: looking for it",
+        "  models  none",
+        "  owner   unknown",
+        "  heat    unknown",
+        "  pauses  none",
+    ]
+    agent.show(AgentStatus(router_id=RouterId("r1"), dedicated=True))
+    lines = run("herd-node status").out.splitlines()
+    assert lines[1] == "  router  r1, away: looking for it"
+    assert lines[3] == "  owner   has none (--dedicated)"
+
+
+def test_names_that_a_terminal_would_obey_are_shown_and_not_obeyed(run: CommandLine, agent: AgentFiles) -> None:
+    agent.show(AgentStatus(models=(ShownModel(ModelName("m\x1b[2J[red]"), BackendId("b"), resident=False),)))
+    assert "  models  m\\x1b[2J[red]\n" in run("herd-node status").out
+
+
+def test_the_status_is_json_for_programs(run: CommandLine, agent: AgentFiles) -> None:
+    agent.show(STATUS)
+    shown = json.loads(run("herd-node status --json").out)
+    assert (shown["name"], shown["wanted_name"], shown["version"]) == ("mac-2", "mac", "1")
+    assert shown["pauses"][1] == {
+        "kind": "meeting",
+        "text": "is in a meeting: its camera is in use",
+        "since": 86_400.0,
+        "until": None,
+    }
+
+
+def test_the_data_directory_is_named_as_for_the_agent(run: CommandLine, tmp_path: Path) -> None:
+    home = tmp_path / "elsewhere"
+    with open_identity(home, "agent"), closing(AgentFiles(home, {"wanted_name": "mac"})) as files:
+        files.show(AgentStatus())
+        assert run(f"herd-node pause --data-dir {home}").code == 0
+        assert run("herd-node pause", {"HERD_NODE_DATA_DIR": str(home)}).code == 0
+        assert asked(files) is not None
+    assert not (tmp_path / ".herd-node").exists()
+
+
+@pytest.mark.parametrize("command", ["pause", "pause --for 2h", "resume", "status", "status --json"])
+def test_without_an_agent_they_say_so_and_leave_nothing_behind(run: CommandLine, tmp_path: Path, command: str) -> None:
+    ended = run(f"herd-node {command}")
+    home = tmp_path / ".herd-node"
+    sentence = f"error: no agent runs on the data directory {home}: start herd-node, or name its own with --data-dir\n"
+    assert (ended.code, ended.out, ended.err) == (1, "", sentence)
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("line", ["pause --for soon", "pause --for 2", "pause --for -1h", "status studio"])
+def test_wrong_usage_asks_for_nothing(run: CommandLine, agent: AgentFiles, line: str) -> None:
+    ended = run(f"herd-node {line}")
+    assert (ended.code, ended.out, asked(agent)) == (2, "", None)
+    assert "Error" in ended.err
