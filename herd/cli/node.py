@@ -27,6 +27,8 @@ from herd.net.identity import Identity, open_identity
 from herd.net.link_client import LinkDialer
 from herd.net.machine import PsutilProbe
 from herd.net.mdns import MdnsFinder
+from herd.net.owner.meetings import NoMeetings, meeting_probe
+from herd.net.owner.sensors import owner_probe_of_this_machine
 from herd.net.server_processes import PsutilServerProcesses
 from herd.protocols.messages import PROTOCOL_VERSIONS, Hello
 from herd.types import BackendId, NodeId, NodeName, RouterId
@@ -80,6 +82,7 @@ async def _run(settings: NodeSettings, identity: Identity, desk: AgentFiles) -> 
             router_url=settings.router_url,
             dedicated=settings.dedicated,
         )
+        meetings = NoMeetings() if settings.dedicated else meeting_probe()
         ports = AgentPorts(
             servers=servers,
             dialer=LinkDialer(servers, settings.join_token),
@@ -89,6 +92,7 @@ async def _run(settings: NodeSettings, identity: Identity, desk: AgentFiles) -> 
             clock=clock,
             processes=PsutilServerProcesses(),
             gpus=gpus_of_this_machine(probe.memory, clock),
+            owner=owner_probe_of_this_machine([each.base_url for each in backends], clock, meetings),
             desk=desk,
         )
         async with running_agent(agent_options, ports) as agent:
