@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from herd.policy.loads import NodeLoad
-from herd.policy.memory import gib
+from herd.policy.memory import gib, pressure
 from herd.policy.pace import CROWDING, USUAL_ANSWER
 from herd.policy.prospects import Prospect, needed_for
 from herd.policy.values import Ask, NeededLoad, Reason, made
@@ -109,14 +109,19 @@ def _with_load(  # noqa: PLR0917 - what `look` has found so far; called for ever
 ) -> Outlook | Crowded | Reason:
     """What it finds when the model has to be loaded for it."""
     context, size, there = (one.context, one.need, one.budget) if not ask.num_ctx else needed_for(ask.num_ctx, one)
+    stalled = pressure(one.node)
+    if stalled is not None:
+        return stalled
     fit, short, at_once = 0.0, False, 0
     memory = one.node.memory
     if size and memory.total:
         at_once, later = there.room(one.key, held)
         if at_once >= size:
             # What would go for it is loaded again sooner or later: only what nothing takes counts.
-            spare = min(at_once, there.free + one.model.size_resident - held.reserved) / size - 1.0
-            fit = MEMORY_FIT_MAX * min(max(spare, 0.0), 1.0)
+            unused = there.free + one.model.size_resident - held.reserved
+            unused = unused if unused < at_once else at_once
+            if unused > size:
+                fit = MEMORY_FIT_MAX if unused >= 2 * size else MEMORY_FIT_MAX * (unused / size - 1.0)
         elif size > later or held.leaving:
             return _no_room(size, later, memory.total, memory.spill)
         else:
