@@ -119,7 +119,7 @@ def _with_load(  # noqa: PLR0917 - what `look` has found so far; called for ever
         if at_once >= size:
             # What would go for it is loaded again sooner or later: only what nothing takes counts.
             unused = there.free + one.model.size_resident - held.reserved
-            unused = unused if unused < at_once else at_once
+            unused = min(at_once, unused)
             if unused > size:
                 fit = MEMORY_FIT_MAX if unused >= 2 * size else MEMORY_FIT_MAX * (unused / size - 1.0)
         elif size > later or held.leaving:
