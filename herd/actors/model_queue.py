@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from herd.actors.ports import Clock
 from herd.policy import concurrency
-from herd.policy.concurrency import Concurrency, Observation
+from herd.policy.concurrency import MOST, Concurrency, Observation
 from herd.policy.occupancy import Occupancy
 from herd.policy.turns import Turns
 from herd.policy.values import Lease, Moved, Reason, Refused, Ticket
@@ -49,20 +49,27 @@ class ModelQueue:
     Args:
         node: the node's name, for people.
         model: canonical name.
-        limit: requests that run at once, where the server or its owner says so; 0: to be learned, beginning with 1.
+        limit: requests that run at once, where the server or its owner says so; 0: to be learned.
         clock: measures the wait, and how fast answers are.
         listener: the Node: `limit_changed(model, limit)` tells it of every limit that is learned.
+        learned: the limit that was learned in an earlier life; learning goes on from there.
     """
 
-    def __init__(
-        self, node: NodeName, model: str, limit: int, clock: Clock, listener: ActorHandle | None = None
+    def __init__(  # noqa: PLR0917 - what is said of a queue when it is made
+        self,
+        node: NodeName,
+        model: str,
+        limit: int,
+        clock: Clock,
+        listener: ActorHandle | None = None,
+        learned: int = 1,
     ) -> None:
         self._node = node
         self._model = model
         self._clock = clock
         self._listener = listener
         self._declared = limit
-        self._learned = Concurrency()
+        self._learned = Concurrency(min(max(1, learned), MOST))
         self._leases: Leases[Moved | Refused] = Leases(limit or self._learned.limit, order=Turns())
         self._occupancy = Occupancy()
         self._began: dict[TicketId, Occupancy] = {}  # of the tickets that run: how things stood when they began

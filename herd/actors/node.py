@@ -28,7 +28,7 @@ from herd.runtime import (
     kill,
     remote,
 )
-from herd.store.database import KnownOrders
+from herd.store.records import KnownLimit, KnownOrders
 from herd.types import NodeId, NodeName, NodeState, Seconds
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Node:
         self._breakers = Breakers()
         self._queues: dict[str, ActorHandle] = {}
         self._declared: dict[str, int] = {}  # what each queue was last told of its limit; 0: to be learned
-        self._learned: dict[str, int] = {}  # limits that queues have found out
+        self._learned: dict[str, int] = {}  # limits that queues have found out, in this life or in an earlier one
         self._open: dict[str, bool] = {}  # whether the queue was last told that it may grant leases
         self._view = NodeView(node_id, self._name, NodeState.OFFLINE)
         self._dropping = False
@@ -93,6 +93,7 @@ class Node:
             self._scorer.node_changed.tell(self._view)
         with suppress(ValueError, ActorDiedError, ActorUnavailableError):  # there is none, or the router stops
             self._store = get_actor(names.STORE)
+            self._learned = {known.model: known.limit for known in await self._store.limits.remote(self._id)}
             self._recall(await self._store.orders.remote(self._id))
 
     # --- what the link says -------------------------------------------------------------------------------------------
@@ -176,6 +177,8 @@ class Node:
         """The model's queue has learned to run so many at once."""
         if model in self._queues:
             self._learned[model] = limit
+            if self._store is not None:
+                self._store.record.tell(KnownLimit(self._id, model, limit, Seconds(self._clock.wall())))
             self._changed()
 
     # --- what requests say --------------------------------------------------------------------------------------------
@@ -283,7 +286,8 @@ class Node:
     def _new_queue(self, model: str, declared: int) -> ActorHandle:
         assert self._supervisor is not None  # noqa: S101 - made by on_start
         kind = remote(ModelQueue).options(name=names.model_queue(self._id, model), max_concurrency=MAX_ACQUIRES)
-        return self._supervisor.start(kind, self._name, model, declared, self._clock, context(self).handle)
+        before = self._learned.get(model, 1)
+        return self._supervisor.start(kind, self._name, model, declared, self._clock, context(self).handle, before)
 
     def _tell_of_loads(self, before: NodeView) -> None:
         """A model has come into memory: what ran beside its load was slowed down."""

@@ -333,6 +333,7 @@ class _Flow:
                 usage.prefill_s,
                 usage.decode_s,
                 self._line.at_once,
+                self._attempts.first_byte if self._inbound.routing.streamed else Seconds(0.0),
             )
         )
 

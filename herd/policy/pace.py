@@ -57,6 +57,83 @@ def seen(estimate: Estimate | None, value: float, now: Seconds) -> Estimate:
     return Estimate(estimate.log + (log - estimate.log) / weight, weight, now)
 
 
+# Streams at once between which a machine's speed is taken to change evenly. What was seen between two of them counts
+# for the upper one.
+CROWDS = (1, 2, 4, 8, 16)
+MOST_STREAMS = CROWDS[-1]  # factors are worked out up to here; beyond, a further stream changes as much as the last did
+# How much is needed to believe that a machine is not like most: as two requests seen.
+PRIOR = 2.0
+
+
+def usual_crowd(streams: int) -> float:
+    """How much longer a step takes with so many streams in it, on a machine of which nothing is known."""
+    return 1.0 + CROWDING * (streams - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Tokens a second of one stream, by how many ran at once. `rate` makes it: the rest follows from `seen`."""
+
+    seen: tuple[Estimate | None, ...] = (None,) * len(CROWDS)  # for each of `CROWDS`
+    alone: float = 0.0  # tokens/s of a request that runs alone; 0: nothing was seen
+    crowd: tuple[float, ...] = ()  # seconds as a multiple of those alone: of 1 stream, of 2, up to `MOST_STREAMS`
+
+
+USUAL_CROWD = tuple([usual_crowd(streams) for streams in range(1, MOST_STREAMS + 1)])
+UNKNOWN = Rate(crowd=USUAL_CROWD)
+
+
+def rate(estimates: tuple[Estimate | None, ...]) -> Rate:
+    """What the estimates for each of `CROWDS` mean together.
+
+    A request that ran alone says how fast that is. Until enough of them were seen, those that ran beside others say it
+    too, as if the machine were like most. How much slower it gets beside others is what was seen, the more so the more
+    was seen; where nothing was, the same for each further stream as at the nearest number that was seen.
+    """
+    newest = max([one.at for one in estimates if one is not None], default=Seconds(0.0))
+    logs: list[tuple[int, float, float]] = []  # streams, log of the rate, its weight now
+    for streams, one in zip(CROWDS, estimates, strict=True):
+        if one is not None:
+            logs.append((streams, one.log, one.weight * 0.5 ** ((newest - one.at) / HALF_LIFE_S)))
+    if not logs:
+        return UNKNOWN
+    first, alone, sure = logs[0]
+    if first != 1 or sure < TRUSTED:
+        sure = sum([weight for *_, weight in logs])
+        alone = sum([weight * (log + math.log(usual_crowd(streams))) for streams, log, weight in logs]) / sure
+    each = [(streams, _slower(streams, alone - log, min(weight, sure))) for streams, log, weight in logs if streams > 1]
+    return Rate(estimates, math.exp(alone), _crowd(each))
+
+
+def _slower(streams: int, ratio: float, weight: float) -> float:
+    """What each further stream adds, from the logarithm of how much longer a step took with so many."""
+    log = (weight * ratio + PRIOR * math.log(usual_crowd(streams))) / (weight + PRIOR)
+    # No machine does more than it can for one, nor less for many than one after another.
+    return min(max(math.exp(min(log, MOST_LOG)) - 1.0, 0.0) / (streams - 1), 1.0)
+
+
+def _crowd(each: list[tuple[int, float]]) -> tuple[float, ...]:
+    """The factor of every number of streams, from what each further stream adds at some of them."""
+    if not each:
+        return USUAL_CROWD
+    factors, at, added = [1.0], 1, each[0][1]
+    for streams, then in (*each, (MOST_STREAMS, each[-1][1])):
+        step = (then - added) / (streams - at) if streams > at else 0.0
+        for _ in range(at, streams):
+            at += 1
+            added += step
+            factors.append(max(factors[-1], 1.0 + added * (at - 1)))
+        added = then
+    return tuple(factors)
+
+
+def crowded(crowd: tuple[float, ...], streams: int) -> float:
+    """The factor for any number of streams from 1 on."""
+    if streams <= MOST_STREAMS:
+        return crowd[streams - 1]
+    return crowd[-1] + (crowd[-1] - crowd[-2]) * (streams - MOST_STREAMS)
+
+
 @dataclass(frozen=True, slots=True)
 class Observed:
     """A request that was served whole. Zero where its server does not say."""
@@ -69,37 +146,56 @@ class Observed:
     prefill: Seconds
     decode: Seconds
     at_once: int = 1  # requests that ran on this model when it began, itself included
+    first_token: Seconds = Seconds(0.0)  # from when it was sent to the node; 0 too for an answer that came in one piece
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What was seen of one model on one node; rates in tokens/s of one stream, as if it had run alone."""
+    """What was seen of one model on one node."""
 
     load: Estimate | None = None
-    prefill: Estimate | None = None
-    decode: Estimate | None = None
+    prefill: Rate = UNKNOWN
+    decode: Rate = UNKNOWN
+    first_token: Estimate | None = None  # with the model in memory
 
 
 def learned(before: Learned, one: Observed, now: Seconds) -> Learned:
     """What is known after one more request."""
     after = before
-    crowd = 1.0 + CROWDING * (max(1, one.at_once) - 1)
     if one.load >= LEAST_LOAD_S:
         after = replace(after, load=seen(before.load, one.load, now))
+    elif one.first_token > 0:
+        after = replace(after, first_token=seen(before.first_token, one.first_token, now))
     if one.prompt >= LEAST_PROMPT and one.prefill > 0:
-        after = replace(after, prefill=seen(before.prefill, one.prompt / one.prefill * crowd, now))
+        after = replace(after, prefill=_also(before.prefill, one.prompt / one.prefill, one.at_once, now))
     if one.completion >= LEAST_ANSWER and one.decode > 0:
-        after = replace(after, decode=seen(before.decode, one.completion / one.decode * crowd, now))
+        after = replace(after, decode=_also(before.decode, one.completion / one.decode, one.at_once, now))
     return after
+
+
+def _also(before: Rate, value: float, at_once: int, now: Seconds) -> Rate:
+    """The rate after one more request, that ran with so many at once, itself included."""
+    streams = max(1, at_once)
+    place = next((place for place, crowd in enumerate(CROWDS) if crowd >= streams), len(CROWDS) - 1)
+    value *= usual_crowd(streams) / usual_crowd(CROWDS[place])  # as if there had been as many as those it counts for
+    estimates = list(before.seen)
+    estimates[place] = seen(estimates[place], value, now)
+    return rate(tuple(estimates))
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What to expect of one model on one node: seconds of a load, and tokens/s of a request that runs alone."""
+    """What to expect of one model on one node: seconds of a load, and tokens/s of a request that runs alone.
+
+    `prefill_crowd` and `decode_crowd` say how much longer either takes beside others: `crowded(pace.decode_crowd, 3)`
+    times as long with three at once.
+    """
 
     load: Seconds
     prefill: float
     decode: float
+    prefill_crowd: tuple[float, ...] = USUAL_CROWD
+    decode_crowd: tuple[float, ...] = USUAL_CROWD
 
 
 def pace(hardware: Hardware, model: ModelView, known: Learned | None = None) -> Pace:
@@ -112,6 +208,8 @@ def pace(hardware: Hardware, model: ModelView, known: Learned | None = None) -> 
     known = known or Learned()
     return Pace(
         Seconds(known.load.value if known.load else load),
-        known.prefill.value if known.prefill else prefill,
-        known.decode.value if known.decode else decode,
+        known.prefill.alone or prefill,
+        known.decode.alone or decode,
+        known.prefill.crowd,
+        known.decode.crowd,
     )

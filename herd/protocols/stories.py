@@ -242,6 +242,24 @@ def encode_events(events: tuple[Event, ...]) -> bytes:
     return bytes(memoryview(orjson.dumps(events)))
 
 
+# A node, its score, and its signals in the order of their weight table; trailing zeros are left out.
+ScoreRow = tuple[str, float, list[float]]
+
+
+def encode_scores(rows: list[ScoreRow], left_out: int) -> str:
+    """The scores of one placement, and how many are left out of them, for a store."""
+    return orjson.dumps((left_out, rows)).decode()
+
+
+def decode_scores(text: str) -> tuple[list[ScoreRow], int]:
+    """What `encode_scores` was given; nothing where the text is not its own."""
+    try:
+        left_out, rows = msgspec.json.decode(text, type=tuple[int, list[ScoreRow]])
+    except msgspec.MsgspecError:
+        return [], 0
+    return rows, left_out
+
+
 def encode_story(request: RequestEntry, events: bytes) -> bytes:
     """`GET /herd/v1/requests/ID`, from what `encode_events` made."""
     return orjson.dumps({**request, "events": orjson.Fragment(events)})

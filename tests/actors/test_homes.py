@@ -6,7 +6,8 @@ from herd.policy.homes import FORGOTTEN_S
 from herd.policy.prewarming import KEEP_ALIVE_S
 from herd.policy.prospects import Facts, Prospect, prospect
 from herd.policy.values import Eliminated, ModelView, NodeView
-from herd.store.database import Pin
+from herd.simulation.clock import LoopClock
+from herd.store.records import Pin
 from herd.types import NodeId, Seconds
 from tests.policy.views import card, model, node
 
@@ -36,7 +37,7 @@ COLD, WARM = model(gib=4), model(gib=4, resident=True, context=4096)
 
 def served(*nodes: NodeId) -> Homes:
     """A model that these nodes have served, in this order."""
-    homes = Homes()
+    homes = Homes(LoopClock())
     for name in nodes:
         homes.served(KEY, name, START)
     return homes
@@ -82,7 +83,7 @@ def test_of_each_node_one_thing_is_asked_at_a_time() -> None:
 
 
 def test_a_pin_gives_a_model_that_nobody_asks_for_a_home() -> None:
-    homes, fleet = Homes(), Fleet(a=(COLD,))
+    homes, fleet = Homes(LoopClock()), Fleet(a=(COLD,))
     assert homes.pin(KEY) is PinEnd.DONE
     assert homes.pins == {KEY: ""}
     assert fleet.orders(homes) == [(KEY, "a", FOR_EVER)]
@@ -95,13 +96,13 @@ def test_a_pin_gives_a_model_that_nobody_asks_for_a_home() -> None:
 
 def test_a_pin_is_remembered_with_its_home() -> None:
     homes, fleet = served(A, A, A), Fleet(a=(COLD,), b=(COLD,))
-    homes.pinned([Pin(KEY, B)])
+    homes.recalled([Pin(KEY, B)], (), ())
     fleet.orders(homes)
     assert homes.of(KEY) == B
 
 
 def test_pins_have_a_bound() -> None:
-    homes = Homes()
+    homes = Homes(LoopClock())
     assert all(homes.pin(f"m{number}") is PinEnd.DONE for number in range(MAX_PINS))
     assert homes.pin("one-more") is PinEnd.FULL
     assert homes.pin("m0") is PinEnd.DONE  # it is there already

@@ -48,10 +48,8 @@ async def test_speeds_are_those_of_a_node_and_lengths_those_of_a_model_on_any() 
     told, known = await taught(served("a", tokens=100), served("b", tokens=400), served("a", "n", tokens=0))
 
     assert [(lesson.node, lesson.model) for lesson in told] == [("a", "m"), ("b", "m"), ("a", "n")]
-    assert told[0].learned.decode is not None
-    assert told[0].learned.decode.value == pytest.approx(50.0)
-    assert told[1].learned.decode is not None
-    assert told[1].learned.decode.value == pytest.approx(200.0)
+    assert told[0].learned.decode.alone == pytest.approx(50.0)
+    assert told[1].learned.decode.alone == pytest.approx(200.0)
     assert told[0].answer == pytest.approx(100.0)
     assert told[1].answer == pytest.approx(200.0)  # in the middle, as ratios go
     assert told[2].answer == USUAL_ANSWER

@@ -6,6 +6,7 @@ from herd.actors.homes import Homes
 from herd.actors.prospectus import Prospectus
 from herd.policy.prospects import Prospect
 from herd.policy.values import Hardware, Memory, MemoryKind, ModelView, NodeView
+from herd.simulation.clock import LoopClock
 from herd.types import BackendId, Bytes, GiB, ModelName, NodeId, Seconds, Tokens
 from tests.actors.doubles import view
 
@@ -23,7 +24,7 @@ def taking(size: int) -> ModelView:
 
 def need_on(name: str, *fleet: NodeView) -> float:
     """GiB that a load is taken to need on a node."""
-    prospectus = Prospectus(Homes())
+    prospectus = Prospectus(Homes(LoopClock()))
     for one in fleet:
         prospectus.node_changed(one, Seconds(0.0))
     rows = [row for row in prospectus.of("big", kept=True) if isinstance(row, Prospect)]

@@ -15,7 +15,7 @@ from herd.policy.values import Ask, BreakerState, Circuit, ModelView
 from herd.runtime import ActorHandle, get_actor, remote, stop
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.clock import LoopClock
-from herd.store.database import KnownNode
+from herd.store.records import KnownNode
 from herd.types import BackendId, Dialect, ModelName, NodeId, NodeName, NodeState, Seconds, TicketId
 from tests.actors.doubles import Witness, settled, ticket, view
 

@@ -6,6 +6,7 @@ from typing import TypeVar
 from herd.actors.store import Store
 from herd.runtime import kill, remote, stop
 from herd.runtime.testing import virtual_time
+from herd.simulation.clock import LoopClock
 from herd.store.database import Database
 from herd.store.executor import InlineExecutor
 
@@ -33,7 +34,7 @@ async def test_a_store_that_crashes_closes_its_file_and_opens_it_again() -> None
         def close(self) -> None:
             diary.append("thread ended")
 
-    store = remote(Store).options(max_restarts=1).remote(File, Thread())
+    store = remote(Store).options(max_restarts=1).remote(File, Thread(), LoopClock())
     await store.load.remote()
     kill(store, no_restart=False)
     assert await store.load.remote() == ()

@@ -58,8 +58,8 @@ async def test_so_many_are_kept_and_no_more() -> None:
     for number in range(KEPT + 5):
         kept.ended(told(number))
     assert len(kept.recent(10 * KEPT)) == KEPT
-    assert kept.story("r4") is None
-    assert kept.story("r5") is not None
+    assert await kept.story("r4") is None
+    assert await kept.story("r5") is not None
     assert len(kept._latest) == KEPT
 
 
@@ -68,16 +68,16 @@ async def test_of_requests_with_one_id_each_has_its_line_and_the_latest_its_stor
     kept = Traces(LoopClock())
     for number in range(KEPT):
         kept.ended(told(number, "same" if number in {0, 7} else ""))
-    found = kept.story("same")
+    found = await kept.story("same")
     assert found is not None
     assert found.request["arrived"] == 7
     assert [entry["id"] for entry in kept.recent(KEPT)].count("same") == 2
     kept.ended(told(KEPT))  # the older one of the two has to go
-    found = kept.story("same")
+    found = await kept.story("same")
     assert found is not None
     assert found.request["arrived"] == 7
     kept.progressed(told(KEPT + 1, "same", BEGUN))
-    found = kept.story("same")
+    found = await kept.story("same")
     assert found is not None
     assert found.request["outcome"] is None
 
@@ -99,5 +99,5 @@ async def test_of_those_under_way_only_so_many_are_known() -> None:
         kept.progressed(told(number, event=QUEUED))
     assert kept.under_way() == traces.MAX_UNDER_WAY
     kept.ended(told(0))  # one that was forgotten
-    assert kept.story("r0") is not None
-    assert kept.story("r1") is None
+    assert await kept.story("r0") is not None
+    assert await kept.story("r1") is None

@@ -65,9 +65,7 @@ def test_what_was_seen_counts_instead_of_the_hardware() -> None:
 def test_a_request_that_ran_beside_others_says_how_fast_it_would_have_been_alone() -> None:
     alone, beside = learned(Learned(), SERVED, NOW), learned(Learned(), replace(SERVED, at_once=4), NOW)
 
-    assert alone.decode is not None
-    assert beside.decode is not None
-    assert beside.decode.value > alone.decode.value
+    assert beside.decode.alone > alone.decode.alone
 
 
 def test_what_is_too_short_teaches_nothing() -> None:
@@ -112,6 +110,6 @@ def test_times_that_no_machine_takes_leave_a_number() -> None:
     for _ in range(3):
         one = Observed(NodeId("a"), "m", Tokens(2**63), Tokens(2**63), Seconds(1e300), Seconds(5e-324), Seconds(5e-324))
         known = learned(known, one, Seconds(0.0))
-    for estimate in (known.load, known.prefill, known.decode):
-        assert estimate is not None
-        assert math.isfinite(estimate.value)
+    assert known.load is not None
+    for number in (known.load.value, known.prefill.alone, known.decode.alone, *known.prefill.crowd):
+        assert math.isfinite(number)

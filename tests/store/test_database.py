@@ -4,7 +4,8 @@ import pytest
 import sqlite_utils
 
 from herd.store import database as module
-from herd.store.database import Database, KnownNode, KnownOrders, Pin, StoreError
+from herd.store.database import Database, StoreError
+from herd.store.records import KnownNode, KnownOrders, Pin
 from herd.store.schema import MIGRATIONS, STEPS
 from herd.types import NodeId, NodeName, Seconds
 
@@ -14,8 +15,8 @@ MINI = KnownNode(NodeId("b2"), NodeName("mini"), (), Seconds(200.0))
 
 def test_what_was_remembered_is_known_after_reopening(tmp_path: Path) -> None:
     first = Database(tmp_path / "herd.db")
-    first.remember(MINI)
-    first.remember(STUDIO)
+    first.save([MINI])
+    first.save([STUDIO])
     first.close()
 
     second = Database(tmp_path / "herd.db")
@@ -25,9 +26,9 @@ def test_what_was_remembered_is_known_after_reopening(tmp_path: Path) -> None:
 
 def test_a_node_is_remembered_as_it_was_last() -> None:
     database = Database(None)
-    database.remember(STUDIO)
+    database.save([STUDIO])
     changed = KnownNode(STUDIO.id, NodeName("studio-2"), ("qwen3:8b", "gemma3:4b"), Seconds(300.0))
-    database.remember(changed)
+    database.save([changed])
 
     (known,) = database.known_nodes()
     assert known.name == "studio-2"
@@ -39,7 +40,7 @@ def test_the_nodes_not_seen_for_longest_are_forgotten(monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "MAX_NODES", 2)
     database = Database(None)
     for number in range(4):
-        database.remember(KnownNode(NodeId(f"n{number}"), NodeName("x"), ("m",), Seconds(10.0 - number)))
+        database.save([KnownNode(NodeId(f"n{number}"), NodeName("x"), ("m",), Seconds(10.0 - number))])
 
     assert [node.id for node in database.known_nodes()] == ["n0", "n1"]
     database.close()
@@ -115,7 +116,7 @@ def test_orders_do_not_grow_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_file_of_the_version_before_gets_what_is_new(tmp_path: Path) -> None:
     file = tmp_path / "herd.db"
     old = Database(file)
-    old.remember(STUDIO)
+    old.save([STUDIO])
     old.close()
     before = sqlite_utils.Database(file)
     before.table("orders").drop()
