@@ -28,7 +28,7 @@ from herd.runtime import (
     kill,
     remote,
 )
-from herd.store.records import KnownLimit, KnownOrders
+from herd.store.records import KnownLimit, KnownOrders, NodeMemory
 from herd.types import NodeId, NodeName, NodeState, Seconds
 
 logger = logging.getLogger(__name__)
@@ -93,8 +93,7 @@ class Node:
             self._scorer.node_changed.tell(self._view)
         with suppress(ValueError, ActorDiedError, ActorUnavailableError):  # there is none, or the router stops
             self._store = get_actor(names.STORE)
-            self._learned = {known.model: known.limit for known in await self._store.limits.remote(self._id)}
-            self._recall(await self._store.orders.remote(self._id))
+            self._recall(await self._store.node.remote(self._id))
 
     # --- what the link says -------------------------------------------------------------------------------------------
 
@@ -144,10 +143,11 @@ class Node:
         """Take nothing new from now on, or take requests again; a pause may end by itself after so many seconds."""
         self._obey(self._orders.given(order, Seconds(self._clock.wall()), lasts))
 
-    def _recall(self, known: KnownOrders | None) -> None:
-        """What was told in an earlier life is in force still."""
-        if known is not None:
-            self._obey(Orders(known.drained, known.paused, known.until))
+    def _recall(self, known: NodeMemory) -> None:
+        """What was found out in an earlier life is so still, and what was told is in force."""
+        self._learned = {one.model: one.limit for one in known.limits}
+        if known.orders is not None:
+            self._obey(Orders(known.orders.drained, known.orders.paused, known.orders.until))
 
     def _obey(self, orders: Orders) -> None:
         now = Seconds(self._clock.wall())

@@ -19,7 +19,6 @@ from herd.store.executor import Executor
 from herd.store.records import (
     KnownEstimate,
     KnownKeep,
-    KnownLimit,
     KnownNode,
     KnownOrders,
     KnownResidency,
@@ -27,6 +26,7 @@ from herd.store.records import (
     KnownSlot,
     KnownTrace,
     KnownUnload,
+    NodeMemory,
     Pin,
     Record,
 )
@@ -204,10 +204,6 @@ class Store:
         """When models last left the memory of nodes."""
         return await self._recall("which models were unloaded", lambda database: database.all(KnownUnload))
 
-    async def limits(self, node: NodeId) -> tuple[KnownLimit, ...]:
-        """How many requests a node was found to run at once."""
-        return await self._recall(f"what {node} runs at once", lambda database: database.limits(node))
-
     async def services(self) -> tuple[KnownService, ...]:
         """How often nodes have served models."""
         return await self._recall("who served what", lambda database: database.all(KnownService))
@@ -233,13 +229,16 @@ class Store:
 
     # --- what people say ----------------------------------------------------------------------------------------------
 
-    async def orders(self, node: NodeId) -> KnownOrders | None:
-        """What a node was told by hand; None too when it cannot be read."""
+    async def node(self, node: NodeId) -> NodeMemory:
+        """What a node begins with: what it was told by hand, and what it was found to run at once.
+
+        Not after a batch, as others: requests may be on their way to a node that has just joined.
+        """
         try:
-            return await self._do(lambda database: database.orders(node))
+            return await self._do(lambda database: database.node(node))
         except StoreError as error:
             logger.error("what %s was told by hand is not known: %s", node, error)  # noqa: TRY400 - it says it all
-            return None
+            return NodeMemory()
 
     async def record_orders(self, orders: KnownOrders) -> None:
         """Remember what a node was told by hand."""

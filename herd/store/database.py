@@ -12,7 +12,7 @@ import sqlite_utils
 
 from herd.errors import HerdError
 from herd.store.opening import afresh, damaged, opened
-from herd.store.records import KnownLimit, KnownNode, KnownOrders, KnownTrace, Pin, Record
+from herd.store.records import KnownLimit, KnownNode, KnownOrders, KnownTrace, NodeMemory, Pin, Record
 from herd.store.tables import DAY_S, KEYED, LIMITS, TABLES, TRACES, Table
 from herd.types import NodeId, NodeName, Seconds
 
@@ -77,10 +77,11 @@ class Database:
         sql = f'select {table.names} from "{table.name}" order by {order}'  # noqa: S608 - constants
         return self._do(lambda db: tuple(kind(*row) for row in db.execute(sql)))
 
-    def limits(self, node: NodeId) -> tuple[KnownLimit, ...]:
-        """What was found out about one node."""
+    def node(self, node: NodeId) -> NodeMemory:
+        """What one node begins with."""
         sql = f"select {LIMITS.names} from limits where node = ?"  # noqa: S608 - constants
-        return self._do(lambda db: tuple(KnownLimit(*row) for row in db.execute(sql, [node])))
+        limits = self._do(lambda db: tuple(KnownLimit(*row) for row in db.execute(sql, [node])))
+        return NodeMemory(self.orders(node), limits)
 
     def traces(self, limit: int) -> tuple[KnownTrace, ...]:
         """At most so many, those of the requests that ended last; the latest last."""

@@ -78,6 +78,14 @@ class KnownLimit:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeMemory:
+    """What a node begins with."""
+
+    orders: KnownOrders | None = None
+    limits: tuple[KnownLimit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class KnownService:
     """How often a node has served a model, decayed by age."""
 
