@@ -34,9 +34,9 @@ TRACES_S = Seconds(30 * DAY_S)
 MAX_ESTIMATES = 24_000
 MAX_PAIRS = 2_000
 MAX_SLOTS = 168 * 100
-# Of some 250 bytes each, index and free pages included: 34 MB. 30 days of 4,000 requests, which is what some twenty
-# people who work with it all day make of it; a busier fleet remembers fewer days.
-MAX_TRACES = 120_000
+# Of some 340 bytes each, their index included: 34 MB (`benchmarks/store.py`). 30 days of 3,300 requests, more than
+# twenty people who work with it all day make of it; a busier fleet remembers fewer days.
+MAX_TRACES = 100_000
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ def test_a_disk_that_is_full_takes_nothing_and_breaks_nothing(tmp_path: Path) ->
     database = Database(tmp_path / "herd.db")
     database.save([STUDIO])
     database._db.execute("pragma max_page_count = 1")  # no page more than there are
-    batch = [MINI, *[estimate(number) for number in range(5000)]]
+    batch: list[Record] = [MINI, *[estimate(number) for number in range(5000)]]
     with pytest.raises(StoreError, match="database or disk is full"):
         database.save(batch)
     assert database.known_nodes() == (STUDIO,)  # all of a batch, or nothing
