@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from herd.policy.values import SIGNALS
+from herd.policy.values import ALWAYS_SHOWN, SIGNALS
 from herd.protocols.stories import (
     CandidateEntry,
     Ended,
@@ -53,17 +53,18 @@ def _bounded(count: int | None) -> int | None:
 def _scores(events: Iterable[Event]) -> str:
     """Those of its latest placement."""
     candidates: list[CandidateEntry] = []
-    left_out = 0
+    left_out = eliminated = 0
     for event in events:
-        if event["kind"] == "placed" and event["candidates"]:
+        if event["kind"] == "placed":
             candidates, left_out = event["candidates"], event["candidates_left_out"]
+            eliminated = len(event["eliminated"]) + event["eliminated_left_out"]
         elif event["kind"] == "moved":
-            candidates, left_out = [event["candidate"]], 0
+            candidates, left_out, eliminated = [event["candidate"]], 0, 0
     rows: list[ScoreRow] = [
         (one["node"], round(one["score"], 2), [] if place else _points(one["signals"]))
         for place, one in enumerate(candidates[:MAX_SCORES])
     ]
-    return encode_scores(rows, left_out + max(0, len(candidates) - MAX_SCORES))
+    return encode_scores(rows, left_out + max(0, len(candidates) - MAX_SCORES), eliminated)
 
 
 def _points(signals: dict[str, float]) -> list[float]:
@@ -72,6 +73,13 @@ def _points(signals: dict[str, float]) -> list[float]:
     while points and not points[-1]:
         points.pop()
     return points
+
+
+def _signals(points: list[float]) -> dict[str, float]:
+    """By name, those of `ALWAYS_SHOWN` whatever they are."""
+    padded = (*points, *[0.0] * (ALWAYS_SHOWN - len(points)))
+    named = enumerate(zip(SIGNALS, padded, strict=False))
+    return {name: value for place, (name, value) in named if value or place < ALWAYS_SHOWN}
 
 
 def entry_of(row: KnownTrace) -> RequestEntry:
@@ -97,21 +105,21 @@ def entry_of(row: KnownTrace) -> RequestEntry:
 
 def events_of(row: KnownTrace) -> tuple[Event, ...]:
     """What is kept of its story: who could have served it, the first byte, and the end."""
-    scores, left_out = decode_scores(row.scores)
+    scores, left_out, eliminated = decode_scores(row.scores)
     events: list[Event] = []
-    if scores:
+    if scores or eliminated:
         candidates: list[CandidateEntry] = [
-            {"node": node, "score": score, "signals": dict(zip(SIGNALS, points, strict=False))}
+            {"node": node, "score": score, "signals": _signals(points) if points else {}}
             for node, score, points in scores
         ]
         placed: Placed = {
             "kind": "placed",
             "at": 0.0,
-            "node": candidates[0]["node"],
+            "node": candidates[0]["node"] if candidates else None,
             "candidates": candidates,
             "eliminated": [],
             "candidates_left_out": left_out,
-            "eliminated_left_out": 0,
+            "eliminated_left_out": eliminated,
         }
         events.append(placed)
     if row.first_token is not None and row.status is not None:

@@ -246,18 +246,17 @@ def encode_events(events: tuple[Event, ...]) -> bytes:
 ScoreRow = tuple[str, float, list[float]]
 
 
-def encode_scores(rows: list[ScoreRow], left_out: int) -> str:
-    """The scores of one placement, and how many are left out of them, for a store."""
-    return orjson.dumps((left_out, rows)).decode()
+def encode_scores(rows: list[ScoreRow], left_out: int, eliminated: int) -> str:
+    """The scores of one placement, for a store; how many are left out of them, and how many nodes were out."""
+    return orjson.dumps((rows, left_out, eliminated)).decode()
 
 
-def decode_scores(text: str) -> tuple[list[ScoreRow], int]:
+def decode_scores(text: str) -> tuple[list[ScoreRow], int, int]:
     """What `encode_scores` was given; nothing where the text is not its own."""
     try:
-        left_out, rows = msgspec.json.decode(text, type=tuple[int, list[ScoreRow]])
+        return msgspec.json.decode(text, type=tuple[list[ScoreRow], int, int])
     except msgspec.MsgspecError:
-        return [], 0
-    return rows, left_out
+        return [], 0, 0
 
 
 def encode_story(request: RequestEntry, events: bytes) -> bytes:

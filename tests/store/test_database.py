@@ -66,7 +66,7 @@ def trace(number: int, *, arrived: float = NOW, request_id: str = "") -> KnownTr
         prompt=100,
         completion=None,
         edited="model,keep_alive",
-        scores="[0,[]]",
+        scores="[[],0,0]",
     )
 
 
