@@ -28,6 +28,7 @@ from benchmarks.talk import machine, progress, writable
 from herd.actors.fleet import RouterIdentity
 from herd.actors.latency_learner import ANSWER, ANYWHERE, DECODE, FIRST_TOKEN, LOAD, PREFILL
 from herd.actors.router import RouterOptions, RouterPorts, running_router
+from herd.actors.store import PRUNE_AFTER
 from herd.actors.trace_rows import row_of
 from herd.net.clock import SystemClock
 from herd.policy.pace import CROWDS
@@ -178,16 +179,26 @@ def fill(path: Path, load: Load, row: Row, now: float) -> None:
     for day in range(load.days):
         began = now - (load.days - day) * DAY_S
         times = [began + number * DAY_S / load.a_day for number in range(load.a_day)]
+        written = 0
         for first in range(0, len(times), BATCH):
-            database.save([record for at in times[first : first + BATCH] for record in served(at, chance)])
-        while _timed(row.prune, partial(database.prune, Seconds(began + DAY_S))):
-            pass
+            batch = [record for at in times[first : first + BATCH] for record in served(at, chance)]
+            database.save(batch)
+            written += len(batch)
+            if written >= PRUNE_AFTER:
+                written = 0
+                _prune(database, Seconds(times[first]), row)
+    _prune(database, Seconds(now), row)
     for number in range(FLUSHES):
         _timed(row.flush, partial(database.save, served(now + number / FLUSHES, chance)))
     database.save(learned(Seconds(now), chance))
     row.size = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
     row.traces = len(database.traces(2 * MAX_TRACES))
     database.close()
+
+
+def _prune(database: Database, now: Seconds, row: Row) -> None:
+    while _timed(row.prune, partial(database.prune, now)):
+        pass
 
 
 def _timed(times: list[float], call: Any) -> Any:

@@ -25,8 +25,8 @@ R = TypeVar("R")
 MAX_NODES = 1024
 # A machine that was not switched on for a year is gone. What people said is said anew each time its node joins.
 NODES_S = Seconds(365 * DAY_S)
-# Traces that one call forgets: some 20 ms, for a person's order may wait behind it.
-SLICE = 4096
+# Traces that one call forgets, in some tens of milliseconds: a person's order may wait behind it.
+SLICE = 1024
 # What is later than this by now was written under a wrong clock.
 FUTURE_S = Seconds(DAY_S)
 

@@ -45,7 +45,10 @@ def decisions(*, restarts: bool) -> list[dict[str, Any]]:
             if restarts:
                 await home.restart_router(away=5.0)
             await until(260.0)
+            busy = [home.send(CHAT, chat(LLAMA, tokens=600, text="word " * 500)) for _ in range(8)]
+            await asyncio.sleep(0.5)
             found.extend([await decision(home, model, f"last-of-{model}") for model in (LLAMA, QWEN)])
+            await asyncio.gather(*(one.task for one in busy))
 
     run_virtual(story())
     return found
