@@ -1,12 +1,15 @@
 """The Traces: the latest stories, bounded, and the requests that are under way."""
 
 import asyncio
+from typing import Any
 
 from herd.actors import traces
 from herd.actors.traces import Told, Traces
 from herd.protocols.stories import KEPT, Event, RequestEntry
+from herd.runtime import remote, stop
 from herd.runtime.testing import virtual_time
 from herd.simulation.clock import LoopClock
+from herd.store.records import KnownTrace
 from herd.types import Seconds, TicketId
 
 ENDED: Event = {"kind": "ended", "at": 1.0, "outcome": "served", "status": 200, "text": ""}
@@ -101,3 +104,42 @@ async def test_of_those_under_way_only_so_many_are_known() -> None:
     kept.ended(told(0))  # one that was forgotten
     assert await kept.story("r0") is not None
     assert await kept.story("r1") is None
+
+
+class Rows:
+    """In place of the Store: rows, the latest last."""
+
+    def __init__(self, rows: list[KnownTrace]) -> None:
+        self._rows = rows
+
+    def record(self, row: KnownTrace) -> None:
+        self._rows.append(row)
+
+    def traces(self, limit: int) -> tuple[KnownTrace, ...]:
+        return tuple(self._rows[-limit:])
+
+    def trace(self, request_id: str) -> KnownTrace | None:
+        return next((row for row in reversed(self._rows) if row.id == request_id), None)
+
+
+@virtual_time
+async def test_a_router_that_starts_again_knows_the_latest_and_finds_older_ones() -> None:
+    rows: list[KnownTrace] = []
+    store = remote(Rows).remote(rows)
+    first: Any = remote(Traces).remote(LoopClock(), store)
+    for number in range(KEPT + 5):
+        first.ended.tell(told(number, "same" if number in {1, KEPT} else ""))
+    listed = await first.recent.remote(KEPT)
+    await stop(first)
+    assert len(rows) == KEPT + 5
+
+    second: Any = remote(Traces).remote(LoopClock(), store)
+    assert await second.recent.remote(KEPT) == listed
+    for request_id, arrived in (("r0", 0.0), ("same", float(KEPT)), ("r9", 9.0)):
+        found = await second.story.remote(request_id)
+        assert found.request["arrived"] == arrived
+    assert await second.story.remote("never") is None
+    second.ended.tell(told(KEPT + 9))
+    assert arrivals(await second.recent.remote(2)) == [KEPT + 9, KEPT + 4]
+    for actor in (second, store):
+        await stop(actor)
