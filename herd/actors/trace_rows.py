@@ -61,25 +61,25 @@ def _scores(events: Iterable[Event]) -> str:
         elif event["kind"] == "moved":
             candidates, left_out, eliminated = [event["candidate"]], 0, 0
     rows: list[ScoreRow] = [
-        (one["node"], round(one["score"], 2), [] if place else _points(one["signals"]))
+        (one["node"], int(100 * one["score"]), [] if place else _points(one["signals"]))
         for place, one in enumerate(candidates[:MAX_SCORES])
     ]
     return encode_scores(rows, left_out + max(0, len(candidates) - MAX_SCORES), eliminated)
 
 
-def _points(signals: dict[str, float]) -> list[float]:
-    """In the order of `SIGNALS`, which may grow at its end alone: rows are read by it."""
-    points = [round(signals.get(name, 0.0), 2) for name in SIGNALS]
+def _points(signals: dict[str, float]) -> list[int]:
+    """Hundredths, in the order of `SIGNALS`, which may grow at its end alone: rows are read by it."""
+    points = [int(100 * signals.get(name, 0.0)) for name in SIGNALS]
     while points and not points[-1]:
         points.pop()
     return points
 
 
-def _signals(points: list[float]) -> dict[str, float]:
+def _signals(points: list[int]) -> dict[str, float]:
     """By name, those of `ALWAYS_SHOWN` whatever they are."""
-    padded = (*points, *[0.0] * (ALWAYS_SHOWN - len(points)))
+    padded = (*points, *[0] * (ALWAYS_SHOWN - len(points)))
     named = enumerate(zip(SIGNALS, padded, strict=False))
-    return {name: value for place, (name, value) in named if value or place < ALWAYS_SHOWN}
+    return {name: value / 100 for place, (name, value) in named if value or place < ALWAYS_SHOWN}
 
 
 def entry_of(row: KnownTrace) -> RequestEntry:
@@ -109,7 +109,7 @@ def events_of(row: KnownTrace) -> tuple[Event, ...]:
     events: list[Event] = []
     if scores or eliminated:
         candidates: list[CandidateEntry] = [
-            {"node": node, "score": score, "signals": _signals(points) if points else {}}
+            {"node": node, "score": score / 100, "signals": _signals(points) if points else {}}
             for node, score, points in scores
         ]
         placed: Placed = {

@@ -1,7 +1,8 @@
 """How long loads, prompts and answers take on a node: from what was seen there, else from its hardware."""
 
 import math
-from dataclasses import dataclass, replace
+from bisect import bisect_left
+from dataclasses import dataclass
 
 from herd.policy.values import Hardware, MemoryKind, ModelView
 from herd.types import Bytes, GiB, MiB, NodeId, Seconds, Tokens
@@ -83,47 +84,51 @@ USUAL_CROWD = tuple([usual_crowd(streams) for streams in range(1, MOST_STREAMS +
 UNKNOWN = Rate(crowd=USUAL_CROWD)
 
 
+_LOG_USUAL = tuple([math.log(usual_crowd(streams)) for streams in CROWDS])
+
+
 def rate(estimates: tuple[Estimate | None, ...]) -> Rate:
     """What the estimates for each of `CROWDS` mean together.
 
     A request that ran alone says how fast that is. Until enough of them were seen, those that ran beside others say it
     too, as if the machine were like most. How much slower it gets beside others is what was seen, the more so the more
-    was seen; where nothing was, the same for each further stream as at the nearest number that was seen.
+    was seen; where nothing was, each further stream adds as much as at the nearest number that was seen.
     """
-    newest = max([one.at for one in estimates if one is not None], default=Seconds(0.0))
-    logs: list[tuple[int, float, float]] = []  # streams, log of the rate, its weight now
-    for streams, one in zip(CROWDS, estimates, strict=True):
-        if one is not None:
-            logs.append((streams, one.log, one.weight * 0.5 ** ((newest - one.at) / HALF_LIFE_S)))
-    if not logs:
+    known = [(place, one) for place, one in enumerate(estimates) if one is not None]
+    if not known:
         return UNKNOWN
-    first, alone, sure = logs[0]
-    if first != 1 or sure < TRUSTED:
-        sure = sum([weight for *_, weight in logs])
-        alone = sum([weight * (log + math.log(usual_crowd(streams))) for streams, log, weight in logs]) / sure
-    each = [(streams, _slower(streams, alone - log, min(weight, sure))) for streams, log, weight in logs if streams > 1]
-    return Rate(estimates, math.exp(alone), _crowd(each))
+    newest = max([one.at for _, one in known])
+    weights = [one.weight * 0.5 ** ((newest - one.at) / HALF_LIFE_S) for _, one in known]
+    sure, (first, one) = weights[0], known[0]
+    alone = one.log
+    if first != 0 or sure < TRUSTED:
+        sure = sum(weights)
+        alone = sum([w * (one.log + _LOG_USUAL[place]) for w, (place, one) in zip(weights, known, strict=True)]) / sure
+    added: list[float | None] = [None] * len(CROWDS)  # by each further stream, where it was seen
+    for weight, (place, one) in zip(weights, known, strict=True):
+        if place:
+            added[place] = _added(place, alone - one.log, min(weight, sure))
+    crowd = USUAL_CROWD if known[-1][0] == 0 else _crowd(added)
+    return Rate(estimates, math.exp(alone), crowd)
 
 
-def _slower(streams: int, ratio: float, weight: float) -> float:
+def _added(place: int, ratio: float, weight: float) -> float:
     """What each further stream adds, from the logarithm of how much longer a step took with so many."""
-    log = (weight * ratio + PRIOR * math.log(usual_crowd(streams))) / (weight + PRIOR)
+    log = (weight * ratio + PRIOR * _LOG_USUAL[place]) / (weight + PRIOR)
     # No machine does more than it can for one, nor less for many than one after another.
-    return min(max(math.exp(min(log, MOST_LOG)) - 1.0, 0.0) / (streams - 1), 1.0)
+    return min(max(math.exp(min(log, MOST_LOG)) - 1.0, 0.0) / (CROWDS[place] - 1), 1.0)
 
 
-def _crowd(each: list[tuple[int, float]]) -> tuple[float, ...]:
+def _crowd(added: list[float | None]) -> tuple[float, ...]:
     """The factor of every number of streams, from what each further stream adds at some of them."""
-    if not each:
-        return USUAL_CROWD
-    factors, at, added = [1.0], 1, each[0][1]
-    for streams, then in (*each, (MOST_STREAMS, each[-1][1])):
-        step = (then - added) / (streams - at) if streams > at else 0.0
-        for _ in range(at, streams):
-            at += 1
-            added += step
-            factors.append(max(factors[-1], 1.0 + added * (at - 1)))
-        added = then
+    factors, low, at = [1.0], 1.0, 1
+    near = next(one for one in added if one is not None)
+    for streams, seen_here in zip(CROWDS[1:], added[1:], strict=True):
+        near = near if seen_here is None else seen_here
+        high = max(low, 1.0 + near * (streams - 1))
+        step = (high - low) / (streams - at)
+        factors += [low + step * further for further in range(1, streams - at + 1)]
+        low, at = high, streams
     return tuple(factors)
 
 
@@ -161,22 +166,22 @@ class Learned:
 
 def learned(before: Learned, one: Observed, now: Seconds) -> Learned:
     """What is known after one more request."""
-    after = before
+    load, prefill, decode, first_token = before.load, before.prefill, before.decode, before.first_token
     if one.load >= LEAST_LOAD_S:
-        after = replace(after, load=seen(before.load, one.load, now))
+        load = seen(load, one.load, now)
     elif one.first_token > 0:
-        after = replace(after, first_token=seen(before.first_token, one.first_token, now))
+        first_token = seen(first_token, one.first_token, now)
     if one.prompt >= LEAST_PROMPT and one.prefill > 0:
-        after = replace(after, prefill=_also(before.prefill, one.prompt / one.prefill, one.at_once, now))
+        prefill = _also(prefill, one.prompt / one.prefill, one.at_once, now)
     if one.completion >= LEAST_ANSWER and one.decode > 0:
-        after = replace(after, decode=_also(before.decode, one.completion / one.decode, one.at_once, now))
-    return after
+        decode = _also(decode, one.completion / one.decode, one.at_once, now)
+    return Learned(load, prefill, decode, first_token)
 
 
 def _also(before: Rate, value: float, at_once: int, now: Seconds) -> Rate:
     """The rate after one more request, that ran with so many at once, itself included."""
     streams = max(1, at_once)
-    place = next((place for place, crowd in enumerate(CROWDS) if crowd >= streams), len(CROWDS) - 1)
+    place = min(bisect_left(CROWDS, streams), len(CROWDS) - 1)
     value *= usual_crowd(streams) / usual_crowd(CROWDS[place])  # as if there had been as many as those it counts for
     estimates = list(before.seen)
     estimates[place] = seen(estimates[place], value, now)

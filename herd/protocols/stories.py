@@ -242,8 +242,8 @@ def encode_events(events: tuple[Event, ...]) -> bytes:
     return bytes(memoryview(orjson.dumps(events)))
 
 
-# A node, its score, and its signals in the order of their weight table; trailing zeros are left out.
-ScoreRow = tuple[str, float, list[float]]
+# A node, its score, and its signals in their order, all in hundredths of a point; zeros at the end are left out.
+ScoreRow = tuple[str, int, list[int]]
 
 
 def encode_scores(rows: list[ScoreRow], left_out: int, eliminated: int) -> str:
