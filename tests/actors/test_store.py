@@ -158,6 +158,26 @@ def test_a_batch_that_is_being_written_when_the_store_stops_is_written_once(file
     story()
 
 
+def test_a_batch_that_was_under_way_when_the_store_crashed_is_written(tmp_path: Path) -> None:
+    @virtual_time
+    async def story() -> None:
+        disk = Slow()
+        store = remote(Store).options(max_restarts=1).remote(lambda: Database(tmp_path / "herd.db"), disk, LoopClock())
+        await store.load.remote()
+        disk.free.clear()
+        store.record.tell(unload(1))
+        await asyncio.sleep(FLUSH_S + 0.01)
+        store.record.tell(unload(2))
+        await settled()
+        kill(store, no_restart=False)
+        await settled()
+        disk.free.set()
+        assert [one.model for one in await store.unloads.remote()] == ["m1", "m2"]
+        await stop(store)
+
+    story()
+
+
 def test_whoever_asks_is_told_what_is_not_in_the_file_yet(file: File) -> None:
     @virtual_time
     async def story() -> None:

@@ -103,6 +103,7 @@ def test_what_ran_alone_says_how_fast_a_machine_is_alone_once_enough_of_it_was_s
 
     assert crowded_only.decode.alone == pytest.approx(50 / 2.5 * 1.3)
     assert both.decode.alone == pytest.approx(50.0)
+    assert taught(3, slower=0.5).decode.alone == pytest.approx(50 / 2.0 * 1.2)  # though it counts for four at once
 
 
 def test_what_was_seen_long_ago_alone_gives_way_to_what_was_seen_lately_beside_others() -> None:
