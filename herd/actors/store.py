@@ -137,7 +137,8 @@ class Store:
             written = len(self._saving)
             await self._write(self._saving)
             if self._saving:
-                self._unsaved = {**self._saving, **self._unsaved}
+                older = {key: record for key, record in self._saving.items() if key not in self._unsaved}
+                self._unsaved = older | self._unsaved
                 self._saving = {}
                 keep_latest(self._unsaved, MAX_UNSAVED)
                 written = 0

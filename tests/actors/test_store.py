@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from herd.actors import store as module
 from herd.actors.store import FLUSH_S, PRUNE_AFTER, PRUNE_S, RETRY_S, Store
 from herd.runtime import ActorHandle, kill, remote, stop
-from herd.runtime.testing import virtual_time
+from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.clock import EPOCH, LoopClock
 from herd.store.database import Database, StoreError
 from herd.store.executor import InlineExecutor
@@ -306,3 +308,55 @@ def test_a_file_that_cannot_be_read_is_done_without(file: File, caplog: pytest.L
         await stop(store)
 
     story()
+
+
+# --- whatever happens -------------------------------------------------------------------------------------------------
+
+TELL = st.tuples(st.just("tell"), st.integers(0, 5))
+OTHERS = st.sampled_from([("wait", 0), ("break", 0), ("mend", 0), ("crash", 0), ("restart", 0), ("ask", 0)])
+
+
+class Lasting(File):
+    """It outlives whoever closes it, as a file does."""
+
+    def close(self) -> None:
+        self.diary.append("closed")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.one_of(TELL, OTHERS), max_size=25))
+def test_what_was_told_is_known_in_the_end_as_it_was_told_last(steps: list[tuple[str, int]]) -> None:
+    """Whatever disk, Store and router do in between; but while the disk takes nothing nobody may crash or leave."""
+    file = Lasting([])
+
+    def begun() -> ActorHandle:
+        return remote(Store).options(max_restarts=-1).remote(lambda: file, InlineExecutor(), LoopClock())
+
+    async def story() -> None:
+        store, told = begun(), {}
+        for time, (step, number) in enumerate(steps):
+            if step == "tell":
+                told[f"m{number}"] = record = unload(number, EPOCH + time)
+                store.record.tell(record)
+            elif step == "wait":
+                await asyncio.sleep(RETRY_S + 1.0)
+                assert file.broken or {one.model: one for one in file.all(KnownUnload)} == told
+            elif step in {"break", "mend"}:
+                file.broken = step == "break"
+            elif step == "ask":
+                known = await store.unloads.remote()
+                assert file.broken or {one.model: one for one in known} == told
+            elif not file.broken:
+                await settled()
+                if step == "crash":
+                    kill(store, no_restart=False)
+                    await store.load.remote()
+                else:
+                    await stop(store)
+                    store = begun()
+        file.broken = False
+        await stop(store)
+        assert {one.model: one for one in file.all(KnownUnload)} == told
+
+    run_virtual(story())
+    Database.close(file)
