@@ -58,15 +58,18 @@ def seen(estimate: Estimate | None, value: float, now: Seconds) -> Estimate:
     return Estimate(estimate.log + (log - estimate.log) / weight, weight, now)
 
 
-# Streams at once between which a machine's speed is taken to change evenly. What was seen between two of them counts
-# for the upper one.
+# Streams at once between which a machine's speed is taken to change evenly, and up to how many count for each: for the
+# nearest, as ratios go. But who ran alone ran alone for nearly all of the time.
 CROWDS = (1, 2, 4, 8, 16)
-MOST_STREAMS = CROWDS[-1]  # factors are worked out up to here; beyond, a further stream changes as much as the last did
+COUNTS_TO = (1.1, 2.8, 5.7, 11.3)
+MOST_STREAMS = CROWDS[
+    -1
+]  # factors are worked out up to here; beyond, each further stream adds what they did on average
 # How much is needed to believe that a machine is not like most: as two requests seen.
 PRIOR = 2.0
 
 
-def usual_crowd(streams: int) -> float:
+def usual_crowd(streams: float) -> float:
     """How much longer a step takes with so many streams in it, on a machine of which nothing is known."""
     return 1.0 + CROWDING * (streams - 1)
 
@@ -136,7 +139,7 @@ def crowded(crowd: tuple[float, ...], streams: int) -> float:
     """The factor for any number of streams from 1 on."""
     if streams <= MOST_STREAMS:
         return crowd[streams - 1]
-    return crowd[-1] + (crowd[-1] - crowd[-2]) * (streams - MOST_STREAMS)
+    return 1.0 + (crowd[-1] - 1.0) * (streams - 1) / (MOST_STREAMS - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +153,8 @@ class Observed:
     load: Seconds
     prefill: Seconds
     decode: Seconds
-    at_once: int = 1  # requests that ran on this model when it began, itself included
     first_token: Seconds = Seconds(0.0)  # from when it was sent to the node; 0 too for an answer that came in one piece
+    at_once: float = 1.0  # requests that ran on this model meanwhile, on average, itself included
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +181,10 @@ def learned(before: Learned, one: Observed, now: Seconds) -> Learned:
     return Learned(load, prefill, decode, first_token)
 
 
-def _also(before: Rate, value: float, at_once: int, now: Seconds) -> Rate:
+def _also(before: Rate, value: float, at_once: float, now: Seconds) -> Rate:
     """The rate after one more request, that ran with so many at once, itself included."""
-    streams = max(1, at_once)
-    place = min(bisect_left(CROWDS, streams), len(CROWDS) - 1)
+    streams = max(1.0, at_once)
+    place = bisect_left(COUNTS_TO, streams)
     value *= usual_crowd(streams) / usual_crowd(CROWDS[place])  # as if there had been as many as those it counts for
     estimates = list(before.seen)
     estimates[place] = seen(estimates[place], value, now)

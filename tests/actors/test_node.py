@@ -9,6 +9,7 @@ from herd.actors.node import Node, NodeStatus
 from herd.actors.store import Store
 from herd.policy.breaker import AttemptEnd, Lesson
 from herd.policy.concurrency import LEAST
+from herd.policy.pace import Observed
 from herd.policy.values import CLOSED, Circuit, Lease, NodeView, Refused
 from herd.protocols.messages import BackendInfo, Machine, Pause, Report
 from herd.runtime import ActorHandle, get_actor, kill, remote, stop
@@ -296,10 +297,11 @@ async def test_the_queues_hear_of_a_model_that_has_come_into_memory() -> None:
 
 async def learn_two(queue: ActorHandle, *, answers: int = LEAST, learns: bool = True) -> None:
     """Answers, one after another, from which a queue that is to learn its limit learns to try two."""
+    seen = Observed(NodeId("n1"), "m:latest", Tokens(0), Tokens(100), Seconds(0.0), Seconds(0.0), Seconds(0.0))
     for number in range(answers):
         await queue.acquire.remote(ticket(number))
         await asyncio.sleep(5)
-        queue.completed.tell(Completion(ticket(number).id, Tokens(100), Seconds(0.0)))
+        queue.completed.tell(Completion(ticket(number).id, seen))
         queue.release.tell(ticket(number).id)
     assert (await queue.status.remote()).limit == 1 + learns
 
