@@ -42,6 +42,7 @@ class Database:
     """The router's database. Used from one thread at a time.
 
     A file that turns out to be damaged while it is in use is set aside, and what was to be done is done to a new one.
+    What people said is taken over into that as far as it can be read: it is not learned again by itself.
 
     Args:
         path: the file; None for one in memory, which ends with the process.
@@ -59,8 +60,11 @@ class Database:
             except sqlite3.DatabaseError as error:
                 if self._path is None or not damaged(error):
                     raise
+                told = _told(self._db)
                 self._db.close()
                 self._db = afresh(self._path, error)
+                for name, rows in told.items():
+                    self._db.table(name).insert_all(rows, ignore=True)
                 return work(self._db)
 
     # --- in batches ---------------------------------------------------------------------------------------------------
@@ -151,6 +155,15 @@ class Database:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+def _told(db: sqlite_utils.Database) -> dict[str, list[dict[str, object]]]:
+    """What can be read of what people said, in a file that is damaged."""
+    found: dict[str, list[dict[str, object]]] = {}
+    for name in ("orders", "pins"):
+        with suppress(sqlite3.Error):
+            found[name] = list(db.table(name).rows)
+    return found
 
 
 def _save(db: sqlite_utils.Database, batch: tuple[Record, ...]) -> None:

@@ -142,6 +142,8 @@ def test_a_file_that_turns_out_to_be_damaged_while_it_is_in_use_is_set_aside(
     file = tmp_path / "herd.db"
     first = Database(file)
     first.save([estimate(number) for number in range(5000)])
+    first.remember_orders(told("a"))
+    first.pin(Pin("m", A))
     first.close()
     database = Database(file)
     with file.open("r+b") as raw:  # a bad sector, or a program that should not have written here
@@ -151,6 +153,7 @@ def test_a_file_that_turns_out_to_be_damaged_while_it_is_in_use_is_set_aside(
     assert database.all(KnownEstimate) == ()
     assert "malformed" in caplog.text
     assert "set aside as herd.db.unusable-1" in caplog.text
+    assert (database.orders(A), database.pins()) == (told("a"), (Pin("m", A),))  # as far as they can be read
     database.save([STUDIO])
     assert database.known_nodes() == (STUDIO,)
     database.close()
