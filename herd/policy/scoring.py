@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from herd.policy.loads import NodeLoad
 from herd.policy.memory import gib, pressure
-from herd.policy.pace import CROWDING, USUAL_ANSWER
+from herd.policy.pace import USUAL_ANSWER, crowded
 from herd.policy.prospects import Prospect, needed_for
 from herd.policy.values import Ask, NeededLoad, Reason, made
 from herd.types import Bytes, NodeId, Seconds, Tokens
@@ -74,10 +74,11 @@ class Crowded(NamedTuple):
 
 def look(ask: Ask, one: Prospect, held: NodeLoad, moment: Moment) -> Outlook | Crowded | Reason:
     """What the request would find there; or why it finds no memory."""
-    model = one.model
+    model, pace = one.model, one.pace
     tickets, wait, factor = 0, 0.0, 1.0
-    work = ask.prompt_tokens / one.pace.prefill
-    work += (moment.answer if ask.max_tokens is None else min(moment.answer, ask.max_tokens)) / one.pace.decode
+    prefill = ask.prompt_tokens / pace.prefill
+    decode = (moment.answer if ask.max_tokens is None else min(moment.answer, ask.max_tokens)) / pace.decode
+    work = prefill + decode
     if held.models:
         others = len(held.models)
         load = held.models.get(one.key)
@@ -85,7 +86,8 @@ def look(ask: Ask, one: Prospect, held: NodeLoad, moment: Moment) -> Outlook | C
             tickets = load.outstanding
             if tickets >= model.limit:
                 wait = load.ahead(model.limit, moment.now)
-            work *= 1.0 + CROWDING * (min(tickets + 1, model.limit) - 1)
+            streams = min(tickets + 1, model.limit)
+            work = prefill * crowded(pace.prefill_crowd, streams) + decode * crowded(pace.decode_crowd, streams)
             others -= 1
         if others:  # models that run at the same moment share the machine
             factor = 1.0 + others
