@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from herd.store.database import Database, KnownNode, KnownOrders, Pin, StoreError
+from herd.store.database import Database, KnownNode, KnownOrders, KnownSlot, Pin, StoreError
 from herd.store.executor import Executor
 from herd.types import NodeId
 
@@ -90,3 +90,16 @@ class Store:
             await self._executor.run(lambda: database.unpin(model))
         except StoreError as error:
             logger.error("the pin of %s was not forgotten: %s", model, error)  # noqa: TRY400 - as above
+
+    async def slots(self) -> tuple[KnownSlot, ...]:
+        """What was learned of the owners' weeks."""
+        database = await self._opened()
+        return await self._executor.run(database.slots)
+
+    async def record_slots(self, slots: tuple[KnownSlot, ...]) -> None:
+        """Remember what was learned of the owners' weeks."""
+        try:
+            database = await self._opened()
+            await self._executor.run(lambda: database.remember_slots(slots))
+        except StoreError as error:
+            logger.error("the owners' hours were not remembered: %s", error)  # noqa: TRY400 - as above

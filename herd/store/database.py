@@ -52,6 +52,18 @@ class Pin:
     node: NodeId  # its home; empty while it has none
 
 
+@dataclass(frozen=True, slots=True)
+class KnownSlot:
+    """What was seen of one hour of a node's week: its owner's load."""
+
+    node: NodeId
+    slot: int
+    mean: float
+    spread: float
+    weight: float
+    at: Seconds  # wall clock
+
+
 class Database:
     """The router's database. Used from one thread at a time.
 
@@ -121,6 +133,17 @@ class Database:
         """Forget a pin, if there is one."""
         with _errors(), self._db.atomic():
             self._db.table("pins").delete_where("model = ?", [model])
+
+    def slots(self) -> tuple[KnownSlot, ...]:
+        """Every hour of every node's week that was remembered."""
+        with _errors():
+            rows = self._db.table("slots").rows_where(order_by="node, slot")
+            return tuple(KnownSlot(**row) for row in rows)
+
+    def remember_slots(self, slots: tuple[KnownSlot, ...]) -> None:
+        """Store hours in place of what was known of them."""
+        with _errors(), self._db.atomic():
+            self._db.table("slots").upsert_all([asdict(slot) for slot in slots], pk=("node", "slot"))
 
     def close(self) -> None:
         """Close the file."""

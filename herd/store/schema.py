@@ -30,4 +30,11 @@ def m003_pins(db: sqlite_utils.Database) -> None:
     db.table("pins").create({"model": str, "node": str}, pk="model", strict=True)
 
 
-STEPS = ("m001_known_nodes", "m002_orders", "m003_pins")
+@MIGRATIONS()
+def m004_slots(db: sqlite_utils.Database) -> None:
+    """What was learned of the owners' weeks."""
+    columns = {"node": str, "slot": int, "mean": float, "spread": float, "weight": float, "at": float}
+    db.table("slots").create(columns, pk=("node", "slot"), strict=True)
+
+
+STEPS = ("m001_known_nodes", "m002_orders", "m003_pins", "m004_slots")
