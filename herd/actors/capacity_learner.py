@@ -117,12 +117,13 @@ class CapacityLearner:
                 get_actor(names.node(seen.node)).owner_expected.tell(machine.forecast)
 
     def _learned(self, machine: _Machine, now: Seconds, wall: Seconds) -> _Machine:
-        """What the last heartbeat said held until now."""
-        last = machine.last
-        lasted = Seconds(min(now - machine.at, MOST_HELD_S))
+        """What the last heartbeat said held until now, or for as long as it may."""
+        last, gone = machine.last, now - machine.at
+        lasted = Seconds(min(gone, MOST_HELD_S))
         if last is None or last.load is None or last.dedicated or lasted <= 0:
             return machine
-        slot = observed(machine.profile.slots[last.slot], last.load, lasted, wall)
+        until = Seconds(wall - gone + lasted)
+        slot = observed(machine.profile.slots[last.slot], last.load, lasted, until)
         if self._store is not None:
             known = KnownSlot(last.node, last.slot, slot.mean, slot.spread, slot.weight, slot.at)
             self._store.record_slots.tell((known,))

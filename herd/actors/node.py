@@ -56,6 +56,7 @@ class NodeStatus:
     queues: tuple[QueueStatus, ...]
     link: Breaker = field(default_factory=Breaker)
     breakers: dict[str, Breaker] = field(default_factory=dict)  # of models that have failed, by canonical name
+    forecast: Forecast = UNKNOWN  # of its owner
 
 
 class Node:
@@ -239,6 +240,7 @@ class Node:
             ),
             self._breakers.link,
             self._breakers.models(),
+            self._forecast,
         )
 
     def on_stop(self) -> None:

@@ -20,11 +20,9 @@ HALF_LIFE_S = 3 * 7 * 86_400.0  # three weeks: a new job shows within a month, a
 # within an hour of their time, one workday is much like another, and any hour says a little of the machine.
 NEIGHBOUR, SAME_KIND_OF_DAY, OTHER_KIND_OF_DAY, ANY_HOUR = 0.5, 0.5, 0.05, 0.02
 MOST_FROM_OTHERS = 1.0  # all of them together count as one week of the hour itself, at most
-ENOUGH = 2.0  # hours that count: from there on what was learned is believed whole
-
-# So much of the hour itself must have been seen before a machine is out of service for it: with the half-life above
-# that takes three weeks.
-MATURE = 2.0
+# Hours that count. What was seen so much of is believed whole, and needs nothing from other hours; that much of the
+# hour itself must have been seen before a machine is out of service for it. With the half-life above: three weeks.
+ENOUGH = 2.0
 LEAST_AVAILABILITY = 0.2  # below, a machine is its owner's alone
 # An owner who is expected and takes less than half of the machine is not there. People are late by some minutes, and a
 # machine that is not needed after so long is not needed today.
@@ -89,9 +87,11 @@ class Expected:
 
 
 def expected(profile: Profile, slot: int, now: Seconds) -> Expected:
-    """What is to be expected of an hour: what was seen of it, filled up with what was seen of others."""
+    """What is to be expected of an hour: what was seen of it, and where that is little, of others."""
     own = profile.slots[slot]
     weight, load = (own.weight_at(now), own.mean) if own is not None else (0.0, 0.0)
+    if weight >= ENOUGH:
+        return Expected(load, 1.0)
     others, other_loads = 0.0, 0.0
     for number, counts in _related(slot):
         other = profile.slots[number]
@@ -100,7 +100,7 @@ def expected(profile: Profile, slot: int, now: Seconds) -> Expected:
             others += share
             other_loads += share * other.mean
     if others > 0.0:
-        filled = min(others, MOST_FROM_OTHERS)
+        filled = min(others, MOST_FROM_OTHERS, ENOUGH - weight)
         load = (weight * load + filled * other_loads / others) / (weight + filled)
         weight += filled
     return Expected(load, min(1.0, weight / ENOUGH))
@@ -185,7 +185,7 @@ class _Week:
         """
         own = self.profile.slots[slot % SLOTS]
         weight = own.weight_at(self.now) if own is not None else 0.0
-        if own is None or weight < MATURE:
+        if own is None or weight < ENOUGH:
             return False
         return 1.0 - self[slot].load + own.spread / math.sqrt(weight) < LEAST_AVAILABILITY
 

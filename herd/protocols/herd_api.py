@@ -83,6 +83,48 @@ class NodeEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnerEntry:
+    """What is known of a machine's owner, now and for the next hour."""
+
+    load: float | None  # share of the machine that the owner takes, 0 to 1; null: unknown
+    availability: float  # share that is there for requests, 0 to 1
+    trend: float  # points that routing gives for the next hour, 0 to 10; 5: nothing is known
+    dedicated: bool  # there is no owner
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedEntry:
+    """What was learned of a model on a node; null: nothing yet."""
+
+    model: str  # canonical name
+    load_s: float | None
+    prefill: float | None  # tokens/s
+    decode: float | None  # tokens/s, of one request alone
+    answer: float  # tokens that are expected of an answer, on any node
+
+
+@dataclass(frozen=True, slots=True)
+class HourEntry:
+    """An hour of a machine's week. Loads are the owner's, as shares of the machine."""
+
+    load: float | None  # that is expected; null where nothing is known
+    confidence: float  # 0 to 1: how far that is believed
+    mean: float | None  # that was seen in this hour itself; null: it was not seen yet
+    spread: float | None  # standard deviation of what was seen
+    weight: float  # hours that were seen, the older ones counting less
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeDocument(NodeEntry):
+    """`GET /herd/v1/nodes/NAME`."""
+
+    owner: OwnerEntry
+    learned: tuple[SpeedEntry, ...]
+    week_slot: int  # the hour of the week that it is there: 0 is Monday 00:00
+    week: tuple[HourEntry, ...]  # 168
+
+
+@dataclass(frozen=True, slots=True)
 class QueueEntry:
     """A queue that has something running or waiting, or has a model resident."""
 

@@ -144,6 +144,7 @@ class Station:
                 memory_free=sample.memory_free,
                 week_slot=sample.week_slot,
                 gpus=sample.gpus,
+                owner_load=max(self.occupancy.owner.cpu, self.occupancy.owner.gpu),
             ),
         )
 
