@@ -24,28 +24,25 @@ _LITTLE = 0.05  # confidence: with less an hour is as good as unknown
 
 
 def nodes(entries: Sequence[dict[str, Any]]) -> RenderableType:
-    """A line for each node."""
+    """A line for each node, and below them why one is not ready."""
     if not entries:
         return Text("no node has joined since the router started; herd-node on a machine with a model server is one")
     table = Table(box=box.SIMPLE, pad_edge=False)
-    for name in ("node", "state", "models in memory", "of"):
-        table.add_column(name, overflow="fold", justify="right" if name == "of" else "left")
-    for name in ("running", "waiting", "memory free"):
+    table.add_column("node", overflow="fold")
+    table.add_column("state", no_wrap=True)
+    table.add_column("models in memory", overflow="fold")
+    for name in ("of", "running", "waiting", "memory free"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("why", overflow="fold")
     for entry in entries:
         loaded = [printable(model["name"]) for model in entry["models"] if model["resident"]]
         table.add_row(
             Text(printable(entry["name"])),
             _state(entry),
             Text(", ".join(loaded) or "-"),
-            str(len(entry["models"])),
-            str(entry["running"]),
-            str(entry["waiting"]),
+            *(str(count) for count in (len(entry["models"]), entry["running"], entry["waiting"])),
             f"{_gib(entry['memory_free'])} of {_gib(entry['memory_total'])}",
-            Text("; ".join(_reasons(entry))),
         )
-    return table
+    return Group(table, *(Text(f"{printable(one['name'])} {reason}") for one in entries for reason in _reasons(one)))
 
 
 def node(document: dict[str, Any], *, plain: bool = False) -> RenderableType:
