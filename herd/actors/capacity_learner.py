@@ -1,7 +1,7 @@
 """The CapacityLearner: when the owners of the machines want them, hour by hour of their week."""
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from herd.actors import names
 from herd.actors.ports import Clock
@@ -18,7 +18,8 @@ from herd.policy.capacity import (
     Slot,
     expected,
     forecast,
-    observed,
+    recalled,
+    taught,
 )
 from herd.runtime import ActorDiedError, ActorHandle, ActorUnavailableError, get_actor
 from herd.store.database import MAX_NODES, KnownSlot
@@ -53,7 +54,7 @@ class LearnedHour:
     seen: Slot | None = None  # in that hour itself
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Machine:
     """One node's owner, as known and as last seen. Times are monotonic."""
 
@@ -91,7 +92,7 @@ class CapacityLearner:
             if 0 <= one.slot < SLOTS:
                 week = weeks.setdefault(one.node, [None] * SLOTS)
                 week[one.slot] = Slot(one.mean, one.spread, one.weight, min(one.at, now))
-        self._machines.update({node: _Machine(Profile(tuple(week))) for node, week in weeks.items()})
+        self._machines.update({node: _Machine(recalled(week, now)) for node, week in weeks.items()})
         keep_latest(self._machines, MAX_NODES)
 
     # --- what the nodes say -------------------------------------------------------------------------------------------
@@ -105,29 +106,29 @@ class CapacityLearner:
         """
         now, wall = self._clock.monotonic(), Seconds(self._clock.wall())
         machine = self._machines.pop(seen.node, None) or _Machine(Profile())
-        machine = self._learned(machine, now, wall)
-        machine = _as_seen(machine, seen, now, wall)
+        self._learn(machine, now, wall)
+        _take_in(machine, seen, now, wall)
         if _worth_a_look(machine, seen, now):
-            presence = _presence(machine, seen, now, wall)
-            machine = replace(machine, forecast=forecast(machine.profile, presence, wall), looked=(now, seen))
+            machine.forecast = forecast(machine.profile, _presence(machine, seen, now, wall), wall)
+            machine.looked = (now, seen)
         self._machines[seen.node] = machine  # the latest last
         keep_latest(self._machines, MAX_NODES)
         if machine.forecast != knows:
             with suppress(ValueError):  # the router stops
                 get_actor(names.node(seen.node)).owner_expected.tell(machine.forecast)
 
-    def _learned(self, machine: _Machine, now: Seconds, wall: Seconds) -> _Machine:
+    def _learn(self, machine: _Machine, now: Seconds, wall: Seconds) -> None:
         """What the last heartbeat said held until now, or for as long as it may."""
         last, gone = machine.last, now - machine.at
         lasted = Seconds(min(gone, MOST_HELD_S))
         if last is None or last.load is None or last.dedicated or lasted <= 0:
-            return machine
+            return
         until = Seconds(wall - gone + lasted)
-        slot = observed(machine.profile.slots[last.slot], last.load, lasted, until)
-        if self._store is not None:
+        machine.profile = taught(machine.profile, last.slot, last.load, lasted, until)
+        slot = machine.profile.slots[last.slot]
+        if self._store is not None and slot is not None:
             known = KnownSlot(last.node, last.slot, slot.mean, slot.spread, slot.weight, slot.at)
             self._store.record_slots.tell((known,))
-        return replace(machine, profile=machine.profile.with_slot(last.slot, slot))
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -146,16 +147,17 @@ class CapacityLearner:
         return tuple(LearnedHour(expected(profile, slot, wall), profile.slots[slot]) for slot in range(SLOTS))
 
 
-def _as_seen(machine: _Machine, seen: OwnerSeen, now: Seconds, wall: Seconds) -> _Machine:
-    """The machine after a heartbeat, of which nothing is learned before the next."""
-    quarter, last = machine.quarter, machine.last
+def _take_in(machine: _Machine, seen: OwnerSeen, now: Seconds, wall: Seconds) -> None:
+    """Note how the machine is now; what is learned of it shows with the next heartbeat."""
+    last = machine.last
     present = last is not None and now - machine.at <= MOST_HELD_S
     if present and last is not None and seen.slot == (last.slot + 1) % SLOTS:  # its hour has just begun
-        quarter = round(wall % HOUR_S / QUARTER_S) * QUARTER_S % HOUR_S
-    free_since: Seconds | None = None
-    if seen.load is not None and seen.load < FREE_LOAD:
-        free_since = machine.free_since if present and machine.free_since is not None else now
-    return replace(machine, last=seen, at=now, quarter=quarter, free_since=free_since)
+        machine.quarter = round(wall % HOUR_S / QUARTER_S) * QUARTER_S % HOUR_S
+    if seen.load is None or seen.load >= FREE_LOAD:
+        machine.free_since = None
+    elif machine.free_since is None or not present:
+        machine.free_since = now
+    machine.last, machine.at = seen, now
 
 
 def _worth_a_look(machine: _Machine, seen: OwnerSeen, now: Seconds) -> bool:

@@ -6,7 +6,6 @@ docs/learning.md explains the formulae and the constants.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from herd.policy.values import TREND_MAX, TREND_UNKNOWN, Reason
 from herd.types import Seconds
@@ -18,7 +17,7 @@ HALF_LIFE_S = 3 * 7 * 86_400.0  # three weeks: a new job shows within a month, a
 
 # What other hours of the week say of this one, as a share of what it says itself. Assumptions: people begin and end
 # within an hour of their time, one workday is much like another, and any hour says a little of the machine.
-NEIGHBOUR, SAME_KIND_OF_DAY, OTHER_KIND_OF_DAY, ANY_HOUR = 0.5, 0.5, 0.05, 0.02
+NEIGHBOUR, SAME_KIND, OTHER_KIND, ANY_HOUR = 0.5, 0.5, 0.05, 0.005  # kinds of day: workdays and weekends
 MOST_FROM_OTHERS = 1.0  # all of them together count as one week of the hour itself, at most
 # Hours that count. What was seen so much of is believed whole, and needs nothing from other hours; that much of the
 # hour itself must have been seen before a machine is out of service for it. With the half-life above: three weeks.
@@ -49,18 +48,31 @@ class Slot:
         return self.weight * float(0.5 ** (max(0.0, now - self.at) / HALF_LIFE_S))
 
 
-NOTHING: tuple[Slot | None, ...] = (None,) * SLOTS
-
-
 @dataclass(frozen=True, slots=True)
 class Profile:
     """An owner's week, as far as it was seen."""
 
-    slots: tuple[Slot | None, ...] = NOTHING
+    slots: tuple[Slot | None, ...] = (None,) * SLOTS
+    overall: Slot | None = None  # all hours together
 
-    def with_slot(self, number: int, slot: Slot) -> "Profile":
-        """The same with one hour known anew."""
-        return Profile((*self.slots[:number], slot, *self.slots[number + 1 :]))
+
+def recalled(slots: Iterable[Slot | None], now: Seconds) -> Profile:
+    """The profile that these hours are of."""
+    week = tuple(slots)
+    seen = [(slot, slot.weight_at(now)) for slot in week if slot is not None]
+    weight = math.fsum(counts for _, counts in seen)
+    if not weight:
+        return Profile(week)
+    mean = math.fsum(counts * slot.mean for slot, counts in seen) / weight
+    square = math.fsum(counts * (slot.spread**2 + (slot.mean - mean) ** 2) for slot, counts in seen) / weight
+    return Profile(week, Slot(mean, math.sqrt(square), weight, now))
+
+
+def taught(before: Profile, number: int, load: float, lasted: Seconds, now: Seconds) -> Profile:
+    """The profile once the owner's load was `load` for `lasted` seconds more in the hour `number`, until `now`."""
+    slot = observed(before.slots[number], load, lasted, now)
+    slots = (*before.slots[:number], slot, *before.slots[number + 1 :])
+    return Profile(slots, observed(before.overall, load, lasted, now))
 
 
 def observed(before: Slot | None, load: float, lasted: Seconds, now: Seconds) -> Slot:
@@ -93,8 +105,7 @@ def expected(profile: Profile, slot: int, now: Seconds) -> Expected:
     if weight >= ENOUGH:
         return Expected(load, 1.0)
     others, other_loads = 0.0, 0.0
-    for number, counts in _related(slot):
-        other = profile.slots[number]
+    for other, counts in [*_related(profile.slots, slot), (profile.overall, ANY_HOUR)]:
         if other is not None:
             share = counts * other.weight_at(now)
             others += share
@@ -106,18 +117,15 @@ def expected(profile: Profile, slot: int, now: Seconds) -> Expected:
     return Expected(load, min(1.0, weight / ENOUGH))
 
 
-@lru_cache(maxsize=SLOTS)
-def _related(slot: int) -> tuple[tuple[int, float], ...]:
-    """The other hours of the week, and how much each says of this one."""
-    counts = dict.fromkeys(range(SLOTS), ANY_HOUR)
+def _related(slots: tuple[Slot | None, ...], slot: int) -> list[tuple[Slot | None, float]]:
+    """The hours that say most of another one, and how much."""
     day, hour = divmod(slot, DAY_HOURS)
-    for other in range(SLOTS // DAY_HOURS):
-        same = (other < WEEKEND) == (day < WEEKEND)
-        counts[other * DAY_HOURS + hour] = SAME_KIND_OF_DAY if same else OTHER_KIND_OF_DAY
-    for neighbour in ((slot - 1) % SLOTS, (slot + 1) % SLOTS):
-        counts[neighbour] = NEIGHBOUR
-    del counts[slot]
-    return tuple(counts.items())
+    days = [
+        (slots[other * DAY_HOURS + hour], SAME_KIND if (other < WEEKEND) == (day < WEEKEND) else OTHER_KIND)
+        for other in range(SLOTS // DAY_HOURS)
+        if other != day
+    ]
+    return [(slots[slot - 1], NEIGHBOUR), (slots[(slot + 1) % SLOTS], NEIGHBOUR), *days]
 
 
 # --- what is said of a machine ----------------------------------------------------------------------------------------

@@ -143,7 +143,8 @@ class Database:
     def remember_slots(self, slots: tuple[KnownSlot, ...]) -> None:
         """Store hours in place of what was known of them."""
         with _errors(), self._db.atomic():
-            self._db.table("slots").upsert_all([asdict(slot) for slot in slots], pk=("node", "slot"))
+            rows = [(one.node, one.slot, one.mean, one.spread, one.weight, one.at) for one in slots]
+            self._db.conn.executemany("insert or replace into slots values (?, ?, ?, ?, ?, ?)", rows)
 
     def close(self) -> None:
         """Close the file."""
