@@ -17,7 +17,7 @@ from herd.simulation.fleet.occupancy import Occupancy
 from herd.simulation.fleet.station import HEARTBEAT_S, NodePlan, Station
 from herd.simulation.fleet.switchboard import Switchboard
 from herd.simulation.machine.catalog import CATALOG
-from herd.simulation.machine.owners import OwnerState
+from herd.simulation.machine.owners import HOUR, SLOTS, OwnerState
 from herd.simulation.ollama.server import FakeOllama
 from herd.simulation.runs.asking import ask
 from herd.simulation.runs.decisions import decisions
@@ -39,6 +39,7 @@ class Scenario:
     duration: Seconds  # of the owners' weeks; requests may end later
     seed: int = 0  # of the request ids and the owners
     start_slot: int = 0  # hour of the local week at which the run begins
+    start_week: int = 0  # number of that week: owners go on where they were, and so does the wall clock
     pre_warm: bool = True  # models are loaded ahead
     homes: bool = True  # and kept where they live
     rebalance: bool = True  # what waits is moved
@@ -185,13 +186,16 @@ async def _fleet(scenario: Scenario, ranking: Ranking, open_store: Callable[[], 
         homes=scenario.homes,
         rebalance=scenario.rebalance,
     )
-    ports = RouterPorts(LoopClock(), listener, board, board, board, advertiser=None, open_store=open_store)
+    clock = LoopClock()
+    clock.ahead = (scenario.start_week * SLOTS + scenario.start_slot) * HOUR
+    ports = RouterPorts(clock, listener, board, board, board, advertiser=None, open_store=open_store)
     async with running_router(options, ports) as router:
         fleet = _Fleet(router, listener)
         try:
             for number, plan in enumerate(scenario.nodes):
                 seed = owner_seed(scenario, number)
-                station = Station(plan, board, seed, scenario.duration, scenario.start_slot)
+                slot, week = scenario.start_slot, scenario.start_week
+                station = Station(plan, board, seed, scenario.duration, start_slot=slot, start_week=week)
                 fleet.stations.append(station)
                 await station.start()
             yield fleet
