@@ -39,7 +39,13 @@ def test_every_dependency_has_its_reason_in_the_readme() -> None:
 
 @pytest.mark.parametrize(
     "document",
-    ["README.md", *(f"docs/{name}.md" for name in ("contracts", "link", "queues", "routing", "runtime", "simulation"))],
+    [
+        "README.md",
+        *(
+            f"docs/{name}.md"
+            for name in ("contracts", "learning", "link", "queues", "routing", "runtime", "simulation")
+        ),
+    ],
 )
 def test_every_file_that_a_document_names_exists(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
