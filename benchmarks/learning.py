@@ -27,7 +27,7 @@ from herd.simulation.machine.owners import DAY, HOUR, SLOTS
 from herd.simulation.runs.households import Household, household
 from herd.simulation.runs.measures import Sample, SampleOutcome
 from herd.simulation.runs.run import Result, Scenario, simulate
-from herd.types import Priority
+from herd.types import Priority, Seconds
 
 SEEDS, FIRST_SEED = 10, 1
 REQUESTS = 2000  # of the week: some 300 a day, as a house of a few people asks
@@ -78,8 +78,16 @@ def knowledge(week: Scenario, days: int, requests: int) -> Disk:
     count = max(1, round(LEARNING * requests / 7 * days))
     size = Household(days=days, requests=count, start_slot=began % SLOTS)
     before = household(week.seed, size)
+    # A run ends with its last answer: this one lasts to the end.
+    last = replace(week.requests[0], at=Seconds(before.duration - 60.0))
     disk = Disk()
-    simulate(replace(before, nodes=week.nodes, start_week=began // SLOTS), open_store=disk.open)
+    lived = replace(
+        before,
+        nodes=week.nodes,
+        requests=sorted([*before.requests, last], key=lambda one: one.at),
+        start_week=began // SLOTS,
+    )
+    simulate(lived, open_store=disk.open)
     return disk
 
 
