@@ -144,6 +144,18 @@ async def test_an_owner_who_is_expected_has_the_machine_before_the_load_shows_an
 
 
 @virtual_time
+async def test_a_forecast_follows_the_minutes_though_nothing_else_changes() -> None:
+    class_ = Class(lived(1, 1.0), *(lived(slot, 0.0) for slot in (0, *range(2, WEEK))))
+    points = []
+    for _ in range(60):
+        points += [forecast.trend for forecast in await class_.seen(0, 0.0)]
+        await asyncio.sleep(60)
+    assert points == sorted(points, reverse=True)
+    assert (points[0], points[-1], len(points)) == (10.0, 0.0, 21)  # in steps of a half
+    await class_.end()
+
+
+@virtual_time
 async def test_hours_that_begin_at_the_half_hour_of_utc_are_found_out_when_one_begins() -> None:
     """As in India."""
     class_ = Class(lived(1, 1.0), *(lived(slot, 0.0) for slot in range(2, WEEK)))

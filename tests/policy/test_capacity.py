@@ -130,6 +130,17 @@ def test_hours_that_were_never_seen_are_filled_from_others_and_their_own_past_ou
     assert expected(profile, WEDNESDAY_9, now).load < 0.1
 
 
+def test_all_other_hours_together_count_as_one_week_of_the_hour_itself() -> None:
+    profile, now = lived(SLOTS, idle)
+    week = list(profile.slots)
+    week[TUESDAY_9] = None
+    assert expected(recalled(week, now), TUESDAY_9, now).confidence == 0.5
+    week[TUESDAY_9] = Slot(1.0, 0.0, 1.0, now)
+    assert expected(recalled(week, now), TUESDAY_9, now).load == pytest.approx(0.5, abs=0.01)
+    week[TUESDAY_9] = Slot(1.0, 0.0, ENOUGH, now)
+    assert expected(recalled(week, now), TUESDAY_9, now).load == 1.0
+
+
 def test_a_week_that_is_recalled_hour_by_hour_is_the_one_that_was_learned() -> None:
     profile, now = lived(2 * SLOTS)
     again = recalled(profile.slots, now)
@@ -178,6 +189,11 @@ def test_availability_is_no_more_than_now_nor_than_is_usual() -> None:
     assert told(4, Presence(0, load=0.7), idle).availability == 0.3
     assert told(4, Presence(TUESDAY_9, load=0.0)).availability <= 0.1
     assert told(4, Presence(TUESDAY_9)).availability <= 0.1
+
+
+def test_a_habit_that_is_little_known_takes_little_of_availability() -> None:
+    profile = recalled([Slot(1.0, 0.0, 0.4, Seconds(0.0)), *[None] * (SLOTS - 1)], Seconds(0.0))
+    assert forecast(profile, Presence(0), Seconds(0.0)).availability == 0.8  # a fifth of what makes it sure
 
 
 def test_a_machine_is_its_owners_before_the_load_shows_once_the_weeks_have_said_so() -> None:
