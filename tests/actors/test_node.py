@@ -312,7 +312,7 @@ async def test_the_learner_hears_of_the_owner_and_what_it_expects_is_routings() 
     node.owner_expected.tell(Forecast(0.8, 7.5))
     (view,) = await views(scorer)
     assert (view.availability, view.trend, view.state) == (0.8, 7.5, NodeState.READY)
-    node.reported.tell(report(model("m")))
+    node.reported.tell(report(model("m"), week_slot=33, dedicated=True))
     assert await views(scorer) == []
     assert (await learner.heard.remote())[0][1] == Forecast(0.8, 7.5)
     await end(node, scorer, learner)
