@@ -37,8 +37,8 @@ def tuesdays() -> Iterator[tuple[Seconds, OwnerState]]:
     for number, late in enumerate(LATE):
         nine = number * WEEK + DAY + 9 * HOUR
         yield Seconds(nine + 60 * late), OwnerState(cpu=0.95)
-        if number == MONTH:  # the first break of a quarter of an hour
-            yield Seconds(number * WEEK + TUESDAY_1130 - 600), OwnerState()
+        if number == MONTH:  # a break of eight minutes
+            yield Seconds(number * WEEK + TUESDAY_1130 - 180), OwnerState()
             yield Seconds(number * WEEK + TUESDAY_1130 + 300), OwnerState(cpu=0.95)
         yield Seconds(nine + 3 * HOUR), OwnerState()
 
