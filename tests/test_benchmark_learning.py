@@ -11,7 +11,7 @@ from benchmarks import learning
 from benchmarks.learning import WEEK, Found, Week, knowledge, main, measured_week, table, week_of
 from herd.simulation.clock import EPOCH
 from herd.simulation.fleet.station import NodePlan
-from herd.simulation.machine.owners import DAY, HABITS, SLOTS, week
+from herd.simulation.machine.owners import DAY, HABITS, SLOTS, OwnerState, week
 from herd.simulation.machine.profiles import PROFILES
 from herd.simulation.runs.measures import Loads, Sample, SampleOutcome
 from herd.simulation.runs.run import NodeResult, Result
@@ -36,20 +36,23 @@ def sample(completion: float, kind: Priority = Priority.INTERACTIVE, outcome: st
 
 def test_a_week_is_the_mean_of_what_was_served_to_people_and_counts_the_rest() -> None:
     samples = (sample(2.0), sample(4.0), sample(90.0, Priority.BATCH), sample(math.inf, outcome="timed_out"))
-    nodes = tuple(NodeResult(name, Loads(3, Seconds(1.0)), (), ()) for name in "ab")
-    assert week_of(Result(samples, nodes, "", Seconds(0.0))) == Week(3.0, 32.0, 1.5, 1, 6)
-    assert week_of(Result((), (), "", Seconds(0.0))) == Week(0.0, 0.0, 0.0, 0, 0)
+    owned = ((Seconds(0.0), OwnerState()), (Seconds(10.0), OwnerState(meeting=True)))
+    nodes = tuple(NodeResult(name, Loads(3, Seconds(1.0)), ((4.0, 12.0),), owned) for name in "ab")
+    assert week_of(Result(samples, nodes, "", Seconds(0.0))) == Week(3.0, 32.0, 1.5, 1, 6, 4.0)
+    assert week_of(Result((), (), "", Seconds(0.0))) == Week(0.0, 0.0, 0.0, 0, 0, 0.0)
 
 
 def test_the_table_says_by_how_much_each_seed_is_better_and_how_sure_that_is() -> None:
+    without = Week(8.0, 10.0, 2.0, 3, 50, 0.0)
     found = [
-        Found(seed, Week(10.0, 20.0, 4.0, 1, 30), Week(10.0 - gain, 20.0, 3.0, 2, 40), Week(8.0, 10.0, 2.0, 3, 50))
+        Found(seed, Week(10.0, 20.0, 4.0, 1, 30, 100.0), Week(10.0 - gain, 20.0, 3.0, 2, 40, 75.0), without)
         for seed, gain in ((1, 1.0), (2, 2.0), (3, 3.0))
     ]
     shown = table(found, 30)
-    assert "| 1 | 10.00 | 9.00 | +10.0% | 8.00 | 1 / 2 / 3 | 30 / 40 / 50 |" in shown
-    assert "Knowledge of 30 days against that of one: better by 20.0% ± 24.8%" in shown
-    assert "Owners who are not there at all: better by 20.0% ± 0.0%" in shown
+    assert "| 1 | 10.00 | 9.00 | +10.0% | 8.00 | 1 / 2 / 3 | 30 / 40 / 50 | 100 / 75 |" in shown
+    assert "Latency, knowledge of 30 days in place of one: less by 20.0% ± 24.8%" in shown
+    assert "Latency, owners who are not there at all: less by 20.0% ± 0.0%" in shown
+    assert "Disturbance, knowledge of 30 days in place of one: less by 25.0% ± 0.0%" in shown
 
 
 def test_the_week_that_is_measured_is_none_of_those_that_were_learned_from() -> None:
