@@ -216,14 +216,10 @@ def _trend(week: _Week, presence: Presence, *, absent: bool) -> float:
     """
     now, later = presence.load or 0.0, presence.into / HOUR_S
     # An owner who has not come today does not come for the rest of those hours either.
-    hours = [now if absent and week.is_busy(slot) else _doubted(week[slot]) for slot in _next_two(presence.slot)]
+    parts = (presence.slot, presence.slot + 1)  # what the next hour is made of
+    hours = [now if absent and week.is_busy(slot) else _doubted(week[slot]) for slot in parts]
     usual = hours[0] * (1.0 - later) + hours[1] * later
     return TREND_MAX * (1.0 - max(usual, PERSISTENCE * now))
-
-
-def _next_two(slot: int) -> tuple[int, int]:
-    """The hour, and the one after it: the next hour is made of both."""
-    return slot, slot + 1
 
 
 def _doubted(hour: Expected) -> float:
@@ -258,7 +254,8 @@ def _pause(week: _Week, presence: Presence, now: Seconds) -> Reason | None:
     ends = now - presence.into + hours * HOUR_S
     if presence.load is not None and presence.free_for > 0.0:
         ends = min(ends, now + ABSENT_S - min(presence.free_for, _expected_for(week, presence)))
-    return Reason("availability", "is its owner's alone at this hour of the week", until=Seconds(round(ends)))
+    until = Seconds(round(ends / 60.0) * 60.0)  # the same from look to look
+    return Reason("availability", "is its owner's alone at this hour of the week", until=until)
 
 
 def _rounded(value: float, step: float) -> float:
