@@ -119,6 +119,9 @@ class CapacityLearner:
         now, wall = self._clock.monotonic(), Seconds(self._clock.wall())
         machine = self._machines.pop(seen.node, None) or _Machine(Profile())
         self._learn(machine, now, wall)
+        if machine.last is not None and machine.last.slot != seen.slot:  # that hour is over
+            self._tell(machine, machine.last)
+            machine.told = None
         _take_in(machine, seen, now, wall)
         if _worth_a_look(machine, seen, now):
             machine.forecast = forecast(machine.profile, _presence(machine, seen, now, wall), wall)
@@ -176,8 +179,6 @@ def _take_in(machine: _Machine, seen: OwnerSeen, now: Seconds, wall: Seconds) ->
         machine.free_since = None
     elif machine.free_since is None or not present:
         machine.free_since = now
-    if last is None or last.slot != seen.slot:
-        machine.told = None
     machine.last, machine.at = seen, now
 
 

@@ -24,12 +24,19 @@ class Memory:
 
     def __init__(self, *known: KnownSlot) -> None:
         self._known = {(slot.node, slot.slot): slot for slot in known}
+        self._told = 0
 
     def slots(self) -> tuple[KnownSlot, ...]:
         return tuple(self._known.values())
 
     def record_slots(self, slots: tuple[KnownSlot, ...]) -> None:
         self._known.update({(slot.node, slot.slot): slot for slot in slots})
+        self._told += len(slots)
+
+    def told(self) -> int:
+        """Slots since it was last asked."""
+        told, self._told = self._told, 0
+        return told
 
 
 class Listener:
@@ -178,6 +185,28 @@ async def test_what_was_learned_is_remembered_and_the_same_is_said_again() -> No
     again = await class_.learner.week.remote(LAPTOP)
     assert [hour.seen for hour in again] == [hour.seen for hour in told]
     assert [hour.expected.load for hour in again] == pytest.approx([hour.expected.load for hour in told])
+    await class_.end()
+
+
+@virtual_time
+async def test_an_hour_is_remembered_when_it_has_become_another_one_and_when_it_or_the_router_ends() -> None:
+    class_ = Class()
+
+    async def reports(count: int, slot: int, load: float) -> int:
+        """So many heartbeats; how often the store was told of it."""
+        for _ in range(count):
+            await class_.seen(slot, load)
+            await asyncio.sleep(5)
+        told: int = await class_.store.told.remote()
+        return told
+
+    assert await reports(24, 5, 0.5) == 2  # at once, and after a minute
+    assert await reports(2, 5, 1.0) == 1
+    assert await reports(1, 6, 0.0) == 1
+    assert await reports(2, 6, 0.0) == 1
+    assert await reports(1, 6, 0.0) == 0
+    await stop(class_.learner)
+    assert sorted(slot.weight * HOUR for slot in await class_.store.slots.remote()) == pytest.approx([15, 130], abs=0.1)
     await class_.end()
 
 
