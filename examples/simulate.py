@@ -22,7 +22,7 @@ from herd.simulation.workload.generator import WorkloadSettings, generate
 from herd.types import Seconds
 
 EVENING = 18  # hour of a Monday
-HOURS = Seconds(3 * 3600.0)
+HOURS = Seconds(2 * 3600.0)
 
 # Who is in the house: a machine, what is on its disk, and the habits of whoever sits in front of it.
 NODES = (
@@ -45,7 +45,7 @@ def show(console: Console, title: str, scenario: Scenario, result: Result) -> No
 def main() -> None:
     """Simulate twice."""
     console = Console(highlight=False)
-    workload = WorkloadSettings(HOURS, requests=400, models=MODELS, start_slot=EVENING)
+    workload = WorkloadSettings(HOURS, requests=250, models=MODELS, start_slot=EVENING)
     evening = Scenario(NODES, generate(seed=1, settings=workload), HOURS, seed=1, start_slot=EVENING)
 
     with Live(console=console, auto_refresh=False, transient=True) as live:
