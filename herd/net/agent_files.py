@@ -8,16 +8,29 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from herd.actors.desk import AgentStatus, HandPause
 from herd.errors import HerdError
 from herd.net.identity import is_held, replace_file
+from herd.protocols.fitness import MAX_TIME
 from herd.types import Seconds
 
 logger = logging.getLogger(__name__)
 
 _PAUSE, _STATUS = "pause.json", "status.json"
+
+# What a link carries, and every system shows.
+_Time = Annotated[float, msgspec.Meta(ge=0.0, le=MAX_TIME)]
+
+
+class _Pause(msgspec.Struct):
+    """What `pause.json` holds."""
+
+    since: _Time
+    until: _Time | None
 
 
 class AgentFiles:
@@ -86,7 +99,7 @@ def agent_status(data_dir: Path) -> dict[str, Any]:
         raise HerdError(
             f"what runs on {data_dir} shows no status: is it an agent that has only just begun, or a router?"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise HerdError(f"cannot read {data_dir / _STATUS}: {error}") from error
     if not isinstance(document, dict):
         raise HerdError(f"cannot read {data_dir / _STATUS}: it holds no JSON object")
@@ -113,15 +126,11 @@ def take_pause_back(data_dir: Path) -> None:
 def _read_pause(file: Path) -> HandPause | None:
     """The pause that is asked for. Raises HerdError for a file that says something else."""
     try:
-        values: Any = json.loads(file.read_bytes())
+        pause = msgspec.json.decode(file.read_bytes(), type=_Pause)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise HerdError(f"cannot read {file}: {error.strerror or error}") from error
-    except ValueError:
-        values = None
-    match values:
-        case {"since": float() | int() as since, "until": float() | int() | None as until}:
-            return HandPause(Seconds(float(since)), None if until is None else Seconds(float(until)))
-        case _:
-            raise HerdError(f"{file} is damaged and pauses nothing: herd-node pause writes it anew")
+    except (ValueError, RecursionError) as error:
+        raise HerdError(f"{file} is damaged and pauses nothing: herd-node pause writes it anew") from error
+    return HandPause(Seconds(pause.since), None if pause.until is None else Seconds(pause.until))

@@ -51,8 +51,16 @@ async def test_a_pause_outlives_the_agent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\x00" * 9, b"\xff\xfe", b"[]", b"{}", b'{"since": "now", "until": null}', b'{"since": 1}']
-)
+    "content",
+    [
+        b"", b"\x00" * 9, b"\xff\xfe", b"[]", b"{}", b'{"since": "now", "until": null}', b'{"since": 1}',
+        b'{"since": true, "until": null}', b'{"since": 1, "until": NaN}', b'{"since": 1, "until": 1e400}',
+        b'{"since": 1, "until": 1e300}', b'{"since": -1, "until": null}',
+        pytest.param(b'{"since": 1%s, "until": null}' % (b"0" * 400), id="a number that is too large for a float"),
+        pytest.param(b"[" * 100_000, id="deep"),
+        pytest.param(b'{"x": ' * 100_000, id="deep in a field that nobody reads"),
+    ],
+)  # fmt: skip
 async def test_a_damaged_pause_pauses_nothing_and_is_said_once(
     tmp_path: Path, files: AgentFiles, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -94,7 +102,7 @@ def test_an_agent_that_ends_in_order_leaves_no_status(tmp_path: Path) -> None:
     assert not (tmp_path / "status.json").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", pytest.param(b"[" * 100_000, id="deep")])
 def test_a_status_that_is_none_is_said_in_a_sentence(tmp_path: Path, files: AgentFiles, content: bytes) -> None:
     files.show(STATUS)
     (tmp_path / "status.json").write_bytes(content)
