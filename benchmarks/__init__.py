@@ -11,6 +11,8 @@ bare queue and `herd.runtime`), `runtime_guests` (Pykka's threads, xoscar, Ray),
 
 `python benchmarks/placement.py --help`: what it costs to decide where a request goes.
 
+`python benchmarks/store.py --help`: what the router's database weighs after a month, and how soon a router has read it.
+
 `python benchmarks/routing.py --help`: what clients get of it, beside simpler routers. In reading order: `routing_load`
 (what a fleet can bear, and requests for a share of it), `routing_figures` (means, differences, intervals).
 

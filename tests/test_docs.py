@@ -46,7 +46,10 @@ def test_every_dependency_has_its_reason_in_the_readme() -> None:
     "document",
     [
         "README.md",
-        *(f"docs/{name}.md" for name in ("contracts", "link", "owners", "queues", "routing", "runtime", "simulation")),
+        *(
+            f"docs/{name}.md"
+            for name in ("contracts", "link", "owners", "queues", "routing", "runtime", "simulation", "store")
+        ),
     ],
 )
 def test_every_file_that_a_document_names_exists(document: str) -> None:

@@ -24,12 +24,16 @@ class Attempts:
         find: an actor by its name; raises ValueError when there is none.
         clock: tells when an attempt began.
         model: canonical name.
+
+    Attributes:
+        first_byte: seconds from the beginning of the latest attempt until its answer began to reach the client.
     """
 
     def __init__(self, find: Callable[[str], ActorHandle], clock: Clock, model: str) -> None:
         self._find = find
         self._clock = clock
         self._model = model
+        self.first_byte = Seconds(0.0)
         self._blamed: list[NodeId] = []  # a request that fails again and again at one node teaches no more than once
         self._doubted: list[tuple[NodeId, Seconds]] = []  # said 500; as many as there are attempts
 
@@ -68,6 +72,7 @@ class Attempts:
 
     def _begins(self, answering: NodeId, trial: bool, began: Seconds, status: int) -> None:
         """With less than a 500: a trial has shown what it should, and others who said 500 to the same are to blame."""
+        self.first_byte = Seconds(self._clock.monotonic() - began)
         if status >= 500:
             return
         if trial:

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 
+from herd.actors.ports import Clock
 from herd.actors.tables import keep_latest
+from herd.actors.times import recalled, stored
 from herd.policy.edits import FOR_EVER
 from herd.policy.homes import Served, Tenant, keeping, letting_go, settle
 from herd.policy.loads import NO_LOAD, NodeLoad
@@ -11,8 +13,8 @@ from herd.policy.prewarming import LoadOrder
 from herd.policy.prospects import Prospect
 from herd.policy.values import Eliminated, NodeView
 from herd.runtime import ActorHandle
-from herd.store.database import Pin
-from herd.types import NodeId, Seconds
+from herd.store.records import KnownKeep, KnownService, Pin
+from herd.types import NodeId, NodeState, Seconds
 
 NOWHERE = NodeId("")
 MAX_PINS = 256  # three for each of 85 machines
@@ -33,10 +35,12 @@ class Homes:
     """State of the Scorer, which alone writes it.
 
     Args:
-        store: the Store, told of pins; None to remember nothing.
+        clock: for what is stored.
+        store: the Store, told of pins, and of who served and keeps what; None to remember nothing.
     """
 
-    def __init__(self, store: ActorHandle | None = None) -> None:
+    def __init__(self, clock: Clock, store: ActorHandle | None = None) -> None:
+        self._clock = clock
         self._store = store
         self._served: dict[str, dict[NodeId, Served]] = {}  # by model, the latest last
         self._homes: dict[str, NodeId] = {}
@@ -56,8 +60,17 @@ class Homes:
         """The pinned models whose home is this node."""
         return tuple(model for model in self._pins if self._homes.get(model) == node) if self._pins else ()
 
-    def pinned(self, pins: Iterable[Pin]) -> None:
-        """What the Store remembers."""
+    def recalled(self, pins: Iterable[Pin], services: Iterable[KnownService], keeps: Iterable[KnownKeep]) -> None:
+        """What the Store remembers, each the latest last. What a node keeps has its home there, unless it is pinned."""
+        for service in services:
+            nodes = self._served.pop(service.model, {})
+            self._served[service.model] = nodes
+            nodes[service.node] = Served(service.weight, recalled(self._clock, service.at))
+        keep_latest(self._served, MAX_MODELS)
+        for keep in keeps:
+            if keep.kept:
+                self._kept[keep.model, keep.node] = None
+                self._homes[keep.model] = keep.node
         for pin in pins:
             self._pins[pin.model] = None
             if pin.node:
@@ -88,22 +101,31 @@ class Homes:
         """A node has served a model once more."""
         nodes = self._served.pop(model, {})
         self._served[model] = nodes
-        nodes[node] = nodes.get(node, Served()).again(now)
+        served = nodes[node] = nodes.get(node, Served()).again(now)
         keep_latest(self._served, MAX_MODELS)
+        if self._store is not None:
+            self._store.record.tell(KnownService(node, model, served.weight, stored(self._clock, now)))
 
     def seen(self, view: NodeView) -> None:
-        """A node has changed: what it has unloaded is not kept any more."""
+        """A node has changed: what it has unloaded is not kept any more. One that is away says nothing of it."""
+        if view.state in {NodeState.JOINING, NodeState.OFFLINE}:
+            return
         for model, node in [key for key in self._kept if key[1] == view.id]:
             seen = view.models.get(model)
             if seen is None or not seen.resident:
-                del self._kept[model, node]
+                self._keep(model, node, kept=False)
 
     def told(self, model: str, node: NodeId, keep_alive: int) -> None:
         """A server has done as it was told."""
-        if keep_alive == FOR_EVER:
+        self._keep(model, node, kept=keep_alive == FOR_EVER)
+
+    def _keep(self, model: str, node: NodeId, *, kept: bool) -> None:
+        if kept:
             self._kept[model, node] = None
         else:
             self._kept.pop((model, node), None)
+        if self._store is not None:
+            self._store.record.tell(KnownKeep(node, model, kept, Seconds(self._clock.wall())))
 
     def settle(self, fleet: Mapping[NodeId, NodeView], look: Look, now: Seconds) -> bool:
         """Find every model its home; True when one has moved."""

@@ -1,16 +1,26 @@
 """The LatencyLearner: how fast each model runs on each node, from the requests that were served whole."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from herd.actors import names
 from herd.actors.ports import Clock
 from herd.actors.tables import keep_latest
-from herd.policy.pace import USUAL_ANSWER, Estimate, Learned, Observed, learned, seen
-from herd.runtime import get_actor
+from herd.actors.times import recalled, stored
+from herd.policy.pace import CROWDS, USUAL_ANSWER, Estimate, Learned, Observed, Rate, learned, rate, seen
+from herd.runtime import ActorHandle, get_actor
+from herd.store.records import KnownEstimate
 from herd.types import NodeId
 
 # Pairs of node and model that are remembered: a thousand nodes with sixty models each.
 MAX_PAIRS = 65_536
+
+# What the Store knows the quantities by.
+LOAD, FIRST_TOKEN, PREFILL, DECODE, ANSWER = "load", "first-token", "prefill", "decode", "answer"
+ANYWHERE = NodeId("")
+
+Key = tuple[NodeId, str]  # a node, and a model by canonical name
+Seen = dict[tuple[str, int], Estimate]  # by quantity, and how many streams ran at once where that matters, else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,34 +34,82 @@ class Lesson:
 
 
 class LatencyLearner:
-    """Owns the learned speeds; tells the Scorer of each change.
+    """Owns the learned speeds; tells the Scorer of each change, and the Store.
 
     Args:
         clock: how old an observation is.
+        store: the Store; None to begin with nothing and to remember nothing.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, store: ActorHandle | None = None) -> None:
         self._clock = clock
-        self._known: dict[tuple[NodeId, str], Learned] = {}
+        self._store = store
+        self._known: dict[Key, Learned] = {}
         self._answers: dict[str, Estimate] = {}
 
-    def observed(self, one: Observed) -> None:
+    async def on_start(self) -> None:
+        """Know what was known before."""
+        if self._store is not None:
+            self._recall(await self._store.estimates.remote())
+
+    def observed(self, observed: Observed) -> None:
         """A request was served whole."""
         now = self._clock.monotonic()
-        key = (one.node, one.model)
-        known = learned(self._known.pop(key, Learned()), one, now)
-        self._known[key] = known  # the latest last
-        if one.completion > 0:
-            answers = seen(self._answers.pop(one.model, None), one.completion, now)
-            self._answers[one.model] = answers
-            keep_latest(self._answers, MAX_PAIRS)
+        at = stored(self._clock, now)  # of all that changes
+        key = (observed.node, observed.model)
+        before = self._known.pop(key, Learned())
+        known = self._known[key] = learned(before, observed, now)  # the latest last
         keep_latest(self._known, MAX_PAIRS)
+        news = [KnownEstimate(*key, *what, one.log, one.weight, at) for what, one in _changed(before, known)]
+        if observed.completion > 0:
+            answers = seen(self._answers.pop(observed.model, None), observed.completion, now)
+            self._answers[observed.model] = answers
+            keep_latest(self._answers, MAX_PAIRS)
+            news.append(KnownEstimate(ANYWHERE, observed.model, ANSWER, 0, answers.log, answers.weight, at))
         get_actor(names.SCORER).learned.tell(self._lesson(key, known))
+        if self._store is not None and news:
+            self._store.record.tell(*news)
 
     def lessons(self) -> tuple[Lesson, ...]:
         """All that is known."""
         return tuple(self._lesson(key, known) for key, known in self._known.items())
 
-    def _lesson(self, key: tuple[NodeId, str], known: Learned) -> Lesson:
+    def _lesson(self, key: Key, known: Learned) -> Lesson:
         answers = self._answers.get(key[1])
         return Lesson(*key, known, answers.value if answers is not None else float(USUAL_ANSWER))
+
+    def _recall(self, known: Iterable[KnownEstimate]) -> None:
+        pairs: dict[Key, Seen] = {}
+        for one in known:  # the latest last
+            estimate = Estimate(one.log, one.weight, recalled(self._clock, one.at))
+            if one.what == ANSWER:
+                self._answers[one.model] = estimate
+            else:
+                pair = pairs.pop((one.node, one.model), {})
+                pairs[one.node, one.model] = pair
+                pair[one.what, one.streams] = estimate
+        self._known = {key: _together(pair) for key, pair in pairs.items()}
+
+
+def _changed(before: Learned, after: Learned) -> Iterator[tuple[tuple[str, int], Estimate]]:
+    """The estimates that are others now."""
+    for what, former, one in (
+        (LOAD, before.load, after.load),
+        (FIRST_TOKEN, before.first_token, after.first_token),
+    ):
+        if one is not None and one is not former:
+            yield (what, 0), one
+    for what, rates_before, rates in ((PREFILL, before.prefill, after.prefill), (DECODE, before.decode, after.decode)):
+        if rates is not rates_before:
+            for streams, former, one in zip(CROWDS, rates_before.seen, rates.seen, strict=True):
+                if one is not None and one is not former:
+                    yield (what, streams), one
+
+
+def _together(seen_before: Seen) -> Learned:
+    """What was learned of a pair, from its estimates."""
+
+    def rates(what: str) -> Rate:
+        return rate(tuple([seen_before.get((what, streams)) for streams in CROWDS]))
+
+    return Learned(seen_before.get((LOAD, 0)), rates(PREFILL), rates(DECODE), seen_before.get((FIRST_TOKEN, 0)))

@@ -39,7 +39,6 @@ class Line:
     Attributes:
         waited: seconds in queues, all of them together.
         moves: from queue to queue.
-        at_once: requests that ran beside it when its latest lease began, itself included.
     """
 
     def __init__(  # noqa: PLR0917 - each is another's word for the request
@@ -61,7 +60,6 @@ class Line:
         self.queue: ActorHandle | None = None  # which has, or may have, the ticket
         self.waited = Seconds(0.0)
         self.moves = 0
-        self.at_once = 1
 
     async def acquire(self, placed: Candidate) -> InLine:
         """A lease of the node that the request is placed at, or is moved to; or why it must be placed again."""
@@ -70,7 +68,6 @@ class Line:
         for _ in range(MAX_PLACEMENTS):
             answer = await self._ask(queue)
             if isinstance(answer, Lease):
-                self.at_once = answer.at_once
                 self._scorer.started.tell(self._ticket.id, placed.node)
                 if answer.waited >= WAITED_S:
                     placed = await self._scorer.edited.remote(self._ticket.id, placed)

@@ -1,15 +1,18 @@
 """The ModelQueue: who may use one model on one node, and who waits for it."""
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
+from herd.actors import names
 from herd.actors.ports import Clock
 from herd.policy import concurrency
-from herd.policy.concurrency import Concurrency, Observation
+from herd.policy.concurrency import MOST, Concurrency, Observation
 from herd.policy.occupancy import Occupancy
+from herd.policy.pace import Observed
 from herd.policy.turns import Turns
 from herd.policy.values import Lease, Moved, Reason, Refused, Ticket
-from herd.runtime import ActorHandle, Leases
-from herd.types import NodeName, Seconds, TicketId, Tokens
+from herd.runtime import ActorHandle, Leases, get_actor
+from herd.types import NodeName, Seconds, TicketId
 
 # Deeper queues only hide that the fleet is too small: at a second a request, the 512th waits for minutes.
 MAX_WAITING = 512
@@ -36,8 +39,7 @@ class Completion:
     """An answer was served whole, and its ticket still has its lease."""
 
     ticket: TicketId
-    tokens: Tokens  # that the model made; 0 where its server does not say
-    load_s: Seconds
+    observed: Observed
 
 
 class ModelQueue:
@@ -49,20 +51,27 @@ class ModelQueue:
     Args:
         node: the node's name, for people.
         model: canonical name.
-        limit: requests that run at once, where the server or its owner says so; 0: to be learned, beginning with 1.
+        limit: requests that run at once, where the server or its owner says so; 0: to be learned.
         clock: measures the wait, and how fast answers are.
         listener: the Node: `limit_changed(model, limit)` tells it of every limit that is learned.
+        learned: the limit that was learned in an earlier life; learning goes on from there.
     """
 
-    def __init__(
-        self, node: NodeName, model: str, limit: int, clock: Clock, listener: ActorHandle | None = None
+    def __init__(  # noqa: PLR0917 - what is said of a queue when it is made
+        self,
+        node: NodeName,
+        model: str,
+        limit: int,
+        clock: Clock,
+        listener: ActorHandle | None = None,
+        learned: int = 1,
     ) -> None:
         self._node = node
         self._model = model
         self._clock = clock
         self._listener = listener
         self._declared = limit
-        self._learned = Concurrency()
+        self._learned = Concurrency(min(max(1, learned), MOST))
         self._leases: Leases[Moved | Refused] = Leases(limit or self._learned.limit, order=Turns())
         self._occupancy = Occupancy()
         self._began: dict[TicketId, Occupancy] = {}  # of the tickets that run: how things stood when they began
@@ -93,7 +102,7 @@ class ModelQueue:
             return answer
         if ticket.id in held:  # else it was released in the turn of its grant
             self._began.setdefault(ticket.id, self._noted())
-        return Lease(ticket.id, Seconds(self._now() - arrived), len(self._leases.held))
+        return Lease(ticket.id, Seconds(self._now() - arrived))
 
     def release(self, ticket: TicketId) -> None:
         """The ticket is done with: its lease, or its place in the queue, is free. Idempotent."""
@@ -114,17 +123,22 @@ class ModelQueue:
         self._resize()
 
     def completed(self, done: Completion) -> None:
-        """Learn from an answer; told before the ticket's release."""
+        """Learn from an answer, and say how many ran beside it; told before the ticket's release."""
         began = self._began.get(done.ticket)
-        if self._declared or began is None:
+        if began is None:
             return
         now = self._noted()
         lasted = now.at - began.at
         if lasted <= 0:
             return
+        one = replace(done.observed, at_once=(now.streams - began.streams) / lasted)
+        with suppress(ValueError):  # the router stops
+            get_actor(names.LATENCY_LEARNER).observed.tell(one)
+        if self._declared:
+            return
         full, alone = (now.full - began.full) / lasted, (now.alone - began.alone) / lasted
         former = self._learned.limit
-        seen = Observation(done.tokens, began.at, full, alone, done.load_s)
+        seen = Observation(one.completion, began.at, full, alone, one.load)
         self._learned = concurrency.completed(self._learned, seen, now.at)
         if self._learned.limit != former:
             self._resize()

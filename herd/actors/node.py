@@ -29,7 +29,7 @@ from herd.runtime import (
     kill,
     remote,
 )
-from herd.store.database import KnownOrders
+from herd.store.records import KnownLimit, KnownOrders, NodeMemory
 from herd.types import NodeId, NodeName, NodeState, Seconds
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class Node:
         self._breakers = Breakers()
         self._queues: dict[str, ActorHandle] = {}
         self._declared: dict[str, int] = {}  # what each queue was last told of its limit; 0: to be learned
-        self._learned: dict[str, int] = {}  # limits that queues have found out
+        self._learned: dict[str, int] = {}  # limits that queues have found out, in this life or in an earlier one
         self._open: dict[str, bool] = {}  # whether the queue was last told that it may grant leases
         self._view = NodeView(node_id, self._name, NodeState.OFFLINE)
         self._dropping = False
@@ -94,7 +94,7 @@ class Node:
             self._scorer.node_changed.tell(self._view)
         with suppress(ValueError, ActorDiedError, ActorUnavailableError):  # there is none, or the router stops
             self._store = get_actor(names.STORE)
-            self._recall(await self._store.orders.remote(self._id))
+            self._recall(await self._store.node.remote(self._id))
 
     # --- what the link says -------------------------------------------------------------------------------------------
 
@@ -146,10 +146,11 @@ class Node:
         """Take nothing new from now on, or take requests again; a pause may end by itself after so many seconds."""
         self._obey(self._orders.given(order, Seconds(self._clock.wall()), lasts))
 
-    def _recall(self, known: KnownOrders | None) -> None:
-        """What was told in an earlier life is in force still."""
-        if known is not None:
-            self._obey(Orders(known.drained, known.paused, known.until))
+    def _recall(self, known: NodeMemory) -> None:
+        """What was found out in an earlier life is so still, and what was told is in force."""
+        self._learned = {one.model: one.limit for one in known.limits}
+        if known.orders is not None:
+            self._obey(Orders(known.orders.drained, known.orders.paused, known.orders.until))
 
     def _obey(self, orders: Orders) -> None:
         now = Seconds(self._clock.wall())
@@ -179,6 +180,8 @@ class Node:
         """The model's queue has learned to run so many at once."""
         if model in self._queues:
             self._learned[model] = limit
+            if self._store is not None:
+                self._store.record.tell(KnownLimit(self._id, model, limit, Seconds(self._clock.wall())))
             self._changed()
 
     # --- what requests say --------------------------------------------------------------------------------------------
@@ -287,7 +290,8 @@ class Node:
     def _new_queue(self, model: str, declared: int) -> ActorHandle:
         assert self._supervisor is not None  # noqa: S101 - made by on_start
         kind = remote(ModelQueue).options(name=names.model_queue(self._id, model), max_concurrency=MAX_ACQUIRES)
-        return self._supervisor.start(kind, self._name, model, declared, self._clock, context(self).handle)
+        before = self._learned.get(model, 1)
+        return self._supervisor.start(kind, self._name, model, declared, self._clock, context(self).handle, before)
 
     def _tell_of_loads(self, before: NodeView) -> None:
         """A model has come into memory: what ran beside its load was slowed down."""

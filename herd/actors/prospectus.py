@@ -1,5 +1,6 @@
 """What is known of each model on each node, worked out once and kept until something of it changes."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from herd.actors.homes import Homes
@@ -10,6 +11,8 @@ from herd.policy.pace import USUAL_ANSWER, Learned
 from herd.policy.prospects import Facts, Prospect, prospect
 from herd.policy.values import Eliminated, NodeView
 from herd.types import NodeId, Seconds
+
+Unloaded = tuple[NodeId, str]  # a model (by canonical name) that has left a node's memory
 
 # A thousand nodes with sixty models each.
 MAX_PAIRS = 65_536
@@ -24,6 +27,15 @@ class _Table:
     version: int = -1  # of everything that it is made of
     rows: dict[NodeId, tuple[NodeView, Prospect | Eliminated]] = field(default_factory=dict)  # each of this very view
     prospects: list[Prospect | Eliminated] = field(default_factory=list)  # of the rows
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a change of a node has shown."""
+
+    before: NodeView | None  # the node as it was
+    residencies: list[tuple[str, Residency]] = field(default_factory=list)  # of models, that are new
+    unloaded: list[Unloaded] = field(default_factory=list)
 
 
 class Prospectus:
@@ -79,9 +91,17 @@ class Prospectus:
 
     # --- what changes it ----------------------------------------------------------------------------------------------
 
-    def node_changed(self, view: NodeView, now: Seconds) -> NodeView | None:
-        """The node as it is now; how it was."""
+    def recalled(
+        self, residencies: Iterable[tuple[str, Residency]], unloaded: Iterable[tuple[Unloaded, Seconds]]
+    ) -> None:
+        """What was seen before the router started, the latest last; times are monotonic."""
+        self._residencies.update(residencies)
+        self._unloaded.update(unloaded)
+
+    def node_changed(self, view: NodeView, now: Seconds) -> Seen:
+        """The node as it is now."""
         before = self.nodes.get(view.id)
+        news = Seen(before)
         self.nodes[view.id] = view
         self._changes += 1
         for name, model in view.models.items():
@@ -92,11 +112,13 @@ class Prospectus:
                 if self._residencies.get(name) != seen:
                     self._residencies[name] = seen
                     self._tables.pop(name, None)
+                    news.residencies.append((name, seen))
             elif then is not None and then.resident and not model.resident:
                 self._unloaded[view.id, name] = now
+                news.unloaded.append((view.id, name))
         keep_latest(self._residencies, MAX_PAIRS)
         keep_latest(self._unloaded, MAX_PAIRS)
-        return before
+        return news
 
     def learned(self, lesson: Lesson) -> None:
         """More is known of how fast a model runs on a node."""

@@ -321,20 +321,18 @@ class _Flow:
         """Tell whoever learns from whole answers."""
         if not usage.complete or usage.failed:
             return
-        if self._line.queue is not None:
-            self._line.queue.completed.tell(Completion(self._ticket.id, usage.completion, usage.load_s))
-        self._parts.learner.observed.tell(
-            Observed(
-                placed.node,
-                canonical(self._inbound.routing.model),
-                usage.prompt,
-                usage.completion,
-                usage.load_s,
-                usage.prefill_s,
-                usage.decode_s,
-                self._line.at_once,
-            )
+        observed = Observed(
+            placed.node,
+            canonical(self._inbound.routing.model),
+            usage.prompt,
+            usage.completion,
+            usage.load_s,
+            usage.prefill_s,
+            usage.decode_s,
+            self._attempts.first_byte if self._inbound.routing.streamed else Seconds(0.0),
         )
+        if self._line.queue is not None:
+            self._line.queue.completed.tell(Completion(self._ticket.id, observed))
 
     def _failed(self, placed: Candidate, failed: Failed) -> None:
         """Before the first byte: exclude the node, and go on."""

@@ -113,11 +113,11 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
             stack.push_async_callback(stop, actor)
             return actor
 
-        store = start(vital, Store, names.STORE, ports.open_store, ports.executor)
+        store = start(vital, Store, names.STORE, ports.open_store, ports.executor, ports.clock)
         known = await store.load.remote()
-        learner = start(vital, LatencyLearner, names.LATENCY_LEARNER, ports.clock)
+        learner = start(vital, LatencyLearner, names.LATENCY_LEARNER, ports.clock, store)
         pen = start(vital, HoldingPen, names.HOLDING_PEN)
-        traces = start(optional, Traces, names.TRACES, ports.clock)
+        traces = start(optional, Traces, names.TRACES, ports.clock, store)
         warmer = start(optional, PreWarmer, names.PRE_WARMER, ports.clock, options.homes)
         hears = warmer if options.pre_warm else None
         scorer = start(vital, Scorer, names.SCORER, pen, ports.clock, store, known, hears, ranking=options.ranking)

@@ -12,6 +12,7 @@ from herd.actors.ledger import Entry, Ledger
 from herd.actors.moves import Move, Rebalanced, Round, move
 from herd.actors.ports import Clock
 from herd.actors.prospectus import Prospectus
+from herd.actors.scorer_memory import ScorerMemory
 from herd.actors.tables import keep_latest
 from herd.actors.trials import Trials
 from herd.policy.breaker import openness
@@ -25,7 +26,7 @@ from herd.policy.retrying import RetryBudget
 from herd.policy.scoring import Moment
 from herd.policy.values import Ask, Candidate, Decision, Eliminated, ModelView, NodeView, Reason, Ticket
 from herd.runtime import ActorHandle, Timer, context, get_actor
-from herd.store.database import KnownNode
+from herd.store.records import KnownNode
 from herd.types import BackendId, ModelName, NodeId, NodeState, Seconds, TicketId
 
 logger = logging.getLogger(__name__)
@@ -65,10 +66,11 @@ class Scorer:
         self._pen = pen
         self._clock = clock
         self._store = store
+        self._memory = None if store is None else ScorerMemory(clock, store)
         self._ranking = ranking
         self._warmer = warmer
         self._deep = DeepQueues()
-        self._homes = Homes(store)
+        self._homes = Homes(clock, store)
         self._prospectus = Prospectus(self._homes)
         self._nodes = self._prospectus.nodes
         self._awaited: dict[NodeId, None] = {}  # known or joining nodes that have not reported yet
@@ -85,16 +87,16 @@ class Scorer:
         self._expiry: Timer | None = None  # of the next reservation
 
     async def on_start(self) -> None:
-        """Know the pins. After a crash, have the fleet shown before anything is placed; the ledger begins anew."""
-        if self._store is not None:
-            self._homes.pinned(await self._store.pins.remote())
+        """Know what was known. After a crash, have the fleet shown before anything is placed; the ledger is empty."""
+        if self._memory is not None:
+            await self._memory.recall(self._homes, self._prospectus)
+            for lesson in await get_actor(names.LATENCY_LEARNER).lessons.remote():
+                self.learned(lesson)
         if not context(self).restarts:
             return
         self._version = context(self).restarts << 32  # beyond any of before, which the HoldingPen remembers
         if self._store is not None:
             self._expect(await self._store.load.remote())
-        for lesson in await get_actor(names.LATENCY_LEARNER).lessons.remote():
-            self.learned(lesson)
         self._short = await self._pen.held.remote()
         for view in await get_actor(names.FLEET).views.remote():
             self.node_changed(view)
@@ -307,7 +309,8 @@ class Scorer:
     def node_changed(self, view: NodeView) -> None:
         """A node joined, left, or has other models or another state; whoever waits for its models is woken."""
         now = self._clock.monotonic()
-        before = self._prospectus.node_changed(view, now)
+        seen = self._prospectus.node_changed(view, now)
+        before = seen.before
         self._trials.changed(view)
         self._homes.seen(view)
         self._version += 1
@@ -315,7 +318,10 @@ class Scorer:
             self._awaited[view.id] = None
         elif view.state is not NodeState.OFFLINE:
             self._awaited.pop(view.id, None)
-            self._remember(view, before)
+            self._ever_had.update(dict.fromkeys(view.models))
+            keep_latest(self._ever_had, MAX_MODELS)
+            if self._memory is not None:
+                self._memory.changed(view, seen)
         possible = unlocked(before, view, self._short)
         if self._ledger.settle(view, now):
             possible = self._on_disk(view) | possible
@@ -329,16 +335,6 @@ class Scorer:
 
     def _looked_at(self, model: str) -> list[Prospect | Eliminated]:
         return self._prospectus.of(model, kept=model in self._ever_had)
-
-    def _remember(self, view: NodeView, before: NodeView | None) -> None:
-        """Note which models there are, for as long as the router runs and, where there is a Store, beyond."""
-        self._ever_had.update(dict.fromkeys(view.models))
-        keep_latest(self._ever_had, MAX_MODELS)
-        known = before is not None and before.name == view.name and before.models.keys() == view.models.keys()
-        # A node that lists nothing is one whose model server is down: what it had it has still.
-        if self._store is not None and view.models and not known:
-            seen = Seconds(self._clock.wall())
-            self._store.record.tell(KnownNode(view.id, view.name, tuple(view.models), seen))
 
     # --- who is woken -------------------------------------------------------------------------------------------------
 

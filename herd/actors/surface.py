@@ -23,6 +23,7 @@ from herd.protocols.paths import Endpoint, EndpointKind, find, pinned_model, sto
 from herd.protocols.requests import read_request
 from herd.protocols.untrusted import MAX_MODEL_NAME
 from herd.runtime import ActorHandle, ActorUnavailableError
+from herd.store.tables import MAX_TRACES
 from herd.types import Bytes, NodeId, Priority, RequestId
 
 logger = logging.getLogger(__name__)
@@ -175,7 +176,7 @@ class Surface:
         story: Story | None = await self._parts.traces.story.remote(wanted)
         if story is None:
             shown = repr(wanted[: stories.MAX_SHOWN_ID])
-            text = f"no request {shown} is known: the router keeps its last {stories.KEPT}, and only while it runs"
+            text = f"no request {shown} is known: the router remembers those of 30 days, or the last {MAX_TRACES:,}"
             raise RequestError(text, status=404)
         return 200, JSON, stories.encode_story(story.request, story.events)
 

@@ -4,7 +4,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from herd.actors.ports import Clock
+from herd.actors.trace_rows import entry_of, events_of, row_of
 from herd.protocols.stories import KEPT, Event, RequestEntry, encode_events
+from herd.runtime import ActorHandle
+from herd.store.records import KnownTrace
 from herd.types import Seconds, TicketId
 
 # Requests under way that are shown: 1,024 are held at most, and a fleet that runs a thousand more is a large one.
@@ -32,19 +35,27 @@ class Story:
 
 
 class Traces:
-    """Owns the stories of the latest requests, in memory alone: a router that starts again begins with none.
+    """Owns the stories of the latest requests, in memory; of older ones the Store has a row.
 
     Ids come from clients and may repeat. Each request has its line; of those with one id the latest tells its story.
 
     Args:
         clock: says for how long a request has been under way.
+        store: the Store; None to remember nothing.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, store: ActorHandle | None = None) -> None:
         self._clock = clock
+        self._store = store
         self._under_way: OrderedDict[TicketId, Told] = OrderedDict()  # in order of arrival
         self._ended: OrderedDict[TicketId, Story] = OrderedDict()  # in order of their ends
         self._latest: dict[str, TicketId] = {}  # id -> its latest among the ended
+
+    async def on_start(self) -> None:
+        """Know the requests of before, each by its row."""
+        if self._store is not None:
+            for number, row in enumerate(await self._store.traces.remote(KEPT)):
+                self._keep(TicketId(f"before-{number}"), _story(row))
 
     def progressed(self, told: Told) -> None:
         """A request is under way, and stands thus."""
@@ -55,11 +66,16 @@ class Traces:
     def ended(self, told: Told) -> None:
         """A request is over."""
         self._under_way.pop(told.ticket, None)
-        self._ended[told.ticket] = Story(told.request, encode_events(told.events))
-        self._latest[told.request["id"]] = told.ticket
+        self._keep(told.ticket, Story(told.request, encode_events(told.events)))
+        if self._store is not None:
+            self._store.record.tell(row_of(told.request, told.events))
+
+    def _keep(self, ticket: TicketId, story: Story) -> None:
+        self._ended[ticket] = story
+        self._latest[story.request["id"]] = ticket
         if len(self._ended) > KEPT:
-            ticket, oldest = self._ended.popitem(last=False)
-            if self._latest[oldest.request["id"]] == ticket:
+            first, oldest = self._ended.popitem(last=False)
+            if self._latest[oldest.request["id"]] == first:
                 del self._latest[oldest.request["id"]]
 
     def recent(self, limit: int) -> tuple[RequestEntry, ...]:
@@ -68,13 +84,16 @@ class Traces:
         ended = [story.request for story in reversed(self._ended.values())]
         return (*under_way, *ended)[:limit]
 
-    def story(self, request_id: str) -> Story | None:
+    async def story(self, request_id: str) -> Story | None:
         """The story of a request: of the one under way with this id, else of the one that ended last."""
         for told in reversed(self._under_way.values()):
             if told.request["id"] == request_id:
                 return Story(self._so_far(told), encode_events(told.events))
         ticket = self._latest.get(request_id)
-        return self._ended[ticket] if ticket is not None else None
+        if ticket is not None:
+            return self._ended[ticket]
+        row: KnownTrace | None = await self._store.trace.remote(request_id) if self._store is not None else None
+        return None if row is None else _story(row)
 
     def under_way(self) -> int:
         """Requests that were told of and have not ended."""
@@ -86,3 +105,8 @@ class Traces:
         if latest["kind"] in WAITS:
             waited = round(waited + total - latest["at"], 6)
         return {**told.request, "waited_s": waited, "total_s": total}
+
+
+def _story(row: KnownTrace) -> Story:
+    """What is left of a story."""
+    return Story(entry_of(row), encode_events(events_of(row)))

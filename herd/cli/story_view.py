@@ -280,6 +280,8 @@ def _why(candidate: CandidateEntry, best: CandidateEntry) -> Text:
         return text
     behind = best["score"] - candidate["score"]
     winner = printable(best["node"])
+    if not signals:  # of what the router has stored, for all but the best
+        return Text(f"{behind:.1f} behind {winner}", "dim")
     if behind < _TIE:
         text.append(f"\na tie with {winner}: the one with less to do, then the one that waited longer, is taken", "dim")
         return text

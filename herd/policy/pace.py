@@ -1,7 +1,8 @@
 """How long loads, prompts and answers take on a node: from what was seen there, else from its hardware."""
 
 import math
-from dataclasses import dataclass, replace
+from bisect import bisect_left
+from dataclasses import dataclass
 
 from herd.policy.values import Hardware, MemoryKind, ModelView
 from herd.types import Bytes, GiB, MiB, NodeId, Seconds, Tokens
@@ -60,6 +61,90 @@ def seen(estimate: Estimate | None, value: float, now: Seconds) -> Estimate:
     return Estimate(estimate.log + (log - estimate.log) / weight, weight, now)
 
 
+# Streams at once between which a machine's speed is taken to change evenly, and up to how many count for each: for the
+# nearest, as ratios go. But who ran alone ran alone for nearly all of the time.
+CROWDS = (1, 2, 4, 8, 16)
+COUNTS_TO = (1.1, 2.8, 5.7, 11.3)
+MOST_STREAMS = CROWDS[
+    -1
+]  # factors are worked out up to here; beyond, each further stream adds what they did on average
+# How much is needed to believe that a machine is not like most: as two requests seen.
+PRIOR = 2.0
+
+
+def usual_crowd(streams: float) -> float:
+    """How much longer a step takes with so many streams in it, on a machine of which nothing is known."""
+    return 1.0 + CROWDING * (streams - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Tokens a second of one stream, by how many ran at once. `rate` makes it: the rest follows from `seen`."""
+
+    seen: tuple[Estimate | None, ...] = (None,) * len(CROWDS)  # for each of `CROWDS`
+    alone: float = 0.0  # tokens/s of a request that runs alone; 0: nothing was seen
+    crowd: tuple[float, ...] = ()  # seconds as a multiple of those alone: of 1 stream, of 2, up to `MOST_STREAMS`
+
+
+USUAL_CROWD = tuple([usual_crowd(streams) for streams in range(1, MOST_STREAMS + 1)])
+UNKNOWN = Rate(crowd=USUAL_CROWD)
+
+
+_LOG_USUAL = tuple([math.log(usual_crowd(streams)) for streams in CROWDS])
+
+
+def rate(estimates: tuple[Estimate | None, ...]) -> Rate:
+    """What the estimates for each of `CROWDS` mean together.
+
+    A request that ran alone says how fast that is. Until enough of them were seen, those that ran beside others say it
+    too, as if the machine were like most. How much slower it gets beside others is what was seen, the more so the more
+    was seen; where nothing was, each further stream adds as much as at the nearest number that was seen.
+    """
+    known = [(place, one) for place, one in enumerate(estimates) if one is not None]
+    if not known:
+        return UNKNOWN
+    newest = max([one.at for _, one in known])
+    weights = [one.weight * 0.5 ** ((newest - one.at) / HALF_LIFE_S) for _, one in known]
+    sure, (first, one) = weights[0], known[0]
+    alone = one.log
+    if first != 0 or sure < TRUSTED:
+        sure = sum(weights)
+        alone = sum([w * (one.log + _LOG_USUAL[place]) for w, (place, one) in zip(weights, known, strict=True)]) / sure
+    added: list[float | None] = [None] * len(CROWDS)  # by each further stream, where it was seen
+    for weight, (place, one) in zip(weights, known, strict=True):
+        if place:
+            added[place] = _added(place, alone - one.log, min(weight, sure))
+    crowd = USUAL_CROWD if known[-1][0] == 0 else _crowd(added)
+    return Rate(estimates, math.exp(alone), crowd)
+
+
+def _added(place: int, ratio: float, weight: float) -> float:
+    """What each further stream adds, from the logarithm of how much longer a step took with so many."""
+    log = (weight * ratio + PRIOR * _LOG_USUAL[place]) / (weight + PRIOR)
+    # No machine does more than it can for one, nor less for many than one after another.
+    return min(max(math.exp(min(log, MOST_LOG)) - 1.0, 0.0) / (CROWDS[place] - 1), 1.0)
+
+
+def _crowd(added: list[float | None]) -> tuple[float, ...]:
+    """The factor of every number of streams, from what each further stream adds at some of them."""
+    factors, low, at = [1.0], 1.0, 1
+    near = next(one for one in added if one is not None)
+    for streams, seen_here in zip(CROWDS[1:], added[1:], strict=True):
+        near = near if seen_here is None else seen_here
+        high = max(low, 1.0 + near * (streams - 1))
+        step = (high - low) / (streams - at)
+        factors += [low + step * further for further in range(1, streams - at + 1)]
+        low, at = high, streams
+    return tuple(factors)
+
+
+def crowded(crowd: tuple[float, ...], streams: int) -> float:
+    """The factor for any number of streams from 1 on."""
+    if streams <= MOST_STREAMS:
+        return crowd[streams - 1]
+    return 1.0 + (crowd[-1] - 1.0) * (streams - 1) / (MOST_STREAMS - 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Observed:
     """A request that was served whole. Zero where its server does not say."""
@@ -71,38 +156,57 @@ class Observed:
     load: Seconds
     prefill: Seconds
     decode: Seconds
-    at_once: int = 1  # requests that ran on this model when it began, itself included
+    first_token: Seconds = Seconds(0.0)  # from when it was sent to the node; 0 too for an answer that came in one piece
+    at_once: float = 1.0  # requests that ran on this model meanwhile, on average, itself included
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What was seen of one model on one node; rates in tokens/s of one stream, as if it had run alone."""
+    """What was seen of one model on one node."""
 
     load: Estimate | None = None
-    prefill: Estimate | None = None
-    decode: Estimate | None = None
+    prefill: Rate = UNKNOWN
+    decode: Rate = UNKNOWN
+    first_token: Estimate | None = None  # with the model in memory
 
 
 def learned(before: Learned, one: Observed, now: Seconds) -> Learned:
     """What is known after one more request."""
-    after = before
-    crowd = 1.0 + CROWDING * (max(1, one.at_once) - 1)
+    load, prefill, decode, first_token = before.load, before.prefill, before.decode, before.first_token
     if one.load >= LEAST_LOAD_S:
-        after = replace(after, load=seen(before.load, one.load, now))
+        load = seen(load, one.load, now)
+    elif one.first_token > 0:
+        first_token = seen(first_token, one.first_token, now)
     if one.prompt >= LEAST_PROMPT and one.prefill > 0:
-        after = replace(after, prefill=seen(before.prefill, one.prompt / one.prefill * crowd, now))
+        prefill = _also(prefill, one.prompt / one.prefill, one.at_once, now)
     if one.completion >= LEAST_ANSWER and one.decode > 0:
-        after = replace(after, decode=seen(before.decode, one.completion / one.decode * crowd, now))
-    return after
+        decode = _also(decode, one.completion / one.decode, one.at_once, now)
+    return Learned(load, prefill, decode, first_token)
+
+
+def _also(before: Rate, value: float, at_once: float, now: Seconds) -> Rate:
+    """The rate after one more request, that ran with so many at once, itself included."""
+    streams = max(1.0, at_once)
+    place = bisect_left(COUNTS_TO, streams)
+    value *= usual_crowd(streams) / usual_crowd(CROWDS[place])  # as if there had been as many as those it counts for
+    estimates = list(before.seen)
+    estimates[place] = seen(estimates[place], value, now)
+    return rate(tuple(estimates))
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What to expect of one model on one node: seconds of a load, and tokens/s of a request that runs alone."""
+    """What to expect of one model on one node: seconds of a load, and tokens/s of a request that runs alone.
+
+    `prefill_crowd` and `decode_crowd` say how much longer either takes beside others: `crowded(pace.decode_crowd, 3)`
+    times as long with three at once.
+    """
 
     load: Seconds
     prefill: float
     decode: float
+    prefill_crowd: tuple[float, ...] = USUAL_CROWD
+    decode_crowd: tuple[float, ...] = USUAL_CROWD
 
 
 def pace(hardware: Hardware, model: ModelView, known: Learned | None = None) -> Pace:
@@ -119,6 +223,8 @@ def pace(hardware: Hardware, model: ModelView, known: Learned | None = None) -> 
     share = THROTTLED if hardware.throttled else 1.0
     return Pace(
         Seconds(known.load.value if known.load else load),
-        share * (known.prefill.value if known.prefill else prefill),
-        share * (known.decode.value if known.decode else decode),
+        share * (known.prefill.alone or prefill),
+        share * (known.decode.alone or decode),
+        known.prefill.crowd,
+        known.decode.crowd,
     )

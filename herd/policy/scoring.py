@@ -9,8 +9,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from herd.policy.loads import NodeLoad
-from herd.policy.memory import gib
-from herd.policy.pace import CROWDING, USUAL_ANSWER
+from herd.policy.memory import gib, pressure
+from herd.policy.pace import USUAL_ANSWER, crowded
 from herd.policy.prospects import Prospect, needed_for
 from herd.policy.values import Ask, NeededLoad, Reason, made
 from herd.types import Bytes, NodeId, Seconds, Tokens
@@ -74,10 +74,11 @@ class Crowded(NamedTuple):
 
 def look(ask: Ask, one: Prospect, held: NodeLoad, moment: Moment) -> Outlook | Crowded | Reason:
     """What the request would find there; or why it finds no memory."""
-    model = one.model
+    model, pace = one.model, one.pace
     tickets, wait, factor = 0, 0.0, 1.0
-    work = ask.prompt_tokens / one.pace.prefill
-    work += (moment.answer if ask.max_tokens is None else min(moment.answer, ask.max_tokens)) / one.pace.decode
+    prefill = ask.prompt_tokens / pace.prefill
+    decode = (moment.answer if ask.max_tokens is None else min(moment.answer, ask.max_tokens)) / pace.decode
+    work = prefill + decode
     if held.models:
         others = len(held.models)
         load = held.models.get(one.key)
@@ -85,7 +86,8 @@ def look(ask: Ask, one: Prospect, held: NodeLoad, moment: Moment) -> Outlook | C
             tickets = load.outstanding
             if tickets >= model.limit:
                 wait = load.ahead(model.limit, moment.now)
-            work *= 1.0 + CROWDING * (min(tickets + 1, model.limit) - 1)
+            streams = min(tickets + 1, model.limit)
+            work = prefill * crowded(pace.prefill_crowd, streams) + decode * crowded(pace.decode_crowd, streams)
             others -= 1
         if others:  # models that run at the same moment share the machine
             factor = 1.0 + others
@@ -109,14 +111,19 @@ def _with_load(  # noqa: PLR0917 - what `look` has found so far; called for ever
 ) -> Outlook | Crowded | Reason:
     """What it finds when the model has to be loaded for it."""
     context, size, there = (one.context, one.need, one.budget) if not ask.num_ctx else needed_for(ask.num_ctx, one)
+    stalled = pressure(one.node)
+    if stalled is not None:
+        return stalled
     fit, short, at_once = 0.0, False, 0
     memory = one.node.memory
     if size and memory.total:
         at_once, later = there.room(one.key, held)
         if at_once >= size:
             # What would go for it is loaded again sooner or later: only what nothing takes counts.
-            spare = min(at_once, there.free + one.model.size_resident - held.reserved) / size - 1.0
-            fit = MEMORY_FIT_MAX * min(max(spare, 0.0), 1.0)
+            unused = there.free + one.model.size_resident - held.reserved
+            unused = min(at_once, unused)
+            if unused > size:
+                fit = MEMORY_FIT_MAX if unused >= 2 * size else MEMORY_FIT_MAX * (unused / size - 1.0)
         elif size > later or held.leaving:
             return _no_room(size, later, memory.total, memory.spill)
         else:

@@ -261,7 +261,6 @@ class Lease:
 
     ticket: TicketId
     waited: Seconds
-    at_once: int = 1  # requests that run on the model from then on, this one included
 
 
 @dataclass(frozen=True, slots=True)

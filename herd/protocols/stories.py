@@ -242,6 +242,23 @@ def encode_events(events: tuple[Event, ...]) -> bytes:
     return bytes(memoryview(orjson.dumps(events)))
 
 
+# A node, its score, and its signals in their order, all in hundredths of a point; zeros at the end are left out.
+ScoreRow = tuple[str, int, list[int]]
+
+
+def encode_scores(rows: list[ScoreRow], left_out: int, eliminated: int) -> str:
+    """The scores of one placement, for a store; how many are left out of them, and how many nodes were out."""
+    return orjson.dumps((rows, left_out, eliminated)).decode()
+
+
+def decode_scores(text: str) -> tuple[list[ScoreRow], int, int]:
+    """What `encode_scores` was given; nothing where the text is not its own."""
+    try:
+        return msgspec.json.decode(text, type=tuple[list[ScoreRow], int, int])
+    except msgspec.MsgspecError:
+        return [], 0, 0
+
+
 def encode_story(request: RequestEntry, events: bytes) -> bytes:
     """`GET /herd/v1/requests/ID`, from what `encode_events` made."""
     return orjson.dumps({**request, "events": orjson.Fragment(events)})

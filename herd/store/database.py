@@ -1,175 +1,237 @@
-"""The SQLite file: its schema, and the few things that are done with it. Blocking: called through an `Executor`."""
+"""The router's SQLite file, and the few things that are done with it. Blocking: called through an `Executor`."""
 
 import logging
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 import sqlite_utils
 
 from herd.errors import HerdError
-from herd.store.schema import MIGRATIONS, STEPS
+from herd.store.opening import afresh, damaged, opened
+from herd.store.records import KnownLimit, KnownNode, KnownOrders, KnownTrace, NodeMemory, Pin, Record
+from herd.store.tables import DAY_S, KEYED, LIMITS, TABLES, TRACES, Table
 from herd.types import NodeId, NodeName, Seconds
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 # As many as a Fleet takes in: beyond, the ones not seen for longest are forgotten.
 MAX_NODES = 1024
+# A machine that was not switched on for a year is gone. What people said is said anew each time its node joins.
+NODES_S = Seconds(365 * DAY_S)
+# Traces that one call forgets, in some tens of milliseconds: a person's order may wait behind it.
+SLICE = 1024
+# What is later than this by now was written under a wrong clock.
+FUTURE_S = Seconds(DAY_S)
+
+# A value that SQLite will not have: no number, a number beyond 64 bits, half a character.
+UNFIT = (sqlite3.IntegrityError, OverflowError, UnicodeEncodeError)
 
 
 class StoreError(HerdError):
-    """The database cannot be read or written: disk full, no permission, file damaged."""
-
-
-@dataclass(frozen=True, slots=True)
-class KnownNode:
-    """A node that the router has met, and what it had."""
-
-    id: NodeId
-    name: NodeName
-    models: tuple[str, ...]  # canonical names
-    seen: Seconds  # wall clock
-
-
-@dataclass(frozen=True, slots=True)
-class KnownOrders:
-    """What a node was told by hand, and is in force. Times are wall clock; None: it was not, or there is no end."""
-
-    node: NodeId
-    given: Seconds  # the latest of it
-    drained: Seconds | None
-    paused: Seconds | None
-    until: Seconds | None
-
-
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """A model that shall stay loaded."""
-
-    model: str  # canonical name
-    node: NodeId  # its home; empty while it has none
+    """The database cannot be read or written: disk full, no permission."""
 
 
 class Database:
     """The router's database. Used from one thread at a time.
+
+    A file that turns out to be damaged while it is in use is set aside, and what was to be done is done to a new one.
+    What people said is taken over into that as far as it can be read: it is not learned again by itself.
 
     Args:
         path: the file; None for one in memory, which ends with the process.
     """
 
     def __init__(self, path: Path | None) -> None:
+        self._path = path
         with _errors():
-            self._db = _opened(path)
+            self._db = opened(path)
+
+    def _do(self, work: Callable[[sqlite_utils.Database], T]) -> T:
+        with _errors():
+            try:
+                return work(self._db)
+            except sqlite3.DatabaseError as error:
+                if self._path is None or not damaged(error):
+                    raise
+                told = _told(self._db)
+                self._db.close()
+                self._db = afresh(self._path, error)
+                for name, rows in told.items():
+                    self._db.table(name).insert_all(rows, ignore=True)
+                return work(self._db)
+
+    # --- in batches ---------------------------------------------------------------------------------------------------
+
+    def save(self, records: Iterable[Record]) -> None:
+        """Store records, each in place of what was known under its key: all of them, or none."""
+        batch = tuple(records)
+        self._do(lambda db: _save(db, batch))
+
+    def all(self, kind: type[R]) -> tuple[R, ...]:
+        """Every record of a kind that has a key, by age: the latest last."""
+        table = TABLES[kind]
+        order = ", ".join((table.time, *table.key))
+        sql = f'select {table.names} from "{table.name}" order by {order}'  # noqa: S608 - constants
+        return self._do(lambda db: tuple(kind(*row) for row in db.execute(sql)))
+
+    def node(self, node: NodeId) -> NodeMemory:
+        """What one node begins with."""
+        sql = f"select {LIMITS.names} from limits where node = ?"  # noqa: S608 - constants
+        limits = self._do(lambda db: tuple(KnownLimit(*row) for row in db.execute(sql, [node])))
+        return NodeMemory(self.orders(node), limits)
+
+    def traces(self, limit: int) -> tuple[KnownTrace, ...]:
+        """At most so many, those of the requests that ended last; the latest last."""
+        sql = f"select {TRACES.names} from traces order by number desc limit ?"  # noqa: S608 - constants
+        return self._do(lambda db: tuple(KnownTrace(*row) for row in db.execute(sql, [limit])))[::-1]
+
+    def trace(self, request_id: str) -> KnownTrace | None:
+        """That of the latest request with this id."""
+        sql = f"select {TRACES.names} from traces where id = ? order by number desc limit 1"  # noqa: S608 - constants
+        row = self._do(lambda db: db.execute(sql, [request_id]).fetchone())
+        return None if row is None else KnownTrace(*row)
+
+    def prune(self, now: Seconds) -> bool:
+        """Forget what is too old, and what is too much; True when there is more of it than one call takes.
+
+        Args:
+            now: wall clock.
+        """
+        return self._do(lambda db: _prune(db, now))
+
+    # --- nodes --------------------------------------------------------------------------------------------------------
 
     def known_nodes(self) -> tuple[KnownNode, ...]:
         """Every node that was remembered, by id."""
-        with _errors():
-            models: dict[str, list[str]] = {}
-            for row in self._db.table("models").rows_where(order_by="node, model"):
-                models.setdefault(row["node"], []).append(row["model"])
-            return tuple(
-                KnownNode(
-                    NodeId(row["id"]),
-                    NodeName(row["name"]),
-                    tuple(models.get(row["id"], ())),
-                    Seconds(row["seen"]),
-                )
-                for row in self._db.table("nodes").rows_where(order_by="id")
-            )
+        return self._do(_known_nodes)
 
-    def remember(self, node: KnownNode) -> None:
-        """Store a node in place of what was known of it."""
-        with _errors(), self._db.atomic():
-            self._db.table("nodes").upsert({"id": node.id, "name": node.name, "seen": node.seen}, pk="id")
-            self._db.table("models").delete_where("node = ?", [node.id])
-            self._db.table("models").insert_all({"node": node.id, "model": model} for model in node.models)
-            kept = "select id from nodes order by seen desc, id limit ?"
-            self._db.execute(f"delete from models where node not in ({kept})", [MAX_NODES])  # noqa: S608 - constant
-            self._db.execute(f"delete from nodes where id not in ({kept})", [MAX_NODES])  # noqa: S608 - constant
+    # --- what people said: at once ------------------------------------------------------------------------------------
 
     def orders(self, node: NodeId) -> KnownOrders | None:
         """What a node was told; None when nothing is in force."""
-        with _errors():
-            for row in self._db.table("orders").rows_where("node = ?", [node]):
-                return KnownOrders(node, *(row[name] for name in ("given", "drained", "paused", "until")))
-            return None
+        rows = self._do(lambda db: list(db.table("orders").rows_where("node = ?", [node])))
+        names = ("given", "drained", "paused", "until")
+        return KnownOrders(node, *(rows[0][name] for name in names)) if rows else None
 
     def remember_orders(self, orders: KnownOrders) -> None:
         """Store what a node was told in place of what it was told before; nothing in force needs no place."""
-        with _errors(), self._db.atomic():
-            if orders.drained is None and orders.paused is None:
-                self._db.table("orders").delete_where("node = ?", [orders.node])
-                return
-            self._db.table("orders").upsert(asdict(orders), pk="node")
-            kept = "select node from orders order by given desc, node limit ?"
-            self._db.execute(f"delete from orders where node not in ({kept})", [MAX_NODES])  # noqa: S608 - constant
+
+        def work(db: sqlite_utils.Database) -> None:
+            with db.atomic():
+                if orders.drained is None and orders.paused is None:
+                    db.table("orders").delete_where("node = ?", [orders.node])
+                    return
+                db.table("orders").upsert(asdict(orders), pk="node")
+                kept = "select node from orders order by given desc, node limit ?"
+                db.execute(f"delete from orders where node not in ({kept})", [MAX_NODES])  # noqa: S608 - constant
+
+        self._do(work)
 
     def pins(self) -> tuple[Pin, ...]:
         """Every pinned model, by name."""
-        with _errors():
-            rows = self._db.table("pins").rows_where(order_by="model")
-            return tuple(Pin(row["model"], NodeId(row["node"])) for row in rows)
+        rows = self._do(lambda db: list(db.table("pins").rows_where(order_by="model")))
+        return tuple(Pin(row["model"], NodeId(row["node"])) for row in rows)
 
     def pin(self, pin: Pin) -> None:
         """Store a pin in place of what was known of it."""
-        with _errors(), self._db.atomic():
-            self._db.table("pins").upsert({"model": pin.model, "node": pin.node}, pk="model")
+        self._do(lambda db: db.table("pins").upsert({"model": pin.model, "node": pin.node}, pk="model"))
 
     def unpin(self, model: str) -> None:
         """Forget a pin, if there is one."""
-        with _errors(), self._db.atomic():
-            self._db.table("pins").delete_where("model = ?", [model])
+
+        def work(db: sqlite_utils.Database) -> None:
+            with db.atomic():
+                db.table("pins").delete_where("model = ?", [model])
+
+        self._do(work)
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
 
-def _opened(path: Path | None) -> sqlite_utils.Database:
-    """The database at its newest schema. A file that is damaged, or of a newer Herd, is set aside."""
-    if path is None:
-        return _migrated(sqlite3.connect(":memory:", check_same_thread=False))
+def _told(db: sqlite_utils.Database) -> dict[str, list[dict[str, object]]]:
+    """What can be read of what people said, in a file that is damaged."""
+    found: dict[str, list[dict[str, object]]] = {}
+    for name in ("orders", "pins"):
+        with suppress(sqlite3.Error):
+            found[name] = list(db.table(name).rows)
+    return found
+
+
+def _save(db: sqlite_utils.Database, batch: tuple[Record, ...]) -> None:
     try:
-        return _migrated(sqlite3.connect(path, check_same_thread=False))
-    except (sqlite3.DatabaseError, _NewerSchemaError) as error:
-        if isinstance(error, sqlite3.OperationalError):  # no permission, disk full: the file itself may be sound
-            raise
-        aside = _free_name(path)
-        path.rename(aside)
-        logger.warning("%s cannot be used (%s): set aside as %s, starting afresh", path, error, aside.name)
-    return _migrated(sqlite3.connect(path, check_same_thread=False))
+        _save_all(db, batch)
+    except UNFIT as error:  # which shall not take the others with it
+        logger.error("something that was learned cannot be stored (%s): it is left out", error)  # noqa: TRY400
+        with db.atomic():
+            for record in batch:
+                with suppress(*UNFIT):
+                    _save_all(db, (record,))
 
 
-class _NewerSchemaError(Exception):
-    """The file was written by a newer version."""
+def _save_all(db: sqlite_utils.Database, batch: tuple[Record, ...]) -> None:
+    rows: dict[Table, list[tuple[object, ...]]] = {}
+    with db.atomic():
+        for record in batch:
+            if isinstance(record, KnownNode):
+                _save_node(db, record)
+            else:
+                table = TABLES[type(record)]
+                rows.setdefault(table, []).append(table.values(record))
+        for table, values in rows.items():
+            db.conn.executemany(table.insert, values)
 
 
-def _migrated(connection: sqlite3.Connection) -> sqlite_utils.Database:
-    db = sqlite_utils.Database(connection)
-    try:
-        _refuse_newer(db)
-        db.enable_wal()
-        MIGRATIONS.apply(db)
-    except BaseException:
-        db.close()
-        raise
-    return db
+def _save_node(db: sqlite_utils.Database, node: KnownNode) -> None:
+    db.table("nodes").upsert({"id": node.id, "name": node.name, "seen": node.seen}, pk="id")
+    db.table("models").delete_where("node = ?", [node.id])
+    db.table("models").insert_all({"node": node.id, "model": model} for model in node.models)
+    kept = "select id from nodes order by seen desc, id limit ?"
+    db.execute(f"delete from models where node not in ({kept})", [MAX_NODES])  # noqa: S608 - constant
+    db.execute(f"delete from nodes where id not in ({kept})", [MAX_NODES])  # noqa: S608 - constant
 
 
-def _refuse_newer(db: sqlite_utils.Database) -> None:
-    newer = [step.name for step in MIGRATIONS.applied(db) if step.name not in STEPS]
-    if newer:
-        raise _NewerSchemaError(f"it was written by a newer Herd: {newer[-1]}")
+def _known_nodes(db: sqlite_utils.Database) -> tuple[KnownNode, ...]:
+    models: dict[str, list[str]] = {}
+    for row in db.table("models").rows_where(order_by="node, model"):
+        models.setdefault(row["node"], []).append(row["model"])
+    return tuple(
+        KnownNode(NodeId(row["id"]), NodeName(row["name"]), tuple(models.get(row["id"], ())), Seconds(row["seen"]))
+        for row in db.table("nodes").rows_where(order_by="id")
+    )
 
 
-def _free_name(path: Path) -> Path:
-    """A name beside `path` that no file has yet."""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.unusable-{number}")).exists():
-        number += 1
-    return aside
+def _prune(db: sqlite_utils.Database, now: Seconds) -> bool:
+    with db.atomic():
+        for table in KEYED:
+            db.execute(f"delete from {table.name} where {table.time} < ?", [now - table.age])  # noqa: S608 - constants
+            (count,) = db.execute(f"select count(*) from {table.name}").fetchone()  # noqa: S608 - constants
+            key = ", ".join(table.key)
+            oldest = f"select {key} from {table.name} order by {table.time}, {key} limit ?"  # noqa: S608 - constants
+            if count > table.rows:
+                db.execute(f"delete from {table.name} where ({key}) in ({oldest})", [count - table.rows])  # noqa: S608
+        db.execute("delete from orders where given < ?", [now - NODES_S])
+        db.execute("delete from nodes where seen < ?", [now - NODES_S])
+        db.execute("delete from models where node not in (select id from nodes)")
+        return _prune_traces(db, now) >= SLICE
+
+
+def _prune_traces(db: sqlite_utils.Database, now: Seconds) -> int:
+    """Of the oldest, those that are too many, too old, or of a time that has not come; at most a slice of them."""
+    first, last = db.execute("select min(number), max(number) from traces").fetchone()
+    if first is None:
+        return 0
+    sql = "delete from traces where number < ? and (number <= ? or arrived < ? or arrived > ?)"
+    bounds = (first + SLICE, last - TRACES.rows, now - TRACES.age, now + FUTURE_S)
+    return db.execute(sql, bounds).rowcount
 
 
 @contextmanager
@@ -177,5 +239,5 @@ def _errors() -> Iterator[None]:
     """SQLite's errors as ours."""
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, *UNFIT) as error:
         raise StoreError(f"the database failed: {error}") from error

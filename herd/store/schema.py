@@ -30,4 +30,42 @@ def m003_pins(db: sqlite_utils.Database) -> None:
     db.table("pins").create({"model": str, "node": str}, pk="model", strict=True)
 
 
-STEPS = ("m001_known_nodes", "m002_orders", "m003_pins")
+@MIGRATIONS()
+def m004_learned(db: sqlite_utils.Database) -> None:
+    """What the router learns of its nodes and models. Each table is one tree, by its key: half of what two take."""
+    of_a_pair = "node text not null, model text not null"
+    tables = {
+        "estimates": (
+            f"{of_a_pair}, what text not null, streams integer not null, log real not null, weight real not null,"
+            " at real not null, primary key (node, model, what, streams)"
+        ),
+        "residencies": (
+            "model text not null primary key, size integer not null, context integer not null,"
+            " slots integer not null, at real not null"
+        ),
+        "unloads": f"{of_a_pair}, at real not null, primary key (node, model)",
+        "limits": f'{of_a_pair}, "limit" integer not null, at real not null, primary key (node, model)',
+        "services": f"{of_a_pair}, weight real not null, at real not null, primary key (node, model)",
+        "keeps": f"{of_a_pair}, kept integer not null, at real not null, primary key (node, model)",
+        "slots": (
+            "node text not null, slot integer not null, mean real not null, spread real not null,"
+            " weight real not null, at real not null, primary key (node, slot)"
+        ),
+    }
+    for name, columns in tables.items():
+        db.execute(f"create table {name} ({columns}) strict, without rowid")
+
+
+@MIGRATIONS()
+def m005_traces(db: sqlite_utils.Database) -> None:
+    """What became of requests, in the order of their ends."""
+    db.execute(
+        "create table traces (number integer primary key, id text not null, arrived real not null,"
+        " model text not null, client text not null, node text, outcome text not null, status integer,"
+        " waited real not null, first_token real, total real not null, attempts integer not null, score real,"
+        " prompt integer, completion integer, edited text not null, scores text not null) strict"
+    )
+    db.execute("create index traces_by_id on traces (id)")
+
+
+STEPS = ("m001_known_nodes", "m002_orders", "m003_pins", "m004_learned", "m005_traces")

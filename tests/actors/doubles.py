@@ -67,8 +67,8 @@ class Witness:
     def limit_changed(self, model: str, limit: int) -> None:
         self._hear("limit_changed", model, limit)
 
-    def record(self, node: Any) -> None:
-        self._hear("record", node)
+    def record(self, *records: Any) -> None:
+        self._hear("record", *records)
 
     def silence(self, state: NodeState) -> None:
         self._hear("silence", state)

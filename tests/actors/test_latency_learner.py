@@ -1,15 +1,21 @@
 """The LatencyLearner: what it makes of requests that were served, and whom it tells."""
 
+import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from herd.actors import latency_learner, names
 from herd.actors.latency_learner import LatencyLearner, Lesson
+from herd.actors.store import Store
 from herd.policy.pace import USUAL_ANSWER, Observed
 from herd.runtime import remote, stop
 from herd.runtime.testing import virtual_time
-from herd.simulation.clock import LoopClock
+from herd.simulation.clock import EPOCH, LoopClock
+from herd.store.database import Database
+from herd.store.executor import InlineExecutor
+from herd.store.records import KnownEstimate
 from herd.types import NodeId, Seconds, Tokens
 
 
@@ -48,10 +54,8 @@ async def test_speeds_are_those_of_a_node_and_lengths_those_of_a_model_on_any() 
     told, known = await taught(served("a", tokens=100), served("b", tokens=400), served("a", "n", tokens=0))
 
     assert [(lesson.node, lesson.model) for lesson in told] == [("a", "m"), ("b", "m"), ("a", "n")]
-    assert told[0].learned.decode is not None
-    assert told[0].learned.decode.value == pytest.approx(50.0)
-    assert told[1].learned.decode is not None
-    assert told[1].learned.decode.value == pytest.approx(200.0)
+    assert told[0].learned.decode.alone == pytest.approx(50.0)
+    assert told[1].learned.decode.alone == pytest.approx(200.0)
     assert told[0].answer == pytest.approx(100.0)
     assert told[1].answer == pytest.approx(200.0)  # in the middle, as ratios go
     assert told[2].answer == USUAL_ANSWER
@@ -64,3 +68,125 @@ async def test_it_remembers_so_many_pairs_and_the_latest_of_them(monkeypatch: py
     _, known = await taught(served("a"), served("b"), served("a"), served("c"))
 
     assert [lesson.node for lesson in known] == ["a", "c"]
+
+
+def beside(node: str, at_once: int) -> Observed:
+    """One that ran beside others, after a load."""
+    return replace(served(node), at_once=at_once, load=Seconds(3.0 * at_once))
+
+
+async def lives(*lessons: tuple[Observed, ...], file: Database, apart: float, back: float = 0.0) -> list[Any]:
+    """What learners know at the end, each of which lives after the one before; so many seconds later.
+
+    Args:
+        lessons: of each.
+        file: what they remember it in.
+        apart: seconds between two lives.
+        back: seconds by which the wall clock was set back in between.
+    """
+    known = []
+    clock = LoopClock()
+    for told in lessons:
+        pupil = remote(Pupil).options(name=names.SCORER).remote()
+        store = remote(Store).remote(lambda: file, InlineExecutor(), clock)
+        learner = remote(LatencyLearner).remote(clock, store)
+        for one in told:
+            learner.observed.tell(one)
+        known.append({(one.node, one.model): one for one in await learner.lessons.remote()})
+        for actor in (learner, store, pupil):
+            await stop(actor)
+        await asyncio.sleep(apart)
+        clock.ahead -= back
+    return known
+
+
+class Kept(Database):
+    """It outlives whoever closes it."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    def close(self) -> None:
+        pass
+
+
+ALL = (
+    served("a"),
+    beside("a", 2),
+    beside("a", 7),
+    beside("a", 30),
+    served("b", "n", tokens=400),
+    served("a", tokens=9),
+)
+LATER = replace(served("a", tokens=300), first_token=Seconds(0.25))
+
+
+@virtual_time
+async def test_a_learner_that_starts_again_knows_what_the_one_before_knew_and_goes_on_from_there() -> None:
+    file, one_life = Kept(), Kept()
+    before, again, after = await lives((*ALL, LATER), (), (LATER,), file=file, apart=0.0)
+    (straight,) = await lives((*ALL, LATER, LATER), file=one_life, apart=0.0)
+
+    assert before == nearly(again)
+    assert after == nearly(straight)
+    assert after["a", "m"].learned.first_token is not None
+    for database in (file, one_life):
+        Database.close(database)
+
+
+def nearly(lessons: dict[Any, Lesson]) -> Any:
+    """Equal, but for the last digits of a time that was a wall clock's in between."""
+
+    class Near:
+        def __eq__(self, other: object) -> bool:
+            return shown(other) == pytest.approx(shown(lessons), rel=1e-6, abs=1e-5)
+
+        __hash__ = None  # type: ignore[assignment]
+
+    return Near()
+
+
+def shown(lessons: Any) -> list[float]:
+    """Every number in them, in order."""
+    numbers: list[float] = []
+    for key in sorted(lessons):
+        lesson = lessons[key]
+        known = lesson.learned
+        for one in (known.load, known.first_token, *known.prefill.seen, *known.decode.seen):
+            numbers += [-1.0] if one is None else [one.log, one.weight, one.at]
+        numbers += [lesson.answer, known.prefill.alone, *known.prefill.crowd, known.decode.alone, *known.decode.crowd]
+    return numbers
+
+
+@virtual_time
+async def test_what_was_learned_ages_while_the_router_is_away() -> None:
+    file = Kept()
+    await lives((served("a"),) * 4, file=file, apart=7 * 86_400.0)
+    (_, known) = await lives((), (served("a"),), file=file, apart=0.0)
+
+    decode = known["a", "m"].learned.decode.seen[0]
+    assert decode is not None
+    assert decode.weight == pytest.approx(4 / 2 + 1)  # what was seen a week ago counts half
+    Database.close(file)
+
+
+@virtual_time
+async def test_what_lies_in_the_future_by_a_clock_that_was_set_back_is_of_now() -> None:
+    file = Kept()
+    known = await lives((served("a"),) * 4, (), file=file, apart=1.0, back=86_400.0)
+
+    decode = known[1]["a", "m"].learned.decode.seen[0]
+    assert decode is not None
+    assert decode.at == asyncio.get_running_loop().time() - 1.0
+    Database.close(file)
+
+
+@virtual_time
+async def test_only_what_has_changed_is_written() -> None:
+    file = Kept()
+    await lives(ALL, file=file, apart=10.0)
+    await lives((served("a", tokens=5),), file=file, apart=10.0)  # too short an answer to teach a speed of it
+
+    new = {(one.node, one.what, one.streams) for one in file.all(KnownEstimate) if one.at > EPOCH + 5.0}
+    assert new == {("a", "prefill", 1), ("", "answer", 0)}
+    Database.close(file)

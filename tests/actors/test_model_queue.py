@@ -3,9 +3,10 @@ import random
 
 import pytest
 
-from herd.actors import model_queue
+from herd.actors import model_queue, names
 from herd.actors.model_queue import Completion, ModelQueue
 from herd.policy.concurrency import LEAST
+from herd.policy.pace import Observed
 from herd.policy.values import Candidate, Lease, Moved, Reason, Refused, Ticket
 from herd.runtime import ActorHandle, remote, stop
 from herd.runtime.testing import virtual_time
@@ -18,6 +19,11 @@ PAUSED = Reason("meeting", "is in a meeting")
 
 def queue(limit: int = 1) -> ModelQueue:
     return ModelQueue(NodeName("studio"), "llama3.3:70b", limit, LoopClock())
+
+
+def answer_of(tokens: int, load: float = 0.0) -> Observed:
+    """One that was served whole."""
+    return Observed(NodeId("studio"), "m", Tokens(0), Tokens(tokens), Seconds(load), Seconds(0.0), Seconds(0.0))
 
 
 @virtual_time
@@ -35,12 +41,34 @@ async def test_who_waits_is_told_how_long_it_took() -> None:
     assert await second == Lease(ticket(2).id, Seconds(2.5))
 
 
+class Learner:
+    """In place of the LatencyLearner."""
+
+    def __init__(self) -> None:
+        self._seen: list[Observed] = []
+
+    def observed(self, one: Observed) -> None:
+        self._seen.append(one)
+
+    def seen(self) -> list[Observed]:
+        return self._seen
+
+
 @virtual_time
-async def test_a_lease_says_how_many_run_at_once() -> None:
+async def test_of_an_answer_it_is_learned_how_many_ran_beside_it_on_average() -> None:
+    learner = remote(Learner).options(name=names.LATENCY_LEARNER).remote()
     two = queue(2)
-    assert [(await two.acquire(ticket(number))).at_once for number in (1, 2)] == [1, 2]  # type: ignore[union-attr]
-    two.release(ticket(1).id)
-    two.release(ticket(2).id)
+    await two.acquire(ticket(1))
+    await asyncio.sleep(6.0)  # alone
+    await two.acquire(ticket(2))
+    await asyncio.sleep(2.0)  # beside the other
+    for number, tokens in ((1, 100), (2, 200)):
+        two.completed(Completion(ticket(number).id, answer_of(tokens)))
+        two.completed(Completion(ticket(3).id, answer_of(300)))  # which has no lease
+        two.release(ticket(number).id)
+    seen = await learner.seen.remote()
+    assert [(one.completion, one.at_once) for one in seen] == [(100, 1.25), (200, 2.0)]
+    await stop(learner)
 
 
 @virtual_time
@@ -384,7 +412,7 @@ class Learning:
                 assert isinstance(await self.queue.acquire(mine), Lease)
                 await asyncio.sleep(self.life)
                 self.served += 1
-                self.queue.completed(Completion(mine.id, Tokens(100), Seconds(self.load)))
+                self.queue.completed(Completion(mine.id, answer_of(100, self.load)))
             finally:
                 self.queue.release(mine.id)
 
@@ -477,8 +505,8 @@ async def test_nothing_is_kept_of_a_ticket_that_is_released_in_the_turn_of_its_g
 @virtual_time
 async def test_an_answer_whose_ticket_has_no_lease_any_more_teaches_nothing() -> None:
     one = queue(0)
-    one.completed(Completion(ticket(1).id, Tokens(100), Seconds(0.0)))
+    one.completed(Completion(ticket(1).id, answer_of(100)))
     await one.acquire(ticket(1))
-    one.completed(Completion(ticket(1).id, Tokens(100), Seconds(0.0)))  # it took no time
+    one.completed(Completion(ticket(1).id, answer_of(100)))  # it took no time
     one.release(ticket(1).id)
     assert (one.status().limit, one._learned.counted) == (1, ())

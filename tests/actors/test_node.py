@@ -6,13 +6,18 @@ from dataclasses import replace
 from herd.actors import names
 from herd.actors.model_queue import Completion
 from herd.actors.node import Node, NodeStatus
+from herd.actors.store import Store
 from herd.policy.breaker import AttemptEnd, Lesson
 from herd.policy.concurrency import LEAST
+from herd.policy.pace import Observed
 from herd.policy.values import CLOSED, Circuit, Lease, NodeView, Reason, Refused
 from herd.protocols.messages import BackendInfo, Machine, Pause, Report
 from herd.runtime import ActorHandle, get_actor, kill, remote, stop
 from herd.runtime.testing import virtual_time
 from herd.simulation.clock import EPOCH, LoopClock
+from herd.store.database import Database
+from herd.store.executor import InlineExecutor
+from herd.store.records import KnownLimit
 from herd.types import NodeId, NodeName, NodeState, Seconds, Tokens, Workload
 from tests.actors.doubles import OLLAMA, Witness, model, report, settled, ticket
 
@@ -349,10 +354,11 @@ async def test_the_queues_hear_of_a_model_that_has_come_into_memory() -> None:
 
 async def learn_two(queue: ActorHandle, *, answers: int = LEAST, learns: bool = True) -> None:
     """Answers, one after another, from which a queue that is to learn its limit learns to try two."""
+    seen = Observed(NodeId("n1"), "m:latest", Tokens(0), Tokens(100), Seconds(0.0), Seconds(0.0), Seconds(0.0))
     for number in range(answers):
         await queue.acquire.remote(ticket(number))
         await asyncio.sleep(5)
-        queue.completed.tell(Completion(ticket(number).id, Tokens(100), Seconds(0.0)))
+        queue.completed.tell(Completion(ticket(number).id, seen))
         queue.release.tell(ticket(number).id)
     assert (await queue.status.remote()).limit == 1 + learns
 
@@ -387,3 +393,26 @@ def exists(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+@virtual_time
+async def test_a_limit_that_was_learned_in_an_earlier_life_holds_and_learning_goes_on_from_there() -> None:
+    file = Database(None)
+    file.save(
+        [
+            KnownLimit(NodeId("n1"), "m:latest", 3, Seconds(EPOCH)),
+            KnownLimit(NodeId("n2"), "m:latest", 9, Seconds(EPOCH)),
+        ]
+    )
+    store = remote(Store).options(name=names.STORE).remote(lambda: file, InlineExecutor(), LoopClock())
+    node, scorer = await started()
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    node.reported.tell(report(model("m", UNDECLARED), backends=(UNDECLARED,)))
+    assert (await views(scorer))[-1].models["m:latest"].limit == 3
+    queue = get_actor(names.model_queue(NodeId("n1"), "m:latest"))
+    assert (await queue.status.remote()).limit == 3
+    node.limit_changed.tell("m:latest", 4)
+    assert (await views(scorer))[-1].models["m:latest"].limit == 4
+    await store.load.remote()  # after what waits was written
+    assert file.node(NodeId("n1")).limits[0].limit == 4
+    await end(node, scorer, store)

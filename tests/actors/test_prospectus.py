@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 from herd.actors.homes import Homes
-from herd.actors.prospectus import Prospectus
+from herd.actors.prospectus import Prospectus, Seen
+from herd.policy.memory import Residency
 from herd.policy.prospects import Prospect
 from herd.policy.values import Hardware, Memory, MemoryKind, ModelView, NodeView
+from herd.simulation.clock import LoopClock
 from herd.types import BackendId, Bytes, GiB, ModelName, NodeId, Seconds, Tokens
 from tests.actors.doubles import view
 
@@ -23,7 +25,7 @@ def taking(size: int) -> ModelView:
 
 def need_on(name: str, *fleet: NodeView) -> float:
     """GiB that a load is taken to need on a node."""
-    prospectus = Prospectus(Homes())
+    prospectus = Prospectus(Homes(LoopClock()))
     for one in fleet:
         prospectus.node_changed(one, Seconds(0.0))
     rows = [row for row in prospectus.of("big", kept=True) if isinstance(row, Prospect)]
@@ -44,3 +46,31 @@ def test_what_a_card_holds_of_a_model_that_lies_partly_in_ram_is_not_what_it_nee
     """Else a machine would be asked for a load that is nearly twice what it has."""
     partly = node("gamer", MemoryKind.VIDEO, CARD, taking(11))
     assert need_on("laptop", LAPTOP, partly) == 18.0
+
+
+def test_what_a_model_took_before_the_router_started_it_takes_still() -> None:
+    prospectus = Prospectus(Homes(LoopClock()))
+    prospectus.recalled([("big", Residency(Bytes(20 * GiB), Tokens(4096), 1))], ())
+    prospectus.node_changed(LAPTOP, Seconds(0.0))
+    (row,) = prospectus.of("big", kept=True)
+    assert isinstance(row, Prospect)
+    assert row.need == 20 * GiB
+
+
+def test_a_model_that_has_left_the_memory_is_in_the_page_cache_over_a_restart_too() -> None:
+    prospectus = Prospectus(Homes(LoopClock()))
+    prospectus.recalled((), [((NodeId("laptop"), "big"), Seconds(-60.0))])
+    prospectus.node_changed(LAPTOP, Seconds(0.0))
+    (row,) = prospectus.of("big", kept=True)
+    assert isinstance(row, Prospect)
+    assert row.facts.unloaded == -60.0
+
+
+def test_what_a_change_has_shown_is_told_once() -> None:
+    prospectus = Prospectus(Homes(LoopClock()))
+    warm, cold = node("desk", MemoryKind.UNIFIED, CARD, taking(20)), node("desk", MemoryKind.UNIFIED, CARD)
+    assert prospectus.node_changed(cold, Seconds(0.0)) == Seen(None)
+    shown = Residency(Bytes(20 * GiB), Tokens(4096), 1)
+    assert prospectus.node_changed(warm, Seconds(1.0)) == Seen(cold, [("big", shown)])
+    assert prospectus.node_changed(warm, Seconds(2.0)) == Seen(warm)
+    assert prospectus.node_changed(cold, Seconds(3.0)) == Seen(warm, [], [(NodeId("desk"), "big")])

@@ -15,7 +15,7 @@ from herd.policy.values import Ask, BreakerState, Circuit, ModelView
 from herd.runtime import ActorHandle, get_actor, remote, stop
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.clock import LoopClock
-from herd.store.database import KnownNode
+from herd.store.records import KnownNode, KnownUnload
 from herd.types import BackendId, Dialect, ModelName, NodeId, NodeName, NodeState, Seconds, TicketId
 from tests.actors.doubles import Witness, settled, ticket, view
 
@@ -364,7 +364,8 @@ async def test_it_tells_the_store_what_a_node_has_once_and_again_when_that_chang
     for models in (has("m"), has("m", resident=False), has("m") | has("n")):
         scorer.node_changed(view("a", models))
     await settled()
-    recorded = [args[0].models for _, args in await get_actor("store").heard.remote()]
-    assert recorded == [("m",), ("m", "n")]
+    told = [one for _, args in await get_actor("store").heard.remote() for one in args]
+    assert [one.models for one in told if isinstance(one, KnownNode)] == [("m",), ("m", "n")]
+    assert [(one.node, one.model) for one in told if isinstance(one, KnownUnload)] == [("a", "m")]
     await stop(pen)
     await stop(store)

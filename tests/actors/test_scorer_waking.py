@@ -14,7 +14,7 @@ from herd.policy.values import Ask, Memory, ModelView, NodeView
 from herd.runtime import ActorHandle, remote, stop
 from herd.runtime.testing import virtual_time
 from herd.simulation.clock import LoopClock
-from herd.store.database import KnownNode
+from herd.store.records import KnownNode
 from herd.types import BackendId, Bytes, Dialect, GiB, ModelName, NodeId, NodeName, NodeState, Seconds, Tokens
 from tests.actors.doubles import Witness, ticket, view
 

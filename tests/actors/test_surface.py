@@ -80,7 +80,7 @@ async def test_a_request_is_asked_for_by_its_id_in_any_spelling() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "answer"),
     [
-        ("GET", "/herd/v1/requests/team%2Fb", None, 404, b"no request 'team/b' is known: the router keeps its last"),
+        ("GET", "/herd/v1/requests/team%2Fb", None, 404, b"no request 'team/b' is known: the router remembers those"),
         ("GET", "/herd/v1/requests?limit=0", None, 400, b"limit must be a whole number from 1 to 1000, not '0'"),
         ("GET", "/herd/v1/requests?limit=many", None, 400, b"limit must be a whole number from 1 to 1000, not 'many'"),
         ("POST", "/herd/v1/requests/team%2Fb", None, 405, b"405 method not allowed"),

@@ -5,6 +5,7 @@ import enum
 import json
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
@@ -18,7 +19,8 @@ from herd.cli.router import DATABASE
 from herd.simulation.machine.catalog import CATALOG
 from herd.simulation.machine.profiles import PROFILES
 from herd.simulation.ollama.server import FakeOllama
-from herd.store.database import Database, KnownNode
+from herd.store.database import Database
+from herd.store.records import KnownNode
 from herd.types import NodeId, NodeName, Seconds
 from tests.e2e.house import LOOK_EVERY_S, House, models_listed, question
 from tests.e2e.model_servers import LOOPBACK, ModelServer
@@ -241,7 +243,7 @@ async def small_house(home: Path) -> AsyncIterator[SmallHouse]:
     }
     (home / "router").mkdir()
     with closing(Database(home / "router" / DATABASE)) as database:
-        database.remember(KnownNode(NodeId("gone"), NodeName("gone"), (LOST,), Seconds(0.0)))
+        database.save([KnownNode(NodeId("gone"), NodeName("gone"), (LOST,), Seconds(time.time()))])
     async with Programs(home) as programs, aiohttp.ClientSession() as session:
         for server in staged.values():
             await server.start()

@@ -92,9 +92,11 @@ async def test_a_router_that_is_told_to_stop_lets_its_answers_end(shaken: House)
         shaken.servers["attic"].gate.set()
         *_, last = await rest_of(answer)
         assert last["done"]
+        asked = answer.headers["X-Request-Id"]
     assert await shaken.router.ended() == 0
     await shaken.start_router()
     await shaken.settled()
+    assert (await shaken.get(f"/herd/v1/requests/{asked}"))["outcome"] == "served"
 
 
 async def test_a_second_signal_ends_a_router_that_waits_for_an_answer(shaken: House) -> None:

@@ -200,17 +200,17 @@ def test_whatever_is_seen_steps_are_of_one_and_apart(strange: list[tuple[float, 
     assert all(after - before >= DWELL_S for before, after in pairwise(times))
 
 
-def test_occupancy_is_two_clocks_that_run_while_all_leases_are_in_use_and_while_one_is() -> None:
+def test_occupancy_is_clocks_that_run_while_all_leases_are_in_use_while_one_is_and_one_for_each_lease() -> None:
     seen = [Occupancy()]
     for running, limit, at in ((1, 2, 10.0), (2, 2, 13.0), (3, 2, 20.0), (1, 2, 21.0), (1, 1, 25.0), (0, 1, 26.0)):
         seen.append(seen[-1].now(running, limit, Seconds(at)))
     end = seen[-1].now(0, 1, Seconds(99.0))
-    assert [(one.full, one.alone) for one in (*seen[1:], end)] == [
-        (0.0, 0.0),
-        (0.0, 3.0),
-        (7.0, 3.0),
-        (7.0, 3.0),
-        (7.0, 7.0),
-        (8.0, 8.0),
-        (8.0, 8.0),
+    assert [(one.full, one.alone, one.streams) for one in (*seen[1:], end)] == [
+        (0.0, 0.0, 0.0),
+        (0.0, 3.0, 3.0),
+        (7.0, 3.0, 17.0),
+        (7.0, 3.0, 20.0),
+        (7.0, 7.0, 24.0),
+        (8.0, 8.0, 25.0),
+        (8.0, 8.0, 25.0),
     ]

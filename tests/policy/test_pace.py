@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from herd.policy.hardware import bandwidth
-from herd.policy.pace import HALF_LIFE_S, THROTTLED, Learned, Observed, learned, pace, seen
+from herd.policy.pace import CROWDING, HALF_LIFE_S, THROTTLED, Learned, Observed, crowded, learned, pace, seen
 from herd.policy.values import Hardware, MemoryKind
 from herd.types import NodeId, Seconds, Tokens
 from tests.policy.views import model
@@ -65,9 +65,84 @@ def test_what_was_seen_counts_instead_of_the_hardware() -> None:
 def test_a_request_that_ran_beside_others_says_how_fast_it_would_have_been_alone() -> None:
     alone, beside = learned(Learned(), SERVED, NOW), learned(Learned(), replace(SERVED, at_once=4), NOW)
 
-    assert alone.decode is not None
-    assert beside.decode is not None
-    assert beside.decode.value > alone.decode.value
+    assert beside.decode.alone > alone.decode.alone
+
+
+def taught(*at_once: int, slower: float, times: int = 30) -> Learned:
+    """What is known of a model that makes 50 tokens/s alone, and with each further stream takes so much longer."""
+    known = Learned()
+    for _ in range(times):
+        for streams in at_once:
+            decode = Seconds(2.0 * (1.0 + slower * (streams - 1)))
+            known = learned(known, replace(SERVED, at_once=streams, decode=decode), NOW)
+    return known
+
+
+@pytest.mark.parametrize("slower", [0.0, 0.3, 0.9])
+def test_how_much_slower_a_machine_gets_beside_others_is_learned(slower: float) -> None:
+    found = pace(Hardware(), model(gib=10), taught(1, 2, 4, slower=slower))
+
+    assert found.decode == pytest.approx(50.0)
+    for streams in (1, 2, 3, 4, 8):
+        assert crowded(found.decode_crowd, streams) == pytest.approx(1.0 + slower * (streams - 1), rel=0.15)
+    assert found.prefill_crowd[0] == 1.0
+
+
+def test_until_something_was_seen_of_it_a_machine_is_taken_for_one_like_most() -> None:
+    unknown, alone = pace(Hardware(), model()), pace(Hardware(), model(), taught(1, slower=0.5))
+    once = pace(Hardware(), model(), taught(1, 4, slower=0.9, times=1))
+
+    for streams in (1, 3, 20):
+        assert crowded(unknown.decode_crowd, streams) == pytest.approx(1.0 + CROWDING * (streams - 1))
+        assert crowded(alone.decode_crowd, streams) == pytest.approx(1.0 + CROWDING * (streams - 1))
+    assert 1.3 < crowded(once.decode_crowd, 4) < 2.8  # not yet the 3.7 that was seen once
+
+
+def test_what_ran_alone_says_how_fast_a_machine_is_alone_once_enough_of_it_was_seen() -> None:
+    crowded_only, both = taught(4, slower=0.5), taught(1, 4, slower=0.5)
+
+    assert crowded_only.decode.alone == pytest.approx(50 / 2.5 * 1.3)
+    assert both.decode.alone == pytest.approx(50.0)
+    assert taught(3, slower=0.5).decode.alone == pytest.approx(50 / 2.0 * 1.2)  # though it counts for four at once
+
+
+def test_what_was_seen_long_ago_alone_gives_way_to_what_was_seen_lately_beside_others() -> None:
+    """Else a machine with a new card would be taken for the old one until it runs a request alone."""
+    known = taught(1, slower=0.1)
+    for _ in range(10):
+        faster = replace(SERVED, at_once=2, decode=Seconds(0.2))
+        known = learned(known, faster, Seconds(8 * HALF_LIFE_S))
+
+    assert known.decode.alone > 300.0
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 100), st.floats(1e-6, 1e9), st.floats(0, 1e9)),
+        max_size=20,
+    )
+)
+def test_beside_more_nothing_gets_faster_nor_slower_than_one_after_another(
+    seen: list[tuple[int, float, float]],
+) -> None:
+    known = Learned()
+    for at_once, decode, at in seen:
+        known = learned(known, replace(SERVED, at_once=at_once, decode=Seconds(decode)), Seconds(at))
+    factors = [crowded(known.decode.crowd, streams) for streams in range(1, 40)]
+
+    assert factors[0] == 1.0
+    assert factors == sorted(factors)
+    assert all(factor <= streams * 1.000001 for streams, factor in enumerate(factors, 1))
+
+
+def test_the_time_to_the_first_token_is_that_of_a_model_in_memory() -> None:
+    warm = replace(SERVED, load=Seconds(0.1), first_token=Seconds(0.7))
+    known = learned(Learned(), warm, NOW)
+
+    assert known.first_token is not None
+    assert known.first_token.value == pytest.approx(0.7)
+    assert learned(Learned(), replace(warm, first_token=Seconds(0.0)), NOW).first_token is None
+    assert learned(Learned(), replace(warm, load=Seconds(9.0), first_token=Seconds(9.7)), NOW).first_token is None
 
 
 def test_what_is_too_short_teaches_nothing() -> None:
@@ -112,9 +187,9 @@ def test_times_that_no_machine_takes_leave_a_number() -> None:
     for _ in range(3):
         one = Observed(NodeId("a"), "m", Tokens(2**63), Tokens(2**63), Seconds(1e300), Seconds(5e-324), Seconds(5e-324))
         known = learned(known, one, Seconds(0.0))
-    for estimate in (known.load, known.prefill, known.decode):
-        assert estimate is not None
-        assert math.isfinite(estimate.value)
+    assert known.load is not None
+    for number in (known.load.value, known.prefill.alone, known.decode.alone, *known.prefill.crowd):
+        assert math.isfinite(number)
 
 
 def test_a_throttled_machine_is_slower_than_its_hardware_and_than_what_was_learned_but_its_disk_is_not() -> None:

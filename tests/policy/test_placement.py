@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from herd.policy.loads import ModelLoad, NodeLoad, Reservation
 from herd.policy.placement import hopeless, in_one_line, why_none
 from herd.policy.scoring import LEAST_PATIENCE_S, Moment
-from herd.policy.values import SIGNALS, Hardware, Memory, MemoryKind, NodeView
+from herd.policy.values import SIGNALS, Hardware, Memory, MemoryKind, NodeView, Reason
 from herd.types import Bytes, Dialect, GiB, NodeId, NodeName, NodeState, Seconds, Tokens
 from tests.policy.views import ASK, OPENAI_ONLY, card, decide, looked_at, model, node, signals
 
@@ -151,6 +151,14 @@ def test_a_load_that_does_not_fit_is_not_asked_for() -> None:
     assert decision.chosen is None
     assert why_none(decision) == "a has 8.0 GiB of memory for it, which takes 10.0 GiB"
     assert hopeless(decision) is None  # somebody else's memory may be given back
+
+
+def test_a_machine_that_is_short_of_memory_serves_what_is_loaded_and_says_why_it_loads_nothing() -> None:
+    short = Reason("memory-pressure", "is short of memory")
+    there = node("a", model(resident=True, context=4096), reasons=(short,))
+    assert names(decide(ASK, [there])) == ["a"]
+    decision = decide(replace(ASK, num_ctx=Tokens(8192)), [there])
+    assert [out.reason for out in decision.eliminated] == [short]
 
 
 def test_what_the_machine_could_never_hold_is_not_waited_for() -> None:

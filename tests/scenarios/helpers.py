@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from herd.simulation.chaos.invariants import left_over
+from herd.simulation.clock import EPOCH
 from herd.simulation.fleet.house import Disk, House, house
 from herd.simulation.http import RecordingSink
-from herd.store.database import KnownNode
+from herd.store.records import KnownNode
 from herd.types import NodeId, NodeName, Seconds
 
 LLAMA = "llama3.2:3b"
@@ -106,7 +107,7 @@ def remembers(*nodes: str) -> Disk:
     """The disk of a router that has met these nodes, each with a model of the node's name."""
     disk = Disk()
     for node in nodes:
-        disk.remember(KnownNode(NodeId(node), NodeName(node), (f"{node}:latest",), Seconds(0.0)))
+        disk.save([KnownNode(NodeId(node), NodeName(node), (f"{node}:latest",), Seconds(EPOCH))])
     return disk
 
 

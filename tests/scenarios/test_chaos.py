@@ -214,7 +214,7 @@ def crashes(patch: pytest.MonkeyPatch) -> None:
 
 def forgets_over_a_restart(patch: pytest.MonkeyPatch) -> None:
     async def load(self: Store) -> tuple[()]:
-        await self._opened()
+        self._opened()
         return ()
 
     patch.setattr(Store, "load", load)

@@ -5,6 +5,7 @@ from collections import Counter
 
 from herd.runtime.testing import virtual_time
 from herd.simulation.machine.profiles import PROFILES
+from herd.simulation.ollama.faults import Lie
 from tests.scenarios.helpers import CHAT, LLAMA, QWEN, begun, chat, lines, scenario, served_by
 
 
@@ -122,8 +123,28 @@ async def test_what_ran_beside_others_teaches_how_fast_it_would_have_been_alone(
         sent = [home.send(CHAT, chat(QWEN, tokens=200)) for _ in range(4)]
         await asyncio.gather(*(one.task for one in sent))
         (lesson,) = await learner.lessons.remote()
-        assert lesson.learned.decode is not None
         last = next(one.sink for one in reversed(sent))
         whole = lines(last)[-1]
         crowded = whole["eval_count"] / (whole["eval_duration"] / 1e9)
-        assert lesson.learned.decode.value > 1.1 * crowded
+        assert lesson.learned.decode.alone > 1.1 * crowded
+
+
+@virtual_time
+async def test_an_answer_that_did_not_come_whole_teaches_nothing() -> None:
+    async with scenario() as home:
+        a = await home.node("a", [LLAMA], resident=[LLAMA])
+        learner = home.router.parts.learner
+        left = home.send(CHAT, chat(tokens=400))
+        await begun(left.sink, pieces=20)
+        left.task.cancel()
+        await asyncio.sleep(1.0)
+        for lie in (Lie.SHORT, Lie.ERROR):
+            a.ollama.lie_next(lie)
+            await asyncio.gather(home.send(CHAT, chat(tokens=100)).task, return_exceptions=True)
+        a.ollama.die_mid_stream(50)
+        await asyncio.gather(home.send(CHAT, chat(tokens=100)).task, return_exceptions=True)
+        assert await learner.lessons.remote() == ()
+        await home.ask(CHAT, chat(tokens=100))
+        (lesson,) = await learner.lessons.remote()
+        assert lesson.learned.decode.alone > 0
+        assert lesson.learned.first_token is not None

@@ -1,21 +1,79 @@
+import sqlite3
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlite_utils
 
 from herd.store import database as module
-from herd.store.database import Database, KnownNode, KnownOrders, Pin, StoreError
+from herd.store.database import Database, StoreError
+from herd.store.opening import afresh
+from herd.store.records import (
+    KnownEstimate,
+    KnownKeep,
+    KnownLimit,
+    KnownNode,
+    KnownOrders,
+    KnownResidency,
+    KnownService,
+    KnownSlot,
+    KnownTrace,
+    KnownUnload,
+    NodeMemory,
+    Pin,
+    Record,
+)
 from herd.store.schema import MIGRATIONS, STEPS
-from herd.types import NodeId, NodeName, Seconds
+from herd.store.tables import KEYED, TABLES, TRACES
+from herd.types import Bytes, NodeId, NodeName, Seconds, Tokens
 
-STUDIO = KnownNode(NodeId("a1"), NodeName("studio"), ("llama3.2:3b", "qwen3:8b"), Seconds(100.0))
-MINI = KnownNode(NodeId("b2"), NodeName("mini"), (), Seconds(200.0))
+NOW = Seconds(1.8e9)
+STUDIO = KnownNode(NodeId("a1"), NodeName("studio"), ("llama3.2:3b", "qwen3:8b"), NOW)
+MINI = KnownNode(NodeId("b2"), NodeName("mini"), (), NOW)
+
+
+A = NodeId("a")
+ONE_OF_EACH: tuple[Any, ...] = (
+    KnownEstimate(A, "m", "decode", 4, 3.5, 12.25, NOW),
+    KnownResidency("m", Bytes(2**35), Tokens(8192), 2, NOW),
+    KnownUnload(A, "m", NOW),
+    KnownLimit(A, "m", 3, NOW),
+    KnownService(A, "m", 4.5, NOW),
+    KnownKeep(A, "m", True, NOW),
+    KnownSlot(A, 167, 0.25, 0.125, 7.5, NOW),
+)
+
+
+def estimate(number: int, at: Seconds = NOW) -> KnownEstimate:
+    return KnownEstimate(A, f"model-{number}", "decode", 1, 3.5, 1.0, at)
+
+
+def trace(number: int, *, arrived: float = NOW, request_id: str = "") -> KnownTrace:
+    return KnownTrace(
+        id=request_id or f"r{number}",
+        arrived=Seconds(arrived),
+        model="m",
+        client="10.0.0.7",
+        node="studio",
+        outcome="served",
+        status=200,
+        waited=0.25,
+        first_token=None,
+        total=float(number),
+        attempts=1,
+        score=87.5,
+        prompt=100,
+        completion=None,
+        edited="model,keep_alive",
+        scores="[[],0,0]",
+    )
 
 
 def test_what_was_remembered_is_known_after_reopening(tmp_path: Path) -> None:
     first = Database(tmp_path / "herd.db")
-    first.remember(MINI)
-    first.remember(STUDIO)
+    first.save([MINI])
+    first.save([STUDIO])
     first.close()
 
     second = Database(tmp_path / "herd.db")
@@ -25,9 +83,9 @@ def test_what_was_remembered_is_known_after_reopening(tmp_path: Path) -> None:
 
 def test_a_node_is_remembered_as_it_was_last() -> None:
     database = Database(None)
-    database.remember(STUDIO)
+    database.save([STUDIO])
     changed = KnownNode(STUDIO.id, NodeName("studio-2"), ("qwen3:8b", "gemma3:4b"), Seconds(300.0))
-    database.remember(changed)
+    database.save([changed])
 
     (known,) = database.known_nodes()
     assert known.name == "studio-2"
@@ -39,7 +97,7 @@ def test_the_nodes_not_seen_for_longest_are_forgotten(monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "MAX_NODES", 2)
     database = Database(None)
     for number in range(4):
-        database.remember(KnownNode(NodeId(f"n{number}"), NodeName("x"), ("m",), Seconds(10.0 - number)))
+        database.save([KnownNode(NodeId(f"n{number}"), NodeName("x"), ("m",), Seconds(10.0 - number))])
 
     assert [node.id for node in database.known_nodes()] == ["n0", "n1"]
     database.close()
@@ -59,6 +117,64 @@ def test_a_damaged_file_is_set_aside_and_the_router_starts_afresh(
     database.close()
 
 
+def test_what_belongs_to_a_damaged_file_is_set_aside_with_it(tmp_path: Path) -> None:
+    """A log of committed pages that stayed would be read as that of the new file."""
+    for name in ("herd.db", "herd.db-wal", "herd.db-shm", "herd.db.unusable-1"):
+        (tmp_path / name).write_bytes(name.encode())
+
+    afresh(tmp_path / "herd.db", ValueError("damaged")).close()
+
+    for name in ("herd.db", "herd.db-wal", "herd.db-shm"):
+        assert (tmp_path / name.replace("db", "db.unusable-2")).read_bytes() == name.encode()
+    assert (tmp_path / "herd.db.unusable-1").exists()
+    database = Database(tmp_path / "herd.db")
+    assert database.known_nodes() == ()
+    database.close()
+
+
+def names_in(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir()}
+
+
+def test_a_file_that_turns_out_to_be_damaged_while_it_is_in_use_is_set_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "herd.db"
+    first = Database(file)
+    first.save([estimate(number) for number in range(5000)])
+    first.remember_orders(told("a"))
+    first.pin(Pin("m", A))
+    first.close()
+    database = Database(file)
+    with file.open("r+b") as raw:  # a bad sector, or a program that should not have written here
+        raw.seek(64 * 1024)
+        raw.write(b"\xff" * 256 * 1024)
+
+    assert database.all(KnownEstimate) == ()
+    assert "malformed" in caplog.text
+    assert "set aside as herd.db.unusable-1" in caplog.text
+    assert (database.orders(A), database.pins()) == (told("a"), (Pin("m", A),))  # as far as they can be read
+    database.save([STUDIO])
+    assert database.known_nodes() == (STUDIO,)
+    database.close()
+    assert names_in(tmp_path) == {"herd.db", "herd.db.unusable-1"}
+
+
+def test_a_disk_that_is_full_takes_nothing_and_breaks_nothing(tmp_path: Path) -> None:
+    database = Database(tmp_path / "herd.db")
+    database.save([STUDIO])
+    database._db.execute("pragma max_page_count = 1")  # no page more than there are
+    batch: list[Record] = [MINI, *[estimate(number) for number in range(5000)]]
+    with pytest.raises(StoreError, match="database or disk is full"):
+        database.save(batch)
+    assert database.known_nodes() == (STUDIO,)  # all of a batch, or nothing
+
+    database._db.execute("pragma max_page_count = 100000")
+    database.save(batch)
+    assert len(database.all(KnownEstimate)) == 5000
+    database.close()
+
+
 def test_a_file_of_a_newer_version_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "herd.db"
     Database(file).close()
@@ -73,9 +189,39 @@ def test_a_file_of_a_newer_version_is_set_aside(tmp_path: Path, caplog: pytest.L
     assert "written by a newer Herd: m999_from_tomorrow" in caplog.text
 
 
-def test_a_file_that_cannot_be_opened_is_an_error_with_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="unable to open database file"):
-        Database(tmp_path / "no such directory" / "herd.db")
+def test_a_file_that_cannot_be_opened_is_done_without(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    database = Database(tmp_path / "no such directory" / "herd.db")
+
+    assert "cannot be written (unable to open database file)" in caplog.text
+    database.save([STUDIO])
+    assert database.known_nodes() == (STUDIO,)
+    database.close()
+
+
+def test_a_file_that_cannot_be_written_is_read_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "herd.db"
+    first = Database(file)
+    first.save([STUDIO])
+    first.close()
+    right, refusals = sqlite_utils.Database.enable_wal, [1]
+
+    def read_only(self: sqlite_utils.Database) -> None:
+        if refusals.pop() if refusals else 0:
+            raise sqlite3.OperationalError("attempt to write a readonly database")
+        right(self)
+
+    monkeypatch.setattr(sqlite_utils.Database, "enable_wal", read_only)
+    second = Database(file)
+    second.save([MINI])
+    assert second.known_nodes() == (STUDIO, MINI)
+    second.close()
+    assert "readonly database): what is learned from now on is forgotten when the router stops" in caplog.text
+
+    third = Database(file)
+    assert third.known_nodes() == (STUDIO,)
+    third.close()
 
 
 def test_the_list_of_steps_is_complete() -> None:
@@ -115,7 +261,7 @@ def test_orders_do_not_grow_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_file_of_the_version_before_gets_what_is_new(tmp_path: Path) -> None:
     file = tmp_path / "herd.db"
     old = Database(file)
-    old.remember(STUDIO)
+    old.save([STUDIO])
     old.close()
     before = sqlite_utils.Database(file)
     before.table("orders").drop()
@@ -139,3 +285,115 @@ def test_pins_are_known_after_reopening(tmp_path: Path) -> None:
     second = Database(tmp_path / "herd.db")
     assert second.pins() == (Pin("llama3.2:3b", NodeId("a1")), Pin("qwen3:8b", NodeId("b2")))
     second.close()
+
+
+# --- what is learned ------------------------------------------------------------------------------------------------
+
+
+def test_every_kind_of_record_is_known_after_reopening_as_it_was_last(tmp_path: Path) -> None:
+    first = Database(tmp_path / "herd.db")
+    first.save([replace(one, at=Seconds(NOW - 50)) for one in ONE_OF_EACH])
+    first.save([*ONE_OF_EACH, trace(1), trace(2)])
+    first.close()
+
+    second = Database(tmp_path / "herd.db")
+    assert {type(one) for one in ONE_OF_EACH} == {table.kind for table in KEYED}
+    for one in ONE_OF_EACH:
+        assert second.all(type(one)) == (one,)
+    assert second.traces(10) == (trace(1), trace(2))
+    second.close()
+
+
+def test_the_limits_of_a_node_are_its_own() -> None:
+    database = Database(None)
+    mine, other = KnownLimit(A, "m", 3, NOW), KnownLimit(NodeId("b"), "m", 5, NOW)
+    database.save([mine, other])
+    assert database.node(A) == NodeMemory(None, (mine,))
+    database.close()
+
+
+def test_traces_come_in_the_order_of_their_ends_and_the_latest_with_an_id_is_found() -> None:
+    database = Database(None)
+    database.save([trace(1, request_id="same"), trace(2), trace(3, request_id="same"), trace(4)])
+    assert [one.total for one in database.traces(2)] == [3.0, 4.0]
+    assert database.trace("same") == trace(3, request_id="same")
+    assert database.trace("never") is None
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        replace(estimate(1), log=float("nan")),
+        replace(trace(1), prompt=2**63),
+        KnownUnload(A, "half a letter: \ud800", NOW),
+    ],
+    ids=["no number", "too large a number", "no text"],
+)
+def test_a_record_that_cannot_be_stored_does_not_take_the_others_with_it(
+    unfit: Record, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = Database(None)
+    database.save([estimate(2), unfit, trace(2), STUDIO])
+    assert database.all(KnownEstimate) == (estimate(2),)
+    assert (database.traces(9), database.known_nodes(), database.all(KnownUnload)) == ((trace(2),), (STUDIO,), ())
+    assert caplog.text.count("cannot be stored") == 1
+    database.close()
+
+
+@pytest.mark.parametrize("one", ONE_OF_EACH, ids=lambda one: TABLES[type(one)].name)
+def test_what_is_too_old_goes_and_of_too_much_the_oldest(one: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = TABLES[type(one)]
+    monkeypatch.setitem(table.__dict__, "rows", 3)
+    name = "slot" if "slot" in table.key else "model"
+
+    def record(number: int, age: float) -> Any:
+        return replace(one, at=Seconds(NOW - age), **{name: number if name == "slot" else f"m{number}"})
+
+    database = Database(None)
+    database.save([record(0, table.age + 1), record(1, table.age - 1), record(2, 5), record(3, 5)])
+    assert not database.prune(NOW)
+    assert database.all(type(one)) == (record(1, table.age - 1), record(2, 5), record(3, 5))
+    database.save([record(4, 4), record(5, 3)])
+    database.prune(NOW)
+    assert database.all(type(one)) == (record(3, 5), record(4, 4), record(5, 3))
+    database.close()
+
+
+def test_a_machine_that_was_not_seen_for_a_year_is_gone_with_all_that_was_said_to_it() -> None:
+    database = Database(None)
+    database.save([replace(STUDIO, seen=Seconds(NOW - module.NODES_S - 1)), MINI])
+    database.remember_orders(told("a1", NOW - module.NODES_S - 1))
+    database.remember_orders(told("b2", NOW - 60))
+    database.prune(NOW)
+    assert database.known_nodes() == (MINI,)
+    assert (database.orders(NodeId("a1")), database.orders(NodeId("b2"))) == (None, told("b2", NOW - 60))
+    assert list(database._db.table("models").rows) == []
+    database.close()
+
+
+def test_traces_are_forgotten_a_slice_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SLICE", 10)
+    monkeypatch.setitem(TRACES.__dict__, "rows", 20)
+    database = Database(None)
+    old = [trace(number, arrived=NOW - TRACES.age - 1) for number in range(25)]
+    ahead = [trace(number, arrived=NOW + 2 * module.FUTURE_S) for number in range(25, 30)]
+    database.save([*old, *ahead, *[trace(number) for number in range(30, 40)]])
+    calls = 1
+    while database.prune(NOW):
+        calls += 1
+    assert calls == 4
+    assert [one.total for one in database.traces(99)] == list(range(30, 40))
+
+    database.save([trace(number) for number in range(40, 63)])
+    while database.prune(NOW):
+        pass
+    assert [one.total for one in database.traces(99)] == list(range(43, 63))
+    database.close()
+
+
+def test_a_commit_is_in_the_operating_systems_hands_and_does_not_wait_for_the_disk(tmp_path: Path) -> None:
+    database = Database(tmp_path / "herd.db")
+    settings = [database._db.execute(f"pragma {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+    assert settings == ["wal", 1]  # NORMAL
+    database.close()

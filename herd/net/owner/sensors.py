@@ -11,6 +11,7 @@ from herd.actors.sensor_ports import OwnerSample
 from herd.net.apple import SYSCTL
 from herd.net.owner.gpus import IOREG, AmdUse, AppleUse, Maker, NvidiaUse
 from herd.net.owner.heat import HeatProbe, heat_probes, worst
+from herd.net.owner.meeting import MeetingProbe
 from herd.net.owner.network import NetworkMeter
 from herd.net.owner.pressure import PressureProbe, pressure_probe
 from herd.net.owner.processes import LoadMeter, Processes
@@ -20,22 +21,6 @@ from herd.types import Seconds
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class Meeting(Protocol):
-    """Whether the camera and the microphone are in use; None is unknown."""
-
-    @property
-    def camera(self) -> bool | None: ...
-
-    @property
-    def microphone(self) -> bool | None: ...
-
-
-class MeetingProbe(Protocol):
-    """The sensors of camera and microphone."""
-
-    async def sample(self) -> Meeting: ...
 
 
 class ProcessesProbe(Protocol):

@@ -1,0 +1,108 @@
+"""How the file is opened: at its newest schema, with what cannot be used set aside."""
+
+import logging
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+
+import sqlite_utils
+
+from herd.store.schema import MIGRATIONS, STEPS
+
+logger = logging.getLogger(__name__)
+
+# What a file has beside it: pages that are committed and not yet in it, and an index of those.
+BESIDE = ("-wal", "-shm")
+
+# The log of committed pages is cut to this once they are in the file; SQLite itself moves them there from 1,000 pages
+# on, which is as much.
+MAX_LOG = 4 * 1024 * 1024
+
+
+class _NewerSchemaError(Exception):
+    """The file was written by a newer version."""
+
+
+def opened(path: Path | None) -> sqlite_utils.Database:
+    """The database at its newest schema.
+
+    A file that is damaged, or of a newer Herd, is set aside. One that cannot be written, for a full disk, say, is read
+    into memory: the router runs, and what it learns ends with it.
+
+    Args:
+        path: the file; None for a database in memory.
+    """
+    if path is None:
+        return _migrated(sqlite3.connect(":memory:", check_same_thread=False))
+    try:
+        return _migrated(_connected(path))
+    except sqlite3.DatabaseError as error:
+        if damaged(error):
+            return afresh(path, error)
+        logger.error(  # noqa: TRY400 - the sentence says it all
+            "%s cannot be written (%s): what is learned from now on is forgotten when the router stops", path, error
+        )
+        return _migrated(_read_into_memory(path))
+    except _NewerSchemaError as error:
+        return afresh(path, error)
+
+
+def afresh(path: Path, why: Exception) -> sqlite_utils.Database:
+    """A new file in place of one that cannot be used, and that nobody has open."""
+    aside = _set_aside(path)
+    logger.warning("%s cannot be used (%s): set aside as %s, starting afresh", path, why, aside.name)
+    return _migrated(_connected(path))
+
+
+def damaged(error: sqlite3.Error) -> bool:
+    """The file itself is not what it should be. A full disk, a lock, no permission: then it may be sound."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, check_same_thread=False)
+
+
+def _migrated(connection: sqlite3.Connection) -> sqlite_utils.Database:
+    try:
+        db = sqlite_utils.Database(connection)
+        _refuse_newer(db)
+        db.enable_wal()
+        # A commit is in the log, in the hands of the operating system, when it returns: it survives the end of this
+        # process, however sudden. Only a machine that loses power may lose what the disk had not written yet, and not
+        # the file. FULL would wait for the disk once a second, and wear out memory cards, for that alone.
+        db.execute("pragma synchronous = normal")
+        db.execute(f"pragma journal_size_limit = {MAX_LOG}")
+        MIGRATIONS.apply(db)
+    except BaseException:
+        connection.close()
+        raise
+    return db
+
+
+def _refuse_newer(db: sqlite_utils.Database) -> None:
+    newer = [step.name for step in MIGRATIONS.applied(db) if step.name not in STEPS]
+    if newer:
+        raise _NewerSchemaError(f"it was written by a newer Herd: {newer[-1]}")
+
+
+def _read_into_memory(path: Path) -> sqlite3.Connection:
+    """What is in a file that cannot be written, as far as it can be read."""
+    memory = sqlite3.connect(":memory:", check_same_thread=False)
+    for how in ("mode=ro", "immutable=1"):  # the first reads the log too, and may have to write beside the file for it
+        uri = f"{path.absolute().as_uri()}?{how}"
+        with suppress(sqlite3.Error), closing(sqlite3.connect(uri, uri=True)) as file:
+            file.backup(memory)
+            break
+    return memory
+
+
+def _set_aside(path: Path) -> Path:
+    """Rename a file and what belongs to it: a log that stayed would be taken for that of the next file."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.unusable-{number}")).exists():
+        number += 1
+    for suffix in (*BESIDE, ""):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(path.with_name(aside.name + suffix))
+    return aside
