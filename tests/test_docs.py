@@ -48,7 +48,17 @@ def test_every_dependency_has_its_reason_in_the_readme() -> None:
         "README.md",
         *(
             f"docs/{name}.md"
-            for name in ("contracts", "link", "owners", "queues", "routing", "runtime", "simulation", "store")
+            for name in (
+                "contracts",
+                "learning",
+                "link",
+                "owners",
+                "queues",
+                "routing",
+                "runtime",
+                "simulation",
+                "store",
+            )
         ),
     ],
 )

@@ -37,12 +37,13 @@ async def obey(request: HttpRequest, fleet: ActorHandle, scorer: ActorHandle) ->
         body.close()
     node: NodeStatus | None = await fleet.ordered.remote(name, order, lasts)
     if node is None:
-        raise RequestError(_unknown(name, await fleet.snapshot.remote()), status=404)
+        raise RequestError(unknown_node(name, await fleet.snapshot.remote()), status=404)
     pins: dict[str, NodeId] = await scorer.pins.remote()
     return herd_api.encode(documents.node_entry(node, pins))
 
 
-def _unknown(name: str, nodes: tuple[NodeStatus, ...]) -> str:
+def unknown_node(name: str, nodes: tuple[NodeStatus, ...]) -> str:
+    """What whoever names a node that there is not is told."""
     shown = name if len(name) <= MAX_LISTED else f"{name[:MAX_LISTED]}..."
     names = [node.name for node in nodes[:MAX_LISTED]]
     more = f" and {len(nodes) - MAX_LISTED} more" if len(nodes) > MAX_LISTED else ""

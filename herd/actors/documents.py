@@ -1,22 +1,30 @@
 """From what the actors know to what people and clients are shown."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from types import MappingProxyType
 
+from herd.actors.capacity_learner import LearnedHour
+from herd.actors.latency_learner import Lesson
 from herd.actors.node import NodeStatus
 from herd.actors.node_views import models_of
 from herd.policy.breaker import Breaker
+from herd.policy.capacity import SLOTS
 from herd.policy.elimination import TAKES_REQUESTS
+from herd.policy.pace import CROWDS, Estimate
 from herd.policy.values import Reason
 from herd.protocols.herd_api import (
     BreakerEntry,
     GpuEntry,
+    HourEntry,
     InfoDocument,
     ModelEntry,
+    NodeDocument,
     NodeEntry,
     QueueEntry,
+    RateEntry,
     ReasonEntry,
+    SpeedEntry,
     StatusDocument,
 )
 from herd.protocols.messages import ModelInfo
@@ -122,6 +130,58 @@ def node_entry(node: NodeStatus, pins: Mapping[str, NodeId] = MappingProxyType({
         thermal=node.report.thermal or None,
         dedicated=node.report.dedicated,
     )
+
+
+def node_document(
+    node: NodeStatus, pins: Mapping[str, NodeId], lessons: Iterable[Lesson], week: Iterable[LearnedHour]
+) -> NodeDocument:
+    """`GET /herd/v1/nodes/NAME`: the node as in the status, and what was learned of it.
+
+    Args:
+        node: the node.
+        pins: as for `status`.
+        lessons: learned speeds, of any node.
+        week: what is known of each hour of its owner's week.
+    """
+    entry, forecast = node_entry(node, pins), node.forecast
+    return NodeDocument(
+        **{item.name: getattr(entry, item.name) for item in fields(entry)},
+        availability=forecast.availability,
+        trend=forecast.trend,
+        learned=tuple(_speed(lesson) for lesson in lessons if lesson.node == node.id),
+        week_slot=node.report.week_slot % SLOTS,
+        week=tuple(_hour(hour) for hour in week),
+    )
+
+
+def _speed(lesson: Lesson) -> SpeedEntry:
+    known = lesson.learned
+    rates = [
+        RateEntry(streams, _value(prefill), _value(decode))
+        for streams, prefill, decode in zip(CROWDS, known.prefill.seen, known.decode.seen, strict=True)
+        if prefill is not None or decode is not None
+    ]
+    return SpeedEntry(
+        lesson.model,
+        _value(known.load),
+        _value(known.first_token),
+        known.prefill.alone or None,
+        known.decode.alone or None,
+        lesson.answer,
+        tuple(rates),
+    )
+
+
+def _value(estimate: Estimate | None) -> float | None:
+    return estimate.value if estimate is not None else None
+
+
+def _hour(hour: LearnedHour) -> HourEntry:
+    load = hour.expected.load if hour.expected.confidence else None
+    seen = hour.seen
+    if seen is None:
+        return HourEntry(load, hour.expected.confidence, None, None, 0.0)
+    return HourEntry(load, hour.expected.confidence, seen.mean, seen.spread, seen.weight)
 
 
 def _breaker(breaker: Breaker | None) -> BreakerEntry | None:

@@ -128,14 +128,22 @@ class Fleet:
             order: what it is told.
             lasts: seconds of a pause; None: until it is resumed.
         """
-        named = (member for member in self._members.values() if member.name == name)
-        member = next(named, None) or self._members.get(NodeId(name))
+        member = self._named(name)
         if member is None:
             return None
         logger.info("%s is told by hand: %s", member.name, order.value)
         await member.node.ordered.remote(order, lasts)
         status: NodeStatus = await member.node.status.remote()
         return status
+
+    async def node(self, name: str) -> NodeStatus | None:
+        """The node of this name, or of this id; None when there is none."""
+        member = self._named(name)
+        return await member.node.status.remote() if member is not None else None
+
+    def _named(self, name: str) -> _Member | None:
+        named = (member for member in self._members.values() if member.name == name)
+        return next(named, None) or self._members.get(NodeId(name))
 
     async def snapshot(self) -> tuple[NodeStatus, ...]:
         """Every node, by name."""

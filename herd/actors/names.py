@@ -5,6 +5,7 @@ from herd.types import BackendId, NodeId
 STORE = "store"
 FLEET = "fleet"
 LATENCY_LEARNER = "latency-learner"
+CAPACITY_LEARNER = "capacity-learner"
 SCORER = "scorer"
 REBALANCER = "rebalancer"
 HOLDING_PEN = "holding-pen"

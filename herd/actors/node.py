@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 
 from herd.actors import names
 from herd.actors.breakers import Breakers
+from herd.actors.capacity_learner import OwnerSeen
 from herd.actors.model_queue import MAX_ACQUIRES, ModelQueue, QueueStatus
 from herd.actors.node_views import context_of, hardware_of, memory_of, models_of, workload_of
 from herd.actors.ports import Clock
 from herd.policy.breaker import AttemptEnd, Breaker, breaker_reason
+from herd.policy.capacity import SLOTS, UNKNOWN, Forecast, load_of
 from herd.policy.elimination import TAKES_REQUESTS, UNSERVED
 from herd.policy.memory import MEMORY_PRESSURE, pressure
 from herd.policy.node_state import Standing, node_state
@@ -55,6 +57,7 @@ class NodeStatus:
     queues: tuple[QueueStatus, ...]
     link: Breaker = field(default_factory=Breaker)
     breakers: dict[str, Breaker] = field(default_factory=dict)  # of models that have failed, by canonical name
+    forecast: Forecast = UNKNOWN  # of its owner
 
 
 class Node:
@@ -72,6 +75,8 @@ class Node:
         self._scorer = scorer
         self._clock = clock
         self._store: ActorHandle | None = None  # keeps what people told the node
+        self._learner: ActorHandle | None = None  # of its owner's habits
+        self._forecast = UNKNOWN  # what it expects of the owner
         self._machine = Machine()
         self._agent_version = ""
         self._report = Report()
@@ -92,7 +97,9 @@ class Node:
         self._supervisor = context(self).supervisor(restarts=WITH_THE_NODE)
         if context(self).restarts:
             self._scorer.node_changed.tell(self._view)
-        with suppress(ValueError, ActorDiedError, ActorUnavailableError):  # there is none, or the router stops
+        with suppress(ValueError):  # there is none, or the router stops
+            self._learner = get_actor(names.CAPACITY_LEARNER)
+        with suppress(ValueError, ActorDiedError, ActorUnavailableError):  # the same
             self._store = get_actor(names.STORE)
             self._recall(await self._store.node.remote(self._id))
 
@@ -136,9 +143,22 @@ class Node:
         servers = [backend.id for backend in report.backends]
         self._breakers.reported(self._view.models, models_of(report), servers)
         self._changed()
+        if self._learner is not None:
+            load = load_of(report.owner_load, [pause.kind for pause in report.pauses])
+            seen = OwnerSeen(self._id, report.week_slot % SLOTS, load, report.dedicated)
+            self._learner.reported.tell(seen, self._forecast)
         if not self._dropping and self._gone():
             self._dropping = True
             context(self).spawn(self._drop_gone(), name="drop queues of models that are gone")
+
+    def owner_expected(self, forecast: Forecast) -> None:
+        """By what was learned of the owner's habits this is to be expected from now on."""
+        self._forecast = forecast
+        owners, before = forecast.pause, self._standing.owners
+        if owners is not None:
+            owners = replace(owners, since=before.since if before is not None else Seconds(self._clock.wall()))
+        self._standing = replace(self._standing, owners=owners)
+        self._changed()
 
     # --- what people say ----------------------------------------------------------------------------------------------
 
@@ -172,7 +192,8 @@ class Node:
     def _stands_anew(self, offline: Reason | None = None) -> None:
         """What was known of the link before counts no more."""
         drained, paused = self._orders.reasons()
-        self._standing = Standing(offline=offline, drained=drained, paused=paused)
+        owners = self._standing.owners
+        self._standing = Standing(offline=offline, drained=drained, paused=paused, owners=owners)
 
     # --- what its queues say ------------------------------------------------------------------------------------------
 
@@ -225,6 +246,7 @@ class Node:
             ),
             self._breakers.link,
             self._breakers.models(),
+            self._forecast,
         )
 
     def on_stop(self) -> None:
@@ -252,6 +274,8 @@ class Node:
             context_of(report),
             breaker=self._breakers.link.state,
             workload=workload_of(report),
+            availability=self._forecast.availability,
+            trend=self._forecast.trend,
         )
         before, self._view = self._view, view
         self._match_queues()

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from herd.actors import names
+from herd.actors.capacity_learner import CapacityLearner
 from herd.actors.discovery import Discovery
 from herd.actors.fleet import Fleet, FleetEvents, RouterIdentity
 from herd.actors.gateway import Gateway
@@ -116,6 +117,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         store = start(vital, Store, names.STORE, ports.open_store, ports.executor, ports.clock)
         known = await store.load.remote()
         learner = start(vital, LatencyLearner, names.LATENCY_LEARNER, ports.clock, store)
+        start(vital, CapacityLearner, names.CAPACITY_LEARNER, ports.clock)
         pen = start(vital, HoldingPen, names.HOLDING_PEN)
         traces = start(optional, Traces, names.TRACES, ports.clock, store)
         warmer = start(optional, PreWarmer, names.PRE_WARMER, ports.clock, options.homes)

@@ -5,9 +5,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
-from herd.actors import documents
-from herd.actors.control import obey
+from herd.actors import documents, names
+from herd.actors.capacity_learner import LearnedHour
+from herd.actors.control import obey, unknown_node
 from herd.actors.homes import MAX_PINS, PinEnd
+from herd.actors.latency_learner import Lesson
 from herd.actors.node import NodeStatus
 from herd.actors.ports import Headers, HttpRequest, Sink
 from herd.actors.request import Inbound, RouterParts, serve, unavailable
@@ -19,7 +21,7 @@ from herd.protocols import herd_api, listings, stories
 from herd.protocols.answers import error_answer
 from herd.protocols.control import check_allowed
 from herd.protocols.headers import to_backend, value_of
-from herd.protocols.paths import Endpoint, EndpointKind, find, pinned_model, story_id
+from herd.protocols.paths import Endpoint, EndpointKind, find, pinned_model, shown_node, story_id
 from herd.protocols.requests import read_request
 from herd.protocols.untrusted import MAX_MODEL_NAME
 from herd.runtime import ActorHandle, ActorUnavailableError
@@ -70,6 +72,7 @@ class Surface:
         }
         # These depend on what exactly is asked for.
         self._lookups: dict[str, Callable[[HttpRequest], Awaitable[tuple[int, str, bytes]]]] = {
+            "herd.node": self._node,
             "herd.requests": self._requests,
             "herd.story": self._story,
             "herd.pins": self._pin,
@@ -166,6 +169,16 @@ class Surface:
         pins: dict[str, NodeId] = await self._parts.scorer.pins.remote()
         document = documents.status(self._settings.info, await self._nodes(), held, pins)
         return 200, JSON, herd_api.encode(document)
+
+    async def _node(self, request: HttpRequest) -> tuple[int, str, bytes]:
+        name = shown_node(request.path)
+        node: NodeStatus | None = await self._fleet.node.remote(name)
+        if node is None:
+            raise RequestError(unknown_node(name, await self._nodes()), status=404)
+        pins: dict[str, NodeId] = await self._parts.scorer.pins.remote()
+        lessons: tuple[Lesson, ...] = await self._parts.learner.lessons.remote()
+        week: tuple[LearnedHour, ...] = await self._parts.find(names.CAPACITY_LEARNER).week.remote(node.id)
+        return 200, JSON, herd_api.encode(documents.node_document(node, pins, lessons, week))
 
     async def _requests(self, request: HttpRequest) -> tuple[int, str, bytes]:
         limit = stories.limit_of(request.query)

@@ -12,6 +12,7 @@ from herd.actors.fleet import RouterIdentity
 from herd.actors.router import RouterOptions, RouterPorts, RunningRouter, running_router
 from herd.cli.application import application
 from herd.cli.demo import demo
+from herd.cli.nodes import nodes_command
 from herd.cli.options import settings_command
 from herd.cli.orders import drain_command, pause_command, resume_command
 from herd.cli.pins import pin_command, unpin_command
@@ -95,6 +96,7 @@ def announce(console: Console, settings: RouterSettings, router: RunningRouter) 
 app.command(name="serve")(settings_command(RouterSettings, serve))
 app.command(name="demo")(demo)
 app.command(name="simulate")(simulate_command)
+app.command(name="nodes")(nodes_command)
 app.command(name="requests")(requests_command)
 app.command(name="story")(story_command)
 app.command(name="drain")(drain_command)

@@ -14,6 +14,7 @@ class Standing:
     reported: bool = False  # a first report has come in over this link
     draining: Reason | None = None
     pauses: tuple[Reason, ...] = ()
+    owners: Reason | None = None  # by what was learned, the owner wants the machine at this hour
     silent: Reason | None = None  # the link is there, but says nothing
     drained: Reason | None = None  # by hand, as is the next: over every link of the node
     paused: Reason | None = None
@@ -29,7 +30,11 @@ def node_state(standing: Standing) -> tuple[NodeState, tuple[Reason, ...]]:
     if not standing.reported:
         return NodeState.JOINING, (Reason("joining", "is joining"), *by_hand)
     draining = [reason for reason in (standing.draining, standing.drained) if reason is not None]
-    pauses = [*([standing.paused] if standing.paused is not None else []), *standing.pauses]
+    pauses = [
+        *([standing.paused] if standing.paused is not None else []),
+        *standing.pauses,
+        *([standing.owners] if standing.owners is not None else []),
+    ]
     reasons = [*draining, *pauses]
     troubles = [trouble for trouble in (standing.unserved, standing.silent) if trouble is not None]
     reasons += troubles

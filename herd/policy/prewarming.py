@@ -69,7 +69,6 @@ def pick(
     moment: Moment,
     *,
     avoid: tuple[NodeId, ...] = (),
-    availability: Mapping[NodeId, float] | None = None,
 ) -> LoadOrder | None:
     """The load that helps the queue most, or None when none does: it comes too late, or something would have to go.
 
@@ -81,8 +80,6 @@ def pick(
         loads: the ledger's view of each node.
         moment: when.
         avoid: nodes that are not to be asked.
-        availability: how likely each machine is free for us in the next hour, 0 to 1; one of which nothing is known
-            counts as available.
     """
     rows = [one for one in looked_at if isinstance(one, Prospect)]
     num_ctx = next((_context(one, loads) for one in rows if one.node.id == cause.node), None)
@@ -92,7 +89,7 @@ def pick(
     for one in rows:
         held = loads.get(one.node.id, NO_LOAD)
         node = one.node.id
-        if node == cause.node or node in avoid or (availability or {}).get(node, 1.0) < LEAST_AVAILABILITY:
+        if node == cause.node or node in avoid or one.node.availability < LEAST_AVAILABILITY:
             continue
         if not _free_for(one, held):
             continue

@@ -10,7 +10,6 @@ from herd.policy.values import Eliminated, Hardware, Memory, ModelView, NodeView
 from herd.types import BackendId, Bytes, GiB, ModelName, NodeId, NodeName, NodeState, Seconds, Tokens
 
 ROLE_MAX = 15.0
-TREND_UNKNOWN = 5.0  # of 10: of a machine whose owner's habits are not known
 # More than residency is worth: a model loads elsewhere within seconds, while a node that has been silent for 15 s keeps
 # a request for 15 more if it is gone.
 DEGRADED_PENALTY = 45.0
@@ -75,7 +74,7 @@ def prospect(key: str, node: NodeView, facts: Facts) -> Prospect | Eliminated:
         budget=budget(key, needed, node, facts.pinned),
         role=role,
         surplus=surplus,
-        trend=TREND_UNKNOWN,
+        trend=node.trend,
         degraded=-DEGRADED_PENALTY if node.state is NodeState.DEGRADED else 0.0,
     )
 

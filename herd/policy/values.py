@@ -31,6 +31,10 @@ class Reason:
     until: Seconds | None = None
 
 
+# What the habits of a machine's owner are worth to routing, in points: at most, and where they are not known.
+TREND_MAX, TREND_UNKNOWN = 10.0, 5.0
+
+
 class Circuit(StrEnum):
     """Whether a breaker lets requests pass."""
 
@@ -113,6 +117,8 @@ class NodeView:
     context: Tokens = Tokens(0)  # of a load when the request names none, by its server's word; 0: not declared
     breaker: BreakerState = CLOSED  # of its link
     workload: Workload | None = Workload.IDLE  # of its owner, on which the ceiling depends; None: it has none
+    availability: float = 1.0  # the share of the machine that its owner leaves, 0 to 1
+    trend: float = TREND_UNKNOWN  # points for what the owner is expected to leave over the next hour
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,50 @@ class NodeEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class RateEntry:
+    """Speeds that were seen of requests beside others; null: nothing yet."""
+
+    at_once: int  # about so many requests ran on the model, this one included
+    prefill: float | None  # tokens/s of each
+    decode: float | None  # tokens/s of each
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedEntry:
+    """What was learned of a model on a node; null: nothing yet."""
+
+    model: str  # canonical name
+    load_s: float | None
+    first_token_s: float | None  # with the model in memory
+    prefill: float | None  # tokens/s of a request alone
+    decode: float | None  # tokens/s of a request alone
+    answer: float  # tokens that are expected of an answer, on any node
+    rates: tuple[RateEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HourEntry:
+    """An hour of a machine's week. Loads are the owner's, as shares of the machine."""
+
+    load: float | None  # that is expected; null where nothing is known
+    confidence: float  # 0 to 1: how far that is believed
+    mean: float | None  # that was seen in this hour itself; null: it was not seen yet
+    spread: float | None  # standard deviation of what was seen
+    weight: float  # hours that were seen, the older ones counting less
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeDocument(NodeEntry):
+    """`GET /herd/v1/nodes/NAME`."""
+
+    availability: float  # share of the machine that is there for requests, 0 to 1
+    trend: float  # points that routing gives for the next hour, 0 to 10; 5: nothing is known
+    learned: tuple[SpeedEntry, ...]
+    week_slot: int  # the hour of the week that it is there: 0 is Monday 00:00
+    week: tuple[HourEntry, ...]  # 168
+
+
+@dataclass(frozen=True, slots=True)
 class QueueEntry:
     """A queue that has something running or waiting, or has a model resident."""
 

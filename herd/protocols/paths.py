@@ -50,6 +50,7 @@ ENDPOINTS = (
     Endpoint("openai.models", "/v1/models", _GET, Dialect.OPENAI, EndpointKind.ANSWERED),
     Endpoint("herd.info", "/herd/v1/info", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.status", "/herd/v1/status", _GET, Dialect.OLLAMA, EndpointKind.HERD),
+    Endpoint("herd.node", "/herd/v1/nodes/", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.order", "/herd/v1/nodes/", _POST, Dialect.OLLAMA, EndpointKind.CONTROL),
     Endpoint("herd.requests", "/herd/v1/requests", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.story", "/herd/v1/requests/", _GET, Dialect.OLLAMA, EndpointKind.HERD),
@@ -62,6 +63,7 @@ _BY_PATH = {endpoint.path: endpoint for endpoint in ENDPOINTS if endpoint.path =
 _BLOBS = next(endpoint for endpoint in ENDPOINTS if endpoint.kind is EndpointKind.BLOB)  # its path goes on
 _STORY = next(endpoint for endpoint in ENDPOINTS if endpoint.name == "herd.story")  # its path goes on, with slashes too
 _PINS = next(endpoint for endpoint in ENDPOINTS if endpoint.name == "herd.pins")  # as does its
+_NODE = next(endpoint for endpoint in ENDPOINTS if endpoint.name == "herd.node")  # and its
 _ORDER = next(endpoint for endpoint in ENDPOINTS if endpoint.name == "herd.order")  # its path names a node, and a word
 ORDERS = ("drain", "resume", "pause")
 _BLOB = pattern(r"/api/blobs/sha256[:-][0-9a-fA-F]{64}", ASCII)  # the digest as Ollama's `manifest.BlobsPath` has it
@@ -104,6 +106,13 @@ def pinned_model(path: str) -> str:
     return _tail(_PINS, path)
 
 
+def shown_node(path: str) -> str:
+    """The node at the end of its path, decoded; empty when the path is none. A slash in a name is percent-encoded."""
+    clean = _joined(path)
+    name = clean.removeprefix(_NODE.path)
+    return unquote(name) if clean.startswith(_NODE.path) and "/" not in name else ""
+
+
 def _tail(endpoint: Endpoint, path: str) -> str:
     clean = _joined(path)
     return unquote(clean.removeprefix(endpoint.path)) if clean.startswith(endpoint.path) else ""
@@ -122,6 +131,8 @@ def node_order(path: str) -> tuple[str, str] | None:
 def _cleaned(path: str) -> Endpoint | None:
     if node_order(path) is not None:
         return _ORDER
+    if shown_node(path):
+        return _NODE
     for endpoint in (_STORY, _PINS):
         if _tail(endpoint, path):
             return endpoint

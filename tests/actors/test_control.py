@@ -71,8 +71,8 @@ async def test_nobody_from_elsewhere_and_no_web_page_tells_a_node_anything() -> 
         ("/herd/v1/nodes/den/pause", b"for=2h", 400, "the body is no JSON"),
         ("/herd/v1/nodes/den/pause", b" " * 5000, 413, "longer than"),
         ("/herd/v1/nodes/den/explode", b"", 404, "404 page not found"),
-        ("/herd/v1/nodes//drain", b"", 404, "404 page not found"),
-        ("/herd/v1/nodes/drain", b"", 404, "404 page not found"),
+        ("/herd/v1/nodes//drain", b"", 405, "405 method not allowed"),
+        ("/herd/v1/nodes/drain", b"", 405, "405 method not allowed"),
     ],
 )
 async def test_what_is_no_order_is_refused_in_a_sentence(target: str, body: bytes, status: int, words: str) -> None:

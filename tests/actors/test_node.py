@@ -2,12 +2,15 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 from herd.actors import names
+from herd.actors.capacity_learner import OwnerSeen
 from herd.actors.model_queue import Completion
 from herd.actors.node import Node, NodeStatus
 from herd.actors.store import Store
 from herd.policy.breaker import AttemptEnd, Lesson
+from herd.policy.capacity import UNKNOWN, Forecast
 from herd.policy.concurrency import LEAST
 from herd.policy.pace import Observed
 from herd.policy.values import CLOSED, Circuit, Lease, NodeView, Reason, Refused
@@ -349,6 +352,66 @@ async def test_the_queues_hear_of_a_model_that_has_come_into_memory() -> None:
     await learn_two(queue, answers=LEAST - 1, learns=False)
     node.reported.tell(both)  # nothing was loaded
     await learn_two(queue, answers=1)
+    await end(node, scorer)
+
+
+@virtual_time
+async def test_the_learner_hears_of_the_owner_and_what_it_expects_is_routings() -> None:
+    learner: Any = remote(Learner).options(name=names.CAPACITY_LEARNER).remote()
+    node, scorer = await started()
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    node.reported.tell(report(model("m"), owner_load=0.2, week_slot=33))
+    node.reported.tell(report(model("m"), owner_load=0.2, week_slot=201, pauses=(MEETING,)))
+    node.reported.tell(report(model("m"), week_slot=33, dedicated=True))
+    await views(scorer)
+    heard = await learner.heard.remote()
+    assert [seen for seen, _ in heard] == [
+        OwnerSeen(NodeId("n1"), 33, 0.2),
+        OwnerSeen(NodeId("n1"), 33, 1.0),
+        OwnerSeen(NodeId("n1"), 33, None, dedicated=True),
+    ]
+    assert [knows for _, knows in heard] == [UNKNOWN] * 3
+    node.owner_expected.tell(Forecast(0.8, 7.5))
+    (view,) = await views(scorer)
+    assert (view.availability, view.trend, view.state) == (0.8, 7.5, NodeState.READY)
+    node.reported.tell(report(model("m"), week_slot=33, dedicated=True))
+    assert await views(scorer) == []
+    assert (await learner.heard.remote())[0][1] == Forecast(0.8, 7.5)
+    await end(node, scorer, learner)
+
+
+class Learner:
+    """In place of the CapacityLearner."""
+
+    def __init__(self) -> None:
+        self._heard: list[tuple[OwnerSeen, Forecast]] = []
+
+    def reported(self, seen: OwnerSeen, knows: Forecast) -> None:
+        self._heard.append((seen, knows))
+
+    def heard(self) -> list[tuple[OwnerSeen, Forecast]]:
+        heard, self._heard = self._heard, []
+        return heard
+
+
+@virtual_time
+async def test_a_machine_that_is_its_owners_is_paused_and_says_since_when_and_until_when() -> None:
+    node, scorer = await started()
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    node.reported.tell(report(model("m")))
+    await asyncio.sleep(1)
+    mine = Reason("availability", "is its owner's", until=Seconds(EPOCH + 3600))
+    node.owner_expected.tell(Forecast(0.1, 1.0, mine))
+    await asyncio.sleep(1)
+    node.owner_expected.tell(Forecast(0.1, 0.5, mine))
+    view = (await views(scorer))[-1]
+    assert (view.state, view.reasons) == (NodeState.PAUSED, (replace(mine, since=Seconds(EPOCH + 1)),))
+    node.link_down.tell("the lid")
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    node.reported.tell(report(model("m")))  # it is the same hour still
+    assert [view.state for view in await views(scorer)] == [NodeState.OFFLINE, NodeState.JOINING, NodeState.PAUSED]
+    node.owner_expected.tell(Forecast(0.9, 8.0))
+    assert [view.state for view in await views(scorer)] == [NodeState.READY]
     await end(node, scorer)
 
 

@@ -67,6 +67,34 @@ async def test_the_router_tells_who_it_is_and_how_its_fleet_stands() -> None:
 
 
 @virtual_time
+async def test_a_node_is_shown_with_what_was_learned_of_it() -> None:
+    async with house() as home:
+        await home.node("a", [LLAMA], resident=[LLAMA])
+        await home.node("b", [LLAMA])
+        await home.ask("/api/chat", {**CHAT, "options": {"num_predict": 50}})
+        (listed, _) = (await get(home, "/herd/v1/status")).json["nodes"]
+        shown = (await get(home, "/herd/v1/nodes/a")).json
+        assert {name: shown[name] for name in listed} == listed
+        assert (shown["owner_load"], shown["availability"], shown["trend"]) == (None, 1.0, 5.0)
+        (speed,) = shown["learned"]
+        assert (speed["model"], speed["decode"] > 0, speed["load_s"]) == (LLAMA, True, None)
+        unknown = {"load": None, "confidence": 0.0, "mean": None, "spread": None, "weight": 0.0}
+        assert (shown["week_slot"], shown["week"]) == (0, [unknown] * 168)
+        assert (await get(home, "/herd/v1/nodes/b")).json["learned"] == []
+
+
+@virtual_time
+async def test_a_node_that_there_is_not_is_a_404_that_names_those_there_are() -> None:
+    async with house() as home:
+        empty = await get(home, "/herd/v1/nodes/attic")
+        await home.node("den", [LLAMA])
+        answer = await get(home, "/herd/v1/nodes/attic")
+        assert (empty.status, answer.status) == (404, 404)
+        assert empty.json["error"] == "there is no node 'attic': no node has joined since the router started"
+        assert answer.json["error"] == "there is no node 'attic': the nodes are den"
+
+
+@virtual_time
 async def test_a_request_is_asked_for_by_its_id_in_any_spelling() -> None:
     async with house() as home:
         await home.node("a", [LLAMA])

@@ -138,8 +138,8 @@ def test_one_load_per_node_at_a_time() -> None:
 
 def test_nodes_to_avoid_and_machines_that_their_owners_want_are_not_asked() -> None:
     assert where(cold("other"), avoid=(NodeId("other"),)) is None
-    assert where(cold("other"), availability={NodeId("other"): 0.59}) is None
-    assert where(cold("other"), availability={NodeId("other"): 0.6}) == "other"
+    assert where(cold("other", availability=0.59)) is None
+    assert where(cold("other", availability=0.6)) == "other"
 
 
 def test_nothing_goes_for_it() -> None:

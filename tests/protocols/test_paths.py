@@ -10,6 +10,7 @@ from herd.protocols.paths import (
     find,
     node_order,
     pinned_model,
+    shown_node,
     story_id,
 )
 from herd.types import Dialect
@@ -19,7 +20,13 @@ DIGEST = "sha256:" + "0aF9" * 16
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
 def test_every_row_is_found_by_each_of_its_methods(endpoint: Endpoint) -> None:
-    tails = {"ollama.blobs": DIGEST, "herd.story": "my-id", "herd.order": "den/drain", "herd.pins": "m"}
+    tails = {
+        "ollama.blobs": DIGEST,
+        "herd.story": "my-id",
+        "herd.node": "den",
+        "herd.order": "den/drain",
+        "herd.pins": "m",
+    }
     path = endpoint.path + tails.get(endpoint.name, "")
     for method in endpoint.methods:
         assert find(method, path) is endpoint
@@ -91,6 +98,8 @@ def test_an_unknown_path_is_a_404_in_plain_text(path: str) -> None:
         ("POST", "/api/tags", "GET, HEAD"),
         ("HEAD", "/api/ps", "GET"),
         ("OPTIONS", "/", "GET, HEAD"),
+        ("POST", "/herd/v1/nodes/den", "GET"),
+        ("GET", "/herd/v1/nodes/den/drain", "POST"),
     ],
 )
 def test_a_wrong_method_is_a_405_in_plain_text_that_says_which_are_right(method: str, path: str, allow: str) -> None:
@@ -101,12 +110,29 @@ def test_a_wrong_method_is_a_405_in_plain_text_that_says_which_are_right(method:
     assert dict(reply.headers)["Allow"] == allow
 
 
-def test_names_and_paths_are_unique() -> None:
-    assert (
-        len({endpoint.name for endpoint in ENDPOINTS})
-        == len({endpoint.path for endpoint in ENDPOINTS})
-        == len(ENDPOINTS)
-    )
+def test_names_are_unique_and_so_is_what_a_method_means_on_a_path() -> None:
+    meanings = [(method, endpoint.path) for endpoint in ENDPOINTS for method in endpoint.methods]
+    assert len({endpoint.name for endpoint in ENDPOINTS}) == len(ENDPOINTS)
+    assert len(set(meanings)) == len(meanings)
+
+
+@pytest.mark.parametrize(
+    ("path", "node"),
+    [
+        ("/herd/v1/nodes/den", "den"),
+        ("//herd/./v1/nodes/my%20den%2F1/", "my den/1"),
+        ("/herd/v1/nodes/drain", "drain"),
+    ],
+)
+def test_a_node_is_named_at_the_end_of_its_path(path: str, node: str) -> None:
+    assert (find("GET", path).name, shown_node(path)) == ("herd.node", node)
+
+
+@pytest.mark.parametrize("path", ["/herd/v1/nodes/", "/herd/v1/nodes", "/herd/v1/nodes/den/explode"])
+def test_what_names_no_node_shows_none(path: str) -> None:
+    assert shown_node(path) == ""
+    with pytest.raises(RequestError):
+        find("GET", path)
 
 
 @pytest.mark.parametrize("sent", [f"/api/blobs/{DIGEST}", f"//api/./blobs/{DIGEST.replace(':', '%3A')}/"])

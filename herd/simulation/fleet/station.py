@@ -54,19 +54,30 @@ class Station:
         seed: of its owner.
         duration: how long its owner goes on changing.
         start_slot: hour of the local week at which the run begins.
+        start_week: number of that week in its owner's life.
 
     Attributes:
         ollama: the model server.
         occupancy: the owner, and when the machine worked.
     """
 
-    def __init__(self, plan: NodePlan, board: Switchboard, seed: int, duration: Seconds, start_slot: int = 0) -> None:
+    def __init__(
+        self,
+        plan: NodePlan,
+        board: Switchboard,
+        seed: int,
+        duration: Seconds,
+        *,
+        start_slot: int = 0,
+        start_week: int = 0,
+    ) -> None:
         self.plan = plan
         models = [CATALOG[name] for name in plan.models]
         self.ollama = FakeOllama(plan.machine, models, num_parallel=plan.parallel, progress=PROGRESS_S)
         self.ollama.wall = LoopClock().wall
         self.ollama.observe(self._server_changed)
-        changes = week(HABITS[plan.habits], plan.machine, seed, start_slot=start_slot, duration=duration)
+        habits = HABITS[plan.habits]
+        changes = week(habits, plan.machine, seed, start_slot=start_slot, start_week=start_week, duration=duration)
         self.occupancy = Occupancy(self.ollama, plan.machine, changes, self._owner_changed)
         self._probe = OccupiedMachine(plan.machine, self.ollama, self.occupancy, start_slot)
         base_url = f"http://{plan.name}"

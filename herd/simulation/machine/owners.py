@@ -157,7 +157,7 @@ HABITS: dict[str, Habits] = {
 
 
 def week(
-    habits: Habits, machine: MachineProfile, seed: int, *, start_slot: int = 0, duration: Seconds
+    habits: Habits, machine: MachineProfile, seed: int, *, start_slot: int = 0, start_week: int = 0, duration: Seconds
 ) -> Iterator[tuple[Seconds, OwnerState]]:
     """What one owner does to a machine, change by change; two days are held in memory, however long it goes on.
 
@@ -166,6 +166,7 @@ def week(
         machine: whose memory bounds what programs take.
         seed: of the owner: who has the same one has the same hours.
         start_slot: hour of the local week at which time 0 is; 0 is Monday 00:00.
+        start_week: number of that week in the owner's life. The hours are the same in all, the jitter is not.
         duration: seconds; changes come before it. It may be infinite.
 
     Returns:
@@ -177,7 +178,7 @@ def week(
     """
     if not 0 <= start_slot < SLOTS or not duration > 0:
         raise ValueError(f"a week has the hours 0 to 167, and time goes on: {start_slot=} {duration=}")
-    return _changes(_Person(habits, seed), machine, float(start_slot * HOUR), duration)
+    return _changes(_Person(habits, seed), machine, float((start_week * SLOTS + start_slot) * HOUR), duration)
 
 
 def speed_left(state: OwnerState, machine: MachineProfile) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from herd.actors.fleet import RouterIdentity
-from herd.actors.router import RouterOptions, RouterPorts, RunningRouter, running_router
+from herd.actors.router import RouterOptions, RouterPorts, RunningRouter, in_memory, running_router
 from herd.policy.placement import Ranking, place
 from herd.runtime.testing import run_virtual
 from herd.simulation.clock import LoopClock
@@ -17,12 +17,13 @@ from herd.simulation.fleet.occupancy import Occupancy
 from herd.simulation.fleet.station import HEARTBEAT_S, NodePlan, Station
 from herd.simulation.fleet.switchboard import Switchboard
 from herd.simulation.machine.catalog import CATALOG
-from herd.simulation.machine.owners import OwnerState
+from herd.simulation.machine.owners import HOUR, SLOTS, OwnerState
 from herd.simulation.ollama.server import FakeOllama
 from herd.simulation.runs.asking import ask
 from herd.simulation.runs.decisions import decisions
 from herd.simulation.runs.measures import Loads, Sample
 from herd.simulation.workload.requests import SimulatedRequest
+from herd.store.database import Database
 from herd.types import Bytes, MiB, RouterId, Seconds
 
 LOOKS = 100  # of a watcher, over a run
@@ -38,6 +39,7 @@ class Scenario:
     duration: Seconds  # of the owners' weeks; requests may end later
     seed: int = 0  # of the request ids and the owners
     start_slot: int = 0  # hour of the local week at which the run begins
+    start_week: int = 0  # number of that week: owners go on where they were, and so does the wall clock
     pre_warm: bool = True  # models are loaded ahead
     homes: bool = True  # and kept where they live
     rebalance: bool = True  # what waits is moved
@@ -104,6 +106,7 @@ def simulate(
     watch: Watcher | None = None,
     write: Callable[[str], object] | None = None,
     ranking: Ranking = place,
+    open_store: Callable[[], Database] = in_memory,
 ) -> Result:
     """Run a scenario to its end.
 
@@ -112,8 +115,10 @@ def simulate(
         watch: called about `LOOKS` times on the way.
         write: takes the decision log, line by line.
         ranking: how the router ranks its nodes.
+        open_store: what the router remembers of earlier days.
     """
-    return run_virtual(simulated(scenario, watch=watch, write=write, ranking=ranking), allow_lost=True)
+    run = simulated(scenario, watch=watch, write=write, ranking=ranking, open_store=open_store)
+    return run_virtual(run, allow_lost=True)
 
 
 async def simulated(
@@ -122,10 +127,11 @@ async def simulated(
     watch: Watcher | None = None,
     write: Callable[[str], object] | None = None,
     ranking: Ranking = place,
+    open_store: Callable[[], Database] = in_memory,
 ) -> Result:
     """`simulate`, on a virtual loop that runs already."""
     with decisions(write) as log:
-        async with _fleet(scenario, ranking) as fleet:
+        async with _fleet(scenario, ranking, open_store) as fleet:
             samples = await fleet.serve(scenario, watch)
             ended = Seconds(asyncio.get_running_loop().time())
         nodes = tuple(NodeResult.of(one.plan, one.ollama, one.occupancy) for one in fleet.stations)
@@ -166,7 +172,7 @@ class _Fleet:
 
 
 @asynccontextmanager
-async def _fleet(scenario: Scenario, ranking: Ranking) -> AsyncIterator[_Fleet]:
+async def _fleet(scenario: Scenario, ranking: Ranking, open_store: Callable[[], Database]) -> AsyncIterator[_Fleet]:
     """A router, and the nodes of the scenario, all joined."""
     board, listener = Switchboard(), InMemoryListener()
     options = RouterOptions(
@@ -180,13 +186,16 @@ async def _fleet(scenario: Scenario, ranking: Ranking) -> AsyncIterator[_Fleet]:
         homes=scenario.homes,
         rebalance=scenario.rebalance,
     )
-    ports = RouterPorts(LoopClock(), listener, board, board, board, advertiser=None)
+    clock = LoopClock()
+    clock.ahead = (scenario.start_week * SLOTS + scenario.start_slot) * HOUR
+    ports = RouterPorts(clock, listener, board, board, board, advertiser=None, open_store=open_store)
     async with running_router(options, ports) as router:
         fleet = _Fleet(router, listener)
         try:
             for number, plan in enumerate(scenario.nodes):
                 seed = owner_seed(scenario, number)
-                station = Station(plan, board, seed, scenario.duration, scenario.start_slot)
+                slot, week = scenario.start_slot, scenario.start_week
+                station = Station(plan, board, seed, scenario.duration, start_slot=slot, start_week=week)
                 fleet.stations.append(station)
                 await station.start()
             yield fleet

@@ -184,7 +184,7 @@ async def test_the_hour_of_the_week_at_which_a_run_begins_is_the_owners_and_the_
     board, desk, thursday = Switchboard(), Desk(), 3 * 24 + 9
     await board.start(desk)
     of = NodePlan("dev", PROFILES["macbook-pro-m3"], (LLAMA,), "developer workstation")
-    made = Station(of, board, 7, Seconds(12 * HOUR), thursday)
+    made = Station(of, board, 7, Seconds(12 * HOUR), start_slot=thursday)
     await made.start()
     await asyncio.sleep(12 * HOUR - 1.0)
     assert [desk.reports[0][1].week_slot, desk.reports[-1][1].week_slot] == [thursday, thursday + 11]

@@ -1,0 +1,151 @@
+"""Nodes as a person reads them: how they stand, how fast they are, and when their owners want them."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from herd.cli.process import printable
+from herd.names import canonical
+from herd.types import GiB
+
+_STATES = {"ready": "green", "degraded": "yellow", "joining": "cyan", "paused": "yellow", "draining": "yellow"}
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_HOURS = 24
+
+# The owner's load in five steps of a fifth of the machine; two letters an hour make the picture about as wide as long.
+_SHADES, _PLAIN_SHADES, _COLOURS = "·░▒▓█", ".-+*#", ("green", "green", "yellow", "red", "red")
+_UNKNOWN = "?"
+_LITTLE = 0.05  # confidence: with less an hour is as good as unknown
+
+
+def nodes(entries: Sequence[dict[str, Any]]) -> RenderableType:
+    """A line for each node, and below them why one is not ready."""
+    if not entries:
+        return Text("no node has joined since the router started; herd-node on a machine with a model server is one")
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("node", overflow="fold")
+    table.add_column("state", no_wrap=True)
+    table.add_column("models in memory", overflow="fold")
+    for name in ("of", "running", "waiting", "memory free"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for entry in entries:
+        loaded = [printable(model["name"]) for model in entry["models"] if model["resident"]]
+        table.add_row(
+            Text(printable(entry["name"])),
+            _state(entry),
+            Text(", ".join(loaded) or "-"),
+            *(str(count) for count in (len(entry["models"]), entry["running"], entry["waiting"])),
+            f"{_gib(entry['memory_free'])} of {_gib(entry['memory_total'])}",
+        )
+    return Group(table, *(Text(f"{printable(one['name'])} {reason}") for one in entries for reason in _reasons(one)))
+
+
+def node(document: dict[str, Any], *, plain: bool = False) -> RenderableType:
+    """One node, whole. `plain`: the terminal shows ASCII only."""
+    machine = document["machine"]
+    title = Text.assemble((printable(document["name"]), "bold"), " is ", _state(document))
+    what = ", ".join(printable(str(machine.get(word))) for word in ("cpu", "os", "arch") if machine.get(word))
+    facts = [
+        *(f"it {reason}" for reason in _reasons(document)),
+        f"{what or 'a machine'}; memory: {_gib(document['memory_free'])} of {_gib(document['memory_total'])} free",
+        f"{document['running']} running, {document['waiting']} waiting",
+        _owner(document),
+    ]
+    return Group(
+        title,
+        *(Text(f"  {fact}") for fact in facts),
+        Text(),
+        _models(document),
+        Text(),
+        *_week(document["week"], document["week_slot"], plain=plain),
+    )
+
+
+def _state(entry: dict[str, Any]) -> Text:
+    return Text(printable(entry["state"]), _STATES.get(entry["state"], "red"))
+
+
+def _reasons(entry: dict[str, Any]) -> list[str]:
+    """`is in a meeting since 06-02 09:00:00`."""
+    found = []
+    for reason in entry["reasons"]:
+        times = [f" {word} {_clock(reason[word])}" for word in ("since", "until") if reason.get(word) is not None]
+        found.append(printable(reason["text"]) + "".join(times))
+    return found
+
+
+def _owner(document: dict[str, Any]) -> str:
+    if document["dedicated"]:
+        return "it has no owner: all of it is there for requests"
+    load, workload = document["owner_load"], document["workload"]
+    takes = "what its owner takes is not known" if load is None else f"its owner takes {load:.0%}"
+    classed = "" if workload is None else f" (workload: {printable(workload)})"
+    coming = f"{document['availability']:.0%} is there for requests, {document['trend']:g} of 10 points for what comes"
+    return f"{takes}{classed}; {coming}"
+
+
+def _models(document: dict[str, Any]) -> RenderableType:
+    """The models on the disk, and what was learned of their speeds."""
+    speeds = {speed["model"]: speed for speed in document["learned"]}
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("model", overflow="fold")
+    for name in ("size", "in memory", "at once", "loads in", "first token", "reads tokens/s", "writes tokens/s"):
+        table.add_column(name, justify="right")
+    for model in document["models"]:
+        speed = speeds.get(canonical(model["name"]), {})
+        table.add_row(
+            Text(printable(model["name"])),
+            _gib(model["size"]),
+            "yes" if model["resident"] else "no",
+            str(model["limit"]),
+            _number(speed.get("load_s"), " s"),
+            _number(speed.get("first_token_s"), " s"),
+            _number(speed.get("prefill")),
+            _number(speed.get("decode")),
+        )
+    return table
+
+
+def _week(week: Sequence[dict[str, Any]], now: int, *, plain: bool) -> list[RenderableType]:
+    """What the owner is expected to take, a line for each day and a column for each hour of the node's own time."""
+    shades = _PLAIN_SHADES if plain else _SHADES
+    lines: list[RenderableType] = [Text("what its owner takes, by the hour of the week in the node's own time")]
+    hours = "".join(f"{hour:<{6}}" for hour in range(0, _HOURS, 3))
+    lines.append(Text(f"      {hours}", "dim"))
+    for day, name in enumerate(_DAYS):
+        line = Text(f"{'>' if now // _HOURS == day else ' '} {name} ")
+        for hour in week[day * _HOURS : (day + 1) * _HOURS]:
+            line.append_text(_shade(hour, shades))
+        lines.append(line)
+    here = 6 + 2 * (now % _HOURS)
+    lines.append(Text(" " * here + "^ now"))
+    fifths = "  ".join(f"{shade} {20 * step}-{20 * step + 20}%" for step, shade in enumerate(shades))
+    lines.append(Text(f"{fifths}  {_UNKNOWN} not known yet"))
+    return lines
+
+
+def _shade(hour: dict[str, Any], shades: str) -> Text:
+    if hour["load"] is None or hour["confidence"] < _LITTLE:
+        return Text(_UNKNOWN * 2, "dim")
+    step = min(int(hour["load"] * len(shades)), len(shades) - 1)
+    return Text(shades[step] * 2, _COLOURS[step])
+
+
+def _number(value: float | None, unit: str = "") -> str:
+    return "-" if value is None else f"{value:.1f}{unit}"
+
+
+def _gib(size: int) -> str:
+    return f"{size / GiB:.1f} GiB"
+
+
+def _clock(epoch: float) -> str:
+    try:
+        return time.strftime("%m-%d %H:%M:%S", time.localtime(epoch))
+    except (OverflowError, ValueError, OSError):
+        return "at no time"

@@ -1,0 +1,40 @@
+"""`herd nodes` and `herd nodes NAME`: the machines of a running router, and what it has learned of one."""
+
+import json
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+from rich.console import Console
+
+from herd.cli import node_view
+from herd.cli.asking import AsJson, RouterUrl, asked
+from herd.errors import HerdError
+
+
+def nodes_command(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One of them, by its name or id.", show_default=False)
+    ] = None,
+    router_url: RouterUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the nodes; or show one, with its learned speeds and its owner's week.
+
+    Example: herd nodes studio
+    """
+    if name == "":
+        raise typer.BadParameter("a node's name is not empty")
+    path = "/herd/v1/status" if name is None else f"/herd/v1/nodes/{quote(name, safe='')}"
+    document = asked(router_url, path)
+    if as_json:
+        shown_as_json = document if name is not None else {"nodes": document.get("nodes")}
+        typer.echo(json.dumps(shown_as_json, indent=2))
+        return
+    console = Console(highlight=False)
+    try:
+        plain = console.options.ascii_only
+        shown = node_view.nodes(document["nodes"]) if name is None else node_view.node(document, plain=plain)
+    except (LookupError, TypeError, ValueError) as error:
+        raise HerdError("the router describes its nodes in another way: is it of another version?") from error
+    console.print(shown)
