@@ -4,7 +4,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, replace
 
-from herd.actors.desk import AgentDesk
+from herd.actors.desk import AgentDesk, HandPause
 from herd.actors.ports import Clock
 from herd.actors.sensor_ports import OwnerProbe
 from herd.policy.orders import Orders
@@ -44,7 +44,8 @@ class OwnerWatch:
         self._terms = terms
         self._agent = agent
         self._watched = Watched()
-        self._by_hand = Orders()
+        self._asked: HandPause | None = None  # what lay on the desk
+        self._by_hand = Orders()  # what became of it
         self._told = Owner()
         self._looks: dict[str, asyncio.Task[None]] = {}  # under way, one of each kind
 
@@ -74,7 +75,10 @@ class OwnerWatch:
 
     async def _see_desk(self, desk: AgentDesk) -> None:
         asked = await desk.pause()
-        self._by_hand = Orders() if asked is None else Orders(paused=asked.since, until=asked.until)
+        if asked != self._asked:
+            self._asked = asked
+            self._by_hand = Orders() if asked is None else Orders(paused=asked.since, until=asked.until)
+        self._by_hand = self._by_hand.begun_by(self._ports.clock.wall())
         self._tell()
 
     async def _see_owner(self, probe: OwnerProbe) -> None:

@@ -27,7 +27,7 @@ from herd.net.identity import Identity, open_identity
 from herd.net.link_client import LinkDialer
 from herd.net.machine import PsutilProbe
 from herd.net.mdns import MdnsFinder
-from herd.net.owner.meetings import NoMeetings, meeting_probe
+from herd.net.owner.meetings import meeting_probe
 from herd.net.owner.sensors import owner_probe_of_this_machine
 from herd.net.server_processes import PsutilServerProcesses
 from herd.protocols.messages import PROTOCOL_VERSIONS, Hello
@@ -82,7 +82,7 @@ async def _run(settings: NodeSettings, identity: Identity, desk: AgentFiles) -> 
             router_url=settings.router_url,
             dedicated=settings.dedicated,
         )
-        meetings = NoMeetings() if settings.dedicated else meeting_probe()
+        meetings = None if settings.dedicated else meeting_probe()
         ports = AgentPorts(
             servers=servers,
             dialer=LinkDialer(servers, settings.join_token),

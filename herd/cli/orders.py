@@ -62,8 +62,11 @@ def seconds_of(lasts: str) -> Seconds:
 
 
 def clock_time(moment: float) -> str:
-    """A moment of wall-clock time, where the person is."""
-    return time.strftime("%m-%d %H:%M:%S", time.localtime(moment))
+    """A moment of wall-clock time, where the person is; as a number where it is none that clocks show."""
+    try:
+        return time.strftime("%m-%d %H:%M:%S", time.localtime(moment))
+    except (OverflowError, OSError, ValueError):
+        return f"{moment:g}"
 
 
 def _tell(node: str, order: str, body: dict[str, str], router_url: str | None, *, as_json: bool) -> None:

@@ -94,7 +94,8 @@ def _directory(flag: Path | None) -> Path:
 
 
 def _listed(shown: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    return [item for item in shown.get(key) or [] if isinstance(item, dict)]
+    listed = shown.get(key)
+    return [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
 
 
 def _name(shown: dict[str, Any]) -> str:

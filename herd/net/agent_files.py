@@ -2,22 +2,35 @@
 reads, and `status.json`, the other way round. Each is replaced whole.
 """
 
-import asyncio
 import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from herd.actors.desk import AgentStatus, HandPause
 from herd.errors import HerdError
 from herd.net.identity import is_held, replace_file
+from herd.net.sensing import Aside, SensorFailed
+from herd.protocols.fitness import MAX_TIME
 from herd.types import Seconds
 
 logger = logging.getLogger(__name__)
 
 _PAUSE, _STATUS = "pause.json", "status.json"
+
+# What a link carries, and every system shows.
+_Time = Annotated[float, msgspec.Meta(ge=0.0, le=MAX_TIME)]
+
+
+class _Pause(msgspec.Struct):
+    """What `pause.json` holds."""
+
+    since: _Time
+    until: _Time | None
 
 
 class AgentFiles:
@@ -32,18 +45,29 @@ class AgentFiles:
         self._pause = data_dir / _PAUSE
         self._status = data_dir / _STATUS
         self._about = dict(about)
+        self._aside = Aside("pause")
+        self._asked: HandPause | None = None  # when that could last be read
         self._trouble = ""  # with the pause, as last logged
         self._remove_status()  # what an agent before this one left behind is not true any more
 
     async def pause(self) -> HandPause | None:
-        """Off the loop: the directory may be on a disk that is asleep, or in the network."""
+        """Off the loop: the directory may be on a disk that is asleep, or in the network, where it may hang."""
         try:
-            return await asyncio.to_thread(_read_pause, self._pause)
+            self._asked = await self._aside.run(lambda: _read_pause(self._pause))
+        except (OSError, SensorFailed) as error:
+            why = error.strerror if isinstance(error, OSError) else None
+            self._complain(f"cannot read {self._pause}, so nothing changes: {why or error}")
         except HerdError as error:
-            if str(error) != self._trouble:
-                self._trouble = str(error)
-                logger.warning("%s", error)
-            return None
+            self._asked = None
+            self._complain(str(error))
+        else:
+            self._trouble = ""
+        return self._asked
+
+    def _complain(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            self._trouble = trouble
+            logger.warning("%s", trouble)
 
     def show(self, status: AgentStatus) -> None:
         """Nothing is forced onto the disk: what is shown is over when the machine is."""
@@ -86,7 +110,7 @@ def agent_status(data_dir: Path) -> dict[str, Any]:
         raise HerdError(
             f"what runs on {data_dir} shows no status: is it an agent that has only just begun, or a router?"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise HerdError(f"cannot read {data_dir / _STATUS}: {error}") from error
     if not isinstance(document, dict):
         raise HerdError(f"cannot read {data_dir / _STATUS}: it holds no JSON object")
@@ -111,17 +135,13 @@ def take_pause_back(data_dir: Path) -> None:
 
 
 def _read_pause(file: Path) -> HandPause | None:
-    """The pause that is asked for. Raises HerdError for a file that says something else."""
+    """The pause that is asked for. Raises HerdError for a file that says something else, OSError for one that cannot be
+    read.
+    """
     try:
-        values: Any = json.loads(file.read_bytes())
+        pause = msgspec.json.decode(file.read_bytes(), type=_Pause)
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise HerdError(f"cannot read {file}: {error.strerror or error}") from error
-    except ValueError:
-        values = None
-    match values:
-        case {"since": float() | int() as since, "until": float() | int() | None as until}:
-            return HandPause(Seconds(float(since)), None if until is None else Seconds(float(until)))
-        case _:
-            raise HerdError(f"{file} is damaged and pauses nothing: herd-node pause writes it anew")
+    except (ValueError, RecursionError) as error:
+        raise HerdError(f"{file} is damaged and pauses nothing: herd-node pause writes it anew") from error
+    return HandPause(Seconds(pause.since), None if pause.until is None else Seconds(pause.until))

@@ -1,4 +1,4 @@
-"""Asking what may hang: a driver's library in a thread of its own, a program in a process of its own."""
+"""Asking what may hang: a driver's library, or a file, in a thread of its own; a program in a process of its own."""
 
 import asyncio
 import threading
@@ -30,8 +30,8 @@ class SensorFailed(HerdError):
 class Aside:
     """Runs blocking calls in a thread, one at a time.
 
-    A thread for each call, and a daemon: the threads of a pool are awaited when the process ends, and a driver may hang
-    for ever.
+    A thread for each call, and a daemon: the threads of a pool are awaited when the process ends, and a driver, or a
+    disk in the network, may hang for ever.
 
     Args:
         name: of the threads.
@@ -50,7 +50,7 @@ class Aside:
             SensorFailed: it takes too long, the one before still runs, or the system has no thread left.
         """
         if self._busy:
-            raise SensorFailed("the driver has not answered since it was last asked")
+            raise SensorFailed("it has not answered since it was last asked")
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[Callable[[], T]] = loop.create_future()
 
@@ -65,12 +65,12 @@ class Aside:
             threading.Thread(target=work, name=self._name, daemon=True).start()
         except RuntimeError as error:
             self._busy = False
-            raise SensorFailed(f"the driver cannot be asked: {error}") from error
+            raise SensorFailed(f"it cannot be asked: {error}") from error
         try:
             async with asyncio.timeout(self._timeout):
                 outcome = await ended
         except TimeoutError:
-            raise SensorFailed(f"the driver does not answer within {self._timeout:g} s") from None
+            raise SensorFailed(f"it does not answer within {self._timeout:g} s") from None
         return outcome()
 
 

@@ -43,6 +43,13 @@ class Orders:
         """The pause's time is over."""
         return replace(self, paused=None, until=None)
 
+    def begun_by(self, now: Seconds) -> "Orders":
+        """The same; a pause that was told when the clock was ahead begins now, and lasts as long as it was to."""
+        if self.paused is None or self.paused <= now:
+            return self
+        left = self.left(now)
+        return replace(self, paused=now, until=None if left is None else Seconds(now + left))
+
     def left(self, now: Seconds) -> Seconds | None:
         """Seconds until the pause ends by itself; None when it does not.
 

@@ -44,8 +44,8 @@ class FakeDesk:
         shown: what the agent has shown since the last time.
     """
 
-    def __init__(self) -> None:
-        self.asked: HandPause | None = None
+    def __init__(self, asked: HandPause | None = None) -> None:
+        self.asked = asked
         self.shown: list[AgentStatus] = []
 
     async def pause(self) -> HandPause | None:

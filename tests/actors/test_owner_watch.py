@@ -83,10 +83,10 @@ async def test_a_probe_that_hangs_is_asked_one_thing_at_a_time_and_what_it_would
 async def test_a_pause_by_hand_lasts_as_long_as_it_was_asked_for() -> None:
     desk = FakeDesk()
     watching = Watching(None, desk)
-    desk.asked = HandPause(Seconds(EPOCH + 1), Seconds(EPOCH + 20))
+    desk.asked = HandPause(Seconds(EPOCH - 1), Seconds(EPOCH + 20))
     await asyncio.sleep(LOOK_S)
     ((pause,),) = [one.pauses for one in await watching.told()]
-    assert (pause.kind, pause.since, pause.until) == ("manual", EPOCH + 1, EPOCH + 20)
+    assert (pause.kind, pause.since, pause.until) == ("manual", EPOCH - 1, EPOCH + 20)
     await asyncio.sleep(20 - LOOK_S + LOOK_S)
     assert await watching.kinds() == [[]]
     desk.asked = HandPause(Seconds(EPOCH + 30))
@@ -94,6 +94,19 @@ async def test_a_pause_by_hand_lasts_as_long_as_it_was_asked_for() -> None:
     assert await watching.kinds() == [["manual"]]
     desk.asked = None
     await asyncio.sleep(LOOK_S)
+    assert await watching.kinds() == [[]]
+    await watching.end()
+
+
+@virtual_time
+async def test_a_clock_that_was_set_back_makes_no_pause_by_hand_longer() -> None:
+    desk = FakeDesk(HandPause(Seconds(EPOCH + 3600), Seconds(EPOCH + 3630)))
+    watching = Watching(None, desk)
+    ((pause,),) = [one.pauses for one in await watching.told()]
+    assert (pause.since, pause.until) == (EPOCH, EPOCH + 30)
+    await asyncio.sleep(30 - 1)
+    assert await watching.told() == []
+    await asyncio.sleep(1 + LOOK_S)
     assert await watching.kinds() == [[]]
     await watching.end()
 

@@ -116,6 +116,19 @@ def test_names_that_a_terminal_would_obey_are_shown_and_not_obeyed(run: CommandL
     assert "  models  m\\x1b[2J[red]\n" in run("herd-node status").out
 
 
+@pytest.mark.parametrize("time", ["1e300", "Infinity", "NaN", "-1e300", '"soon"', "[]"])
+def test_a_status_with_times_that_are_none_is_shown_all_the_same(
+    run: CommandLine, agent: AgentFiles, tmp_path: Path, time: str
+) -> None:
+    pause = f'{{"kind": "manual", "text": "is paused by hand", "since": {time}, "until": {time}}}'
+    content = f'{{"wanted_name": "mac", "models": 5, "pauses": [{pause}]}}'
+    (tmp_path / ".herd-node" / "status.json").write_text(content)
+    for command in ("status", "resume"):
+        ended = run(f"herd-node {command}")
+        assert (ended.code, ended.err) == (0, "")
+        assert ended.out.startswith("mac")
+
+
 def test_the_status_is_json_for_programs(run: CommandLine, agent: AgentFiles) -> None:
     agent.show(STATUS)
     shown = json.loads(run("herd-node status --json").out)

@@ -1,8 +1,10 @@
 """Word that an agent and the people at its machine leave each other as files."""
 
+import asyncio
 import json
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -51,8 +53,16 @@ async def test_a_pause_outlives_the_agent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\x00" * 9, b"\xff\xfe", b"[]", b"{}", b'{"since": "now", "until": null}', b'{"since": 1}']
-)
+    "content",
+    [
+        b"", b"\x00" * 9, b"\xff\xfe", b"[]", b"{}", b'{"since": "now", "until": null}', b'{"since": 1}',
+        b'{"since": true, "until": null}', b'{"since": 1, "until": NaN}', b'{"since": 1, "until": 1e400}',
+        b'{"since": 1, "until": 1e300}', b'{"since": -1, "until": null}',
+        pytest.param(b'{"since": 1%s, "until": null}' % (b"0" * 400), id="a number that is too large for a float"),
+        pytest.param(b"[" * 100_000, id="deep"),
+        pytest.param(b'{"x": ' * 100_000, id="deep in a field that nobody reads"),
+    ],
+)  # fmt: skip
 async def test_a_damaged_pause_pauses_nothing_and_is_said_once(
     tmp_path: Path, files: AgentFiles, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -63,6 +73,33 @@ async def test_a_damaged_pause_pauses_nothing_and_is_said_once(
     assert line == f"{tmp_path / 'pause.json'} is damaged and pauses nothing: herd-node pause writes it anew"
     ask_for_pause(tmp_path, HandPause(Seconds(1.0)))
     assert await files.pause() == HandPause(Seconds(1.0))
+
+
+async def test_a_pause_that_cannot_be_read_for_a_while_stays_what_it_was(
+    tmp_path: Path, files: AgentFiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    pause, aside = tmp_path / "pause.json", tmp_path / "aside"
+    for since in (1.0, 2.0):
+        ask_for_pause(tmp_path, HandPause(Seconds(since)))
+        assert await files.pause() == HandPause(Seconds(since))
+        pause.rename(aside)
+        pause.mkdir()
+        for _ in range(2):
+            assert await files.pause() == HandPause(Seconds(since))
+        pause.rmdir()
+    assert await files.pause() is None
+    assert caplog.messages == [f"cannot read {pause}, so nothing changes: Is a directory"] * 2, "each time it began"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a file that hangs")
+async def test_a_directory_that_hangs_keeps_no_agent_from_ending(tmp_path: Path, files: AgentFiles) -> None:
+    os.mkfifo(tmp_path / "pause.json")
+    asking = asyncio.create_task(files.pause())
+    with await asyncio.to_thread((tmp_path / "pause.json").open, "wb") as writer:
+        (reader,) = [thread for thread in threading.enumerate() if thread.name == "pause"]
+        assert reader.daemon, "else the process would wait for it"
+        writer.write(b'{"since": 1.0, "until": null}')
+    assert await asking == HandPause(Seconds(1.0))
 
 
 def test_what_an_agent_shows_is_seen_whole_and_the_latest_counts(tmp_path: Path, files: AgentFiles) -> None:
@@ -94,7 +131,7 @@ def test_an_agent_that_ends_in_order_leaves_no_status(tmp_path: Path) -> None:
     assert not (tmp_path / "status.json").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", pytest.param(b"[" * 100_000, id="deep")])
 def test_a_status_that_is_none_is_said_in_a_sentence(tmp_path: Path, files: AgentFiles, content: bytes) -> None:
     files.show(STATUS)
     (tmp_path / "status.json").write_bytes(content)

@@ -40,6 +40,15 @@ def test_the_latest_pause_counts() -> None:
     assert for_ever.given(Order.PAUSE, Seconds(140.0), Seconds(5.0)).until == 145.0
 
 
+def test_a_pause_that_was_told_by_a_clock_ahead_lasts_no_longer_for_that() -> None:
+    ahead = NO_ORDERS.given(Order.PAUSE, Seconds(5000.0), Seconds(60.0))
+    assert ahead.begun_by(NOW) == NO_ORDERS.given(Order.PAUSE, NOW, Seconds(60.0))
+    assert Orders(paused=Seconds(5000.0)).begun_by(NOW) == Orders(paused=NOW)
+    drained = Orders(drained=Seconds(5000.0))
+    for untouched in (drained, NO_ORDERS.given(Order.PAUSE, NOW, Seconds(60.0)), NO_ORDERS):
+        assert untouched.begun_by(NOW) is untouched
+
+
 def test_to_resume_ends_both_and_nothing_that_the_agent_says() -> None:
     both = NO_ORDERS.given(Order.DRAIN, NOW).given(Order.PAUSE, NOW)
     state, reasons = node_state(standing(both, pauses=(MEETING,)))

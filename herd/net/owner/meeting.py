@@ -33,16 +33,18 @@ class MeetingProbe(Protocol):
         """What is true now. Takes some seconds at most, blocks nobody, and raises nothing."""
 
 
-async def asked(question: Awaitable[T], what: str) -> T | None:
-    """What a sensor answers; None where there is none, where it fails, or does not answer within `ANSWER_S`.
+async def asked(question: Awaitable[T], what: str, within: Seconds | None = None) -> T | None:
+    """What a sensor answers; None where there is none, where it fails, or does not answer soon.
 
     Args:
         question: may raise SensorAbsent, SensorFailed or OSError.
         what: was asked for, for the log.
+        within: how long one waits; None: for `ANSWER_S`.
     """
+    wait = ANSWER_S if within is None else within
     try:
-        async with asyncio.timeout(ANSWER_S):
+        async with asyncio.timeout(wait):
             return await question
     except (SensorAbsent, SensorFailed, OSError) as error:  # a TimeoutError is an OSError
-        log.debug("%s: unknown: %s", what, str(error) or f"no answer within {ANSWER_S:g} s")
+        log.debug("%s: unknown: %s", what, str(error) or f"no answer within {wait:g} s")
         return None

@@ -10,11 +10,14 @@ import shutil
 from pathlib import Path
 
 from herd.net.owner.devices_linux import Users, read_cameras, read_capture
-from herd.net.owner.meeting import ANSWER_S, Meeting, asked
+from herd.net.owner.meeting import Meeting, asked
 from herd.net.owner.sound_servers import SOURCES, STREAMS, microphones, read_pipewire, recorded_sources
 from herd.net.sensing import Aside, SensorAbsent, SensorFailed, Tool
-from herd.types import MiB
+from herd.types import MiB, Seconds
 
+# Two sensors may be asked in a row, and who asks for a meeting waits 2 s (`watched.WAIT_S`) for both and for the end of
+# their programs: where both hang, what the others say is heard.
+ANSWER_S = Seconds(0.75)
 # 60 KiB with nothing plugged in, and up to 20 KiB for each device and stream.
 _MAX_DUMP = 4 * MiB
 # Numbers with points and text as it is, whatever language the machine speaks.
@@ -36,19 +39,19 @@ class LinuxMeetings:
         self._user = user
         self._pactl, self._pw_dump = pactl, pw_dump
         # By way of `env`, which every system has: they get our environment but for the language.
-        self._to_pulse, self._to_pipewire = Tool("env", ANSWER_S), Tool("env", ANSWER_S, _MAX_DUMP)
-        self._alsa, self._files = Aside("alsa", ANSWER_S), Aside("open files", ANSWER_S)
+        self._to_pulse, self._to_pipewire = Tool("env"), Tool("env", most=_MAX_DUMP)
+        self._alsa, self._files = Aside("alsa"), Aside("open files")
 
     async def sample(self) -> Meeting:
         """What is true now."""
         capture, cameras, recording = await asyncio.gather(
-            asked(self._alsa.run(self._read_capture), "microphones by ALSA"),
-            asked(self._files.run(self._read_cameras), "cameras by open files"),
-            asked(self._ask_pulse(), "microphones by PulseAudio"),
+            asked(self._alsa.run(self._read_capture), "microphones by ALSA", ANSWER_S),
+            asked(self._files.run(self._read_cameras), "cameras by open files", ANSWER_S),
+            asked(self._ask_pulse(), "microphones by PulseAudio", ANSWER_S),
         )
         pipewire = Meeting()
         if recording is None or (cameras is not None and cameras.servers):
-            pipewire = await asked(self._ask_pipewire(), "microphones and cameras by PipeWire") or pipewire
+            pipewire = await asked(self._ask_pipewire(), "microphones and cameras by PipeWire", ANSWER_S) or pipewire
         return Meeting(
             camera=camera_in_use(cameras, pipewire.camera),
             microphone=microphone_in_use(capture, pipewire.microphone if recording is None else recording),

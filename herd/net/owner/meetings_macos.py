@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from herd.net.owner.meeting import ANSWER_S, Meeting, asked
+from herd.net.owner.meeting import Meeting, asked
 from herd.net.sensing import SensorFailed, Tool
 
 _DEVICES = Path(__file__).with_name("devices_macos.py")
@@ -77,7 +77,7 @@ def read_devices(said: str) -> Devices:
         SensorFailed: it said nothing.
     """
     for line in reversed(said.splitlines()):
-        with suppress(msgspec.DecodeError):
+        with suppress(msgspec.DecodeError, RecursionError):
             return msgspec.json.decode(line, type=Devices)
     raise SensorFailed("the frameworks for camera and microphone do not answer")
 
@@ -103,4 +103,4 @@ def camera_in_use(
 def mac_meetings() -> MacMeetings:
     """The sensors of this machine."""
     major, minor, *_ = [int(part) for part in platform.release().split(".")]
-    return MacMeetings(Tool(sys.executable, ANSWER_S), (major, minor), silicon=platform.machine() == "arm64")
+    return MacMeetings(Tool(sys.executable), (major, minor), silicon=platform.machine() == "arm64")

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from herd.net.owner.meeting import ANSWER_S, Meeting, asked
+from herd.net.owner.meeting import Meeting, asked
 from herd.net.sensing import Aside, SensorFailed
 
 _STORE = r"SOFTWARE\Microsoft\Windows\CurrentVersion\CapabilityAccessManager\ConsentStore"
@@ -44,7 +44,7 @@ class WindowsMeetings:
     def __init__(self, registry: Any, programs: Callable[[], list[str]]) -> None:
         self._registry = registry
         self._programs = programs
-        self._aside = Aside("registry", ANSWER_S)
+        self._aside = Aside("registry")
 
     async def sample(self) -> Meeting:
         """What is true now."""

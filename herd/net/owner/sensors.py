@@ -12,6 +12,7 @@ from herd.net.apple import SYSCTL
 from herd.net.owner.gpus import IOREG, AmdUse, AppleUse, Maker, NvidiaUse
 from herd.net.owner.heat import HeatProbe, heat_probes, worst
 from herd.net.owner.meeting import MeetingProbe
+from herd.net.owner.meetings import NoMeetings
 from herd.net.owner.network import NetworkMeter
 from herd.net.owner.pressure import PressureProbe, pressure_probe
 from herd.net.owner.processes import LoadMeter, Processes
@@ -26,7 +27,7 @@ T = TypeVar("T")
 class ProcessesProbe(Protocol):
     """The sensor for whose the processes are, and what the owner's take."""
 
-    async def sample(self) -> Processes: ...
+    async def sample(self) -> Processes | None: ...
 
 
 class NetworkProbe(Protocol):
@@ -110,24 +111,35 @@ class _LoadProbe:
         return await self._aside.run(self._meter.sample)
 
 
-def owner_probe_of_this_machine(backend_urls: Collection[str], clock: Clock, meetings: MeetingProbe) -> OwnerSensors:
+class _NotLookedAt:
+    """In the place of a sensor for what an owner does, where there is none."""
+
+    async def sample(self) -> None:
+        """Unknown."""
+
+
+def owner_probe_of_this_machine(
+    backend_urls: Collection[str], clock: Clock, meetings: MeetingProbe | None
+) -> OwnerSensors:
     """The sensors that a machine of this kind has.
 
     Args:
         backend_urls: of the model servers beside the agent, whose load is not the owner's.
         clock: how old something is.
-        meetings: the sensors of camera and microphone.
+        meetings: the sensors of camera and microphone; None: the machine has no owner, and is asked for what it bears
+            only.
     """
     system = platform.system()
     makers: dict[str, list[Maker]] = {"Darwin": [AppleUse(Tool(IOREG))], "Linux": [NvidiaUse(), AmdUse()]}
+    nobody = _NotLookedAt()
     return OwnerSensors(
         Probes(
-            meetings=meetings,
-            processes=_LoadProbe(LoadMeter(backend_urls, clock)),
-            gpus=makers.get(system, [NvidiaUse()]),
+            meetings=meetings or NoMeetings(),
+            processes=_LoadProbe(LoadMeter(backend_urls, clock)) if meetings else nobody,
+            gpus=makers.get(system, [NvidiaUse()]),  # of which nothing is asked where the processes are not known
             heat=heat_probes(),
             pressure=pressure_probe(Tool(SYSCTL)),
-            network=NetworkMeter(clock),
+            network=NetworkMeter(clock) if meetings else nobody,
         ),
         clock,
     )

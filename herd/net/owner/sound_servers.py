@@ -37,7 +37,7 @@ def recorded_sources(said: str) -> frozenset[int]:
     """
     try:
         streams = msgspec.json.decode(said, type=list[_Stream])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise SensorFailed(f"pactl says something else than expected: {error}") from error
     return frozenset(
         stream.source

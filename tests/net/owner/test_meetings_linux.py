@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from herd.net.owner import meeting
+from herd.net.clock import SystemClock
+from herd.net.owner import meetings_linux
 from herd.net.owner.devices_linux import Users
 from herd.net.owner.meeting import Meeting
 from herd.net.owner.meetings_linux import LinuxMeetings, camera_in_use, microphone_in_use
+from herd.net.owner.watched import Watched
 from herd.types import Seconds
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="its sensors are Linux's")
@@ -201,7 +203,7 @@ async def test_programs_in_trouble_say_nothing_and_the_others_are_heard(machine:
 
 
 async def test_programs_that_hang_keep_nobody_waiting(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meeting, "ANSWER_S", Seconds(0.2))
+    monkeypatch.setattr(meetings_linux, "ANSWER_S", Seconds(0.2))
     machine.listens("pulse/native")
     machine.listens("pipewire-0")
     meetings = machine.meetings("exec sleep 60", "exec sleep 60")
@@ -211,8 +213,16 @@ async def test_programs_that_hang_keep_nobody_waiting(machine: Machine, monkeypa
     assert time.monotonic() - began < 10
 
 
+async def test_programs_that_hang_hide_no_camera_that_the_kernel_knows_of(machine: Machine) -> None:
+    machine.listens("pulse/native")
+    machine.listens("pipewire-0")
+    machine.camera_of("zoom")
+    meetings = machine.meetings("exec sleep 60", "exec sleep 60")
+    assert await Watched("It", meetings.sample, SystemClock()).ask() == Meeting(camera=True)
+
+
 async def test_files_that_hang_keep_nobody_waiting(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meeting, "ANSWER_S", Seconds(0.2))
+    monkeypatch.setattr(meetings_linux, "ANSWER_S", Seconds(0.2))
     machine.camera_of("pipewire")
     (machine.root / "proc" / "10" / "comm").unlink()
     os.mkfifo(machine.root / "proc" / "10" / "comm")  # opening it waits for somebody who writes

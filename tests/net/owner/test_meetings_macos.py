@@ -53,7 +53,9 @@ def test_plug_ins_may_speak_in_between() -> None:
     assert read_devices(said) == Devices(False, None, ())
 
 
-@pytest.mark.parametrize("said", ["", "\n", "Traceback", "{}", "null", '{"recording": false}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "said", ["", "\n", "Traceback", "{}", "null", '{"recording": false}', "[" * 100_000, '{"a": ' * 10_000]
+)
 def test_nothing_said_of_devices_is_no_answer(said: str) -> None:
     with pytest.raises(SensorFailed, match="do not answer"):
         read_devices(said)

@@ -199,6 +199,25 @@ async def test_on_every_system_there_is_a_probe_that_raises_nothing(
     assert (sample.camera, sample.cpu) == (True, None)
 
 
+async def test_of_a_machine_without_an_owner_nothing_is_looked_at_but_what_it_bears(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[str] = []
+
+    def look(*_: Any, **__: Any) -> list[int]:
+        looked.append("looks")
+        return []
+
+    for what in ("pids", "net_io_counters", "net_connections"):
+        monkeypatch.setattr(f"psutil.{what}", look)
+    probe = owner_probe_of_this_machine(["http://127.0.0.1:11434"], SystemClock(), None)
+    for _ in range(2):
+        sample = await probe.sample()
+        assert sample == OwnerSample(thermal=sample.thermal, pressure=sample.pressure)
+        assert sample.pressure in {*Pressure}
+    assert looked == []
+
+
 async def test_this_machine_is_measured(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     probe = owner_probe_of_this_machine(["http://127.0.0.1:11434"], SystemClock(), Says(InMeeting()))

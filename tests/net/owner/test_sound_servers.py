@@ -73,6 +73,8 @@ def test_what_an_output_plays_comes_from_no_microphone() -> None:
         '[{"source": 1, "corked": "no"}]',
         '[{"source": 1, "corked": false, "balance": 0,00}]',
         "[" * 100_000,
+        '[{"source": 1, "corked": false, "properties": {"a": ' + "[" * 50_000,
+        '[{"a": ' * 5_000,
     ],
 )
 def test_other_streams_are_refused(said: str) -> None:
