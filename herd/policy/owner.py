@@ -79,10 +79,14 @@ class Sign(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """For how many seconds looks must agree before a sign counts, and before it ends."""
+    """For how many seconds looks must agree before a sign counts, and before it ends.
+
+    Contrary looks for less than `lapse` seconds in between do not make them begin anew.
+    """
 
     begins: float
     ends: float
+    lapse: float = 0.0
 
 
 # A meeting counts at once, for it pauses the machine within 5 s; who changes the camera has both off for one look. A
@@ -92,7 +96,7 @@ _MEETING, _CLASS = Rule(0.0, 2.0), Rule(15.0, 120.0)
 RULES: dict[Sign, Rule] = {
     Sign.CAMERA: _MEETING,
     Sign.MICROPHONE: _MEETING,
-    Sign.BUSY: Rule(120.0, 60.0),
+    Sign.BUSY: Rule(120.0, 60.0, lapse=10.0),  # a build links, or waits for a file, now and then
     Sign.SHORT: Rule(0.0, 30.0),
     Sign.HOT: Rule(0.0, 60.0),
     Sign.SLOWED: Rule(5.0, 30.0),
@@ -132,6 +136,7 @@ class Spell:
     said: bool = False  # by the latest look that could tell
     told: Seconds = Seconds(-math.inf)  # when that was
     turned: Seconds | None = None  # since when looks have said the contrary of `on`
+    lapsed: Seconds | None = None  # and since when they do so no more, for a moment
 
 
 NEVER = Spell()
@@ -167,7 +172,7 @@ def watch(before: Watched, sample: OwnerSample, terms: Terms, now: Seconds, wall
 
 def turns_in(watched: Watched, now: Seconds) -> Seconds | None:
     """Seconds until something changes if looks go on to say the same; None: nothing does."""
-    turning = [(sign, spell, spell.turned) for sign, spell in watched.spells.items()]
+    turning = [(sign, spell, spell.turned) for sign, spell in watched.spells.items() if spell.lapsed is None]
     left = [
         turned + (RULES[sign].ends if spell.on else RULES[sign].begins) - now
         for sign, spell, turned in turning
@@ -194,7 +199,10 @@ def _after(spell: Spell, says: bool | None, rule: Rule, now: Seconds) -> Spell:
     if says is None:
         says = spell.said and now - spell.told <= UNKNOWN_S
     if says is spell.on:
-        return Spell(spell.on, says, told)
+        lapsed = now if spell.lapsed is None else spell.lapsed
+        if spell.turned is None or now - lapsed >= rule.lapse:
+            return Spell(spell.on, says, told)
+        return Spell(spell.on, says, told, spell.turned, lapsed)
     turned = now if spell.turned is None else spell.turned
     if now - turned >= (rule.ends if spell.on else rule.begins):
         return Spell(says, says, told)

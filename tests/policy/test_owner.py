@@ -147,9 +147,22 @@ def test_a_look_that_cannot_tell_the_load_interrupts_nothing(blind: OwnerSample)
 
 def test_a_load_that_pauses_does_not_pause() -> None:
     machine = Machine()
+    lapse = RULES[Sign.BUSY].lapse + 2 * LOOK
     for _ in range(10):
         assert kinds(machine.looks(seen(cpu=0.95), 90)) == []
-        assert kinds(machine.look(seen(cpu=BUSY))) == []
+        assert kinds(machine.looks(seen(cpu=BUSY), lapse)) == []
+
+
+def test_a_build_that_dips_now_and_then_is_as_much_work_as_one_that_does_not() -> None:
+    machine = Machine()
+    for _ in range(4):
+        machine.looks(seen(cpu=0.95), 30)
+        machine.looks(seen(cpu=0.3), 6)
+
+    assert kinds(machine.watched.owner) == ["owner-load"]
+    machine.looks(seen(cpu=0.3), 51)
+    assert kinds(machine.looks(seen(cpu=0.95), 6)) == ["owner-load"]  # nor does a moment of work bring it back
+    assert kinds(machine.looks(seen(cpu=0.3), 6)) == []
 
 
 def test_the_machine_is_given_back_when_it_was_well_below_for_a_minute() -> None:
