@@ -141,10 +141,21 @@ def measured(seeds: Sequence[int], requests: int, days: int) -> Iterator[Found]:
 
 def table(found: Sequence[Found], days: int) -> str:
     """For a person, in Markdown."""
-    head = (
-        f"| seed | after 1 day (s) | after {days} days (s) | better by | without owners (s) | not served | cold loads |"
+    names = (
+        "seed",
+        "after 1 day (s)",
+        f"after {days} days (s)",
+        "better by",
+        "no owners (s)",
+        "not served",
+        "cold loads",
     )
-    lines = ["Mean latency of what people wait for, to the end of the answer.", "", head, "|---|" + "---:|" * 6]
+    lines = [
+        "Mean latency of what people wait for, to the end of the answer. Of several figures: 1 day / later / no owners.",
+        "",
+        f"| seed | {' | '.join(names)} | owners disturbed (s) |",
+        "|---|" + "---:|" * (len(names) + 1),
+    ]
     for one in found:
         weeks = (one.day_1, one.day_30, one.no_owners)
         lines.append(
