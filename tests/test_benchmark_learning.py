@@ -49,7 +49,7 @@ def test_the_table_says_by_how_much_each_seed_is_better_and_how_sure_that_is() -
         for seed, gain in ((1, 1.0), (2, 2.0), (3, 3.0))
     ]
     shown = table(found, 30)
-    head, rule, row = shown.splitlines()[2:5]
+    head, rule, row = shown.splitlines()[3:6]
     assert head.count("|") == rule.count("|") == row.count("|")
     assert "| 1 | 10.00 | 9.00 | +10.0% | 8.00 | 1 / 2 / 3 | 30 / 40 / 50 | 100 / 75 |" in shown
     assert "Latency, knowledge of 30 days in place of one: less by 20.0% ± 24.8%" in shown
