@@ -50,6 +50,8 @@ def test_the_table_says_by_how_much_each_seed_is_better_and_how_sure_that_is() -
         for seed, gain in ((1, 1.0), (2, 2.0), (3, 3.0))
     ]
     shown = table(found, 30)
+    head, rule, row = shown.splitlines()[3:6]
+    assert head.count("|") == rule.count("|") == row.count("|")
     assert "| 1 | 10.00 | 9.00 | +10.0% | 8.00 | 1 / 2 / 3 | 30 / 40 / 50 | 100 / 75 |" in shown
     assert "Latency, knowledge of 30 days in place of one: less by 20.0% ± 24.8%" in shown
     assert "Latency, owners who are not there at all: less by 20.0% ± 0.0%" in shown
@@ -80,10 +82,12 @@ def test_what_is_learned_in_a_day_is_there_when_the_week_begins() -> None:
 
 @pytest.mark.slow  # a simulated month and three weeks of a fleet
 def test_one_seed_of_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Single weeks differ by some percent either way (docs/learning.md): one that knowledge spoils is a fault."""
     path = tmp_path / "found.json"
     assert main(["--seeds", "1", "--first-seed", "2", "--json", str(path)]) == 0
     (found,) = json.loads(path.read_bytes())["seeds"]
-    assert found["day_30"]["mean"] < found["day_1"]["mean"]
+    assert 0 < found["day_30"]["mean"] < 1.1 * found["day_1"]["mean"]
+    assert found["day_30"]["not_served"] <= found["day_1"]["not_served"] + 20  # of 2,000
     assert "| 2 |" in capsys.readouterr().out
 
 
