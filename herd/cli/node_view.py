@@ -94,7 +94,7 @@ def _models(document: dict[str, Any]) -> RenderableType:
     speeds = {speed["model"]: speed for speed in document["learned"]}
     table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column("model", overflow="fold")
-    for name in ("size", "in memory", "at once", "loads in", "first token", "reads tokens/s", "writes tokens/s"):
+    for name in ("size", "in memory", "at once", "loads in", "first token", "tok/s in", "tok/s out"):
         table.add_column(name, justify="right")
     for model in document["models"]:
         speed = speeds.get(canonical(model["name"]), {})
