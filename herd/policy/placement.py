@@ -77,12 +77,12 @@ def _ranked(ask: Ask, found: list[Outlook], moment: Moment) -> tuple[Candidate, 
     """Best first, by score. Of those tied with the best: least outstanding, then least recently chosen, then by id."""
     if not found:
         return ()
-    waits = sorted([there.wait for there in found])
-    shortest, second = waits[0], waits[1] if len(waits) > 1 else math.inf
+    answered = sorted([there.wait + there.work for there in found])
+    soonest, second = answered[0], answered[1] if len(answered) > 1 else math.inf
     rows = []
     for there in found:
         one, held, _, wait, work, _, _, _, _, load = there
-        parts = points(ask, there, second if wait == shortest else shortest, moment.favourite)
+        parts = points(ask, there, second if wait + work == soonest else soonest, moment.favourite)
         score = sum(parts)
         # `edits` and `trial` are made out for the best one only.
         rest = (parts, score, (), held.outstanding, wait, work, load, False)

@@ -184,10 +184,11 @@ def points(ask: Ask, found: Outlook, best_other: float, favourite: NodeId | None
     Args:
         ask: the request.
         found: what it would find on the node.
-        best_other: the shortest wait on any other candidate, in seconds; infinite when there is no other.
+        best_other: seconds until the best other candidate would have answered; infinite when there is no other.
         favourite: the node that served the conversation last.
     """
-    one, held, tickets, wait, _, thermal, fit, context, reload, _ = found
+    one, held, tickets, wait, work, thermal, fit, context, reload, _ = found
+    late = wait + work - best_other
     # x / (1 + x) rises smoothly, so that two busy nodes still differ, and never passes the cap.
     pressure = held.outstanding / one.model.limit
     filled = pressure / (1.0 + pressure)
@@ -206,7 +207,7 @@ def points(ask: Ask, found: Outlook, best_other: float, favourite: NodeId | None
         one.role - one.surplus * filled,
         one.trend,
         context_fit,
-        best_other - wait if wait > best_other else 0.0,
+        -late if late > 0.0 else 0.0,
         AFFINITY_MAX / (1 + tickets) if favourite is not None and one.node.id == favourite else 0.0,
         one.degraded,
     )

@@ -84,8 +84,18 @@ def test_nodes_whose_answers_come_at_different_times_are_no_tie() -> None:
 
     decision = decide(ASK, [slow, fast], loads)
     (one, other) = decision.candidates
-    assert one.score == other.score
+    assert 0 < one.score - other.score < 2.0
     assert one.name == "fast"
+
+
+def test_every_second_by_which_an_answer_is_there_later_costs_a_point_and_the_first_one_none() -> None:
+    fast = node("fast", model(resident=True, gib=5), **card(24, 10))
+    slow = replace(fast, id=NodeId("slow"), name=NodeName("slow"), hardware=replace(fast.hardware, bandwidth=50e9))
+    decision = decide(ASK, [slow, fast])
+    (one, other) = decision.candidates
+    assert (one.name, signals(decision, "fast")["overflow"]) == ("fast", 0.0)
+    assert signals(decision, "slow")["overflow"] == one.completion - other.completion < -30.0
+    assert signals(decide(ASK, [slow]), "slow")["overflow"] == 0.0  # there is no other
 
 
 def test_a_big_machine_is_left_to_big_models_while_it_works_and_a_small_one_always_to_small_ones() -> None:
