@@ -25,6 +25,7 @@ import msgspec
 from benchmarks.talk import machine, progress, writable
 from herd.actors.latency_learner import Lesson
 from herd.actors.scorer import Scorer
+from herd.cli.process import spare_collector
 from herd.policy.loads import NO_LOAD
 from herd.policy.pace import Learned, Observed, learned
 from herd.policy.values import Ask, Decision, Hardware, Memory, MemoryKind, ModelView, NodeView, Ticket
@@ -234,6 +235,7 @@ async def measure(sizes: Sequence[int], amount: Amount) -> list[Row]:
     scorers = [remote(MeasuredScorer).remote(pen, Wall()) for _ in rows]
     for scorer, row in zip(scorers, rows, strict=True):
         await scorer.fill.remote(row.nodes)
+    spare_collector()  # as the router does once it is up
     for number in range(amount.rounds):
         progress(f"round {number + 1} of {amount.rounds}")
         for scorer, row in zip(scorers, rows, strict=True):

@@ -87,7 +87,8 @@ def look(ask: Ask, one: Prospect, held: NodeLoad, moment: Moment) -> Outlook | C
             if tickets >= model.limit:
                 wait = load.ahead(model.limit, moment.now)
             streams = min(tickets + 1, model.limit)
-            work = prefill * crowded(pace.prefill_crowd, streams) + decode * crowded(pace.decode_crowd, streams)
+            if streams > 1:
+                work = prefill * crowded(pace.prefill_crowd, streams) + decode * crowded(pace.decode_crowd, streams)
             others -= 1
         if others:  # models that run at the same moment share the machine
             factor = 1.0 + others
@@ -111,8 +112,7 @@ def _with_load(  # noqa: PLR0917 - what `look` has found so far; called for ever
 ) -> Outlook | Crowded | Reason:
     """What it finds when the model has to be loaded for it."""
     context, size, there = (one.context, one.need, one.budget) if not ask.num_ctx else needed_for(ask.num_ctx, one)
-    stalled = pressure(one.node)
-    if stalled is not None:
+    if one.node.reasons and (stalled := pressure(one.node)) is not None:
         return stalled
     fit, short, at_once = 0.0, False, 0
     memory = one.node.memory
