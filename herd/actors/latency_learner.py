@@ -72,7 +72,10 @@ class LatencyLearner:
 
     def lessons(self) -> tuple[Lesson, ...]:
         """All that is known."""
-        return tuple(self._lesson(key, known) for key, known in self._known.items())
+        # Of a model whose servers say no more than how many tokens they sent, its answers are known and no speed.
+        timed = {model for _, model in self._known}
+        answers = [self._lesson((ANYWHERE, model), Learned()) for model in self._answers if model not in timed]
+        return (*answers, *(self._lesson(key, known) for key, known in self._known.items()))
 
     def _lesson(self, key: Key, known: Learned) -> Lesson:
         answers = self._answers.get(key[1])

@@ -20,7 +20,8 @@ from herd.types import Seconds
 MAX_SCORES = 4
 # Characters of the names that clients make up. Longer ones are nobody's, and would fill the disk.
 MAX_NAME = 80
-# Nothing that is counted of a request has more digits than SQLite has room for, but what an agent says may.
+# Nothing that is counted of a request, and no score, has more digits than SQLite and JSON have room for, but what an
+# agent says may, and what is made out of that.
 MAX_COUNT = 1 << 53
 
 
@@ -50,6 +51,10 @@ def _bounded(count: int | None) -> int | None:
     return None if count is None else min(max(count, -MAX_COUNT), MAX_COUNT)
 
 
+def _hundredths(points: float) -> int:
+    return int(min(max(100.0 * points, -MAX_COUNT), MAX_COUNT))
+
+
 def _scores(events: Iterable[Event]) -> str:
     """Those of its latest placement."""
     candidates: list[CandidateEntry] = []
@@ -61,7 +66,7 @@ def _scores(events: Iterable[Event]) -> str:
         elif event["kind"] == "moved":
             candidates, left_out, eliminated = [event["candidate"]], 0, 0
     rows: list[ScoreRow] = [
-        (one["node"], int(100 * one["score"]), [] if place else _points(one["signals"]))
+        (one["node"], _hundredths(one["score"]), [] if place else _points(one["signals"]))
         for place, one in enumerate(candidates[:MAX_SCORES])
     ]
     return encode_scores(rows, left_out + max(0, len(candidates) - MAX_SCORES), eliminated)
@@ -69,7 +74,7 @@ def _scores(events: Iterable[Event]) -> str:
 
 def _points(signals: dict[str, float]) -> list[int]:
     """Hundredths, in the order of `SIGNALS`, which may grow at its end alone: rows are read by it."""
-    points = [int(100 * signals.get(name, 0.0)) for name in SIGNALS]
+    points = [_hundredths(signals.get(name, 0.0)) for name in SIGNALS]
     while points and not points[-1]:
         points.pop()
     return points

@@ -159,6 +159,17 @@ def shown(lessons: Any) -> list[float]:
 
 
 @virtual_time
+async def test_the_length_of_answers_is_known_again_though_their_server_says_nothing_of_its_speed() -> None:
+    file = Kept()
+    untimed = replace(served("a", tokens=9), prefill=Seconds(0.0), decode=Seconds(0.0))
+    before, again = await lives((untimed,), (), file=file, apart=0.0)
+
+    assert [lesson.answer for lesson in before.values()] == pytest.approx([9.0])
+    assert [(lesson.model, lesson.answer) for lesson in again.values()] == [("m", pytest.approx(9.0))]
+    Database.close(file)
+
+
+@virtual_time
 async def test_what_was_learned_ages_while_the_router_is_away() -> None:
     file = Kept()
     await lives((served("a"),) * 4, file=file, apart=7 * 86_400.0)

@@ -73,6 +73,15 @@ def test_of_many_candidates_the_best_are_kept_and_the_rest_counted() -> None:
     assert (len(first["candidates"]), first["candidates_left_out"]) == (MAX_SCORES, 8)
 
 
+def test_a_score_beyond_all_bounds_is_kept_as_the_furthest_that_there_is() -> None:
+    """An agent may say that a token takes it ages, and that the answers of its models never end."""
+    far = candidate(1, overflow=-1e24)
+    first, *_ = kept({**placed(0), "node": "n1", "candidates": [far, {**far, "score": -1e24}]})
+    assert first["kind"] == "placed"
+    assert first["candidates"][0]["signals"]["overflow"] == -MAX_COUNT / 100
+    assert first["candidates"][1]["score"] == -MAX_COUNT / 100
+
+
 def test_the_placement_that_counts_is_the_latest_be_it_a_move() -> None:
     moved: Event = {"kind": "moved", "at": 1.0, "queue": "n7/m", "candidate": candidate(7), "waited_s": 0.5}
     for events, node in (((placed(3), moved), "n7"), ((moved, placed(2)), "n0"), ((placed(2), placed(0, 1)), None)):
