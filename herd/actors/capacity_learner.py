@@ -95,7 +95,7 @@ class CapacityLearner:
         now = Seconds(self._clock.wall())
         weeks: dict[NodeId, list[Slot | None]] = {}
         for one in known:
-            if 0 <= one.slot < SLOTS:
+            if 0 <= one.slot < SLOTS and 0 <= one.mean <= 1 and 0 <= one.spread <= 1 and one.weight > 0:
                 week = weeks.setdefault(one.node, [None] * SLOTS)
                 week[one.slot] = Slot(one.mean, one.spread, one.weight, min(one.at, now))
         self._machines.update({node: _Machine(recalled(week, now)) for node, week in weeks.items()})

@@ -7,7 +7,7 @@ from herd.actors import names
 from herd.actors.ports import Clock
 from herd.actors.tables import keep_latest
 from herd.actors.times import recalled, stored
-from herd.policy.pace import CROWDS, USUAL_ANSWER, Estimate, Learned, Observed, Rate, learned, rate, seen
+from herd.policy.pace import CROWDS, MOST_LOG, USUAL_ANSWER, Estimate, Learned, Observed, Rate, learned, rate, seen
 from herd.runtime import ActorHandle, get_actor
 from herd.store.records import KnownEstimate
 from herd.types import NodeId
@@ -84,6 +84,8 @@ class LatencyLearner:
     def _recall(self, known: Iterable[KnownEstimate]) -> None:
         pairs: dict[Key, Seen] = {}
         for one in known:  # the latest last
+            if not (abs(one.log) <= MOST_LOG and one.weight > 0):
+                continue  # no estimate: the disk has lost a bit
             estimate = Estimate(one.log, one.weight, recalled(self._clock, one.at))
             if one.what == ANSWER:
                 self._answers[one.model] = estimate

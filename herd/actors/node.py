@@ -13,6 +13,7 @@ from herd.actors.node_views import context_of, hardware_of, memory_of, models_of
 from herd.actors.ports import Clock
 from herd.policy.breaker import AttemptEnd, Breaker, breaker_reason
 from herd.policy.capacity import SLOTS, UNKNOWN, Forecast, load_of
+from herd.policy.concurrency import MOST
 from herd.policy.elimination import TAKES_REQUESTS, UNSERVED
 from herd.policy.memory import MEMORY_PRESSURE, pressure
 from herd.policy.node_state import Standing, node_state
@@ -168,7 +169,7 @@ class Node:
 
     def _recall(self, known: NodeMemory) -> None:
         """What was found out in an earlier life is so still, and what was told is in force."""
-        self._learned = {one.model: one.limit for one in known.limits}
+        self._learned = {one.model: min(max(1, one.limit), MOST) for one in known.limits}
         if known.orders is not None:
             self._obey(Orders(known.orders.drained, known.orders.paused, known.orders.until))
 

@@ -94,8 +94,10 @@ class Prospectus:
     def recalled(
         self, residencies: Iterable[tuple[str, Residency]], unloaded: Iterable[tuple[Unloaded, Seconds]]
     ) -> None:
-        """What was seen before the router started, the latest last; times are monotonic."""
-        self._residencies.update(residencies)
+        """What was seen before the router started, the latest last; times are monotonic. Nothing takes no memory."""
+        self._residencies.update(
+            (model, one) for model, one in residencies if min(one.size, one.context, one.slots) > 0
+        )
         self._unloaded.update(unloaded)
 
     def node_changed(self, view: NodeView, now: Seconds) -> Seen:

@@ -11,8 +11,8 @@ from typing import TypeVar
 import sqlite_utils
 
 from herd.errors import HerdError
-from herd.store.opening import afresh, damaged, opened
-from herd.store.records import KnownLimit, KnownNode, KnownOrders, KnownTrace, NodeMemory, Pin, Record
+from herd.store.opening import UNSOUND, afresh, damaged, opened
+from herd.store.records import KnownNode, KnownOrders, KnownTrace, NodeMemory, Pin, Record
 from herd.store.tables import DAY_S, KEYED, LIMITS, TABLES, TRACES, Table
 from herd.types import NodeId, NodeName, Seconds
 
@@ -57,7 +57,7 @@ class Database:
         with _errors():
             try:
                 return work(self._db)
-            except sqlite3.DatabaseError as error:
+            except UNSOUND as error:
                 if self._path is None or not damaged(error):
                     raise
                 told = _told(self._db)
@@ -79,24 +79,23 @@ class Database:
         table = TABLES[kind]
         order = ", ".join((table.time, *table.key))
         sql = f'select {table.names} from "{table.name}" order by {order}'  # noqa: S608 - constants
-        return self._do(lambda db: tuple(kind(*row) for row in db.execute(sql)))
+        return self._do(lambda db: tuple(table.records(db.execute(sql))))
 
     def node(self, node: NodeId) -> NodeMemory:
         """What one node begins with."""
         sql = f"select {LIMITS.names} from limits where node = ?"  # noqa: S608 - constants
-        limits = self._do(lambda db: tuple(KnownLimit(*row) for row in db.execute(sql, [node])))
+        limits = self._do(lambda db: tuple(LIMITS.records(db.execute(sql, [node]))))
         return NodeMemory(self.orders(node), limits)
 
     def traces(self, limit: int) -> tuple[KnownTrace, ...]:
         """At most so many, those of the requests that ended last; the latest last."""
         sql = f"select {TRACES.names} from traces order by number desc limit ?"  # noqa: S608 - constants
-        return self._do(lambda db: tuple(KnownTrace(*row) for row in db.execute(sql, [limit])))[::-1]
+        return self._do(lambda db: tuple(TRACES.records(db.execute(sql, [limit]))))[::-1]
 
     def trace(self, request_id: str) -> KnownTrace | None:
         """That of the latest request with this id."""
         sql = f"select {TRACES.names} from traces where id = ? order by number desc limit 1"  # noqa: S608 - constants
-        row = self._do(lambda db: db.execute(sql, [request_id]).fetchone())
-        return None if row is None else KnownTrace(*row)
+        return self._do(lambda db: next(TRACES.records(db.execute(sql, [request_id])), None))
 
     def prune(self, now: Seconds) -> bool:
         """Forget what is too old, and what is too much; True when there is more of it than one call takes.
@@ -161,7 +160,7 @@ def _told(db: sqlite_utils.Database) -> dict[str, list[dict[str, object]]]:
     """What can be read of what people said, in a file that is damaged."""
     found: dict[str, list[dict[str, object]]] = {}
     for name in ("orders", "pins"):
-        with suppress(sqlite3.Error):
+        with suppress(*UNSOUND):
             found[name] = list(db.table(name).rows)
     return found
 

@@ -19,6 +19,12 @@ BESIDE = ("-wal", "-shm")
 MAX_LOG = 4 * 1024 * 1024
 
 
+# What a damaged file leads to: errors of SQLite, names that are no text, even in those, and other names than there are.
+UNSOUND = (sqlite3.DatabaseError, UnicodeDecodeError, LookupError)
+
+_FORGETFUL = "what is learned from now on is forgotten when the router stops"
+
+
 class _NewerSchemaError(Exception):
     """The file was written by a newer version."""
 
@@ -36,27 +42,38 @@ def opened(path: Path | None) -> sqlite_utils.Database:
         return _migrated(sqlite3.connect(":memory:", check_same_thread=False))
     try:
         return _migrated(_connected(path))
-    except sqlite3.DatabaseError as error:
-        if damaged(error):
-            return afresh(path, error)
-        logger.error(  # noqa: TRY400 - the sentence says it all
-            "%s cannot be written (%s): what is learned from now on is forgotten when the router stops", path, error
-        )
-        return _migrated(_read_into_memory(path))
     except _NewerSchemaError as error:
         return afresh(path, error)
+    except UNSOUND as error:
+        if damaged(error):
+            return afresh(path, error)
+        logger.error("%s cannot be written (%s): %s", path, error, _FORGETFUL)  # noqa: TRY400 - that says it all
+    with suppress(_NewerSchemaError, *UNSOUND):
+        return _migrated(_read_into_memory(path))
+    return opened(None)
 
 
 def afresh(path: Path, why: Exception) -> sqlite_utils.Database:
-    """A new file in place of one that cannot be used, and that nobody has open."""
-    aside = _set_aside(path)
+    """A new file in place of one that cannot be used, and that nobody has open; in memory if there can be none."""
+    try:
+        aside = _set_aside(path)
+        db = _migrated(_connected(path))
+    except (OSError, sqlite3.Error) as error:
+        logger.error("%s cannot be used (%s), nor a new one (%s): %s", path, why, error, _FORGETFUL)  # noqa: TRY400
+        return opened(None)
     logger.warning("%s cannot be used (%s): set aside as %s, starting afresh", path, why, aside.name)
-    return _migrated(_connected(path))
+    return db
 
 
-def damaged(error: sqlite3.Error) -> bool:
-    """The file itself is not what it should be. A full disk, a lock, no permission: then it may be sound."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+def damaged(error: Exception) -> bool:
+    """The file itself is not what it should be. A full disk, a lock, no permission: then it may be sound.
+
+    What is asked of a file is always the same: a table or a column that is not there (`SQLITE_ERROR`) has been.
+    """
+    if not isinstance(error, sqlite3.Error):
+        return True
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 def _connected(path: Path) -> sqlite3.Connection:
@@ -65,6 +82,8 @@ def _connected(path: Path) -> sqlite3.Connection:
 
 def _migrated(connection: sqlite3.Connection) -> sqlite_utils.Database:
     try:
+        # A text that was damaged is of no use, but no reason not to have the others.
+        connection.text_factory = lambda raw: raw.decode(errors="replace")
         db = sqlite_utils.Database(connection)
         _refuse_newer(db)
         db.enable_wal()

@@ -3,10 +3,14 @@
 A table whose records have a key holds the latest of each key; the traces have none, and are a log.
 """
 
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cached_property
 from operator import attrgetter
 from typing import Any
+
+import msgspec
 
 from herd.store.records import (
     KnownEstimate,
@@ -63,6 +67,12 @@ class Table:
     def names(self) -> str:
         """The columns, as SQL; some of them are words of that language."""
         return ", ".join(f'"{column}"' for column in self.columns)
+
+    def records(self, rows: Iterable[tuple[object, ...]]) -> Iterator[Any]:
+        """From rows to their records. What is no record is none of ours: a disk that loses bits made it."""
+        for row in rows:
+            with suppress(msgspec.ValidationError):
+                yield msgspec.convert(dict(zip(self.columns, row, strict=True)), self.kind, strict=False)
 
     @cached_property
     def insert(self) -> str:

@@ -1,6 +1,7 @@
 """The CapacityLearner: what it makes of heartbeats, whom it tells, and what it remembers."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -211,8 +212,9 @@ async def test_an_hour_is_remembered_when_it_has_become_another_one_and_when_it_
 
 
 @virtual_time
-async def test_a_time_that_is_yet_to_come_is_taken_for_now_and_a_slot_that_is_none_for_nothing() -> None:
-    class_ = Class(lived(3, 1.0, at=EPOCH + 1e9), lived(WEEK, 1.0))
+async def test_a_time_that_is_yet_to_come_is_taken_for_now_and_an_hour_that_is_none_for_nothing() -> None:
+    lost_bits = (lived(WEEK, 1.0), lived(4, 1e300), lived(5, -0.1), lived(6, 0.5, 0.0), lived(7, 0.5, -4.0))
+    class_ = Class(lived(3, 1.0, at=EPOCH + 1e9), *lost_bits, replace(lived(8, 0.5), spread=1e300))
     week = await class_.learner.week.remote(LAPTOP)
     assert (week[3].seen.at, week[3].seen.weight) == (EPOCH, 2 * ENOUGH)
     assert sum(hour.seen is not None for hour in week) == 1

@@ -170,6 +170,23 @@ async def test_the_length_of_answers_is_known_again_though_their_server_says_not
 
 
 @virtual_time
+async def test_what_is_no_estimate_is_taken_for_nothing() -> None:
+    file = Kept()
+    await lives((served("a"),), file=file, apart=0.0)
+    at = Seconds(EPOCH)
+    lost_bits = [("load", 1e300, 1.0), ("first-token", -1e300, 1.0), ("prefill", 1.0, 0.0), ("decode", 1.0, -1.0)]
+    file.save(
+        [
+            KnownEstimate(NodeId("b"), "m", what, int(place > 1), *number, at)
+            for place, (what, *number) in enumerate(lost_bits)
+        ]
+    )
+    (known,) = await lives((), file=file, apart=0.0)
+    assert list(known) == [("a", "m")]
+    Database.close(file)
+
+
+@virtual_time
 async def test_what_was_learned_ages_while_the_router_is_away() -> None:
     file = Kept()
     await lives((served("a"),) * 4, file=file, apart=7 * 86_400.0)

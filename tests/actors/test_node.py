@@ -4,6 +4,8 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from herd.actors import names
 from herd.actors.capacity_learner import OwnerSeen
 from herd.actors.model_queue import Completion
@@ -478,4 +480,19 @@ async def test_a_limit_that_was_learned_in_an_earlier_life_holds_and_learning_go
     assert (await views(scorer))[-1].models["m:latest"].limit == 4
     await store.load.remote()  # after what waits was written
     assert file.node(NodeId("n1")).limits[0].limit == 4
+    await end(node, scorer, store)
+
+
+@virtual_time
+@pytest.mark.parametrize(("limit", "taken_for"), [(0, 1), (-3, 1), (1 << 40, 16)])
+async def test_a_limit_that_no_queue_has_ever_learned_is_taken_for_the_nearest_that_one_may(
+    limit: int, taken_for: int
+) -> None:
+    file = Database(None)
+    file.save([KnownLimit(NodeId("n1"), "m:latest", limit, Seconds(EPOCH))])
+    store = remote(Store).options(name=names.STORE).remote(lambda: file, InlineExecutor(), LoopClock())
+    node, scorer = await started()
+    node.link_up.tell(NodeName("studio"), Machine(), "")
+    node.reported.tell(report(model("m", UNDECLARED), backends=(UNDECLARED,)))
+    assert (await views(scorer))[-1].models["m:latest"].limit == taken_for
     await end(node, scorer, store)

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from herd.actors.homes import Homes
 from herd.actors.prospectus import Prospectus, Seen
 from herd.policy.memory import Residency
@@ -55,6 +57,17 @@ def test_what_a_model_took_before_the_router_started_it_takes_still() -> None:
     (row,) = prospectus.of("big", kept=True)
     assert isinstance(row, Prospect)
     assert row.need == 20 * GiB
+
+
+@pytest.mark.parametrize("seen", [(0, 4096, 1), (20 * GiB, 0, 1), (20 * GiB, 4096, 0), (-20 * GiB, 4096, 1)])
+def test_what_no_model_can_have_taken_is_taken_for_nothing(seen: tuple[int, int, int]) -> None:
+    size, context, slots = seen
+    prospectus = Prospectus(Homes(LoopClock()))
+    prospectus.recalled([("big", Residency(Bytes(size), Tokens(context), slots))], ())
+    prospectus.node_changed(LAPTOP, Seconds(0.0))
+    (row,) = prospectus.of("big", kept=True)
+    assert isinstance(row, Prospect)
+    assert row.need == 18 * GiB
 
 
 def test_a_model_that_has_left_the_memory_is_in_the_page_cache_over_a_restart_too() -> None:

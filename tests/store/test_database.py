@@ -7,6 +7,7 @@ import pytest
 import sqlite_utils
 
 from herd.store import database as module
+from herd.store import opening
 from herd.store.database import Database, StoreError
 from herd.store.opening import afresh
 from herd.store.records import (
@@ -129,6 +130,92 @@ def test_what_belongs_to_a_damaged_file_is_set_aside_with_it(tmp_path: Path) -> 
     assert (tmp_path / "herd.db.unusable-1").exists()
     database = Database(tmp_path / "herd.db")
     assert database.known_nodes() == ()
+    database.close()
+
+
+def overwritten(file: Path, what: bytes, by: bytes) -> None:
+    """As a disk that loses bits does it: nothing in the file says so."""
+    raw = file.read_bytes()
+    assert what in raw
+    assert len(what) == len(by)
+    file.write_bytes(raw.replace(what, by))
+
+
+@pytest.mark.parametrize(
+    ("what", "by"),
+    [(b"migration_set", b"migration\xcbset"), (b'"applied_at"', b'"appli\xffd_at"'), (b'"seen"', b'"sein"')],
+)
+def test_a_file_with_other_names_in_it_than_there_should_be_is_set_aside(
+    tmp_path: Path, what: bytes, by: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "herd.db"
+    first = Database(file)
+    first.save([STUDIO])
+    first.close()
+    overwritten(file, what, by)
+
+    database = Database(file)
+
+    assert database.known_nodes() == ()
+    database.save([MINI])
+    assert database.known_nodes() == (MINI,)
+    assert "set aside as herd.db.unusable-1" in caplog.text
+    database.close()
+
+
+def test_a_text_that_is_damaged_leaves_the_others_as_they_are(tmp_path: Path) -> None:
+    file = tmp_path / "herd.db"
+    first = Database(file)
+    first.save([STUDIO, MINI])
+    first.pin(Pin("m", A))
+    first.close()
+    overwritten(file, b"studio", b"st\xffdio")
+
+    database = Database(file)
+    assert [node.name for node in database.known_nodes()] == ["st\ufffddio", "mini"]
+    assert database.pins() == (Pin("m", A),)
+    database.close()
+    assert names_in(tmp_path) == {"herd.db"}
+
+
+def test_a_row_that_holds_no_record_leaves_the_others_as_they_are(tmp_path: Path) -> None:
+    file = tmp_path / "herd.db"
+    first = Database(file)
+    first.save([*ONE_OF_EACH, trace(1), trace(2)])
+    first.close()
+    raw = sqlite3.connect(file)
+    raw.execute("pragma writable_schema = on")
+    raw.execute("update sqlite_master set sql = replace(replace(sql, ' strict', ''), ' not null', '')")
+    raw.commit()
+    raw.close()
+    raw = sqlite3.connect(file)
+    raw.execute("insert into slots select node, 'x', mean, spread, weight, at from slots")
+    raw.execute("insert into limits select node, 'n', null, at from limits")
+    raw.execute("update traces set status = x'00' where id = 'r2'")
+    raw.commit()
+    raw.close()
+
+    database = Database(file)
+    assert (database.all(KnownSlot), database.traces(9)) == ((ONE_OF_EACH[-1],), (trace(1),))
+    assert database.node(A).limits == (ONE_OF_EACH[3],)
+    assert database.trace("r2") is None
+    database.close()
+
+
+@pytest.mark.parametrize("why", [PermissionError("no"), sqlite3.OperationalError("database or disk is full")])
+def test_a_damaged_file_that_nothing_can_take_the_place_of_is_done_without(
+    tmp_path: Path, why: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "herd.db").write_bytes(b"this is no database, but it is long enough to be taken for one" * 100)
+
+    def refused(path: Path) -> Path:
+        raise why
+
+    monkeypatch.setattr(opening, "_set_aside", refused)
+    database = Database(tmp_path / "herd.db")
+    database.save([STUDIO])
+    assert database.known_nodes() == (STUDIO,)
+    assert f"nor a new one ({why}): what is learned from now on is forgotten" in caplog.text
     database.close()
 
 
