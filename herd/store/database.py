@@ -11,7 +11,7 @@ from typing import TypeVar
 import sqlite_utils
 
 from herd.errors import HerdError
-from herd.store.opening import UNSOUND, afresh, damaged, opened
+from herd.store.opening import UNSOUND, afresh, damaged, opened, told_in
 from herd.store.records import KnownNode, KnownOrders, KnownTrace, NodeMemory, Pin, Record
 from herd.store.tables import DAY_S, KEYED, LIMITS, TABLES, TRACES, Table
 from herd.types import NodeId, NodeName, Seconds
@@ -60,11 +60,9 @@ class Database:
             except UNSOUND as error:
                 if self._path is None or not damaged(error):
                     raise
-                told = _told(self._db)
+                told = told_in(self._db.conn)
                 self._db.close()
-                self._db = afresh(self._path, error)
-                for name, rows in told.items():
-                    self._db.table(name).insert_all(rows, ignore=True)
+                self._db = afresh(self._path, error, told)
                 return work(self._db)
 
     # --- in batches ---------------------------------------------------------------------------------------------------
@@ -154,15 +152,6 @@ class Database:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
-
-
-def _told(db: sqlite_utils.Database) -> dict[str, list[dict[str, object]]]:
-    """What can be read of what people said, in a file that is damaged."""
-    found: dict[str, list[dict[str, object]]] = {}
-    for name in ("orders", "pins"):
-        with suppress(*UNSOUND):
-            found[name] = list(db.table(name).rows)
-    return found
 
 
 def _save(db: sqlite_utils.Database, batch: tuple[Record, ...]) -> None:

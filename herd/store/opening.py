@@ -2,6 +2,7 @@
 
 import logging
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -22,7 +23,11 @@ MAX_LOG = 4 * 1024 * 1024
 # What a damaged file leads to: errors of SQLite, names that are no text, even in those, and other names than there are.
 UNSOUND = (sqlite3.DatabaseError, UnicodeDecodeError, LookupError)
 
-_FORGETFUL = "what is learned from now on is forgotten when the router stops"
+# What people said: tables, and their columns in order. And rows of theirs.
+PEOPLES = {"orders": "node, given, drained, paused, until", "pins": "model, node"}
+Told = Sequence[tuple[str, tuple[object, ...]]]
+
+FORGETFUL = "what is learned from now on is forgotten when the router stops"
 
 
 class _NewerSchemaError(Exception):
@@ -41,28 +46,61 @@ def opened(path: Path | None) -> sqlite_utils.Database:
     if path is None:
         return _migrated(sqlite3.connect(":memory:", check_same_thread=False))
     try:
-        return _migrated(_connected(path))
-    except _NewerSchemaError as error:
-        return afresh(path, error)
-    except UNSOUND as error:
-        if damaged(error):
-            return afresh(path, error)
-        logger.error("%s cannot be written (%s): %s", path, error, _FORGETFUL)  # noqa: TRY400 - that says it all
-    with suppress(_NewerSchemaError, *UNSOUND):
-        return _migrated(_read_into_memory(path))
-    return opened(None)
+        connection = _connected(path)
+    except sqlite3.Error as error:
+        return _forgetful(path, error)
+    try:
+        return _migrated(connection)
+    except (_NewerSchemaError, *UNSOUND) as error:
+        told = told_in(connection)
+        connection.close()
+        if isinstance(error, _NewerSchemaError) or damaged(error):
+            return afresh(path, error, told)
+        return _forgetful(path, error)
 
 
-def afresh(path: Path, why: Exception) -> sqlite_utils.Database:
-    """A new file in place of one that cannot be used, and that nobody has open; in memory if there can be none."""
+def _forgetful(path: Path, why: Exception) -> sqlite_utils.Database:
+    """In memory, with what can be read of a file that cannot be written."""
+    logger.error("%s cannot be written (%s): %s", path, why, FORGETFUL)
+    memory = _read_into_memory(path)
+    try:
+        return _migrated(memory)
+    except (_NewerSchemaError, *UNSOUND):
+        memory.close()
+        return opened(None)
+
+
+def afresh(path: Path, why: Exception, told: Told = ()) -> sqlite_utils.Database:
+    """A new file in place of one that cannot be used, and that nobody has open; in memory if there can be none.
+
+    Args:
+        path: the file.
+        why: it cannot be used.
+        told: what people said, as far as it could be read: it is not learned again by itself.
+    """
     try:
         aside = _set_aside(path)
         db = _migrated(_connected(path))
     except (OSError, sqlite3.Error) as error:
-        logger.error("%s cannot be used (%s), nor a new one (%s): %s", path, why, error, _FORGETFUL)  # noqa: TRY400
-        return opened(None)
-    logger.warning("%s cannot be used (%s): set aside as %s, starting afresh", path, why, aside.name)
+        logger.error("%s cannot be used (%s), nor a new one (%s): %s", path, why, error, FORGETFUL)  # noqa: TRY400
+        db = opened(None)
+    else:
+        logger.warning("%s cannot be used (%s): set aside as %s, starting afresh", path, why, aside.name)
+    with db.atomic():
+        for table, row in told:
+            with suppress(sqlite3.Error):  # what has lost a bit may be no number
+                db.execute(f'insert into "{table}" values ({", ".join("?" * len(row))})', row)  # noqa: S608
     return db
+
+
+def told_in(connection: sqlite3.Connection) -> Told:
+    """What can be read of what people said, in a file that cannot be used."""
+    found: list[tuple[str, tuple[object, ...]]] = []
+    for table, columns in PEOPLES.items():
+        with suppress(*UNSOUND):
+            for row in connection.execute(f'select {columns} from "{table}"'):  # noqa: S608
+                found.append((table, row))  # noqa: PERF401 - those that come before a damaged one count
+    return found
 
 
 def damaged(error: Exception) -> bool:
@@ -81,21 +119,17 @@ def _connected(path: Path) -> sqlite3.Connection:
 
 
 def _migrated(connection: sqlite3.Connection) -> sqlite_utils.Database:
-    try:
-        # A text that was damaged is of no use, but no reason not to have the others.
-        connection.text_factory = lambda raw: raw.decode(errors="replace")
-        db = sqlite_utils.Database(connection)
-        _refuse_newer(db)
-        db.enable_wal()
-        # A commit is in the log, in the hands of the operating system, when it returns: it survives the end of this
-        # process, however sudden. Only a machine that loses power may lose what the disk had not written yet, and not
-        # the file. FULL would wait for the disk once a second, and wear out memory cards, for that alone.
-        db.execute("pragma synchronous = normal")
-        db.execute(f"pragma journal_size_limit = {MAX_LOG}")
-        MIGRATIONS.apply(db)
-    except BaseException:
-        connection.close()
-        raise
+    # A text that was damaged is of no use, but no reason not to have the others.
+    connection.text_factory = lambda raw: raw.decode(errors="replace")
+    db = sqlite_utils.Database(connection)
+    _refuse_newer(db)
+    db.enable_wal()
+    # A commit is in the log, in the hands of the operating system, when it returns: it survives the end of this
+    # process, however sudden. Only a machine that loses power may lose what the disk had not written yet, and not
+    # the file. FULL would wait for the disk once a second, and wear out memory cards, for that alone.
+    db.execute("pragma synchronous = normal")
+    db.execute(f"pragma journal_size_limit = {MAX_LOG}")
+    MIGRATIONS.apply(db)
     return db
 
 

@@ -151,12 +151,15 @@ def test_a_file_with_other_names_in_it_than_there_should_be_is_set_aside(
     file = tmp_path / "herd.db"
     first = Database(file)
     first.save([STUDIO])
+    first.remember_orders(told("a"))
+    first.pin(Pin("m", A))
     first.close()
     overwritten(file, what, by)
 
     database = Database(file)
 
     assert database.known_nodes() == ()
+    assert (database.orders(A), database.pins()) == (told("a"), (Pin("m", A),))
     database.save([MINI])
     assert database.known_nodes() == (MINI,)
     assert "set aside as herd.db.unusable-1" in caplog.text
@@ -264,14 +267,18 @@ def test_a_disk_that_is_full_takes_nothing_and_breaks_nothing(tmp_path: Path) ->
 
 def test_a_file_of_a_newer_version_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "herd.db"
-    Database(file).close()
+    first = Database(file)
+    first.pin(Pin("m", A))
+    first.close()
     newer = sqlite_utils.Database(file)
     newer.table(MIGRATIONS.migrations_table).insert(
         {"migration_set": "herd", "name": "m999_from_tomorrow", "applied_at": "2030-01-01"}
     )
     newer.close()
 
-    Database(file).close()
+    database = Database(file)
+    assert database.pins() == (Pin("m", A),)  # what people said holds in the older version too
+    database.close()
 
     assert "written by a newer Herd: m999_from_tomorrow" in caplog.text
 
