@@ -173,14 +173,14 @@ async def test_the_length_of_answers_is_known_again_though_their_server_says_not
 async def test_what_is_no_estimate_is_taken_for_nothing() -> None:
     file = Kept()
     await lives((served("a"),), file=file, apart=0.0)
-    at = Seconds(EPOCH)
-    lost_bits = [("load", 1e300, 1.0), ("first-token", -1e300, 1.0), ("prefill", 1.0, 0.0), ("decode", 1.0, -1.0)]
-    file.save(
-        [
-            KnownEstimate(NodeId("b"), "m", what, int(place > 1), *number, at)
-            for place, (what, *number) in enumerate(lost_bits)
-        ]
+    lost_bits = (
+        ("load", 0, 1e300, 1.0),
+        ("first-token", 0, -1e300, 1.0),
+        ("prefill", 1, 1.0, 0.0),
+        ("decode", 1, 1.0, -1.0),
     )
+    for what, streams, log, weight in lost_bits:
+        file.save([KnownEstimate(NodeId("b"), "m", what, streams, log, weight, Seconds(EPOCH))])
     (known,) = await lives((), file=file, apart=0.0)
     assert list(known) == [("a", "m")]
     Database.close(file)
