@@ -330,6 +330,7 @@ class _Flow:
             usage.prefill_s,
             usage.decode_s,
             self._attempts.first_byte if self._inbound.routing.streamed else Seconds(0.0),
+            cached=usage.cached,
         )
         if self._line.queue is not None:
             self._line.queue.completed.tell(Completion(self._ticket.id, observed))

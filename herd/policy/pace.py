@@ -158,6 +158,7 @@ class Observed:
     decode: Seconds
     first_token: Seconds = Seconds(0.0)  # from when it was sent to the node; 0 too for an answer that came in one piece
     at_once: float = 1.0  # requests that ran on this model meanwhile, on average, itself included
+    cached: Tokens = Tokens(0)  # of the prompt: these did not have to be read again
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +178,9 @@ def learned(before: Learned, one: Observed, now: Seconds) -> Learned:
         load = seen(load, one.load, now)
     elif one.first_token > 0:
         first_token = seen(first_token, one.first_token, now)
-    if one.prompt >= LEAST_PROMPT and one.prefill > 0:
-        prefill = _also(prefill, one.prompt / one.prefill, one.at_once, now)
+    read = one.prompt - one.cached
+    if read >= LEAST_PROMPT and one.prefill > 0:
+        prefill = _also(prefill, read / one.prefill, one.at_once, now)
     if one.completion >= LEAST_ANSWER and one.decode > 0:
         decode = _also(decode, one.completion / one.decode, one.at_once, now)
     return Learned(load, prefill, decode, first_token)

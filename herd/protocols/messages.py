@@ -212,6 +212,7 @@ class Usage:
     decode_s: Seconds = Seconds(0.0)
     complete: bool = False  # the dialect's own terminator was seen
     failed: bool = False  # the answer itself says, in its own form, that it broke
+    cached: Tokens = Tokens(0)  # of the prompt: these did not have to be read again
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,8 @@ def _openai_usage(values: list[dict[str, Any]], *, ended: bool) -> Usage:
     counts = _merged(values, "usage")
     times = _merged(values, "timings")
     failed = any(value.get("error") for value in values)
-    prompt = _count(counts.get("prompt_tokens")) or _count(times.get("cache_n")) + _count(times.get("prompt_n"))
+    cached = _count(times.get("cache_n"))
+    prompt = _count(counts.get("prompt_tokens")) or cached + _count(times.get("prompt_n"))
     return Usage(
         prompt=Tokens(prompt),
         completion=_count(counts.get("completion_tokens")) or _count(times.get("predicted_n")),
@@ -94,6 +95,7 @@ def _openai_usage(values: list[dict[str, Any]], *, ended: bool) -> Usage:
         decode_s=_seconds(times.get("predicted_ms"), _MILLISECONDS),
         complete=ended and not failed,
         failed=failed,
+        cached=Tokens(cached),
     )
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from herd.policy.hardware import bandwidth
-from herd.policy.pace import CROWDING, HALF_LIFE_S, THROTTLED, Learned, Observed, crowded, learned, pace, seen
+from herd.policy.pace import CROWDING, HALF_LIFE_S, THROTTLED, UNKNOWN, Learned, Observed, crowded, learned, pace, seen
 from herd.policy.values import Hardware, MemoryKind
 from herd.types import NodeId, Seconds, Tokens
 from tests.policy.views import model
@@ -149,6 +149,13 @@ def test_what_is_too_short_teaches_nothing() -> None:
     short = replace(SERVED, prompt=Tokens(5), completion=Tokens(1), load=Seconds(0.02))
 
     assert learned(Learned(), short, NOW) == Learned()
+
+
+def test_what_was_still_in_memory_of_a_prompt_says_nothing_of_how_fast_prompts_are_read() -> None:
+    half = learned(Learned(), replace(SERVED, cached=Tokens(400)), Seconds(0.0))
+    assert half.prefill.alone == pytest.approx(100 / 0.5)
+    nearly_all = learned(Learned(), replace(SERVED, cached=Tokens(499)), Seconds(0.0))
+    assert (nearly_all.prefill, nearly_all.decode) == (UNKNOWN, half.decode)
 
 
 def test_one_outlier_moves_little_and_a_machine_that_has_changed_is_known_anew() -> None:

@@ -36,7 +36,12 @@ LLAMACPP_JSON = (
     b'"id":"chatcmpl-t6M54iK9",' + LLAMACPP_TIMINGS + b"}"
 )
 LLAMACPP_USAGE = Usage(
-    Tokens(31), Tokens(3), prefill_s=Seconds(27.659 / 1000), decode_s=Seconds(67.139 / 1000), complete=True
+    Tokens(31),
+    Tokens(3),
+    prefill_s=Seconds(27.659 / 1000),
+    decode_s=Seconds(67.139 / 1000),
+    complete=True,
+    cached=Tokens(30),
 )
 ANTHROPIC_STREAM = (
     b'event: message_start\ndata: {"type":"message_start","message":{"id":"x","role":"assistant","content":[],'
