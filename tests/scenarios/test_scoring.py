@@ -2,10 +2,16 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 
+import pytest
+
+from herd.protocols.messages import Usage
+from herd.protocols.usage import UsageReader
 from herd.runtime.testing import virtual_time
 from herd.simulation.machine.profiles import PROFILES
 from herd.simulation.ollama.faults import Lie
+from herd.types import Tokens
 from tests.scenarios.helpers import CHAT, LLAMA, QWEN, begun, chat, lines, scenario, served_by
 
 
@@ -148,3 +154,20 @@ async def test_an_answer_that_did_not_come_whole_teaches_nothing() -> None:
         (lesson,) = await learner.lessons.remote()
         assert lesson.learned.decode.alone > 0
         assert lesson.learned.first_token is not None
+
+
+@virtual_time
+async def test_what_a_server_had_in_its_cache_does_not_teach_how_fast_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = UsageReader.usage
+
+    def nearly_all_cached(self: UsageReader) -> Usage:
+        usage = right(self)
+        return replace(usage, cached=Tokens(usage.prompt - 1))
+
+    monkeypatch.setattr(UsageReader, "usage", nearly_all_cached)
+    async with scenario() as home:
+        await home.node("a", [LLAMA], resident=[LLAMA])
+        await home.ask(CHAT, chat(tokens=100, text="word " * 200))
+        (lesson,) = await home.router.parts.learner.lessons.remote()
+        assert lesson.learned.decode.alone > 0
+        assert lesson.learned.prefill.alone == 0
