@@ -66,6 +66,7 @@ def _ollama(tail: bytes, streamed: bool) -> Usage:
         decode_s=_seconds(last.get("eval_duration"), _NANOSECONDS),
         complete=done and not failed,
         failed=failed,
+        cached=_count(last.get("prompt_eval_cached_count")),  # which `prompt_eval_count` includes; since 2026
     )
 
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import orjson
@@ -55,6 +56,11 @@ ANTHROPIC_USAGE = Usage(Tokens(31), Tokens(3), complete=True)
 CASES = [
     (Dialect.OLLAMA, OLLAMA_STREAM, OLLAMA_USAGE),
     (Dialect.OLLAMA, b'{"model":"m","response":"Hi",' + METRICS, OLLAMA_USAGE),
+    (
+        Dialect.OLLAMA,
+        b'{"model":"m","response":"Hi","prompt_eval_cached_count":20,' + METRICS,
+        replace(OLLAMA_USAGE, cached=Tokens(20)),
+    ),
     (Dialect.OPENAI, LLAMACPP_STREAM, LLAMACPP_USAGE),
     (Dialect.OPENAI, LLAMACPP_STREAM.replace(b"\n", b"\r\n"), LLAMACPP_USAGE),
     (Dialect.OPENAI, LLAMACPP_JSON, LLAMACPP_USAGE),
