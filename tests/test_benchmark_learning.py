@@ -81,6 +81,7 @@ def test_what_is_learned_in_a_day_is_there_when_the_week_begins() -> None:
 
 
 @pytest.mark.slow  # a simulated month and three weeks of a fleet
+@pytest.mark.timeout(300)
 def test_one_seed_of_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Single weeks differ by some percent either way (docs/learning.md): one that knowledge spoils is a fault."""
     path = tmp_path / "found.json"

@@ -1,9 +1,9 @@
 """The CapacityLearner: when the owners of the machines want them, hour by hour of their week."""
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from herd.actors import names
+from herd.actors import names, times
 from herd.actors.ports import Clock
 from herd.actors.tables import keep_latest
 from herd.policy.capacity import (
@@ -92,12 +92,12 @@ class CapacityLearner:
             self._recall(await self._store.slots.remote())
 
     def _recall(self, known: tuple[KnownSlot, ...]) -> None:
-        now = Seconds(self._clock.wall())
         weeks: dict[NodeId, list[Slot | None]] = {}
         for one in known:
             if 0 <= one.slot < SLOTS and 0 <= one.mean <= 1 and 0 <= one.spread <= 1 and one.weight > 0:
                 week = weeks.setdefault(one.node, [None] * SLOTS)
-                week[one.slot] = Slot(one.mean, one.spread, one.weight, min(one.at, now))
+                week[one.slot] = Slot(one.mean, one.spread, one.weight, times.recalled(self._clock, one.at))
+        now = self._clock.monotonic()
         self._machines.update({node: _Machine(recalled(week, now)) for node, week in weeks.items()})
         keep_latest(self._machines, MAX_NODES)
 
@@ -118,13 +118,13 @@ class CapacityLearner:
         """
         now, wall = self._clock.monotonic(), Seconds(self._clock.wall())
         machine = self._machines.pop(seen.node, None) or _Machine(Profile())
-        self._learn(machine, now, wall)
+        self._learn(machine, now)
         if machine.last is not None and machine.last.slot != seen.slot:  # that hour is over
             self._tell(machine, machine.last)
             machine.told = None
         _take_in(machine, seen, now, wall)
         if _worth_a_look(machine, seen, now):
-            machine.forecast = forecast(machine.profile, _presence(machine, seen, now, wall), wall)
+            machine.forecast = self._told(forecast(machine.profile, _presence(machine, seen, now, wall), now))
             machine.looked = (now, seen)
         self._machines[seen.node] = machine  # the latest last
         keep_latest(self._machines, MAX_NODES)
@@ -132,13 +132,22 @@ class CapacityLearner:
             with suppress(ValueError):  # the router stops
                 get_actor(names.node(seen.node)).owner_expected.tell(machine.forecast)
 
-    def _learn(self, machine: _Machine, now: Seconds, wall: Seconds) -> None:
+    def _told(self, found: Forecast) -> Forecast:
+        """The forecast with its times as people have them."""
+        pause = found.pause
+        if pause is None or pause.until is None:
+            return found
+        ends = times.stored(self._clock, pause.until)
+        until = Seconds(round(ends / 60.0) * 60.0)  # in minutes: the same from look to look
+        return replace(found, pause=replace(pause, until=until))
+
+    def _learn(self, machine: _Machine, now: Seconds) -> None:
         """What the last heartbeat said held until now, or for as long as it may."""
         last, gone = machine.last, now - machine.at
         lasted = Seconds(min(gone, MOST_HELD_S))
         if last is None or last.load is None or last.dedicated or lasted <= 0:
             return
-        until = Seconds(wall - gone + lasted)
+        until = Seconds(now - gone + lasted)
         machine.profile = taught(machine.profile, last.slot, last.load, lasted, until)
         slot = machine.profile.slots[last.slot]
         if slot is not None and (machine.told is None or _worth_a_word(machine.told, slot)):
@@ -148,7 +157,8 @@ class CapacityLearner:
         """Have the hour that was seen last remembered as it is now."""
         slot = machine.profile.slots[last.slot]
         if self._store is not None and slot is not None and slot != machine.told:
-            known = KnownSlot(last.node, last.slot, slot.mean, slot.spread, slot.weight, slot.at)
+            at = times.stored(self._clock, slot.at)
+            known = KnownSlot(last.node, last.slot, slot.mean, slot.spread, slot.weight, at)
             self._store.record_slots.tell((known,))
             machine.told = slot
 
@@ -159,14 +169,14 @@ class CapacityLearner:
         machine = self._machines.get(node)
         if machine is None:
             return 1.0
-        hour = expected(machine.profile, slot, Seconds(self._clock.wall()))
+        hour = expected(machine.profile, slot, self._clock.monotonic())
         return 1.0 - hour.load * hour.confidence
 
     def week(self, node: NodeId) -> tuple[LearnedHour, ...]:
         """What is known of each hour of a machine's week."""
         machine = self._machines.get(node)
-        profile, wall = machine.profile if machine is not None else Profile(), Seconds(self._clock.wall())
-        return tuple(LearnedHour(expected(profile, slot, wall), profile.slots[slot]) for slot in range(SLOTS))
+        profile, now = machine.profile if machine is not None else Profile(), self._clock.monotonic()
+        return tuple(LearnedHour(expected(profile, slot, now), profile.slots[slot]) for slot in range(SLOTS))
 
 
 def _take_in(machine: _Machine, seen: OwnerSeen, now: Seconds, wall: Seconds) -> None:

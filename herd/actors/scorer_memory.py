@@ -25,7 +25,7 @@ class ScorerMemory:
     def __init__(self, clock: Clock, store: ActorHandle) -> None:
         self._clock = clock
         self._store = store
-        self._noted: dict[NodeId, Seconds] = {}  # when the Store was told of a node last; as many as a Fleet has
+        self._noted: dict[NodeId, Seconds] = {}  # monotonic: when the Store was told of a node last; a Fleet bounds it
 
     async def recall(self, homes: Homes, prospectus: Prospectus) -> None:
         """Have both know what was known."""
@@ -38,15 +38,15 @@ class ScorerMemory:
 
     def changed(self, view: NodeView, seen: Seen) -> None:
         """A node that is there has changed."""
-        before, now = seen.before, Seconds(self._clock.wall())
+        before, now, at = seen.before, Seconds(self._clock.wall()), self._clock.monotonic()
         news: list[Record] = [
             KnownResidency(model, one.size, one.context, one.slots, now) for model, one in seen.residencies
         ]
         news += [KnownUnload(node, model, now) for node, model in seen.unloaded]
         known = before is not None and before.name == view.name and before.models.keys() == view.models.keys()
         # A node that lists nothing is one whose model server is down: what it had it has still.
-        if view.models and not (known and now - self._noted.get(view.id, 0.0) < NOTED_S):
+        if view.models and not (known and view.id in self._noted and at - self._noted[view.id] < NOTED_S):
             news.append(KnownNode(view.id, view.name, tuple(view.models), now))
-            self._noted[view.id] = now
+            self._noted[view.id] = at
         if news:
             self._store.record.tell(*news)

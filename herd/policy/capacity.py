@@ -41,7 +41,7 @@ class Slot:
     mean: float
     spread: float  # standard deviation
     weight: float  # hours, decayed by age
-    at: Seconds  # wall clock, of the latest
+    at: Seconds  # monotonic, of the latest
 
     def weight_at(self, now: Seconds) -> float:
         """What it counts now."""
@@ -76,7 +76,7 @@ def taught(before: Profile, number: int, load: float, lasted: Seconds, now: Seco
 
 
 def observed(before: Slot | None, load: float, lasted: Seconds, now: Seconds) -> Slot:
-    """What is known of an hour once the owner's load was `load` for `lasted` seconds more, until `now` (wall clock).
+    """What is known of an hour once the owner's load was `load` for `lasted` seconds more, until `now`.
 
     Means and variances are integrals over time, so that it does not matter how often somebody looked.
     """
@@ -156,7 +156,7 @@ DEDICATED = Forecast(trend=TREND_MAX)
 
 
 def forecast(profile: Profile, presence: Presence, now: Seconds) -> Forecast:
-    """What there is to expect of a machine from now on. `now` is wall clock."""
+    """What there is to expect of a machine from now on. `now` and the end of a pause are monotonic."""
     if presence.dedicated:
         return DEDICATED
     week = _Week(profile, now)
@@ -254,8 +254,7 @@ def _pause(week: _Week, presence: Presence, now: Seconds) -> Reason | None:
     ends = now - presence.into + hours * HOUR_S
     if presence.load is not None and presence.free_for > 0.0:
         ends = min(ends, now + ABSENT_S - min(presence.free_for, _expected_for(week, presence)))
-    until = Seconds(round(ends / 60.0) * 60.0)  # the same from look to look
-    return Reason("availability", "is its owner's alone at this hour of the week", until=until)
+    return Reason("availability", "is its owner's alone at this hour of the week", until=Seconds(ends))
 
 
 def _rounded(value: float, step: float) -> float:

@@ -63,7 +63,7 @@ def test_lengths_are_those_of_the_trace_turns_of_conversations_and_jobs_included
 def test_at_the_traces_rate_the_counts_are_as_uneven_as_there() -> None:
     # An hour of one trace is one draw, and so is a generated one: the mean of some is compared, not too closely.
     service = WorkloadSettings(Seconds(HOUR), 5.53 * HOUR, CHAT, 2000, batch=0.0, embedding=0.0, week=EVEN_WEEK)
-    hours = [[request.at for request in generate(seed, service)] for seed in range(6)]
+    hours = [[request.at for request in generate(seed, service)] for seed in range(3)]
     for window, found_there in ((1, 1.4), (10, 3.9), (60, 16.4)):
         assert mean(dispersion(hour, window) for hour in hours) == pytest.approx(found_there, rel=0.4)
     assert mean(map(variation, hours)) == pytest.approx(1.09, abs=0.06)
