@@ -196,6 +196,7 @@ def fidelity(*arguments: str, patience: float = PATIENCE_S) -> "subprocess.Compl
     return subprocess.run(words, check=False, capture_output=True, text=True, timeout=patience)
 
 
+@pytest.mark.slow
 def test_clocks_are_compared_in_a_table(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
 

@@ -47,6 +47,7 @@ def test_a_quick_run_compares_all_contenders_in_all_measures() -> None:
     assert report["loop"] == "asyncio"
 
 
+@pytest.mark.slow
 def test_a_run_prints_a_table_of_what_is_named(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
 

@@ -42,6 +42,7 @@ def test_a_trace_that_is_too_short_is_refused(tmp_path: Path, capsys: pytest.Cap
     assert "too few" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_swing_of_a_load_is_found_again(monkeypatch: pytest.MonkeyPatch, trace: Path) -> None:
     candidates = (Swing(0.0, Seconds(500.0)), Swing(0.9, Seconds(100.0)))
     monkeypatch.setattr("benchmarks.workload_fit.SWINGS", candidates)

@@ -199,6 +199,7 @@ def overhead(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
             process.terminate()
 
 
+@pytest.mark.slow
 def test_the_command_measures_the_three_ways_and_prints_a_table(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     with overhead("--smoke", "--only", "small-32", "--only", "streams-1000", "--json", str(file)) as process:

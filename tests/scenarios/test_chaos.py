@@ -247,6 +247,7 @@ def first_violation(invariant: Invariant) -> str | None:
     return None
 
 
+@pytest.mark.slow  # some twenty seeds for each
 @pytest.mark.parametrize(("doctor", "invariant"), WRONGS, ids=lambda value: getattr(value, "__name__", ""))
 def test_what_is_wrong_is_noticed_and_named(
     doctor: Doctor, invariant: Invariant, monkeypatch: pytest.MonkeyPatch
@@ -255,6 +256,7 @@ def test_what_is_wrong_is_noticed_and_named(
     assert first_violation(invariant) is not None
 
 
+@pytest.mark.slow
 def test_a_wall_clock_that_decides_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LoopClock, "monotonic", LoopClock.wall)
     assert any(chaos(seed).log != chaos(seed, clocks=False).log for seed in range(ENOUGH))
