@@ -27,8 +27,6 @@ MAX_NODES = 1024
 NODES_S = Seconds(365 * DAY_S)
 # Traces that one call forgets, in some tens of milliseconds: a person's order may wait behind it.
 SLICE = 1024
-# What is later than this by now was written under a wrong clock.
-FUTURE_S = Seconds(DAY_S)
 
 # A value that SQLite will not have: no number, a number beyond 64 bits, half a character.
 UNFIT = (sqlite3.IntegrityError, OverflowError, UnicodeEncodeError)
@@ -213,12 +211,15 @@ def _prune(db: sqlite_utils.Database, now: Seconds) -> bool:
 
 
 def _prune_traces(db: sqlite_utils.Database, now: Seconds) -> int:
-    """Of the oldest, those that are too many, too old, or of a time that has not come; at most a slice of them."""
+    """Of the oldest, those that are too many or too old; at most a slice of them.
+
+    What is of a time that has not come stays: a machine without a battery for its clock begins in the past.
+    """
     first, last = db.execute("select min(number), max(number) from traces").fetchone()
     if first is None:
         return 0
-    sql = "delete from traces where number < ? and (number <= ? or arrived < ? or arrived > ?)"
-    bounds = (first + SLICE, last - TRACES.rows, now - TRACES.age, now + FUTURE_S)
+    sql = "delete from traces where number < ? and (number <= ? or arrived < ?)"
+    bounds = (first + SLICE, last - TRACES.rows, now - TRACES.age)
     return db.execute(sql, bounds).rowcount
 
 
