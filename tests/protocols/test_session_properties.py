@@ -246,7 +246,7 @@ class Link(RuleBasedStateMachine):
 
 
 TestLink = Link.TestCase
-TestLink.settings = settings(max_examples=80, stateful_step_count=50, derandomize=True, database=None)
+TestLink.settings = settings(max_examples=40, stateful_step_count=50, derandomize=True, database=None)
 
 
 # --- One dishonest end ------------------------------------------------------------------------------------------------

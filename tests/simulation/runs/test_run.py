@@ -73,7 +73,7 @@ def test_the_same_seed_is_the_same_run_and_messages_that_travel_change_nothing(
     assert travelled == result
 
 
-@pytest.mark.parametrize("hash_seed", ["1", "2"])
+@pytest.mark.parametrize("hash_seed", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_the_same_seed_decides_the_same_in_every_process(
     run: tuple[Scenario, Result, list[str]], hash_seed: str, tmp_path: Path
 ) -> None:

@@ -4,7 +4,7 @@ import random
 from statistics import mean
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from herd.simulation.workload.lengths import (
@@ -49,6 +49,7 @@ def test_middling_prompts_have_long_answers_and_others_short_ones() -> None:
     assert middling > 3 * long
 
 
+@settings(max_examples=40)
 @given(
     pairs=st.lists(
         st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)), min_size=LEAST_TO_FIT, max_size=LEAST_TO_FIT
