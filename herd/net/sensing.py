@@ -146,10 +146,15 @@ async def _read(stream: asyncio.StreamReader | None, most: int) -> bytes:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    with suppress(ProcessLookupError):
-        process.kill()
-    with suppress(TimeoutError):
-        async with asyncio.timeout(END_S):
-            await process.wait()
+    """Kill the process, if it still runs, and close its pipe: asyncio itself does so at the pipe's end, which does not
+    come while nobody reads it, or while a child of the process holds it.
+    """
+    try:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(END_S):
+                    await process.wait()
+    finally:
+        process._transport.close()  # type: ignore[attr-defined] # noqa: SLF001 - there is no public way

@@ -120,6 +120,17 @@ async def test_a_program_that_babbles_is_stopped(tmp_path: Path) -> None:
         await tool.run()
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="files that are open are counted in /proc")
+@pytest.mark.parametrize("text", ["exec yes", "sleep 1 &"], ids=["nobody reads on", "a child holds it"])
+async def test_the_pipe_of_a_program_is_closed_whatever_it_does(tmp_path: Path, text: str) -> None:
+    tool = Tool(script(tmp_path / "tool", text), Seconds(0.3))
+    before = open_files()
+    with pytest.raises(SensorFailed):
+        await tool.run()
+    await asyncio.sleep(0)
+    assert open_files() <= before
+
+
 @needs_shell
 async def test_one_from_which_more_is_expected_may_say_more(tmp_path: Path) -> None:
     path = script(tmp_path / "tool", f"head -c {MAX_OUTPUT + 1} /dev/zero")
@@ -140,6 +151,10 @@ async def test_a_program_ends_with_whoever_asked(tmp_path: Path) -> None:
         await asking
     with pytest.raises(ProcessLookupError):
         os.kill(number, 0)
+
+
+def open_files() -> int:
+    return len([*Path("/proc/self/fd").iterdir()])
 
 
 class Stuck:
