@@ -2,7 +2,7 @@
 
     python benchmarks/learning.py [--seeds N] [--first-seed N] [--requests N] [--days D] [--json FILE]
 
-Simulated: the machine that it runs on is not in the figures, only in how long they take, some twenty minutes on two
+Simulated: the machine that it runs on is not in the figures, only in how long they take, some five minutes on two
 cores. For each seed the generator's fleet and owners live through 30 days, with traffic of their own; another router
 is there for the last of them only. Then both meet the same week: same requests, same owners, who keep their hours but
 not to the minute. A third run of the week has no owners at all: no knowledge of owners can be worth more than that.

@@ -1,6 +1,5 @@
 """Nodes as a person reads them: how they stand, how fast they are, and when their owners want them."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from herd.cli.process import printable
+from herd.cli.words import times_of
 from herd.names import canonical
 from herd.types import GiB
 
@@ -72,11 +72,7 @@ def _state(entry: dict[str, Any]) -> Text:
 
 def _reasons(entry: dict[str, Any]) -> list[str]:
     """`is in a meeting since 06-02 09:00:00`."""
-    found = []
-    for reason in entry["reasons"]:
-        times = [f" {word} {_clock(reason[word])}" for word in ("since", "until") if reason.get(word) is not None]
-        found.append(printable(reason["text"]) + "".join(times))
-    return found
+    return [printable(reason["text"]) + times_of(reason) for reason in entry["reasons"]]
 
 
 def _owner(document: dict[str, Any]) -> str:
@@ -142,10 +138,3 @@ def _number(value: float | None, unit: str = "") -> str:
 
 def _gib(size: int) -> str:
     return f"{size / GiB:.1f} GiB"
-
-
-def _clock(epoch: float) -> str:
-    try:
-        return time.strftime("%m-%d %H:%M:%S", time.localtime(epoch))
-    except (OverflowError, ValueError, OSError):
-        return "at no time"

@@ -1,7 +1,6 @@
 """`herd drain`, `herd pause` and `herd resume`: what people tell a node."""
 
 import json
-import time
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -11,6 +10,7 @@ from rich.text import Text
 
 from herd.cli.asking import AsJson, RouterUrl, asked
 from herd.cli.process import printable
+from herd.cli.words import clock_time
 from herd.errors import RequestError
 from herd.protocols.control import duration
 from herd.types import Seconds
@@ -59,14 +59,6 @@ def seconds_of(lasts: str) -> Seconds:
         return duration(lasts)
     except RequestError as error:
         raise typer.BadParameter(printable(str(error)), param_hint="--for") from error
-
-
-def clock_time(moment: float) -> str:
-    """A moment of wall-clock time, where the person is; as a number where it is none that clocks show."""
-    try:
-        return time.strftime("%m-%d %H:%M:%S", time.localtime(moment))
-    except (OverflowError, OSError, ValueError):
-        return f"{moment:g}"
 
 
 def _tell(node: str, order: str, body: dict[str, str], router_url: str | None, *, as_json: bool) -> None:

@@ -12,8 +12,9 @@ from rich.text import Text
 from herd import config
 from herd.actors.desk import HandPause
 from herd.cli.options import config_file
-from herd.cli.orders import clock_time, seconds_of
+from herd.cli.orders import seconds_of
 from herd.cli.process import printable, set_up_logs
+from herd.cli.words import clock_time, times_of
 from herd.config import NodeSettings
 from herd.net.agent_files import agent_status, ask_for_pause, take_pause_back
 from herd.net.clock import SystemClock
@@ -115,13 +116,8 @@ def _model(model: dict[str, Any]) -> str:
 
 
 def _words(pause: dict[str, Any]) -> str:
-    """`is in a meeting: its camera is in use, since 11-29 10:00:00`."""
-    times = [
-        f", {word} {clock_time(moment)}"
-        for word in ("since", "until")
-        if isinstance(moment := pause.get(word), int | float)
-    ]
-    return f"{pause.get('text')}{''.join(times)}"
+    """`is in a meeting: its camera is in use since 11-29 10:00:00`."""
+    return f"{pause.get('text')}{times_of(pause)}"
 
 
 def _say(text: Text) -> None:

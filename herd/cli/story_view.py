@@ -1,6 +1,5 @@
 """The story of a request as a person reads it: what was looked at, what it waited for, and why it went as it did."""
 
-import time
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
@@ -10,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from herd.cli.process import printable
+from herd.cli.words import clock_time
 from herd.protocols import stories
 from herd.protocols.stories import CandidateEntry, Event, RequestEntry, StoryDocument
 
@@ -74,7 +74,7 @@ def requests(entries: Sequence[RequestEntry], width: int) -> RenderableType:
         words = (entry["node"] or "-", entry["model"], entry["client"])
         times = (entry["waited_s"], entry["first_token_s"], entry["total_s"])
         table.add_row(
-            _clock(entry["arrived"]),
+            clock_time(entry["arrived"]),
             Text(printable(entry["outcome"] or "under way"), _OUTCOMES.get(entry["outcome"], ("", ""))[1]),
             *(Text(printable(word)) for word in words),
             *("-" if seconds is None else f"{seconds:.2f} s" for seconds in times),
@@ -86,14 +86,14 @@ def requests(entries: Sequence[RequestEntry], width: int) -> RenderableType:
 
 def _two_lines(entry: RequestEntry) -> Text:
     first, second = _heading_words(entry), f"{printable(entry['model'])} for {printable(entry['client'])}"
-    return Text.assemble((_clock(entry["arrived"]), "bold"), " ", first, f"\n  {second}, {printable(entry['id'])}")
+    return Text.assemble((clock_time(entry["arrived"]), "bold"), " ", first, f"\n  {second}, {printable(entry['id'])}")
 
 
 # --- what is said of the whole ----------------------------------------------------------------------------------------
 
 
 def _heading(request: RequestEntry, events: Sequence[Event]) -> Text:
-    asked = f"{printable(request['model'])} for {printable(request['client'])}, {_clock(request['arrived'])}"
+    asked = f"{printable(request['model'])} for {printable(request['client'])}, {clock_time(request['arrived'])}"
     text = Text.assemble((printable(request["id"]), "bold"), f": {asked}\n", _heading_words(request, _speed(events)))
     if request["outcome"] is None and events:
         text.append(f"\nnow: {_now(events[-1])}")
@@ -303,11 +303,3 @@ def _seconds(value: float) -> str:
     if value < 1.0:
         return f"{value:.3f} s"
     return f"{value:.2f} s" if value < 60.0 else f"{int(value) // 60} min {value % 60:.0f} s"
-
-
-def _clock(epoch: float) -> str:
-    """Local date and time; the year goes without saying, for nothing is kept that long."""
-    try:
-        return time.strftime("%m-%d %H:%M:%S", time.localtime(epoch))
-    except (OverflowError, ValueError, OSError):
-        return "at no time"

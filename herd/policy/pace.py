@@ -65,9 +65,8 @@ def seen(estimate: Estimate | None, value: float, now: Seconds) -> Estimate:
 # nearest, as ratios go. But who ran alone ran alone for nearly all of the time.
 CROWDS = (1, 2, 4, 8, 16)
 COUNTS_TO = (1.1, 2.8, 5.7, 11.3)
-MOST_STREAMS = CROWDS[
-    -1
-]  # factors are worked out up to here; beyond, each further stream adds what they did on average
+# Factors are worked out up to here; beyond, each further stream adds what they did on average.
+MOST_STREAMS = CROWDS[-1]
 # How much is needed to believe that a machine is not like most: as two requests seen.
 PRIOR = 2.0
 
@@ -88,8 +87,6 @@ class Rate:
 
 USUAL_CROWD = tuple([usual_crowd(streams) for streams in range(1, MOST_STREAMS + 1)])
 UNKNOWN = Rate(crowd=USUAL_CROWD)
-
-
 _LOG_USUAL = tuple([math.log(usual_crowd(streams)) for streams in CROWDS])
 
 

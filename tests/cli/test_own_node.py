@@ -76,7 +76,7 @@ def test_what_still_pauses_a_machine_that_is_resumed_is_said(run: CommandLine, a
     agent.show(STATUS)
     ended = run("herd-node resume")
     assert ended.out == (
-        f"mac-2 is not paused by hand any more, but is in a meeting: its camera is in use, since {at(86_400.0)}\n"
+        f"mac-2 is not paused by hand any more, but is in a meeting: its camera is in use since {at(86_400.0)}\n"
     )
 
 
@@ -91,8 +91,8 @@ def test_the_status_is_for_people(run: CommandLine, agent: AgentFiles) -> None:
         "          qwen3:8b",
         "  owner   light",
         "  heat    nominal",
-        f"  pauses  is paused by hand on the machine itself, since {at(86_400.0)}, until {at(90_000.0)}",
-        f"          is in a meeting: its camera is in use, since {at(86_400.0)}",
+        f"  pauses  is paused by hand on the machine itself since {at(86_400.0)} until {at(90_000.0)}",
+        f"          is in a meeting: its camera is in use since {at(86_400.0)}",
     ]
 
 

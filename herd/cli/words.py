@@ -1,0 +1,18 @@
+"""What several commands say in the same words."""
+
+import time
+from typing import Any
+
+
+def clock_time(moment: float) -> str:
+    """Local date and time of a moment in seconds since the Unix epoch; no year, for hardly anything lasts for one."""
+    try:
+        return time.strftime("%m-%d %H:%M:%S", time.localtime(moment))
+    except (OverflowError, ValueError, OSError):
+        return "at no time"
+
+
+def times_of(reason: dict[str, Any]) -> str:
+    """` since 11-29 10:00:00 until 11-29 12:00:00`, as far as a reason has such times."""
+    times = ((word, reason.get(word)) for word in ("since", "until"))
+    return "".join(f" {word} {clock_time(moment)}" for word, moment in times if isinstance(moment, int | float))
