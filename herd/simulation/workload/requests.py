@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from herd.simulation.machine.catalog import CATALOG
+from herd.simulation.ollama.asks.native import ANSWER_LENGTH
 from herd.types import Capability, Priority, Seconds, Tokens
 
 # The block of Mooncake's traces (kvcache-ai/Mooncake): prompts share their beginnings in blocks of so many tokens.
@@ -27,6 +28,7 @@ class SimulatedRequest:
     session: str = ""  # conversation it belongs to
     blocks: tuple[int, ...] = ()  # ids of the prompt's blocks: equal leading ids mean an equal leading text
     patience: float = math.inf  # seconds after which the client hangs up if its answer has not ended; inf: never
+    tells_length: bool = False  # it asks for just so many tokens; else nobody knows before how long its answer gets
 
 
 def embeds(model: str) -> bool:
@@ -41,7 +43,10 @@ def target(request: SimulatedRequest) -> str:
 
 
 def body(request: SimulatedRequest) -> dict[str, object]:
-    """The request's JSON body. Its answer has `completion` tokens, for the fake ends an answer at `num_predict`."""
+    """The request's JSON body. Its answer has `completion` tokens.
+
+    The fake is told so by an option that no router knows; it is a limit of the client's where `tells_length` says so.
+    """
     text = prompt_text(request)
     if embeds(request.model):
         return {"model": request.model, "input": text}
@@ -49,7 +54,7 @@ def body(request: SimulatedRequest) -> dict[str, object]:
         "model": request.model,
         "messages": [{"role": "user", "content": text}],
         "stream": True,
-        "options": {"num_predict": request.completion},
+        "options": {"num_predict" if request.tells_length else ANSWER_LENGTH: request.completion},
     }
 
 

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from herd.protocols.paths import find
+from herd.protocols.requests import read_request
 from herd.simulation.ollama.asks.native import read_chat
 from herd.simulation.ollama.language import count_tokens
 from herd.simulation.workload.requests import BLOCK_TOKENS, SimulatedRequest, body, embeds, prompt_text, target
@@ -74,6 +76,13 @@ def test_a_model_that_makes_vectors_is_asked_for_them() -> None:
     assert sorted(body(request)) == ["input", "model"]
     assert count_tokens(str(body(request)["input"])) == 250  # nothing is put around an input
     assert target(asked(250)) == "/api/chat"
+
+
+def test_a_router_learns_how_long_an_answer_will_be_only_from_a_client_that_tells() -> None:
+    for tells, limit in ((False, None), (True, 40)):
+        sent = orjson.dumps(body(dataclasses.replace(asked(250), tells_length=tells)))
+        assert read_chat(sent).wishes.num_predict == 40  # the model server is told in either case
+        assert read_request(find("POST", "/api/chat"), sent).max_tokens == limit
 
 
 def test_a_model_that_nobody_knows_is_asked_for_an_answer() -> None:

@@ -20,6 +20,10 @@ _RUNNER_OPTIONS = {
     "shift": 1,  # a field of the request, not of its options; a runner that has another is reloaded all the same
 }
 
+# An option that no real server knows, which they would warn of and ignore: how long the simulation has the answer be. A
+# router is not to know that before, and `num_predict` would tell it.
+ANSWER_LENGTH = "simulated_length"
+
 _RAW = "raw mode does not support template, system, or context"
 _LEVELS = ("high", "medium", "low", "max")
 _THINK = '(must be "high", "medium", "low", "max", true, or false)'
@@ -98,7 +102,7 @@ def _wishes(fields: dict[str, Any], tools: tuple[Tool, ...]) -> Wishes:
         schema=_schema(fields.get("format")),
         raw=fields.get("raw", False),
         suffix=bool(fields.get("suffix")),
-        num_predict=positive(_number(options, "num_predict")),
+        num_predict=_length(options),
         seed=options.get("seed"),
         num_ctx=read_context(options),
         keep_alive=read_keep_alive(fields.get("keep_alive")),
@@ -136,6 +140,12 @@ def _schema(value: Any) -> Any:
     if value == "json":
         return ANY_JSON
     return value if isinstance(value, dict) else None
+
+
+def _length(options: dict[str, Any]) -> Tokens | None:
+    """How long the answer is to be: the client's limit, or what the simulation has in mind for it if that is less."""
+    said = (positive(_number(options, name)) for name in ("num_predict", ANSWER_LENGTH))
+    return min((length for length in said if length is not None), default=None)
 
 
 def _number(options: dict[str, Any], name: str) -> float | None:

@@ -1,0 +1,1 @@
+"""Routers side by side, over the same fleets, owners and requests."""
