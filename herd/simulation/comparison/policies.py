@@ -31,7 +31,7 @@ class Policy:
 
 
 def _always(ranking: Ranking) -> Callable[[Scenario], Ranking]:
-    return lambda scenario: ranking
+    return lambda _: ranking
 
 
 # By name, the product's own first. `BASELINES` are those that a simple router could have.
