@@ -66,6 +66,7 @@ def _options(settings: RouterSettings, identity: Identity) -> RouterOptions:
         seed=secrets.randbits(64),
         hold_timeout=Seconds(settings.hold_timeout),
         json_limit=Bytes(settings.json_limit),
+        scorer=settings.scorer,
     )
 
 
