@@ -134,7 +134,7 @@ def trace(at: float, chance: random.Random) -> KnownTrace:
     candidates: list[CandidateEntry] = []
     for name in chance.sample(NODE_NAMES, NODES):
         signals = {signal: chance.uniform(-20, 50) for signal in SIGNALS[:ALWAYS_SHOWN]}
-        candidates.append({"node": name, "score": sum(signals.values()), "signals": signals})
+        candidates.append({"node": name, "score": sum(signals.values()), "signals": signals, "predicted_s": None})
     placed: Placed = {
         "kind": "placed",
         "at": 0.000_2,
@@ -160,6 +160,8 @@ def trace(at: float, chance: random.Random) -> KnownTrace:
         "prompt": chance.randrange(8000),
         "completion": chance.randrange(1000),
         "edited": (),
+        "predicted_s": round(chance.expovariate(0.1), 6),
+        "took_s": round(chance.expovariate(0.1), 6),
     }
     return row_of(request, (placed,))
 
