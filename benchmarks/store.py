@@ -39,6 +39,7 @@ from herd.simulation.fleet.links import InMemoryLinks
 from herd.store.database import Database
 from herd.store.executor import ThreadExecutor
 from herd.store.records import (
+    KnownCalibration,
     KnownEstimate,
     KnownKeep,
     KnownLimit,
@@ -113,6 +114,7 @@ def learned(at: Seconds, chance: random.Random) -> Iterator[Record]:
             yield KnownSlot(node, slot, chance.random(), chance.random(), chance.random() * 20, at)
         for model in MODEL_NAMES:
             yield from estimates(node, model, at, chance)
+            yield calibration(node, model, at, chance)
             yield KnownLimit(node, model, chance.randint(1, 8), at)
             yield KnownService(node, model, chance.random() * 100, at)
             yield KnownKeep(node, model, chance.random() < 0.1, at)
@@ -127,6 +129,11 @@ def estimates(node: NodeId, model: str, at: Seconds, chance: random.Random) -> I
     for what, streams in kinds:
         yield KnownEstimate(node, model, what, streams, chance.gauss(3, 1), chance.random() * 20, at)
     yield KnownEstimate(ANYWHERE, model, ANSWER, 0, chance.gauss(5, 1), chance.random() * 20, at)
+
+
+def calibration(node: NodeId, model: str, at: Seconds, chance: random.Random) -> KnownCalibration:
+    """How predictions for a pair came true."""
+    return KnownCalibration(node, model, chance.gauss(0, 0.3), chance.random(), chance.random() * 100, at)
 
 
 def trace(at: float, chance: random.Random) -> KnownTrace:
@@ -170,7 +177,8 @@ def served(at: float, chance: random.Random) -> tuple[Record, ...]:
     """What one request leaves."""
     node, model, now = chance.choice(NODE_IDS), chance.choice(MODEL_NAMES), Seconds(at)
     changed = [one for one in estimates(node, model, now, chance) if one.streams in {0, 1} and one.what != LOAD]
-    return (trace(at, chance), KnownService(node, model, 5.0, now), *changed)
+    checked = calibration(node, model, now, chance)
+    return (trace(at, chance), KnownService(node, model, 5.0, now), checked, *changed)
 
 
 def fill(path: Path, load: Load, row: Row, now: float) -> None:

@@ -6,7 +6,7 @@ prediction by what is learned here: what is learned of a corrected one would say
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from herd.policy.values import Candidate
@@ -74,7 +74,7 @@ def calibrated(before: Calibration | None, predicted: float, took: float, now: S
     log = _bounded(math.log(took) - math.log(predicted))
     if before is None:
         return Calibration(log, 0.0, 1.0, now)
-    former = min(aged(before, now).weight, MOST_WEIGHT - 1.0)
+    former = min(_left(before, now), MOST_WEIGHT - 1.0)
     weight = former + 1.0
     off = log - before.log
     variance = former * (before.variance + off * off / weight) / weight
@@ -87,7 +87,11 @@ def _bounded(log: float) -> float:
 
 def aged(one: Calibration, now: Seconds) -> Calibration:
     """The same as of now: what was seen a day ago counts half."""
-    return replace(one, weight=one.weight * 0.5 ** (max(0.0, now - one.at) / HALF_LIFE_S), at=now)
+    return Calibration(one.log, one.variance, _left(one, now), now)
+
+
+def _left(one: Calibration, now: Seconds) -> float:
+    return one.weight * 0.5 ** (max(0.0, now - one.at) / HALF_LIFE_S)
 
 
 def together(several: Iterable[Calibration], now: Seconds) -> Calibration | None:

@@ -41,7 +41,7 @@ TRACES_S = Seconds(30 * DAY_S)
 MAX_ESTIMATES = 24_000
 MAX_PAIRS = 2_000
 MAX_SLOTS = 168 * 100
-# Of some 330 bytes each, their index included: 33 MB (`benchmarks/store.py`). 30 days of 3,300 requests, more than
+# Of some 350 bytes each, their index included: 35 MB (`benchmarks/store.py`). 30 days of 3,300 requests, more than
 # twenty people who work with it all day make of it; a busier fleet remembers fewer days.
 MAX_TRACES = 100_000
 
