@@ -91,7 +91,8 @@ def aged(one: Calibration, now: Seconds) -> Calibration:
 
 
 def _left(one: Calibration, now: Seconds) -> float:
-    return one.weight * 0.5 ** (max(0.0, now - one.at) / HALF_LIFE_S)
+    share: float = 0.5 ** (max(0.0, now - one.at) / HALF_LIFE_S)
+    return one.weight * share
 
 
 def together(several: Iterable[Calibration], now: Seconds) -> Calibration | None:
