@@ -61,6 +61,7 @@ HOMES = {
     "socket": {"net/"},
     "typer": {"cli/"},
     "rich": {"cli/"},
+    "prometheus_client": {"net/metrics.py"},
     "uvloop": {"cli/process.py"},
     "xllamacpp": {"net/embedded_server.py"},
     # JSON is protocol; the others read or write a few documents of their own, and the fake shares no code with what it

@@ -16,7 +16,8 @@ from herd.actors.gateway import Gateway
 from herd.actors.holding_pen import HoldingPen
 from herd.actors.ids import Ids
 from herd.actors.latency_learner import LatencyLearner
-from herd.actors.ports import Advertiser, Clock, HttpServer, LinkListener, Links, Streams
+from herd.actors.metering import NoMeter
+from herd.actors.ports import Advertiser, Clock, HttpServer, LinkListener, Links, Meter, Streams
 from herd.actors.pre_warmer import PreWarmer
 from herd.actors.rebalancer import Rebalancer
 from herd.actors.request import RouterParts
@@ -81,6 +82,7 @@ class RouterPorts:
     advertiser: Advertiser | None  # None: mDNS is off
     open_store: Callable[[], Database] = in_memory
     executor: Executor = field(default_factory=InlineExecutor)
+    meter: Meter = field(default_factory=NoMeter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
             streams=ports.streams,
             clock=ports.clock,
             ids=Ids(options.seed),
+            meter=ports.meter,
             hold_timeout=options.hold_timeout,
             grace_until=Seconds(ports.clock.monotonic() + options.join_grace),
         )

@@ -25,6 +25,7 @@ from herd.net.http_server import AiohttpServer
 from herd.net.identity import Identity, open_identity
 from herd.net.link_server import LinkServer
 from herd.net.mdns import MdnsAdvertiser
+from herd.net.metrics import Metrics
 from herd.store.database import Database
 from herd.store.executor import ThreadExecutor
 from herd.types import Bytes, RouterId, Seconds
@@ -81,6 +82,7 @@ def _ports(settings: RouterSettings) -> RouterPorts:
         advertiser=None if settings.no_mdns else MdnsAdvertiser(),
         open_store=partial(Database, settings.data_dir.expanduser() / DATABASE),
         executor=ThreadExecutor(),
+        meter=Metrics(),
     )
 
 
