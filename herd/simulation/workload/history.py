@@ -49,12 +49,12 @@ class Recorded:
                 f"that is known: {', '.join(others[:SHOWN])}{more}"
             )
         for count, what in (
-            (self.assumed, "whose length nobody knows are as long as their model's are in the middle"),
-            (self.unknown, "for models that no machine has had are left out"),
-            (self.vectors, "for vectors are left out: the router does not serve them yet"),
+            (self.assumed, "as long as those of their model in the middle, for nobody knows their length"),
+            (self.unknown, "left out: for models that no machine has had"),
+            (self.vectors, "left out: for vectors, which the router does not serve yet"),
         ):
             if count:
-                yield f"{count} requests {what}"
+                yield f"requests {what}: {count}"
         yield "which requests belong to a conversation, and how long their clients wait, no router keeps: it is drawn"
 
     def document(self) -> dict[str, Any]:
@@ -73,14 +73,14 @@ def recorded(history: History, playable: Sequence[SimulatedModel]) -> Recorded:
 
     Args:
         history: of a router.
-        playable: the models that may be asked for, the most usual one first.
+        playable: the models that may be asked for, the most usual one first; at least one.
 
     Raises:
         ConfigError: nothing is left to be asked.
     """
     answering = [one for one in history.requests if not embeds(canonical(one.model))]
     asked = [one for one in answering if not (one.outcome == Outcome.REJECTED and one.status == 404)]
-    if not asked or not playable:
+    if not asked:
         raise ConfigError("nothing that was asked of the router can be asked again: take requests from --trace instead")
     players = _players(asked, history.residencies, playable)
     clients = {name: f"client-{rank}" for rank, (name, _) in enumerate(_most(one.client for one in asked), 1)}
