@@ -6,12 +6,17 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import reduce
+from multiprocessing import active_children, parent_process
+from multiprocessing.connection import wait
 from statistics import fmean, stdev
+from threading import Thread
 from typing import Any
 
+from herd.errors import HerdError
 from herd.simulation.comparison.changes import Change, Setup
 from herd.simulation.machine.owners import HABITS
 from herd.simulation.runs.households import Household, household
@@ -123,6 +128,7 @@ def answer(question: Question, seeds: range, told: Callable[[int, int], object] 
 
     Raises:
         ConfigError: a change makes no sense.
+        HerdError: the system ended a run.
     """
     runs = 2 * len(seeds) * len(question.setup(seeds[0], changed=True).scenario.requests)
     found: dict[int, Pair] = {}
@@ -138,18 +144,34 @@ def _measured(question: Question, seeds: range, *, alone: bool) -> Iterator[tupl
     if alone or workers == 1:
         yield from ((seed, measured(question, seed)) for seed in seeds)
         return
-    pool = ProcessPoolExecutor(workers, initializer=_die_quietly)
+    others = active_children()
+    pool = ProcessPoolExecutor(workers, initializer=_end_with_the_parent)
     try:
         under_way = {pool.submit(measured, question, seed): seed for seed in seeds}
         for ended in as_completed(under_way):
             yield under_way[ended], ended.result()
+    except BaseException as error:
+        for worker in active_children():  # nobody waits for what they do any more
+            if worker not in others:
+                worker.terminate()
+        if isinstance(error, BrokenProcessPool):
+            raise HerdError("the system ended a run, for want of memory, say: take fewer --requests") from error
+        raise
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(cancel_futures=True)
 
 
-def _die_quietly() -> None:
-    """Ctrl-C reaches every process of a terminal: one of them says so."""
+def _end_with_the_parent() -> None:
+    """In a worker: Ctrl-C, which reaches every process of a terminal, ends it without a word; and so does an end of the
+    parent that it could not announce, or the worker would wait for work for ever."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    Thread(target=_watch_the_parent, daemon=True).start()
+
+
+def _watch_the_parent() -> None:
+    if (parent := parent_process()) is not None:
+        wait([parent.sentinel])
+        signal.raise_signal(signal.SIGTERM)
 
 
 def measured(question: Question, seed: int) -> Pair:

@@ -15,7 +15,7 @@ from herd.simulation.runs.households import Household, fits, household
 from herd.simulation.runs.rankings import RANKINGS, USUAL, ranking_of
 from herd.simulation.runs.run import owner_seed
 
-SIZE = Household(nodes=6, models=6, clients=2, requests=20, days=0.1)
+SIZE = Household(nodes=6, models=6, clients=2, requests=10, days=0.03)
 
 
 def base(seed: int = 0, size: Household = SIZE) -> Setup:

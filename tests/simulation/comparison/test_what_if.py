@@ -2,12 +2,16 @@
 
 import json
 import math
-from collections.abc import Sequence
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from herd.errors import ConfigError, HerdError
 from herd.simulation.comparison import what_if as module
 from herd.simulation.comparison.changes import Change, Removed, Setup, change_of
 from herd.simulation.comparison.what_if import (
@@ -35,7 +39,7 @@ from herd.simulation.runs.rankings import USUAL
 from herd.simulation.runs.run import NodeResult, Result, Scenario
 from herd.types import Priority, Seconds, Tokens
 
-SIZE = Household(nodes=3, models=3, clients=2, requests=12, days=0.1, start_slot=9)
+SIZE = Household(nodes=3, models=3, clients=2, requests=12, days=0.03, start_slot=9)
 LLAMA, QWEN = "llama3.2:3b", "qwen3:8b"
 
 
@@ -212,6 +216,33 @@ def test_processes_find_what_one_alone_finds(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(module, "FEW_REQUESTS", 0)
     monkeypatch.setattr("herd.simulation.comparison.what_if.os.cpu_count", lambda: 2)
     assert answer(question("+rtx-4090"), range(3)) == alone
+
+
+def dies(question: Question, seed: int) -> Pair:
+    """A run that the system ends."""
+    os._exit(9)
+
+
+def fails(question: Question, seed: int) -> Pair:
+    """A run that goes wrong, while another one takes long."""
+    if seed:
+        raise ConfigError("it goes wrong")
+    return measured(replace(question, size=replace(SIZE, requests=100_000)), seed)
+
+
+@pytest.mark.parametrize(
+    ("run", "sentence"), [(dies, "the system ended a run, for want of memory"), (fails, "it goes wrong")]
+)
+def test_a_run_that_ends_early_ends_the_others_and_is_told(
+    run: Callable[[Question, int], Pair], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FEW_REQUESTS", 0)
+    monkeypatch.setattr("herd.simulation.comparison.what_if.os.cpu_count", lambda: 2)
+    monkeypatch.setattr(module, "measured", run)
+    before = multiprocessing.active_children()
+    with pytest.raises(HerdError, match=sentence):
+        answer(question("+rtx-4090"), range(2))
+    assert multiprocessing.active_children() == before
 
 
 def test_a_pair_is_the_same_whenever_it_is_measured() -> None:
