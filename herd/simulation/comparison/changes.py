@@ -119,9 +119,9 @@ def change_of(text: str) -> Change:
         ranking_of(scorer[1])
         return Rescored(scorer[1])
     name = wanted[1:].strip()
-    if wanted.startswith("+") and name:
+    if wanted.startswith("+"):
         return Added(_profile(name))
-    if wanted.startswith("-") and name:
+    if wanted.startswith("-"):
         return Removed(name)
     raise ConfigError(f"--what-if takes +PROFILE, -MACHINE or scorer=NAME, not {text!r}")
 

@@ -218,6 +218,9 @@ def compared(pairs: Sequence[Pair]) -> list[Row]:
     requests: Counter[Whom] = Counter()
     for one in pairs:
         requests.update(one.requests)
+    classes = [whom for whom in requests if whom[0] is Kind.CLASS]
+    if len(classes) == 1:  # which is everybody
+        del requests[classes[0]]
     asked = sorted(requests, key=lambda whom: (list(Kind).index(whom[0]), -requests[whom], whom[1]))
     owners = [whom for whom in dict.fromkeys(whom for one in pairs for whom in one.values) if whom[0] is Kind.OWNER]
     return [Row(*whom, requests[whom], _shifts(pairs, whom)) for whom in (*asked, *owners)]
