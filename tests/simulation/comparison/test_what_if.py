@@ -211,6 +211,11 @@ def test_the_answer_is_that_of_each_houses_two_runs() -> None:
     assert by_name(rows)[Kind.OWNER, "air"].shifts[DISTURBANCE].after == 0.0
 
 
+# Under pytest-xdist there are threads of its own.
+FORKS = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+
+
+@FORKS
 def test_processes_find_what_one_alone_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = answer(question("+rtx-4090"), range(3))
     monkeypatch.setattr(module, "FEW_REQUESTS", 0)
@@ -230,6 +235,7 @@ def fails(question: Question, seed: int) -> Pair:
     return measured(replace(question, size=replace(SIZE, requests=100_000)), seed)
 
 
+@FORKS
 @pytest.mark.parametrize(
     ("run", "sentence"), [(dies, "the system ended a run, for want of memory"), (fails, "it goes wrong")]
 )
