@@ -35,6 +35,21 @@ DEFAULT = Household()
 # the clients' patience is over before a socket has opened.
 SLOWEST, FASTEST = 0.01, 1000.0
 
+_Days = Annotated[float, typer.Option(help="How long; a trace goes on to its end unless this is given.")]
+_Trace = Annotated[
+    Path | None, typer.Option(help="Take times and lengths from a trace: Azure's CSV or Mooncake's JSON lines.")
+]
+_Rate = Annotated[
+    float | None, typer.Option(help="Stretch the trace or history to so many requests a second, on average.")
+]
+_WallClock = Annotated[
+    bool, typer.Option("--wall-clock", help="Over real sockets and behind real agents, in real time.")
+]
+_Chaos = Annotated[
+    int | None,
+    typer.Option("--chaos", min=1, help="In place of a day, run so many seeds of chaos and check the invariants."),
+]
+
 _CHAOS_HEEDS = ("seed", "chaos_seeds", "as_json")
 
 
@@ -46,32 +61,21 @@ def simulate_command(
     models: Annotated[int, typer.Option(help="Models that are asked for.")] = DEFAULT.models,
     clients: Annotated[int, typer.Option(help="People who ask; half as many programs ask, too.")] = DEFAULT.clients,
     requests: Annotated[int, typer.Option(help="Requests, about; of a trace, at most.")] = DEFAULT.requests,
-    days: Annotated[
-        float, typer.Option(help="How long; a trace goes on to its end unless this is given.")
-    ] = DEFAULT.days,
+    days: _Days = DEFAULT.days,
     start_hour: Annotated[int, typer.Option(help="Of the week at which it begins; 0 is Monday 00:00.")] = 0,
     parallel: Annotated[int, typer.Option(help="Requests that a model runs at once.")] = DEFAULT.parallel,
     owners: Annotated[bool, typer.Option(help="People use the machines, too.")] = DEFAULT.owners,
-    trace: Annotated[
-        Path | None, typer.Option(help="Take times and lengths from a trace: Azure's CSV or Mooncake's JSON lines.")
-    ] = None,
+    trace: _Trace = None,
     from_history: FromHistory = False,
     data_dir: DataDir = None,
-    rate: Annotated[
-        float | None, typer.Option(help="Stretch the trace or history to so many requests a second, on average.")
-    ] = None,
+    rate: _Rate = None,
     scorer: Annotated[str, typer.Option(help=f"How nodes are ranked: {', '.join(RANKINGS)}.")] = USUAL,
     what_if: WhatIf = None,
     seeds: Seeds = SEEDS,
-    wall_clock: Annotated[
-        bool, typer.Option("--wall-clock", help="Over real sockets and behind real agents, in real time.")
-    ] = False,
+    wall_clock: _WallClock = False,
     speed: Annotated[float, typer.Option(help="With --wall-clock: pass time so many times as fast.")] = 60.0,
     decisions: Annotated[Path | None, typer.Option(help="Write what the router decided into this file.")] = None,
-    chaos_seeds: Annotated[
-        int | None,
-        typer.Option("--chaos", min=1, help="In place of a day, run so many seeds of chaos and check the invariants."),
-    ] = None,
+    chaos_seeds: _Chaos = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print figures as JSON, and nothing else.")] = False,
 ) -> None:
     """Simulate a fleet: production router, made-up machines, owners and clients; a day takes seconds.
