@@ -26,13 +26,11 @@ from herd.net.identity import Identity, open_identity
 from herd.net.link_server import LinkServer
 from herd.net.mdns import MdnsAdvertiser
 from herd.net.metrics import Metrics
-from herd.store.database import Database
+from herd.store.database import DATABASE, Database
 from herd.store.executor import ThreadExecutor
 from herd.types import Bytes, RouterId, Seconds
 
 logger = logging.getLogger(__name__)
-
-DATABASE = "herd.db"  # in the data directory
 
 app = application(
     "herd",

@@ -218,8 +218,12 @@ async def _fleet(
 
 
 def owner_seed(scenario: Scenario, number: int) -> int:
-    """The seed of the owner of a scenario's node: another one for each machine."""
-    return scenario.seed * 1000 + number
+    """The seed of the owner of a scenario's node: another one for each machine.
+
+    A machine that names its owner keeps it, whatever fleet it is in.
+    """
+    owner = scenario.nodes[number].owner if number < len(scenario.nodes) else None
+    return scenario.seed * 1000 + (number if owner is None else owner)
 
 
 def ideal(nodes: Sequence[NodePlan], request: SimulatedRequest) -> float:
