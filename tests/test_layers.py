@@ -43,6 +43,7 @@ SIMULATION_MAY_IMPORT = {
     "fleet": {"machine", "ollama", "clock", "http"},
     "runs": {"machine", "ollama", "workload", "fleet", "clock", "http"},
     "chaos": {"machine", "ollama", "fleet", "http"},
+    "comparison": {"machine", "workload", "fleet", "runs"},
 }
 
 # One home for each library, so that to replace it is the work of one room.
@@ -62,6 +63,7 @@ HOMES = {
     "typer": {"cli/"},
     "rich": {"cli/"},
     "uvloop": {"cli/process.py"},
+    "matplotlib": {"simulation/comparison/plots.py"},
     "xllamacpp": {"net/embedded_server.py"},
     # JSON is protocol; the others read or write a few documents of their own, and the fake shares no code with what it
     # tests.

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress import track
 
+from herd.cli import compare as comparing
 from herd.cli.process import raise_file_limit, set_up_logs
 from herd.cli.simulation_view import picture, span, tables
 from herd.cli.wall_clock import simulate_on_wall_clock
@@ -60,6 +61,11 @@ def simulate_command(
         int | None,
         typer.Option("--chaos", min=1, help="In place of a day, run so many seeds of chaos and check the invariants."),
     ] = None,
+    compare: comparing.Compared = None,
+    load: comparing.Loads = comparing.LOADS,
+    seeds: comparing.SeedCount = comparing.SEEDS,
+    hours: comparing.Hours = comparing.HOURS,
+    report_to: comparing.ReportFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print figures as JSON, and nothing else.")] = False,
 ) -> None:
     """Simulate a fleet: production router, made-up machines, owners and clients; a day takes seconds.
@@ -73,13 +79,20 @@ def simulate_command(
         with _printing():
             _chaos(range(seed, seed + chaos_seeds), console, as_json)
         return
+    size = Household(nodes, models, clients, requests, days, parallel, owners, start_hour)
+    if compare is not None:
+        _refuse(context, "--compare has hours and requests of its own", heeds=comparing.HEEDS)
+        chosen = comparing.Comparison(compare, load, seeds, hours, report_to)
+        with _printing():
+            comparing.compare(chosen, chosen.plan(size, seed, trace), as_json=as_json)
+        return
+    _refuse(context, "--load, --seeds, --hours and --report go with --compare", *comparing.OWN)
     if wall_clock:
         _refuse(context, "--decisions goes with virtual time: on a wall clock chance decides too", "decisions")
         if not SLOWEST <= speed <= FASTEST:
             raise ConfigError(f"time cannot pass {speed:g} times as fast: take {SLOWEST:g} to {FASTEST:g}")
     else:
         _refuse(context, "virtual time takes no time: --speed goes with --wall-clock", "speed")
-    size = Household(nodes, models, clients, requests, days, parallel, owners, start_hour)
     remarks = Console(stderr=True, highlight=False, quiet=as_json)
     rows = _rows(trace, rate, requests, days * DAY if _given(context, "days") else None, remarks)
     scenario = household(seed, size, rows)
