@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, P
 import msgspec
 
 from benchmarks.talk import progress, writable
+from herd.simulation.comparison.resampling import student
 from herd.simulation.fleet.house import Disk
 from herd.simulation.machine.owners import DAY, HOUR, SLOTS
 from herd.simulation.runs.households import Household, household
@@ -34,14 +35,6 @@ REQUESTS = 2000  # of the week: some 300 a day, as a house of a few people asks
 DAYS = 30
 WEEK = 5  # the number of the week that is measured: there is room for 30 days before it
 LEARNING = 0.3  # of a day's requests: so much is asked on the days before, which say enough of speeds
-
-# Student's t at 97.5 % by degrees of freedom, from any table; beyond them the normal distribution's, which is near.
-_T = (
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
-    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
-    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
-)
-_NORMAL = 1.960
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +192,7 @@ def difference(ours: Sequence[float], others: Sequence[float]) -> tuple[float, f
         return math.nan, math.nan
     if len(found) < 2:
         return found[0], math.inf
-    freedom = len(found) - 1
-    quantile = _T[freedom - 1] if freedom <= len(_T) else _NORMAL
-    return fmean(found), quantile * stdev(found) / math.sqrt(len(found))
+    return fmean(found), student(len(found) - 1) * stdev(found) / math.sqrt(len(found))
 
 
 def main(arguments: Sequence[str]) -> int:

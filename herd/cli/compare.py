@@ -4,7 +4,9 @@ import importlib
 import importlib.util
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from herd.cli.simulation_view import span
 from herd.errors import ConfigError, HerdError
 from herd.simulation.comparison.policies import POLICIES
 from herd.simulation.comparison.report import document, markdown
@@ -32,7 +35,7 @@ ReportFile = Annotated[
 LOADS, SEEDS, HOURS = "30,60,90,110", 20, 4.0
 
 # What it heeds of the options of `herd simulate`, and what nothing else heeds.
-OWN = ("load", "seeds", "hours", "report_to")
+OWN = ("load", "seeds", "hours", "report")
 HEEDS = ("compare", *OWN, "seed", "nodes", "models", "clients", "parallel", "owners", "trace", "as_json")
 
 
@@ -57,8 +60,8 @@ class Comparison:
         return Plan(names, loads, self.seeds, seed, self.hours, size, trace)
 
 
-def compare(options: Comparison, plan: Plan, *, as_json: bool) -> None:
-    """Run all, and write what came of it: into the report's file, or as JSON or Markdown to standard output.
+def compare(options: Comparison, plan: Plan, *, as_json: bool) -> str:
+    """Run all, and write the report where there is to be one; what is to be printed: JSON, Markdown or nothing.
 
     Raises:
         ConfigError: the report cannot be written, or a run cannot be made.
@@ -71,17 +74,18 @@ def compare(options: Comparison, plan: Plan, *, as_json: bool) -> None:
             told = Console(stderr=True, highlight=False, soft_wrap=True)  # of what is missing even beside JSON
             told.print("no plots without matplotlib: pip install 'herd-fleet[plots]'", markup=False)
     runs: list[Run] = []
-    total = len(cells(plan))
-    for run in measured(plan):
-        runs.append(run)
-        remarks.print(f"{len(runs)} of {total}: {run.cell}", markup=False)
+    total, began = len(cells(plan)), time.monotonic()
+    with closing(measured(plan)) as ending:  # Ctrl-C ends what runs
+        for run in ending:
+            runs.append(run)
+            left = (time.monotonic() - began) / len(runs) * (total - len(runs))
+            remarks.print(f"{len(runs)} of {total}, some {span(left)} to go: {run.cell}", markup=False)
     found = standings(plan, runs)
     if options.report is not None:
         _write(options.report, plan, found)
     if as_json:
-        typer.echo(json.dumps(document(plan, runs, found), indent=2))
-    elif options.report is None:
-        typer.echo(markdown(plan, found), nl=False)
+        return json.dumps(document(plan, runs, found), indent=2) + "\n"
+    return "" if options.report is not None else markdown(plan, found)
 
 
 def _listed(text: str) -> Iterator[str]:

@@ -65,7 +65,7 @@ def simulate_command(
     load: comparing.Loads = comparing.LOADS,
     seeds: comparing.SeedCount = comparing.SEEDS,
     hours: comparing.Hours = comparing.HOURS,
-    report_to: comparing.ReportFile = None,
+    report: comparing.ReportFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print figures as JSON, and nothing else.")] = False,
 ) -> None:
     """Simulate a fleet: production router, made-up machines, owners and clients; a day takes seconds.
@@ -82,9 +82,10 @@ def simulate_command(
     size = Household(nodes, models, clients, requests, days, parallel, owners, start_hour)
     if compare is not None:
         _refuse(context, "--compare has hours and requests of its own", heeds=comparing.HEEDS)
-        chosen = comparing.Comparison(compare, load, seeds, hours, report_to)
+        chosen = comparing.Comparison(compare, load, seeds, hours, report)
+        told = comparing.compare(chosen, chosen.plan(size, seed, trace), as_json=as_json)
         with _printing():
-            comparing.compare(chosen, chosen.plan(size, seed, trace), as_json=as_json)
+            typer.echo(told, nl=False)
         return
     _refuse(context, "--load, --seeds, --hours and --report go with --compare", *comparing.OWN)
     if wall_clock:

@@ -22,6 +22,7 @@ from herd.simulation.workload.traces import TraceRow, read_trace, stretched
 START_SLOT = 9
 # Enough requests for the mix of models and lengths to be that of the generator within some percent.
 SAMPLE = 4000
+SAMPLE_RATE = 1.0  # a second: what a fleet can bear, about, and a faster one takes long to generate for a short run
 # A run's load is this near to the one that was asked for, unless no set of requests of so many tries is: a morning of a
 # few people asks for half as much as another, or for twice as much of the largest model.
 NEAR, TRIES = 0.01, 60
@@ -58,7 +59,7 @@ def loaded(seed: int, load: float, hours: float, size: Household, trace: Path | 
         ConfigError: there is no such household, the trace cannot be read, or it is shorter than a window.
     """
     lasting = replace(size, days=hours * 3600 / DAY, start_slot=START_SLOT)
-    usual = household(seed, replace(lasting, requests=max(1, min(SAMPLE, int(MOST_RATE * hours * 3600)))))
+    usual = household(seed, replace(lasting, requests=max(1, min(SAMPLE, int(SAMPLE_RATE * hours * 3600)))))
     left = shares_left(usual)
     most = max(1, min(MOST_REQUESTS, int(MOST_RATE * usual.duration)))
     wanted = load * best_rate(works(usual), left) * usual.duration

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from herd.simulation.comparison.figures import COUNTED_S
-from herd.simulation.comparison.runs import Plan
-from herd.simulation.comparison.standings import REFERENCE, Standing, percent
+from herd.simulation.comparison.runs import Plan, percent
+from herd.simulation.comparison.standings import REFERENCE, Standing
 
 # Letters stay letters, and ids follow from what is drawn, not from chance.
 _STYLE = {"svg.hashsalt": "herd", "svg.fonttype": "none", "axes.spines.top": False, "axes.spines.right": False}

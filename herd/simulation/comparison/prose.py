@@ -8,7 +8,7 @@ HEADLINE = f"""\
 Policies are compared by people's mean time to the first token, in which a request that was not served **counts as
 {COUNTED_S:g} s**: a mean over what was served alone flatters whoever refuses the rest. Ratios below 1 are wins. Behind
 each ratio stands its 95 % interval over the seeds; it is **open** when that holds 1. Of a hundred comparisons of
-policies that do not differ at all, five would look decided: read single ones with that in mind."""
+policies that do not differ at all, five to eight would look decided: read single ones with that in mind."""
 
 AIMS = """\
 Met: the whole interval keeps the aim. Not met: an interval lies wholly beyond it. Open: neither can be said from these
@@ -47,8 +47,8 @@ their own.
 
 INTERVALS = f"""\
 **Intervals**: a ratio is that of the means over the seeds; its interval is from {RESAMPLES:,} resamples of whole seeds
-(paired bootstrap, bias-corrected and accelerated: Efron 1987), drawn the same every time. The best baseline is that
-with the least mean at that workload and load, picked after the fact, which favours it. A dash: there is no such
+(paired bootstrap, expanded percentiles: Hesterberg 2015), drawn the same every time. The best baseline is that with
+the least mean at that workload and load, picked after the fact, which favours it. A dash: there is no such
 figure, or nothing to divide by."""
 
 TRACE = """\

@@ -9,16 +9,17 @@ from herd.simulation.comparison import prose
 from herd.simulation.comparison.figures import COLUMNS, HEADLINE, NOTHING, Column
 from herd.simulation.comparison.policies import POLICIES
 from herd.simulation.comparison.resampling import Estimate, Verdict
-from herd.simulation.comparison.runs import GENERATOR, Plan, Run
+from herd.simulation.comparison.runs import GENERATOR, Plan, Run, percent
 from herd.simulation.comparison.standings import (
     CANDIDATE,
     ORACLE,
     REFERENCE,
     Aim,
+    Case,
     Standing,
     aims,
-    judged,
-    percent,
+    by_figure,
+    by_other,
     times,
 )
 from herd.simulation.runs.households import Household
@@ -135,7 +136,8 @@ def _scope(plan: Plan) -> str:
     last = plan.first_seed + plan.seeds - 1
     seeds = f"seeds {plan.first_seed} to {last}" if plan.seeds > 1 else f"seed {last}"
     owners = "their owners" if size.owners else "no owners"
-    few = "" if plan.seeds >= FEW_SEEDS else f" **{plan.seeds} seeds are too few for any conclusion.**"
+    count = "1 seed is" if plan.seeds == 1 else f"{plan.seeds} seeds are"
+    few = "" if plan.seeds >= FEW_SEEDS else f" **{count} too few for any conclusion.**"
     return (
         f"{len(plan.policies)} policies, {seeds}, {plan.hours:g} hours from Monday 9:00 each: {size.nodes} machines "
         f"with {owners}, {size.models} models, {size.clients} people and half as many programs.{few}"
@@ -149,27 +151,25 @@ def _summary(plan: Plan, found: Sequence[Standing]) -> Iterator[str]:
     yield "\n".join(["[Aims](#aims), by this figure:", "", *lines])
     for own in (REFERENCE, CANDIDATE):
         if own in plan.policies and len(plan.policies) > 1:
-            yield from _lists(own, found)
+            yield from _lists(f"`{own}`", by_other(found, own))
+    if REFERENCE in plan.policies and any(one.best_baseline for one in found):
+        yield from _lists(f"`{REFERENCE}` by other figures, beside the best baseline,", by_figure(found, FURTHER))
 
 
-def _lists(own: str, found: Sequence[Standing]) -> Iterator[str]:
+def _lists(who: str, cases: Sequence[Case]) -> Iterator[str]:
     """What a policy loses, wins and leaves open, in this order."""
-    verdicts = judged(found, own)
-    total = sum(len(cases) for others in verdicts.values() for cases in others.values())
     for verdict, title in (
-        (Verdict.WORSE, f"Where `{own}` loses"),
-        (Verdict.BETTER, f"Where `{own}` wins"),
-        (Verdict.OPEN, f"Where it is open for `{own}`"),
+        (Verdict.WORSE, f"Where {who} loses"),
+        (Verdict.BETTER, f"Where {who} wins"),
+        (Verdict.OPEN, f"Where it is open for {who.rstrip(',')}"),
     ):
-        others = verdicts[verdict]
-        count = sum(map(len, others.values()))
-        lines = [f"### {title}", "", f"{count} of {total} comparisons{'.' if not count else ':'}"]
-        lines += [""] * bool(count)
-        for other, cases in others.items():
-            # The greatest first, of losses and wins alike.
-            cases.sort(key=lambda case: -abs(case[1].value - 1))
-            lines.append(f"- against `{other}`: " + "; ".join(f"{one} {times(ratio)}" for one, ratio in cases))
-        yield "\n".join(lines)
+        # The greatest first, of losses and wins alike.
+        own = sorted((one for one in cases if one.ratio.verdict is verdict), key=lambda one: -abs(one.ratio.value - 1))
+        lines = [f"### {title}", "", f"{len(own)} of {len(cases)} comparisons{':' if own else '.'}", ""]
+        for group in dict.fromkeys(one.group for one in cases):
+            told = [f"{one.where} {times(one.ratio)}" for one in own if one.group == group]
+            lines += [f"- {group}: {'; '.join(told)}"] * bool(told)
+        yield "\n".join(lines).rstrip()
 
 
 # --- Tables -----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -63,6 +63,11 @@ class Plan:
         return (GENERATOR,) if self.trace is None else (GENERATOR, TRACE)
 
 
+def percent(share: float) -> str:
+    """For a person."""
+    return f"{100 * share:.4g} %"
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """Which run it is."""
@@ -73,7 +78,7 @@ class Cell:
     policy: str
 
     def __str__(self) -> str:
-        return f"seed {self.seed}, {self.load:.4g} of the capacity, {self.workload}, {self.policy}"
+        return f"seed {self.seed}, {self.workload} at {percent(self.load)}, {self.policy}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +105,8 @@ def run(plan: Plan, cell: Cell) -> Run:
     return Run(cell, figures_of(made.scenario, result, made.load))
 
 
-def measured(plan: Plan, *, processes: int | None = None) -> Iterator[Run]:
-    """All runs, as they end. Whoever stops listening, or is interrupted, stops what runs.
+def measured(plan: Plan, *, processes: int | None = None) -> Generator[Run, None, None]:
+    """All runs, as they end. To close it, or an error, stops what runs.
 
     Args:
         plan: what is compared.
@@ -119,14 +124,25 @@ def measured(plan: Plan, *, processes: int | None = None) -> Iterator[Run]:
                 ended = run(plan, cell)
             yield ended
         return
-    # Started afresh on every system: a process with threads in it cannot be copied safely.
-    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_deaf)
-    others, whole = active_children(), False
-    try:
+    with _pool(count) as pool:
         with _deaf_children():
             futures = {pool.submit(run, plan, cell): cell for cell in wanted}
         for future in as_completed(futures):
             yield _outcome(future, futures, count)
+
+
+@contextmanager
+def _pool(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that are ended when it is left by an error, whatever they are at."""
+    others = active_children()
+    try:
+        # Started afresh on every system: a process with threads in it cannot be copied safely.
+        pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_deaf)
+    except (OSError, NotImplementedError) as error:
+        raise HerdError(f"this system grants no processes to run in: {error}") from error
+    whole = False
+    try:
+        yield pool
         whole = True
     finally:
         if not whole:
@@ -176,9 +192,3 @@ def _deaf_children() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def in_order(runs: Sequence[Run], plan: Plan) -> list[Run]:
-    """As `cells` has them, whichever ended first."""
-    by_cell = {one.cell: one for one in runs}
-    return [by_cell[cell] for cell in cells(plan)]

@@ -81,7 +81,7 @@ def test_a_trace_gives_lengths_and_each_seed_another_window_of_it(tmp_path: Path
 def test_the_fleet_of_a_seed_is_the_same_whatever_is_asked_of_it(tmp_path: Path) -> None:
     trace = trace_of(tmp_path, 2000)
     cases = [(0.3, None), (0.6, None), (0.3, trace)]
-    assert len({loaded(4, load, 0.1, USUAL, path).scenario.nodes for load, path in cases}) == 1
+    assert len({loaded(4, load, 0.5, USUAL, path).scenario.nodes for load, path in cases}) == 1
 
 
 def test_a_trace_that_is_shorter_than_a_window_is_refused(tmp_path: Path) -> None:
