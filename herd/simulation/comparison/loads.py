@@ -41,7 +41,7 @@ class Loaded:
     load: float
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)  # a few seconds each, and some MB
 def loaded(seed: int, load: float, hours: float, size: Household, trace: Path | None = None) -> Loaded:
     """The fleet for `seed`, with requests that ask for `load` of its capacity, as nearly as can be had.
 

@@ -1,5 +1,6 @@
 """Pictures of a comparison, as SVG. Needs the extra `plots`; the same comparison gives the same bytes."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from herd.simulation.comparison.figures import COUNTED_S
+from herd.simulation.comparison.resampling import FEWEST
 from herd.simulation.comparison.runs import Plan, percent
 from herd.simulation.comparison.standings import REFERENCE, Standing
 
@@ -53,7 +55,7 @@ def _by_load(plan: Plan, found: Sequence[Standing]) -> Figure:
         means = [estimate.value for _, estimate in known]
         marker = _MARKERS[number % len(_MARKERS)]
         axes.plot(loads, means, color=colour, marker=marker, markersize=4, label=policy)
-        if plan.seeds > 1:
+        if plan.seeds >= FEWEST:
             lows, highs = [estimate.low for _, estimate in known], [estimate.high for _, estimate in known]
             axes.fill_between(loads, lows, highs, color=colour, alpha=0.1, linewidth=0)
     axes.set_xlabel("load (% of the fleet's capacity)")
@@ -85,7 +87,7 @@ def _dots(axes: Axes, one: Standing, others: Sequence[str]) -> None:
         estimate = one.ratio(name, REFERENCE)
         if estimate is not None:
             axes.plot([estimate.value], [place], "|", color="C3", markersize=11, markeredgewidth=2)
-            if len(ratios) > 1:
+            if math.isfinite(estimate.low):
                 axes.plot([estimate.low, estimate.high], [place, place], color="C3", linewidth=1.5)
     axes.set_xscale("log")
     _few_ticks(axes.xaxis)

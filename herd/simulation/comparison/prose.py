@@ -2,7 +2,7 @@
 
 from herd.simulation.comparison.figures import COUNTED_S
 from herd.simulation.comparison.loads import NEAR
-from herd.simulation.comparison.resampling import RESAMPLES
+from herd.simulation.comparison.resampling import FEWEST, RESAMPLES
 
 HEADLINE = f"""\
 Policies are compared by people's mean time to the first token, in which a request that was not served **counts as
@@ -47,9 +47,9 @@ their own.
 
 INTERVALS = f"""\
 **Intervals**: a ratio is that of the means over the seeds; its interval is from {RESAMPLES:,} resamples of whole seeds
-(paired bootstrap, expanded percentiles: Hesterberg 2015), drawn the same every time. The best baseline is that with
-the least mean at that workload and load, picked after the fact, which favours it. A dash: there is no such
-figure, or nothing to divide by."""
+(paired bootstrap, expanded percentiles: Hesterberg 2015), drawn the same every time. Fewer than {FEWEST} seeds have none.
+The best baseline is that with the least mean at that workload and load, picked after the fact, which favours it. A dash:
+there is no such figure, or nothing to divide by."""
 
 TRACE = """\
 **The trace** gives times and lengths. Each seed takes a window of it that begins elsewhere, as many requests as the

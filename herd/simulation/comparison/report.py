@@ -8,7 +8,7 @@ from typing import Any
 from herd.simulation.comparison import prose
 from herd.simulation.comparison.figures import COLUMNS, HEADLINE, NOTHING, Column
 from herd.simulation.comparison.policies import POLICIES
-from herd.simulation.comparison.resampling import Estimate, Verdict
+from herd.simulation.comparison.resampling import FEWEST, Estimate, Verdict
 from herd.simulation.comparison.runs import GENERATOR, Plan, Run, percent
 from herd.simulation.comparison.standings import (
     CANDIDATE,
@@ -33,9 +33,6 @@ FURTHER = tuple(
     if one.key
     in {"first_token", "answer_counted", "everybody", "jobs", "slowdown", "not_served", "cold_loads", "in_the_way"}
 )
-
-# Fewer seeds than this have intervals that are too narrow, whatever is done to correct them.
-FEW_SEEDS = 10
 
 
 def command(plan: Plan, report: str = "") -> str:
@@ -137,7 +134,7 @@ def _scope(plan: Plan) -> str:
     seeds = f"seeds {plan.first_seed} to {last}" if plan.seeds > 1 else f"seed {last}"
     owners = "their owners" if size.owners else "no owners"
     count = "1 seed is" if plan.seeds == 1 else f"{plan.seeds} seeds are"
-    few = "" if plan.seeds >= FEW_SEEDS else f" **{count} too few for any conclusion.**"
+    few = "" if plan.seeds >= FEWEST else f" **{count} too few for any conclusion.**"
     return (
         f"{len(plan.policies)} policies, {seeds}, {plan.hours:g} hours from Monday 9:00 each: {size.nodes} machines "
         f"with {owners}, {size.models} models, {size.clients} people and half as many programs.{few}"

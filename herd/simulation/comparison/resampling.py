@@ -19,6 +19,8 @@ from operator import itemgetter
 from statistics import NormalDist
 
 RESAMPLES = 10_000
+# With fewer seeds there is no interval: even if all of them said the same, chance would do that more than once in 20.
+FEWEST = 6
 _SEED = 1987  # any: the same resamples every time, and for every pair
 
 _NORMAL = NormalDist()
@@ -41,7 +43,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure, and its interval; infinitely wide for a single seed."""
+    """A figure, and its interval; infinitely wide for fewer than FEWEST seeds."""
 
     value: float
     low: float
@@ -83,7 +85,7 @@ def student(freedom: int) -> float:
 
 
 def _estimate(value: float, drawn: Sequence[float], count: int) -> Estimate:
-    if count < 2:
+    if count < FEWEST:
         return Estimate(value, -math.inf, math.inf)
     ordered = sorted(drawn)
     beyond = int(_NORMAL.cdf(-math.sqrt(count / (count - 1)) * student(count - 1)) * len(ordered))

@@ -158,7 +158,7 @@ def _aim(text: str, ratios: Sequence[tuple[Standing, str, Estimate | None]], mos
 def times(estimate: Estimate) -> str:
     """A ratio and its interval."""
     if not math.isfinite(estimate.low):
-        return f"{estimate.value:.2f} (of one seed)"
+        return f"{estimate.value:.2f} (too few seeds)"
     return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
 
 

@@ -22,7 +22,7 @@ def plots() -> Any:
     return importlib.import_module("herd.simulation.comparison.plots")
 
 
-def drawn(plots: Any, folder: Path, policies: tuple[str, ...] = (OURS, ROUND_ROBIN, LEAST), seeds: int = 3) -> Any:
+def drawn(plots: Any, folder: Path, policies: tuple[str, ...] = (OURS, ROUND_ROBIN, LEAST), seeds: int = 6) -> Any:
     plan = Plan(policies, (0.3, 0.9), seeds)
     runs = runs_of(plan, lambda cell: (1 + cell.seed) * (1 + policies.index(cell.policy)) * cell.load)
     folder.mkdir(exist_ok=True)

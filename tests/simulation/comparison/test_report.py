@@ -91,7 +91,7 @@ def test_few_seeds_are_called_few() -> None:
     text = page(runs_of(plan, lambda cell: 1.0), plan)
     assert "**1 seeds are too few" not in text
     assert "**1 seed is too few for any conclusion.**" in text
-    assert "1.00 (of one seed)" in text
+    assert "1.00 (too few seeds) open" in text
 
 
 def test_the_page_and_the_document_do_not_depend_on_which_run_ended_first() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from herd.simulation.comparison.resampling import Estimate, Verdict, mean, ratio
+from herd.simulation.comparison.resampling import FEWEST, Estimate, Verdict, mean, ratio
 
 FEW = 200  # resamples, where only the rules of an interval are looked at
 
@@ -57,19 +57,23 @@ def test_the_same_values_have_the_same_interval() -> None:
 
 
 def test_a_ratio_that_is_the_same_for_every_seed_is_certain() -> None:
-    assert ratio([1.0, 10.0, 100.0], [2.0, 20.0, 200.0]) == Estimate(0.5, 0.5, 0.5)
-    assert ratio([3.0, 4.0], [3.0, 4.0]) == Estimate(1.0, 1.0, 1.0)
+    values = [1.0, 10.0, 100.0, 3.0, 7.0, 5.0]
+    assert ratio(values, [2 * value for value in values]) == Estimate(0.5, 0.5, 0.5)
+    assert ratio(values, values) == Estimate(1.0, 1.0, 1.0)
 
 
-def test_a_single_seed_says_nothing_of_others() -> None:
-    assert ratio([1.0], [2.0]) == Estimate(0.5, -math.inf, math.inf)
+@pytest.mark.parametrize("count", range(1, FEWEST))
+def test_a_few_seeds_say_nothing_of_others(count: int) -> None:
+    assert ratio([1.0] * count, [2.0] * count) == Estimate(0.5, -math.inf, math.inf)
+    assert mean([3.0] * count) == Estimate(3.0, -math.inf, math.inf)
 
 
 def test_there_is_no_ratio_to_nothing() -> None:
     assert ratio([1.0, 2.0], [0.0, 0.0]) is None
-    some = ratio([0.0, 1.0, 2.0], [0.0, 0.0, 4.0])  # draws that catch nothing but zeros are without end
+    # Draws that catch nothing but zeros of the other are without end.
+    some = ratio([0.0, 1.0, 2.0, 0.0, 0.0, 0.0], [0.0, 0.0, 4.0, 0.0, 0.0, 0.0])
     assert some is not None
-    assert (some.value, some.low < some.value < some.high) == (0.75, True)
+    assert (some.value, some.low < some.value, some.high) == (0.75, True, math.inf)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +91,7 @@ def test_what_holds_one_is_open(low: float, high: float, verdict: Verdict) -> No
 
 
 @given(
-    st.lists(st.tuples(st.floats(0, 1e6), st.floats(1e-3, 1e6)), min_size=2, max_size=25),
+    st.lists(st.tuples(st.floats(0, 1e6), st.floats(1e-3, 1e6)), min_size=FEWEST, max_size=25),
     st.floats(0.01, 100),
 )
 def test_an_interval_is_made_of_ratios_that_could_be_and_knows_no_unit(
