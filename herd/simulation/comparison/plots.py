@@ -75,7 +75,8 @@ def _by_seed(plan: Plan, found: Sequence[Standing]) -> Figure:
         _dots(axes, one, others)
     row[0].set_yticks(range(len(others)), others)
     row[0].set_ylim(len(others) - 0.5, -0.5)
-    figure.supxlabel(f"mean time to first token over that of {REFERENCE} (right of 1: {REFERENCE} is better)")
+    text = f"mean time to first token over that of {REFERENCE} (right of 1: {REFERENCE} is better)"
+    figure.supxlabel(text, fontsize="medium")
     return figure
 
 

@@ -33,8 +33,8 @@ FIGURES = f"""\
 Times are those of requests that people wait for, if not said otherwise; jobs, which nobody waits for, have a column of
 their own.
 
-- *Counted*: what was not served counts as {COUNTED_S:g} s, and so does what came later. *Served*: the mean over what
-  was served alone.
+- *Counted*: what was not served counts as {COUNTED_S:g} s, and so does what came later. *Served*: the mean over
+  what was served alone.
 - Percentiles are over everything: "never (3 of 20)" means that in 3 of 20 seeds more than so many were not served.
 - *Slowdown* is the time to the whole answer over that on the idle fleet's best machine.
 - *Goodput*: of all requests, the share that people got within 10 s to the first token and {COUNTED_S:g} s to the end,
@@ -47,9 +47,9 @@ their own.
 
 INTERVALS = f"""\
 **Intervals**: a ratio is that of the means over the seeds; its interval is from {RESAMPLES:,} resamples of whole seeds
-(paired bootstrap, expanded percentiles: Hesterberg 2015), drawn the same every time. Fewer than {FEWEST} seeds have none.
-The best baseline is that with the least mean at that workload and load, picked after the fact, which favours it. A dash:
-there is no such figure, or nothing to divide by."""
+(paired bootstrap, expanded percentiles: Hesterberg 2015), drawn the same every time. Fewer than {FEWEST} seeds have
+none. The best baseline is that with the least mean at that workload and load, picked after the fact, which favours it.
+A dash: there is no such figure, or nothing to divide by."""
 
 TRACE = """\
 **The trace** gives times and lengths. Each seed takes a window of it that begins elsewhere, as many requests as the
