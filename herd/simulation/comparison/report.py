@@ -144,6 +144,7 @@ def _scope(plan: Plan) -> str:
 def _summary(plan: Plan, found: Sequence[Standing]) -> Iterator[str]:
     yield "## In short"
     yield prose.HEADLINE
+    yield "\n".join(["So long people waited for the first token, counted, on average:", "", *map(_waited, found)])
     lines = [f"- **{one.outcome}**: {one.text}: {one.number}" for one in aims(found, [HEADLINE])]
     yield "\n".join(["[Aims](#aims), by this figure:", "", *lines])
     for own in (REFERENCE, CANDIDATE):
@@ -151,6 +152,16 @@ def _summary(plan: Plan, found: Sequence[Standing]) -> Iterator[str]:
             yield from _lists(f"`{own}`", by_other(found, own))
     if REFERENCE in plan.policies and any(one.best_baseline for one in found):
         yield from _lists(f"`{REFERENCE}` by other figures, beside the best baseline,", by_figure(found, FURTHER))
+
+
+def _waited(one: Standing) -> str:
+    best = one.best_baseline
+    names = [name for name in dict.fromkeys((REFERENCE, CANDIDATE, best, ORACLE)) if name in one.runs]
+    told = [
+        f"{HEADLINE.over(one.runs[name])} s with `{name}`" + (" (the best baseline)" if name == best else "")
+        for name in names or one.runs
+    ]
+    return f"- {one}: {', '.join(told)}"
 
 
 def _lists(who: str, cases: Sequence[Case]) -> Iterator[str]:

@@ -47,6 +47,12 @@ def test_losses_stand_first_and_look_like_wins() -> None:
     assert re.search(r"`round-robin` \| 2\.00 \(2\.00 to 2\.00\) \*\*worse\*\*", text)
 
 
+def test_what_people_waited_is_said_in_seconds() -> None:
+    text = part(page(), "In short")
+    assert f"\n- generator at 30 %: 10.0 s with `{OURS}`, 10.0 s with `{LEAST}` (the best baseline)\n" in text
+    assert f"\n- generator at 60 %: 10.0 s with `{OURS}`, 5.00 s with `{ROUND_ROBIN}` (the best baseline)\n" in text
+
+
 def test_nothing_lost_is_said_too() -> None:
     text = page(runs_of(PLAN, lambda cell: 1.0 if cell.policy == OURS else 2.0))
     assert part(text, f"Where `{OURS}` loses").strip() == "0 of 4 comparisons."
