@@ -13,9 +13,6 @@ bare queue and `herd.runtime`), `runtime_guests` (Pykka's threads, xoscar, Ray),
 
 `python benchmarks/store.py --help`: what the router's database weighs after a month, and how soon a router has read it.
 
-`python benchmarks/routing.py --help`: what clients get of it, beside simpler routers. In reading order: `routing_load`
-(what a fleet can bear, and requests for a share of it), `routing_figures` (means, differences, intervals).
-
 `python benchmarks/workload_fit.py --help`: how far the simulator's workload is from a trace.
 
 `python benchmarks/fidelity.py --help`: how far the simulator's machines are from a real model server, and its virtual

@@ -9,19 +9,20 @@ not to the minute. A third run of the week has no owners at all: no knowledge of
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, Python looks only beside it
 
 import msgspec
 
-from benchmarks.routing_figures import difference
 from benchmarks.talk import progress, writable
+from herd.simulation.comparison.resampling import student
 from herd.simulation.fleet.house import Disk
 from herd.simulation.machine.owners import DAY, HOUR, SLOTS
 from herd.simulation.runs.households import Household, household
@@ -179,6 +180,19 @@ def table(found: Sequence[Found], days: int) -> str:
         mean, half = difference([0.0] * len(gains), gains)
         lines += ["", f"{name}: less by {mean:.1%} ± {half:.1%} (mean of the seeds, paired 95 % interval)."]
     return "\n".join(lines)
+
+
+def difference(ours: Sequence[float], others: Sequence[float]) -> tuple[float, float]:
+    """The mean of others - ours, seed by seed, and half the width of its 95 % interval (Student's t).
+
+    Not a number where a value is infinite, and a width of infinity for a single seed.
+    """
+    found = [other - own for own, other in zip(ours, others, strict=True)]
+    if not all(map(math.isfinite, found)):
+        return math.nan, math.nan
+    if len(found) < 2:
+        return found[0], math.inf
+    return fmean(found), student(len(found) - 1) * stdev(found) / math.sqrt(len(found))
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import learning
-from benchmarks.learning import WEEK, Found, Week, knowledge, main, measured_week, table, week_of
+from benchmarks.learning import WEEK, Found, Week, difference, knowledge, main, measured_week, table, week_of
 from herd.simulation.clock import EPOCH
 from herd.simulation.fleet.station import NodePlan
 from herd.simulation.machine.owners import DAY, HABITS, SLOTS, OwnerState, week
@@ -100,3 +100,10 @@ def test_arguments_that_make_no_sense_are_refused(
     with pytest.raises(SystemExit):
         main(arguments)
     assert "make" in (said := capsys.readouterr().err) or "cannot be written" in said
+
+
+def test_a_difference_is_paired_and_its_interval_is_students() -> None:
+    assert difference([1.0, 2.0, 3.0], [2.0, 4.0, 6.0]) == pytest.approx((2.0, 4.303 / math.sqrt(3)), rel=1e-3)
+    assert difference([5.0, 50.0], [6.0, 51.0]) == (1.0, 0.0)  # the fleets differ much, the routers always the same
+    assert difference([1.0], [2.0]) == (1.0, math.inf)
+    assert math.isnan(difference([math.inf], [2.0])[0])

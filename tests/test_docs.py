@@ -55,6 +55,7 @@ def test_every_dependency_has_its_reason_in_the_readme() -> None:
                 "owners",
                 "queues",
                 "routing",
+                "routing-quality",
                 "runtime",
                 "simulation",
                 "store",

@@ -42,8 +42,8 @@ SIMULATION_MAY_IMPORT = {
     "workload": {"machine"},
     "fleet": {"machine", "ollama", "clock", "http"},
     "runs": {"machine", "ollama", "workload", "fleet", "clock", "http"},
-    "comparison": {"machine", "workload", "fleet", "runs"},
     "chaos": {"machine", "ollama", "fleet", "http"},
+    "comparison": {"machine", "workload", "fleet", "runs"},
 }
 
 # One home for each library, so that to replace it is the work of one room.
@@ -64,6 +64,7 @@ HOMES = {
     "rich": {"cli/"},
     "prometheus_client": {"net/metrics.py"},
     "uvloop": {"cli/process.py"},
+    "matplotlib": {"simulation/comparison/plots.py"},
     "xllamacpp": {"net/embedded_server.py"},
     # JSON is protocol; the others read or write a few documents of their own, and the fake shares no code with what it
     # tests.

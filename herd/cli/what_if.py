@@ -25,6 +25,7 @@ from herd.simulation.comparison.what_if import (
     Word,
     answer,
 )
+from herd.types import ScorerKind
 
 # So many houses show a change through chance in a minute, on two cores.
 SEEDS = 5
@@ -38,7 +39,6 @@ WhatIf = Annotated[
         show_default=False,
     ),
 ]
-Seeds = Annotated[int, typer.Option(min=1, max=1000, help="With --what-if: so many houses, from --seed on.")]
 
 _STYLES = {Word.BETTER: "green", Word.WORSE: "red", Word.OPEN: "", Word.SAME: "dim"}
 
@@ -58,7 +58,7 @@ class Answered:
     rows: Sequence[Row]
     words: Sequence[str]
     seeds: range
-    scorer: str
+    scorer: ScorerKind
 
     def show(self, console: Console, more: Mapping[str, Any] | None) -> None:
         """Print a table, or JSON with `more` in it unless that is None."""

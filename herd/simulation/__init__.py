@@ -11,5 +11,6 @@ The rooms in reading order; imports point from the bottom of this list to its to
     fleet/                 machines under a production router: `house.py` with production agents in memory,
                            `switchboard.py` without agents, for long runs
     runs/                  days and months in virtual time: scenarios, measures, the log of decisions
+    comparison/            routing policies side by side over the same scenarios: `herd simulate --compare`
     chaos/                 houses in which everything goes wrong, and the invariants that hold all the same
 """

@@ -1,25 +1,35 @@
 """What a fleet can bear, and scenarios that ask for a share of it."""
 
 import math
+import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
+from pathlib import Path
 
+from herd.errors import ConfigError
 from herd.simulation.fleet.station import NodePlan
 from herd.simulation.machine.catalog import CATALOG
 from herd.simulation.machine.owners import HABITS, OwnerState, speed_left, week
-from herd.simulation.runs.households import MOST_RATE, Household, household
+from herd.simulation.runs.households import DAY, MOST_RATE, MOST_REQUESTS, Household, household
 from herd.simulation.runs.run import Scenario, owner_seed
+from herd.simulation.workload.requests import SimulatedRequest
+from herd.simulation.workload.traces import TraceRow, read_trace, stretched
 
 # Monday from nine: people ask, laptops are open, compilers run and there are meetings.
 START_SLOT = 9
 # Enough requests for the mix of models and lengths to be that of the generator within some percent.
 SAMPLE = 4000
-# Sets of requests of which the nearest to the load is taken, and how far apart their seeds are: farther than anybody
-# takes seeds for fleets.
-TRIES, APART = 20, 1_000_003
+SAMPLE_RATE = 1.0  # a second: what a fleet can bear, about, and a faster one takes long to generate for a short run
+# A run's load is this near to the one that was asked for, unless no set of requests of so many tries is: a morning of a
+# few people asks for half as much as another, or for twice as much of the largest model.
+NEAR, TRIES = 0.01, 60
+# How far apart the seeds of those sets are: farther than anybody takes seeds for fleets.
+APART = 1_000_003
+# A window of a trace is made longer or shorter so many times; then models and clients are drawn anew for it.
+ADJUSTED = 6
 NOTHING = 1e-12  # what rounding leaves of zero
 
 
@@ -31,24 +41,69 @@ class Loaded:
     load: float
 
 
-def loaded(seed: int, load: float, hours: float) -> Loaded:
-    """The generator's fleet for `seed`, with requests that ask for `load` of its capacity, as nearly as can be had.
+@lru_cache(maxsize=4)  # a few seconds each, and some MB
+def loaded(seed: int, load: float, hours: float, size: Household, trace: Path | None = None) -> Loaded:
+    """The fleet for `seed`, with requests that ask for `load` of its capacity, as nearly as can be had.
 
-    A morning of a few people asks for half as much as another, or for twice as much of the largest model: of several
-    the generator's own one is taken that comes nearest.
+    Kept for the next policy, which gets the very same.
+
+    Args:
+        seed: of the fleet, its owners and its requests.
+        load: share of the capacity.
+        hours: how long requests come, from START_SLOT on.
+        size: of the household; its requests, days and start are not used.
+        trace: takes times and lengths from a window of this file, which begins where the seed says. None: requests of
+            the generator.
+
+    Raises:
+        ConfigError: there is no such household, the trace cannot be read, or it is shorter than a window.
     """
-    size = Household(days=hours / 24, start_slot=START_SLOT)
-    usual = household(seed, replace(size, requests=max(1, min(SAMPLE, int(MOST_RATE * hours * 3600)))))
+    lasting = replace(size, days=hours * 3600 / DAY, start_slot=START_SLOT)
+    usual = household(seed, replace(lasting, requests=max(1, min(SAMPLE, int(SAMPLE_RATE * hours * 3600)))))
     left = shares_left(usual)
-    wanted = max(1, round(load * best_rate(works(usual), left) * usual.duration))
-    found = []
+    most = max(1, min(MOST_REQUESTS, int(MOST_RATE * usual.duration)))
+    wanted = load * best_rate(works(usual), left) * usual.duration
+    found: list[tuple[float, int, Loaded]] = []
+    asked_by_one: list[float] = []  # the share of the capacity that one request asks for, in each set
     for number in range(TRIES):
-        requests = household(seed + number * APART, replace(size, requests=wanted)).requests
+        count = min(most, max(1, round(wanted)))
+        requests = (
+            _of_trace(_rows(trace), seed, (number // ADJUSTED) * APART, lasting, count)
+            if trace is not None
+            else household(seed + number * APART, replace(lasting, requests=count)).requests
+        )
         if requests:
             scenario = replace(usual, requests=requests)
             asked = len(requests) / usual.duration / best_rate(works(scenario), left)
             found.append((abs(asked - load), number, Loaded(scenario, asked)))
-    return min(found)[-1]
+            if abs(asked - load) <= NEAR * load:
+                break
+            asked_by_one.append(asked / count)
+            # The next window of a trace is this one, longer or shorter; the next morning of the generator is another.
+            wanted = load / (asked_by_one[-1] if trace is not None else math.fsum(asked_by_one) / len(asked_by_one))
+    return min(found, key=lambda one: one[:2])[-1]
+
+
+def _of_trace(
+    rows: Sequence[TraceRow], seed: int, apart: int, size: Household, count: int
+) -> Sequence[SimulatedRequest]:
+    """So many rows of a trace from where the seed says, over the whole of the time; what they lack from apart of it."""
+    if count > len(rows):
+        raise ConfigError(
+            f"the trace has {len(rows)} requests, and {count} are needed in {size.days * 24:g} hours: "
+            "take fewer --hours, or a longer trace"
+        )
+    # A window of half the trace at most begins in the same place whatever the load, and holds what a lesser one holds.
+    place = random.Random(f"{seed} window").random()  # noqa: S311 - it is to be repeatable
+    first = min(int(place * len(rows) / 2), len(rows) - count)
+    window = rows[first : first + count]
+    window = stretched(window, rate=count / (size.days * DAY))
+    return household(seed + apart, size, window).requests
+
+
+@lru_cache(maxsize=1)
+def _rows(trace: Path) -> Sequence[TraceRow]:
+    return read_trace(trace)
 
 
 def capacity(scenario: Scenario) -> float:
