@@ -342,12 +342,15 @@ class _Watched:
 def _candidate(candidate: Candidate) -> stories.CandidateEntry:
     signals = {signal.name: signal.points for signal in candidate.signals}
     seconds = predicted(candidate)
-    return {
+    entry: stories.CandidateEntry = {
         "node": candidate.name,
         "score": candidate.score,
         "signals": signals,
         "predicted_s": None if seconds is None else _micro(seconds),
     }
+    if candidate.parts:
+        entry["seconds"] = candidate.seconds
+    return entry
 
 
 def _micro(seconds: float) -> float:

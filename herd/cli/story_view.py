@@ -26,6 +26,17 @@ SIGNALS = {
     "degraded": "fallen silent",
     "affinity": "same conversation",
 }
+# And its seconds, where a router ranks by them.
+SECONDS = {
+    "wait": "waiting",
+    "load": "loading",
+    "prefill": "reading the prompt",
+    "decode": "answering",
+    "correction": "as wrong as of late",
+    "eviction": "loads of what has to go",
+    "owner": "the owner's part",
+    "degraded": "fallen silent",
+}
 # Why a field of a request was changed on the way; one that is not in it was changed without a word.
 _EDITED = {
     "model": "as the model server there spells it",
@@ -40,7 +51,9 @@ _OUTCOMES = {
     "rejected": ("refused", "red"),
     None: ("under way", "cyan"),
 }
-_TIE = 2.0  # points: `policy.placement` takes nearer scores for the same, and this room does not know it
+# `policy.placement` takes scores that are nearer than so many points for the same, and `policy.completion` those within
+# such a share of the best: this room knows neither.
+_TIE, _TIE_SHARE = 2.0, 0.1
 _NOTHING = 0.05  # points that would be shown as 0.0
 _MATTERS = 0.2  # of what a machine lost: a smaller share is not worth a word
 _TABLE_WIDTH = 100  # columns that a table of requests needs; a narrower terminal gets two lines for each
@@ -282,27 +295,44 @@ def _by_reason(out: Iterable[stories.EliminatedEntry]) -> dict[str, list[str]]:
 
 
 def _why(candidate: CandidateEntry, best: CandidateEntry) -> Text:
-    """When the answer is expected, the signals of a machine, and for what it lost."""
+    """When the answer is expected, what the score of a machine is made of, and for what it lost."""
     signals, seconds = candidate["signals"], candidate["predicted_s"]
     expected = "" if seconds is None else f"predicted {_seconds(seconds)}; "
     points = [f"{_name(name)} {value:+.1f}" for name, value in signals.items() if abs(value) >= _NOTHING]
-    text = Text(expected + (", ".join(points) or "no points"))
+    text = Text(expected)
+    if "seconds" in candidate:
+        named = [(SECONDS.get(name, printable(name)), value) for name, value in candidate["seconds"].items()]
+        text.append(
+            ", ".join([f"{name} {value:.1f} s" for name, value in named if abs(value) >= _NOTHING]) or "no time"
+        )
+        text.append(f"\nthe signals, which decide nothing here: {', '.join(points)}", "dim")
+    else:
+        text.append(", ".join(points) or "no points")
     if candidate is best:
         return text
     behind = best["score"] - candidate["score"]
     winner = printable(best["node"])
     if not signals:  # of what the router has stored, for all but the best
         return Text(f"{behind:.1f} behind {winner}", "dim")
-    if behind < _TIE:
+    if behind < (-_TIE_SHARE * best["score"] if "seconds" in best else _TIE):
         text.append(f"\na tie with {winner}: the one with less to do, then the one that waited longer, is taken", "dim")
         return text
-    lost = {name: best["signals"].get(name, 0.0) - signals.get(name, 0.0) for name in {**best["signals"], **signals}}
-    worst = sorted((name for name in lost if lost[name] > _MATTERS * behind), key=lambda name: -lost[name])
-    reasons = [
-        f"{_name(name)} ({signals.get(name, 0.0):.1f} against {best['signals'].get(name, 0.0):.1f})" for name in worst
-    ]
-    text.append(f"\n{behind:.1f} behind {winner}: {', '.join(reasons)}", "dim")
+    text.append(f"\n{behind:.1f} behind {winner}: {', '.join(_lost(candidate, best, behind))}", "dim")
     return text
+
+
+def _lost(candidate: CandidateEntry, best: CandidateEntry, behind: float) -> list[str]:
+    """For what a machine lost so much to the best: its parts that matter, the worst first."""
+    if "seconds" in candidate and "seconds" in best:  # the fewer, the better
+        names, sign, own, others = SECONDS, -1.0, candidate["seconds"], best["seconds"]
+    else:
+        names, sign, own, others = SIGNALS, 1.0, candidate["signals"], best["signals"]
+    lost = {name: sign * (others.get(name, 0.0) - own.get(name, 0.0)) for name in {**others, **own}}
+    worst = sorted((name for name in lost if lost[name] > _MATTERS * behind), key=lambda name: -lost[name])
+    return [
+        f"{names.get(name, printable(name))} ({own.get(name, 0.0):.1f} against {others.get(name, 0.0):.1f})"
+        for name in worst
+    ]
 
 
 def _name(signal: str) -> str:

@@ -23,6 +23,9 @@ DEGRADED_S = 15.0
 # it, for it takes the disk and the memory of all. On simulated mornings (seeds 11 to 16 at 60 and 90 % load) a price of
 # twice the load saved a tenth of all loads, and no time was lost; with three times people waited longer.
 RELOAD_PRICE = 2.0
+import os
+
+CORR = float(os.environ.get("CORR", "1"))
 
 
 def place(
@@ -44,6 +47,7 @@ def _by_seconds(ask: Ask, found: list[Outlook], moment: Moment) -> tuple[Candida
             loads,
             there.prefill,
             work - there.prefill,
+            CORR * (wait + work) * one.correction,
             RELOAD_PRICE * reloads,
             (wait + work) * (1.0 - one.trend / TREND_MAX),
             DEGRADED_S if one.degraded else 0.0,

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from herd.policy.calibration import believed
 from herd.policy.elimination import absent
 from herd.policy.memory import Budget, Residency, budget, default_context, need
 from herd.policy.pace import Learned, Pace, pace
@@ -50,6 +51,7 @@ class Prospect:
     role: float  # points while the machine has nothing to do, as are the others
     surplus: float  # of them, those that go as it fills
     trend: float
+    correction: float  # of predictions, as a share of them, by what came of earlier ones
     degraded: float
 
 
@@ -77,6 +79,7 @@ def prospect(key: str, node: NodeView, facts: Facts) -> Prospect | Eliminated:
         role=role,
         surplus=surplus,
         trend=node.trend,
+        correction=believed(facts.learned.calibration) - 1.0 if facts.learned is not None else 0.0,
         degraded=-DEGRADED_PENALTY if node.state is NodeState.DEGRADED else 0.0,
     )
 

@@ -164,9 +164,11 @@ SIGNALS = (
 )
 ALWAYS_SHOWN = 8  # of these; the others where they count
 
-# What the seconds are made of by which the second scorer ranks: those until the answer is there, then what others lose
-# by it, what the owner is expected to take, and that the node may be gone.
-PARTS = ("wait", "load", "prefill", "decode", "eviction", "owner", "degraded")
+# What the seconds are made of by which the second scorer ranks: those until the answer is there, by how much such
+# predictions were wrong of late, what others lose by it, what the owner is expected to take, and that the node may be
+# gone.
+PARTS = ("wait", "load", "prefill", "decode", "correction", "eviction", "owner", "degraded")
+PARTS_SHOWN = 4  # of these; the others where they count
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +220,12 @@ class Candidate(NamedTuple):
         return tuple(
             Signal(name, points) for place, (name, points) in enumerate(named) if points or place < ALWAYS_SHOWN
         )
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """The seconds by which it was ranked, by name: those until the answer is there, and the others if any."""
+        named = enumerate(zip(PARTS, self.parts, strict=bool(self.parts)))
+        return {name: value for place, (name, value) in named if value or place < PARTS_SHOWN}
 
     @property
     def completion(self) -> Seconds:

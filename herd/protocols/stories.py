@@ -8,7 +8,7 @@ All of it is typed dictionaries, not dataclasses: each request makes some twenty
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, NotRequired, TypedDict, TypeVar, get_args, get_type_hints
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -55,12 +55,13 @@ class ReasonGiven(TypedDict):
 
 
 class CandidateEntry(TypedDict):
-    """A node that could serve the request: its score is the sum of its signals."""
+    """A node that could serve the request. Its score is the sum of its signals; with `seconds` it is minus their sum."""
 
     node: str
     score: float
     signals: dict[str, float]
     predicted_s: float | None  # until the whole answer, from now on; null where nothing was predicted
+    seconds: NotRequired[dict[str, float]]  # by which it was ranked, part by part
 
 
 class EliminatedEntry(TypedDict):

@@ -285,7 +285,7 @@ async def test_no_round_looks_at_more_tickets_than_it_may_and_the_next_one_goes_
 ) -> None:
     looked: list[TicketId] = []
 
-    def in_vain(ask: Ask, *_: object) -> None:
+    def in_vain(ask: Ask, *_: object, **__: object) -> None:
         looked.append(TicketId(ask.sent))
 
     monkeypatch.setattr(moves, "better_place", in_vain)

@@ -64,7 +64,7 @@ async def two_nodes(
 
 @pytest.fixture(name="settled", autouse=True)
 def nobody_is_moved_for_the_wait_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("herd.actors.moves.better_place", lambda *_: None)
+    monkeypatch.setattr("herd.actors.moves.better_place", lambda *_, **__: None)
 
 
 @virtual_time

@@ -142,8 +142,8 @@ class Still:
         self.allowed = False
         patch.setattr(moves, "better_place", self._better_place)
 
-    def _better_place(self, *args: Any) -> Candidate | None:
-        return self._right(*args) if self.allowed else None
+    def _better_place(self, *args: Any, **named: Any) -> Candidate | None:
+        return self._right(*args, **named) if self.allowed else None
 
     async def allow(self, home: House) -> None:
         """Look once, now."""
