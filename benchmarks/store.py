@@ -39,6 +39,7 @@ from herd.simulation.fleet.links import InMemoryLinks
 from herd.store.database import Database
 from herd.store.executor import ThreadExecutor
 from herd.store.records import (
+    KnownCalibration,
     KnownEstimate,
     KnownKeep,
     KnownLimit,
@@ -113,6 +114,7 @@ def learned(at: Seconds, chance: random.Random) -> Iterator[Record]:
             yield KnownSlot(node, slot, chance.random(), chance.random(), chance.random() * 20, at)
         for model in MODEL_NAMES:
             yield from estimates(node, model, at, chance)
+            yield calibration(node, model, at, chance)
             yield KnownLimit(node, model, chance.randint(1, 8), at)
             yield KnownService(node, model, chance.random() * 100, at)
             yield KnownKeep(node, model, chance.random() < 0.1, at)
@@ -129,12 +131,17 @@ def estimates(node: NodeId, model: str, at: Seconds, chance: random.Random) -> I
     yield KnownEstimate(ANYWHERE, model, ANSWER, 0, chance.gauss(5, 1), chance.random() * 20, at)
 
 
+def calibration(node: NodeId, model: str, at: Seconds, chance: random.Random) -> KnownCalibration:
+    """How predictions for a pair came true."""
+    return KnownCalibration(node, model, chance.gauss(0, 0.3), chance.random(), chance.random() * 100, at)
+
+
 def trace(at: float, chance: random.Random) -> KnownTrace:
     """A request that was placed with all nodes as candidates, as the router keeps it."""
     candidates: list[CandidateEntry] = []
     for name in chance.sample(NODE_NAMES, NODES):
         signals = {signal: chance.uniform(-20, 50) for signal in SIGNALS[:ALWAYS_SHOWN]}
-        candidates.append({"node": name, "score": sum(signals.values()), "signals": signals})
+        candidates.append({"node": name, "score": sum(signals.values()), "signals": signals, "predicted_s": None})
     placed: Placed = {
         "kind": "placed",
         "at": 0.000_2,
@@ -160,6 +167,8 @@ def trace(at: float, chance: random.Random) -> KnownTrace:
         "prompt": chance.randrange(8000),
         "completion": chance.randrange(1000),
         "edited": (),
+        "predicted_s": round(chance.expovariate(0.1), 6),
+        "took_s": round(chance.expovariate(0.1), 6),
     }
     return row_of(request, (placed,))
 
@@ -168,7 +177,8 @@ def served(at: float, chance: random.Random) -> tuple[Record, ...]:
     """What one request leaves."""
     node, model, now = chance.choice(NODE_IDS), chance.choice(MODEL_NAMES), Seconds(at)
     changed = [one for one in estimates(node, model, now, chance) if one.streams in {0, 1} and one.what != LOAD]
-    return (trace(at, chance), KnownService(node, model, 5.0, now), *changed)
+    checked = calibration(node, model, now, chance)
+    return (trace(at, chance), KnownService(node, model, 5.0, now), checked, *changed)
 
 
 def fill(path: Path, load: Load, row: Row, now: float) -> None:

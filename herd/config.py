@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from herd.errors import ConfigError
-from herd.types import MiB
+from herd.types import MiB, ScorerKind
 
 HTTP_PORT = 11435  # one above Ollama's, so that both can run on one machine
 LINK_PORT = 11436
@@ -57,7 +57,9 @@ class RouterSettings:
     hold_timeout: float = _setting(30.0, "Seconds a request waits for a node that can serve it.")
     auto_pull: bool = _setting(False, "Pull a model nobody has onto the best node.")
     max_body: int | None = _setting(None, "Largest JSON body, in bytes (default 256 MiB); blobs have no limit.")
-    scorer: str = _setting("seven-signals", "seven-signals or completion-time.")
+    scorer: ScorerKind = _setting(
+        ScorerKind.SEVEN_SIGNALS, "What nodes are ranked by: seven-signals (points) or completion-time (seconds)."
+    )
 
     @property
     def json_limit(self) -> int:
@@ -92,7 +94,7 @@ TABLE: dict[type, str] = {RouterSettings: "herd", NodeSettings: "node"}
 _CHOICES = {
     "log_level": ("debug", "info", "warning", "error"),
     "log_format": ("text", "json"),
-    "scorer": ("seven-signals", "completion-time"),
+    "scorer": tuple(ScorerKind),
 }
 
 

@@ -99,6 +99,13 @@ class Priority(StrEnum):
     BATCH = "batch"
 
 
+class ScorerKind(StrEnum):
+    """What nodes are ranked by."""
+
+    SEVEN_SIGNALS = "seven-signals"  # points
+    COMPLETION_TIME = "completion-time"  # predicted seconds
+
+
 class Outcome(StrEnum):
     """How a ticket ends; each ends in exactly one."""
 

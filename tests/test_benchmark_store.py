@@ -9,7 +9,7 @@ from benchmarks import store
 from benchmarks.store import DAYS, FULL, MODELS, NODES, Load, Row, fill, main
 from herd.simulation.clock import EPOCH
 from herd.store.database import Database
-from herd.store.records import KnownEstimate, KnownSlot
+from herd.store.records import KnownCalibration, KnownEstimate, KnownSlot
 from herd.store.tables import MAX_TRACES
 
 
@@ -33,6 +33,7 @@ def test_the_file_knows_what_a_fleet_of_that_size_teaches_in_a_month(tmp_path: P
 
     database = Database(tmp_path / "herd.db")
     assert len(database.all(KnownEstimate)) == NODES * MODELS * 12 + MODELS
+    assert len(database.all(KnownCalibration)) == NODES * MODELS
     assert len(database.all(KnownSlot)) == NODES * 168
     assert len(database.traces(MAX_TRACES)) == DAYS * 8 + store.FLUSHES
     database.close()

@@ -42,8 +42,8 @@ SIMULATION_MAY_IMPORT = {
     "workload": {"machine"},
     "fleet": {"machine", "ollama", "clock", "http"},
     "runs": {"machine", "ollama", "workload", "fleet", "clock", "http"},
-    "chaos": {"machine", "ollama", "fleet", "http"},
     "comparison": {"machine", "workload", "fleet", "runs"},
+    "chaos": {"machine", "ollama", "fleet", "http"},
 }
 
 # One home for each library, so that to replace it is the work of one room.
@@ -62,6 +62,7 @@ HOMES = {
     "socket": {"net/"},
     "typer": {"cli/"},
     "rich": {"cli/"},
+    "prometheus_client": {"net/metrics.py"},
     "uvloop": {"cli/process.py"},
     "matplotlib": {"simulation/comparison/plots.py"},
     "xllamacpp": {"net/embedded_server.py"},

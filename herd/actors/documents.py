@@ -9,12 +9,14 @@ from herd.actors.latency_learner import Lesson
 from herd.actors.node import NodeStatus
 from herd.actors.node_views import models_of
 from herd.policy.breaker import Breaker
+from herd.policy.calibration import Calibration, aged, together
 from herd.policy.capacity import SLOTS
 from herd.policy.elimination import TAKES_REQUESTS
 from herd.policy.pace import CROWDS, Estimate
 from herd.policy.values import Reason
 from herd.protocols.herd_api import (
     BreakerEntry,
+    CalibrationEntry,
     GpuEntry,
     HourEntry,
     InfoDocument,
@@ -28,7 +30,7 @@ from herd.protocols.herd_api import (
     StatusDocument,
 )
 from herd.protocols.messages import ModelInfo
-from herd.types import BackendKind, NodeId, NodeName, NodeState
+from herd.types import BackendKind, NodeId, NodeName, NodeState, Seconds
 
 
 def served_models(nodes: Iterable[NodeStatus]) -> tuple[tuple[NodeName, ModelInfo], ...]:
@@ -133,7 +135,7 @@ def node_entry(node: NodeStatus, pins: Mapping[str, NodeId] = MappingProxyType({
 
 
 def node_document(
-    node: NodeStatus, pins: Mapping[str, NodeId], lessons: Iterable[Lesson], week: Iterable[LearnedHour]
+    node: NodeStatus, pins: Mapping[str, NodeId], lessons: Iterable[Lesson], week: Iterable[LearnedHour], now: Seconds
 ) -> NodeDocument:
     """`GET /herd/v1/nodes/NAME`: the node as in the status, and what was learned of it.
 
@@ -142,19 +144,23 @@ def node_document(
         pins: as for `status`.
         lessons: learned speeds, of any node.
         week: what is known of each hour of its owner's week.
+        now: monotonic.
     """
     entry, forecast = node_entry(node, pins), node.forecast
+    own = [lesson for lesson in lessons if lesson.node == node.id]
+    checked = [one.learned.calibration for one in own if one.learned.calibration is not None]
     return NodeDocument(
         **{item.name: getattr(entry, item.name) for item in fields(entry)},
         availability=forecast.availability,
         trend=forecast.trend,
-        learned=tuple(_speed(lesson) for lesson in lessons if lesson.node == node.id),
+        learned=tuple(_speed(lesson, now) for lesson in own),
+        calibration=_calibration(together(checked, now)),
         week_slot=node.report.week_slot % SLOTS,
         week=tuple(_hour(hour) for hour in week),
     )
 
 
-def _speed(lesson: Lesson) -> SpeedEntry:
+def _speed(lesson: Lesson, now: Seconds) -> SpeedEntry:
     known = lesson.learned
     rates = [
         RateEntry(streams, _value(prefill), _value(decode))
@@ -169,7 +175,14 @@ def _speed(lesson: Lesson) -> SpeedEntry:
         known.decode.alone or None,
         lesson.answer,
         tuple(rates),
+        _calibration(aged(known.calibration, now) if known.calibration is not None else None),
     )
+
+
+def _calibration(calibration: Calibration | None) -> CalibrationEntry | None:
+    if calibration is None:
+        return None
+    return CalibrationEntry(round(calibration.ratio, 4), round(calibration.spread, 4), round(calibration.weight, 2))
 
 
 def _value(estimate: Estimate | None) -> float | None:

@@ -7,7 +7,7 @@ from herd.actors.ports import Clock
 from herd.actors.tables import keep_latest
 from herd.actors.times import recalled, stored
 from herd.policy.edits import FOR_EVER
-from herd.policy.homes import Served, Tenant, keeping, letting_go, settle
+from herd.policy.homes import Served, Tenant, chance, keeping, letting_go, settle
 from herd.policy.loads import NO_LOAD, NodeLoad
 from herd.policy.prewarming import LoadOrder
 from herd.policy.prospects import Prospect
@@ -105,6 +105,11 @@ class Homes:
         keep_latest(self._served, MAX_MODELS)
         if self._store is not None:
             self._store.record.tell(KnownService(node, model, served.weight, stored(self._clock, now)))
+
+    def wanted(self, model: str, node: NodeId, now: Seconds) -> float:
+        """The chance that a node is asked for a model within the time that it stays in memory, 0 to 1."""
+        served = self._served.get(model, {}).get(node)
+        return 0.0 if served is None else chance(served, now)
 
     def seen(self, view: NodeView) -> None:
         """A node has changed: what it has unloaded is not kept any more. One that is away says nothing of it."""

@@ -1,15 +1,19 @@
-"""The LatencyLearner: how fast each model runs on each node, from the requests that were served whole."""
+"""The LatencyLearner: how fast each model runs on each node, and how far predictions of it come true.
+
+From the requests that were served whole.
+"""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from herd.actors import names
 from herd.actors.ports import Clock
 from herd.actors.tables import keep_latest
 from herd.actors.times import recalled, stored
+from herd.policy.calibration import FURTHEST, MOST_WEIGHT, Calibration
 from herd.policy.pace import CROWDS, MOST_LOG, USUAL_ANSWER, Estimate, Learned, Observed, Rate, learned, rate, seen
 from herd.runtime import ActorHandle, get_actor
-from herd.store.records import KnownEstimate
+from herd.store.records import KnownCalibration, KnownEstimate, Record
 from herd.types import NodeId
 
 # Pairs of node and model that are remembered: a thousand nodes with sixty models each.
@@ -51,6 +55,7 @@ class LatencyLearner:
         """Know what was known before."""
         if self._store is not None:
             self._recall(await self._store.estimates.remote())
+            self._recall_calibrations(await self._store.calibrations.remote())
 
     def observed(self, observed: Observed) -> None:
         """A request was served whole."""
@@ -60,7 +65,12 @@ class LatencyLearner:
         before = self._known.pop(key, Learned())
         known = self._known[key] = learned(before, observed, now)  # the latest last
         keep_latest(self._known, MAX_PAIRS)
-        news = [KnownEstimate(*key, *what, one.log, one.weight, at) for what, one in _changed(before, known)]
+        news: list[Record] = [
+            KnownEstimate(*key, *what, one.log, one.weight, at) for what, one in _changed(before, known)
+        ]
+        sure = known.calibration
+        if sure is not None and sure is not before.calibration:
+            news.append(KnownCalibration(*key, sure.log, sure.variance, sure.weight, at))
         if observed.completion > 0:
             answers = seen(self._answers.pop(observed.model, None), observed.completion, now)
             self._answers[observed.model] = answers
@@ -94,6 +104,15 @@ class LatencyLearner:
                 pairs[one.node, one.model] = pair
                 pair[one.what, one.streams] = estimate
         self._known = {key: _together(pair) for key, pair in pairs.items()}
+
+    def _recall_calibrations(self, known: Iterable[KnownCalibration]) -> None:
+        for one in known:
+            if not (abs(one.log) <= FURTHEST and 0 <= one.variance <= FURTHEST**2 and 0 < one.weight <= MOST_WEIGHT):
+                continue  # none: the disk has lost a bit
+            calibration = Calibration(one.log, one.variance, one.weight, recalled(self._clock, one.at))
+            key = (one.node, one.model)
+            self._known[key] = replace(self._known.get(key, Learned()), calibration=calibration)
+        keep_latest(self._known, MAX_PAIRS)
 
 
 def _changed(before: Learned, after: Learned) -> Iterator[tuple[tuple[str, int], Estimate]]:

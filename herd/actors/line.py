@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from herd.actors import names
 from herd.actors.ports import Clock
 from herd.actors.story import Diary
+from herd.policy.calibration import Check, Prediction, predicted
 from herd.policy.retrying import MAX_PLACEMENTS
 from herd.policy.values import Candidate, Lease, Moved, Reason, Refused, Ticket
 from herd.runtime import ActorDiedError, ActorHandle, ActorUnavailableError
@@ -39,6 +40,7 @@ class Line:
     Attributes:
         waited: seconds in queues, all of them together.
         moves: from queue to queue.
+        prediction: of the node that it was placed at or moved to last; None: nothing was predicted there.
     """
 
     def __init__(  # noqa: PLR0917 - each is another's word for the request
@@ -60,10 +62,12 @@ class Line:
         self.queue: ActorHandle | None = None  # which has, or may have, the ticket
         self.waited = Seconds(0.0)
         self.moves = 0
+        self.prediction: Prediction | None = None
 
     async def acquire(self, placed: Candidate) -> InLine:
         """A lease of the node that the request is placed at, or is moved to; or why it must be placed again."""
         queue = names.model_queue(placed.node, self._model)
+        self._expect(placed)
         self._diary.queued()
         for _ in range(MAX_PLACEMENTS):
             answer = await self._ask(queue)
@@ -81,9 +85,20 @@ class Line:
             self._sent_away = True
             self.moves += 1
             queue, placed = answer.queue, answer.placed
+            self._expect(placed)
             self._diary.moved(placed, queue)
         self._diary.refused(placed.name, RESTLESS)
         return InLine(placed, Refused(RESTLESS))
+
+    def _expect(self, placed: Candidate) -> None:
+        seconds = predicted(placed)
+        self.prediction = None if seconds is None else Prediction(seconds, self._clock.monotonic())
+
+    def check(self) -> Check | None:
+        """The whole answer is there: what had been predicted, and how long it took."""
+        if self.prediction is None:
+            return None
+        return Check(self.prediction.seconds, Seconds(self._clock.monotonic() - self.prediction.at))
 
     async def _ask(self, queue: str) -> Lease | Moved | Refused:
         began = self._clock.monotonic()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from herd.actors import names
 from herd.actors.ledger import Ledger
+from herd.policy.placement import Ranking
 from herd.policy.prospects import Prospect
 from herd.policy.rebalancing import MAX_LOOKED_AT, Waiter, Waits, better_place, in_turn, targets, waits
 from herd.policy.scoring import Moment
@@ -46,6 +47,7 @@ class Round:
         stays: whether a ticket must not be moved.
         now: monotonic.
         number: of the round, the first being 1.
+        ranking: of the nodes at which a ticket would be served sooner.
     """
 
     ledger: Ledger
@@ -54,6 +56,7 @@ class Round:
     stays: Callable[[TicketId], bool]
     now: Seconds
     number: int
+    ranking: Ranking
 
     def better_places(self) -> Iterator[tuple[NodeId, Waiter, Candidate]]:
         """Tickets, where they wait, and where they would be served sooner; the longest queues first.
@@ -86,7 +89,8 @@ class Round:
                 continue
             self.ledger.looked_at(one.ticket.id, self.number)
             moment = self.moment(one.ask, one.ticket, self.now)
-            candidate = better_place(one.ask, Waits(expects.wait - sooner, one.work), there, loads, moment)
+            expected_here = Waits(expects.wait - sooner, one.work)
+            candidate = better_place(one.ask, expected_here, there, loads, moment, self.ranking)
             if candidate is not None:
                 sooner += one.work * pace
                 yield one, candidate

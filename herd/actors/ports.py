@@ -17,6 +17,7 @@ from herd.protocols.messages import (
     Welcome,
 )
 from herd.protocols.session import StreamEvent
+from herd.protocols.stories import RequestEntry
 from herd.types import Bytes, LinkId, NodeId, RouterId, Seconds, StreamId
 
 Headers = tuple[tuple[str, str], ...]
@@ -31,6 +32,19 @@ class Clock(Protocol):
 
     def wall(self) -> Seconds:
         """Seconds since the Unix epoch."""
+
+
+# --- For whoever watches over the router ------------------------------------------------------------------------------
+
+
+class Meter(Protocol):
+    """Counts and measures, for `/metrics`. Told on the router's loop, so whatever it does with it is quickly done."""
+
+    def request_ended(self, request: RequestEntry) -> None:
+        """A request is over, whatever its end: its line has all that is to be measured of it."""
+
+    async def exposition(self) -> tuple[str, bytes]:
+        """Everything as of now: its content type, and the text."""
 
 
 # --- HTTP, as a server ------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from herd.actors.homes import Homes
 from herd.actors.latency_learner import Lesson
 from herd.actors.tables import keep_latest
 from herd.policy.memory import Residency
-from herd.policy.pace import USUAL_ANSWER, Learned
+from herd.policy.pace import USUAL_ANSWER, Learned, pace
 from herd.policy.prospects import Facts, Prospect, prospect
 from herd.policy.values import Eliminated, NodeView
 from herd.types import NodeId, Seconds
@@ -54,6 +54,7 @@ class Prospectus:
         self._learned: dict[tuple[NodeId, str], Learned] = {}
         self._answers: dict[str, float] = {}
         self._unloaded: dict[tuple[NodeId, str], Seconds] = {}
+        self._reloads: dict[NodeId, dict[str, float]] = {}  # of what is in each node's memory
 
     def of(self, model: str, *, kept: bool) -> list[Prospect | Eliminated]:
         """What there is to say of a model on each node.
@@ -83,6 +84,7 @@ class Prospectus:
             self._unloaded.get(key),
             home=self._homes.of(model) == node,
             pinned=self._homes.pinned_at(node),
+            reloads=self._reloads.get(node, {}),
         )
 
     def answer(self, model: str) -> float:
@@ -106,6 +108,7 @@ class Prospectus:
         news = Seen(before)
         self.nodes[view.id] = view
         self._changes += 1
+        self._reloads[view.id] = self._expected_reloads(view, now)
         for name, model in view.models.items():
             then = before.models.get(name) if before is not None else None
             # On a card there may be a part of it only: the whole takes at least what it takes on disk.
@@ -121,6 +124,13 @@ class Prospectus:
         keep_latest(self._residencies, MAX_PAIRS)
         keep_latest(self._unloaded, MAX_PAIRS)
         return news
+
+    def _expected_reloads(self, view: NodeView, now: Seconds) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for name, model in view.models.items():
+            if model.resident and (chance := self._homes.wanted(name, view.id, now)):
+                found[name] = chance * pace(view.hardware, model, self._learned.get((view.id, name))).load
+        return found
 
     def learned(self, lesson: Lesson) -> None:
         """More is known of how fast a model runs on a node."""

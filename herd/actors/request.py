@@ -13,11 +13,12 @@ from herd.actors.holding_pen import Hold, HoldEnd
 from herd.actors.ids import Ids
 from herd.actors.line import GONE, Line
 from herd.actors.model_queue import Completion
-from herd.actors.ports import Body, Clock, Headers, Sink, Streams
+from herd.actors.ports import Body, Clock, Headers, Meter, Sink, Streams
 from herd.actors.sending import SEND_SIZE, carried, opened
 from herd.actors.story import Diary
 from herd.errors import RequestError
 from herd.names import canonical
+from herd.policy.calibration import Check
 from herd.policy.holding import Patience, hold_for
 from herd.policy.pace import Observed
 from herd.policy.placement import hopeless, why_none
@@ -67,6 +68,7 @@ class RouterParts:
     streams: Streams
     clock: Clock
     ids: Ids
+    meter: Meter
     hold_timeout: Seconds = Seconds(30.0)
     grace_until: Seconds = Seconds(0.0)  # monotonic; until then unknown models are held while known nodes are missing
 
@@ -124,7 +126,9 @@ class _Flow:
         self._parts = parts
         self._arrived = parts.clock.monotonic()
         self._ticket = Ticket(parts.ids.ticket(), inbound.client, self._arrived, inbound.priority)
-        self.diary = Diary(inbound.id, inbound.routing.model, self._ticket, parts.clock, parts.traces)
+        self.diary = Diary(
+            inbound.id, inbound.routing.model, self._ticket, parts.clock, parts.traces, meter=parts.meter
+        )
         self._sink = self.diary.watching(sink)
         self._patience = Patience(Seconds(self._arrived + parts.hold_timeout), parts.grace_until)
         self._tried = _Tried()
@@ -293,6 +297,10 @@ class _Flow:
             ("X-Herd-Queue-Ms", str(round(self._line.waited * 1000))),
             ("X-Herd-Attempts", str(self._tried.attempts)),
         ]
+        prediction = self._line.prediction
+        if prediction is not None:
+            shown.append(("X-Herd-Placed-Ms", str(round((prediction.at - self._arrived) * 1000))))
+            shown.append(("X-Herd-Predicted-Ms", str(round(prediction.seconds * 1000))))
         if placed.edits:
             shown.append(("X-Herd-Edited", ", ".join(edit.field for edit in placed.edits)))
         return tuple(shown)
@@ -301,8 +309,9 @@ class _Flow:
 
     def _served(self, placed: Candidate, usage: Usage) -> Outcome:
         outcome = Outcome.FAILED if usage.failed else Outcome.SERVED
-        self._teach(placed, usage)
-        self.diary.served(placed.name, usage, outcome)
+        check = self._line.check() if usage.complete and not usage.failed else None
+        self._teach(placed, usage, check)
+        self.diary.served(placed.name, usage, outcome, check)
         logger.info(
             "request %s: %s %s by %s in %.0f ms (queued %.0f ms, attempt %d, %d tokens in, %d out)",
             self._inbound.id,
@@ -317,7 +326,7 @@ class _Flow:
         )
         return outcome
 
-    def _teach(self, placed: Candidate, usage: Usage) -> None:
+    def _teach(self, placed: Candidate, usage: Usage, check: Check | None) -> None:
         """Tell whoever learns from whole answers."""
         if not usage.complete or usage.failed:
             return
@@ -331,6 +340,8 @@ class _Flow:
             usage.decode_s,
             self._attempts.first_byte if self._inbound.routing.streamed else Seconds(0.0),
             cached=usage.cached,
+            predicted=check.predicted if check is not None else Seconds(0.0),
+            took=check.took if check is not None else Seconds(0.0),
         )
         if self._line.queue is not None:
             self._line.queue.completed.tell(Completion(self._ticket.id, observed))

@@ -16,7 +16,8 @@ from herd.actors.gateway import Gateway
 from herd.actors.holding_pen import HoldingPen
 from herd.actors.ids import Ids
 from herd.actors.latency_learner import LatencyLearner
-from herd.actors.ports import Advertiser, Clock, HttpServer, LinkListener, Links, Streams
+from herd.actors.metering import NoMeter
+from herd.actors.ports import Advertiser, Clock, HttpServer, LinkListener, Links, Meter, Streams
 from herd.actors.pre_warmer import PreWarmer
 from herd.actors.rebalancer import Rebalancer
 from herd.actors.request import RouterParts
@@ -25,14 +26,15 @@ from herd.actors.store import Store
 from herd.actors.surface import Surface, SurfaceSettings
 from herd.actors.traces import Traces
 from herd.policy.liveness import HEARTBEAT_S
-from herd.policy.placement import Ranking, place
+from herd.policy.placement import Ranking
+from herd.policy.scorers import SCORERS
 from herd.protocols.discovery import RouterAddress
 from herd.protocols.herd_api import InfoDocument
 from herd.protocols.messages import PROTOCOL_VERSIONS
 from herd.runtime import ActorHandle, RestartLimitExceeded, RestartPolicy, Supervisor, get_actor, remote, stop
 from herd.store.database import Database
 from herd.store.executor import Executor, InlineExecutor
-from herd.types import Bytes, Seconds
+from herd.types import Bytes, ScorerKind, Seconds
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +57,9 @@ class RouterOptions:
     json_limit: Bytes
     join_grace: Seconds = JOIN_GRACE_S
     heartbeat: Seconds = HEARTBEAT_S  # of its nodes; three that are missed degrade a node
-    ranking: Ranking = place  # another one in simulations that compare
+    scorer: ScorerKind = ScorerKind.SEVEN_SIGNALS
+    ranking: Ranking | None = None  # in place of the scorer's, in simulations that compare
+    edits: bool = True  # False in simulations of routers that have none
     pre_warm: bool = True  # load models ahead; False only to measure what that is worth, as is
     homes: bool = True  # keep models loaded where they live
     rebalance: bool = True  # move what waits
@@ -78,6 +82,7 @@ class RouterPorts:
     advertiser: Advertiser | None  # None: mDNS is off
     open_store: Callable[[], Database] = in_memory
     executor: Executor = field(default_factory=InlineExecutor)
+    meter: Meter = field(default_factory=NoMeter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,8 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         traces = start(optional, Traces, names.TRACES, ports.clock, store)
         warmer = start(optional, PreWarmer, names.PRE_WARMER, ports.clock, options.homes)
         hears = warmer if options.pre_warm else None
-        scorer = start(vital, Scorer, names.SCORER, pen, ports.clock, store, known, hears, ranking=options.ranking)
+        scores = {"ranking": options.ranking or SCORERS[options.scorer], "edits": options.edits}
+        scorer = start(vital, Scorer, names.SCORER, pen, ports.clock, store, known, hears, **scores)
         fleet = start(vital, Fleet, names.FLEET, options.identity, ports.links, scorer, ports.clock, options.heartbeat)
         if options.rebalance:
             start(optional, Rebalancer, names.REBALANCER, scorer)
@@ -138,6 +144,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
             streams=ports.streams,
             clock=ports.clock,
             ids=Ids(options.seed),
+            meter=ports.meter,
             hold_timeout=options.hold_timeout,
             grace_until=Seconds(ports.clock.monotonic() + options.join_grace),
         )

@@ -13,6 +13,7 @@ from herd.actors.moves import Move, Rebalanced, Round, move
 from herd.actors.ports import Clock
 from herd.actors.prospectus import Prospectus
 from herd.actors.scorer_memory import ScorerMemory
+from herd.actors.sessions import Sessions
 from herd.actors.tables import keep_latest
 from herd.actors.trials import Trials
 from herd.policy.breaker import openness
@@ -27,7 +28,7 @@ from herd.policy.scoring import Moment
 from herd.policy.values import Ask, Candidate, Decision, Eliminated, ModelView, NodeView, Reason, Ticket
 from herd.runtime import ActorHandle, Timer, context, get_actor
 from herd.store.records import KnownNode
-from herd.types import BackendId, ModelName, NodeId, NodeState, Seconds, TicketId
+from herd.types import BackendId, ModelName, NodeId, NodeState, Seconds, TicketId, Tokens
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +36,6 @@ logger = logging.getLogger(__name__)
 MAX_MODELS = 65_536
 # Models for which requests found no node, the latest: more than are held at once.
 MAX_SHORT = 4096
-# Conversations whose node is remembered: more than a model server's prefix cache remembers of them.
-MAX_SESSIONS = 16_384
 
 
 class Scorer:
@@ -50,7 +49,8 @@ class Scorer:
         store: the Store, told what a node has; None to remember nothing.
         known: the nodes that were known when the router started; offline until they join.
         warmer: the PreWarmer, told of deep queues and of pins; None where nothing is loaded ahead.
-        ranking: how nodes are ranked; another than the product's own in simulations that compare.
+        ranking: how nodes are ranked.
+        edits: requests are fitted to what their nodes have loaded; False in simulations of routers that do not.
     """
 
     def __init__(
@@ -62,12 +62,14 @@ class Scorer:
         warmer: ActorHandle | None = None,
         *,
         ranking: Ranking = place,
+        edits: bool = True,
     ) -> None:
         self._pen = pen
         self._clock = clock
         self._store = store
         self._memory = None if store is None else ScorerMemory(clock, store)
         self._ranking = ranking
+        self._edits = edits
         self._warmer = warmer
         self._deep = DeepQueues()
         self._homes = Homes(clock, store)
@@ -81,7 +83,7 @@ class Scorer:
         self._budget = RetryBudget()
         self._version = 0
         self._short: dict[str, int] = {}  # models for which requests found no node, and about how many are held
-        self._sessions: dict[tuple[str, str], NodeId] = {}  # the latest last
+        self._sessions = Sessions()
         self._round = 0  # of rebalancing
         self._watched = False  # the Rebalancer looks, now and then, until nobody waits
         self._expiry: Timer | None = None  # of the next reservation
@@ -137,7 +139,7 @@ class Scorer:
             )
             if cause is not None:
                 self._warmer.queue_deep.tell(cause)
-        self._favour(ask, chosen.node)
+        self._sessions.placed(ask, chosen.node)
         if not self._watched:
             outstanding = self._ledger.loads[chosen.node].models[ask.model].outstanding
             self._watched = outstanding > self._nodes[chosen.node].models[ask.model].limit
@@ -150,21 +152,13 @@ class Scorer:
             getattr(get_actor(names.REBALANCER), what).tell()
 
     def _moment(self, ask: Ask, ticket: Ticket, now: Seconds) -> Moment:
-        return Moment(
-            now,
-            Seconds(now - ticket.arrived),
-            self._prospectus.answer(ask.model),
-            self._sessions.get((ask.model, ask.session)) if ask.continues else None,
-            self._trials.nodes(ask.model),
-        )
-
-    def _favour(self, ask: Ask, node: NodeId) -> None:
-        """The conversation, if it is of one, goes on there."""
-        if ask.session:
-            session = (ask.model, ask.session)
-            self._sessions.pop(session, None)
-            self._sessions[session] = node
-            keep_latest(self._sessions, MAX_SESSIONS)
+        answer, tried = self._prospectus.answer(ask.model), self._trials.nodes(ask.model)
+        waited, turn = Seconds(now - ticket.arrived), self._sessions.turn(ask)
+        if turn is None:
+            return Moment(now, waited, answer, tried=tried)
+        model = self._nodes[turn.node].models.get(ask.model)
+        cached = self._sessions.cached(turn, ask.model, model.slots) if model is not None else Tokens(0)
+        return Moment(now, waited, answer, turn.node, cached, tried)
 
     def _affords(self, ask: Ask, now: Seconds, *, first: bool) -> bool:
         """Whether the placement is no retry, or one that the fleet can afford."""
@@ -182,7 +176,7 @@ class Scorer:
     def edited(self, ticket: TicketId, placed: Candidate) -> Candidate:
         """A ticket has waited where it is placed: the same with the edits that it takes by now."""
         ask = self._ledger.ask_of(ticket)
-        if ask is None or self._ranking is not place:  # routers to compare with edit nothing
+        if ask is None or not self._edits:
             return placed
         moment = Moment(self._clock.monotonic())
         return edited(ask, placed, self._looked_at(ask.model), self._ledger.loads, moment)
@@ -192,10 +186,10 @@ class Scorer:
         now = self._clock.monotonic()
         self._round += 1
         found: list[Move] = []
-        look = Round(self._ledger, self._looked_at, self._moment, self._trials.tries, now, self._round)
+        look = Round(self._ledger, self._looked_at, self._moment, self._trials.tries, now, self._round, self._ranking)
         for here, waiter, candidate in look.better_places():
             left = self._ledger.move(waiter.ticket.id, candidate, now)
-            self._favour(waiter.ask, candidate.node)
+            self._sessions.placed(waiter.ask, candidate.node)
             found.append(move(waiter.ticket.id, left.model, here, candidate))
             self._heed_abandoned(left, now)
             if logger.isEnabledFor(logging.DEBUG):

@@ -17,6 +17,7 @@ from herd.runtime import Timer, context
 from herd.store.database import Database, StoreError
 from herd.store.executor import Executor
 from herd.store.records import (
+    KnownCalibration,
     KnownEstimate,
     KnownKeep,
     KnownNode,
@@ -196,6 +197,10 @@ class Store:
     async def estimates(self) -> tuple[KnownEstimate, ...]:
         """How fast models run on nodes, and how long their answers are."""
         return await self._recall("how fast models are", lambda database: database.all(KnownEstimate))
+
+    async def calibrations(self) -> tuple[KnownCalibration, ...]:
+        """How predictions came true, the latest last."""
+        return await self._recall("how predictions came true", lambda database: database.all(KnownCalibration))
 
     async def residencies(self) -> tuple[KnownResidency, ...]:
         """What models take in memory."""

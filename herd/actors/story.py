@@ -9,9 +9,10 @@ from types import TracebackType
 from typing import Self
 
 from herd.actors.holding_pen import HoldEnd
-from herd.actors.ports import Clock, Headers, Sink
+from herd.actors.ports import Clock, Headers, Meter, Sink
 from herd.actors.traces import Told
 from herd.errors import HerdError
+from herd.policy.calibration import Check, predicted
 from herd.policy.values import Candidate, Decision, Lease, Reason, Ticket
 from herd.protocols import stories
 from herd.protocols.messages import Failure, Usage
@@ -44,12 +45,15 @@ class Diary:
         ticket: names the client, and says when the request arrived.
         clock: the router's.
         traces: the Traces.
+        meter: told of its end, too.
     """
 
-    def __init__(self, request_id: RequestId, model: str, ticket: Ticket, clock: Clock, traces: ActorHandle) -> None:
+    def __init__(
+        self, request_id: RequestId, model: str, ticket: Ticket, clock: Clock, traces: ActorHandle, *, meter: Meter
+    ) -> None:
         self._ticket = ticket
         self._monotonic, self._began = clock.monotonic, ticket.arrived
-        self._traces = traces
+        self._traces, self._meter = traces, meter
         self._id = request_id
         self._model, self._client = _plain(model), _plain(ticket.client)
         self._arrived = round(clock.wall(), 3)
@@ -63,6 +67,8 @@ class Diary:
         self._usage: Usage | None = None
         self._placed: Candidate | None = None  # where it was placed last
         self._score: float | None = None  # there
+        self._predicted: float | None = None  # seconds from then on
+        self._took: float | None = None
         self._attempts = 0
         self._sent = False  # the latest attempt was, to the node
         self._expired = False  # the latest hold lasted until its end
@@ -82,7 +88,7 @@ class Diary:
         self._eliminated -= len(out)
         candidates = [_candidate(candidate) for candidate in shown]
         if chosen is not None:
-            self._placed, self._score = chosen, candidates[0]["score"]
+            self._placed_at(chosen, candidates[0])
         event: stories.Placed = {
             "kind": "placed",
             "at": self._at(),
@@ -116,7 +122,7 @@ class Diary:
     def moved(self, placed: Candidate, queue: str) -> None:
         """The queue that it waited in has sent it to another one: it is placed there from now on."""
         at, candidate = self._at(), _candidate(placed)
-        self._placed, self._score = placed, candidate["score"]
+        self._placed_at(placed, candidate)
         event: stories.MovedOn = {
             "kind": "moved",
             "at": at,
@@ -171,9 +177,11 @@ class Diary:
         }
         self._note(event)
 
-    def served(self, node: str, usage: Usage, outcome: Outcome) -> None:
-        """The client has the whole answer."""
+    def served(self, node: str, usage: Usage, outcome: Outcome, check: Check | None = None) -> None:
+        """The client has the whole answer; `check`: which had been predicted."""
         self._usage, self._outcome = usage, outcome
+        if check is not None:
+            self._took = _micro(check.took)
         event: stories.Served = {
             "kind": "served",
             "at": self._at(),
@@ -185,6 +193,8 @@ class Diary:
             "decode_s": usage.decode_s,
             "complete": usage.complete,
             "failed": usage.failed,
+            "predicted_s": None if check is None else self._predicted,
+            "took_s": self._took,
         }
         self._note(event)
 
@@ -222,7 +232,9 @@ class Diary:
         self._note(event)
         if self._timer is not None:
             self._timer.cancel()
-        self._traces.ended.tell(self._told(self._line(at, outcome, status)))
+        line = self._line(at, outcome, status)
+        self._traces.ended.tell(self._told(line))
+        self._meter.request_ended(line)
 
     def _broken(self, error: BaseException) -> tuple[Outcome, int | None, str]:
         """The outcome, the status that the client gets, and the sentence."""
@@ -245,6 +257,9 @@ class Diary:
     def _at(self) -> float:
         """Seconds since the arrival."""
         return int((self._monotonic() - self._began) * 1e6 + 0.5) / 1e6  # `_micro`, which would be a call more
+
+    def _placed_at(self, placed: Candidate, shown: stories.CandidateEntry) -> None:
+        self._placed, self._score, self._predicted = placed, shown["score"], shown["predicted_s"]
 
     def _waits(self) -> float:
         self._waits_since = self._at()
@@ -290,6 +305,8 @@ class Diary:
             "prompt": None if usage is None else usage.prompt,
             "completion": None if usage is None else usage.completion,
             "edited": () if placed is None else tuple([edit.field for edit in placed.edits]),
+            "predicted_s": self._predicted,
+            "took_s": self._took,
         }
 
     def _told(self, request: RequestEntry) -> Told:
@@ -324,7 +341,13 @@ class _Watched:
 
 def _candidate(candidate: Candidate) -> stories.CandidateEntry:
     signals = {signal.name: signal.points for signal in candidate.signals}
-    return {"node": candidate.name, "score": candidate.score, "signals": signals}
+    seconds = predicted(candidate)
+    return {
+        "node": candidate.name,
+        "score": candidate.score,
+        "signals": signals,
+        "predicted_s": None if seconds is None else _micro(seconds),
+    }
 
 
 def _micro(seconds: float) -> float:

@@ -69,6 +69,7 @@ class Surface:
             "herd.status": self._status,
             "herd.healthz": self._healthz,
             "herd.readyz": self._readyz,
+            "herd.metrics": self._metrics,
         }
         # These depend on what exactly is asked for.
         self._lookups: dict[str, Callable[[HttpRequest], Awaitable[tuple[int, str, bytes]]]] = {
@@ -178,7 +179,8 @@ class Surface:
         pins: dict[str, NodeId] = await self._parts.scorer.pins.remote()
         lessons: tuple[Lesson, ...] = await self._parts.learner.lessons.remote()
         week: tuple[LearnedHour, ...] = await self._parts.find(names.CAPACITY_LEARNER).week.remote(node.id)
-        return 200, JSON, herd_api.encode(documents.node_document(node, pins, lessons, week))
+        now = self._parts.clock.monotonic()
+        return 200, JSON, herd_api.encode(documents.node_document(node, pins, lessons, week, now))
 
     async def _requests(self, request: HttpRequest) -> tuple[int, str, bytes]:
         limit = stories.limit_of(request.query)
@@ -214,6 +216,9 @@ class Surface:
         if documents.can_serve(await self._nodes()):
             return 200, JSON, herd_api.encode({"status": "ready"})
         return 503, JSON, herd_api.encode({"status": "no node can serve a model now"})
+
+    async def _metrics(self) -> tuple[int, str, bytes]:
+        return 200, *await self._parts.meter.exposition()
 
 
 def _priority(headers: Headers) -> Priority:

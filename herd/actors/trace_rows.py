@@ -44,6 +44,8 @@ def row_of(request: RequestEntry, events: Iterable[Event]) -> KnownTrace:
         completion=_bounded(request["completion"]),
         edited=",".join(request["edited"]),
         scores=_scores(events),
+        predicted=request["predicted_s"],
+        took=request["took_s"],
     )
 
 
@@ -105,6 +107,8 @@ def entry_of(row: KnownTrace) -> RequestEntry:
         "prompt": row.prompt,
         "completion": row.completion,
         "edited": tuple(row.edited.split(",")) if row.edited else (),
+        "predicted_s": row.predicted,
+        "took_s": row.took,
     }
 
 
@@ -114,8 +118,13 @@ def events_of(row: KnownTrace) -> tuple[Event, ...]:
     events: list[Event] = []
     if scores or eliminated:
         candidates: list[CandidateEntry] = [
-            {"node": node, "score": score / 100, "signals": _signals(points) if points else {}}
-            for node, score, points in scores
+            {
+                "node": node,
+                "score": score / 100,
+                "signals": _signals(points) if points else {},
+                "predicted_s": None if place else row.predicted,
+            }
+            for place, (node, score, points) in enumerate(scores)
         ]
         placed: Placed = {
             "kind": "placed",

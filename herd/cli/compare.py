@@ -27,7 +27,6 @@ Compared = Annotated[
     typer.Option("--compare", metavar="all|NAME,...", help="In place of a day: routing policies side by side."),
 ]
 Loads = Annotated[str, typer.Option("--load", help="With --compare: percents of what the fleet could bear.")]
-SeedCount = Annotated[int, typer.Option("--seeds", help="With --compare: so many fleets, from --seed on.")]
 Hours = Annotated[float, typer.Option("--hours", help="With --compare: of each run, from Monday 9:00 on.")]
 ReportFile = Annotated[
     Path | None, typer.Option("--report", help="With --compare: write Markdown here, and plots beside it.")
@@ -35,8 +34,8 @@ ReportFile = Annotated[
 LOADS, SEEDS, HOURS = "30,60,90,110", 20, 4.0
 
 # What it heeds of the options of `herd simulate`, and what nothing else heeds.
-OWN = ("load", "seeds", "hours", "report")
-HEEDS = ("compare", *OWN, "seed", "nodes", "models", "clients", "parallel", "owners", "trace", "as_json")
+OWN = ("load", "hours", "report")
+HEEDS = ("compare", *OWN, "seed", "seeds", "nodes", "models", "clients", "parallel", "owners", "trace", "as_json")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from herd.net.http_client import AiohttpServers
 from herd.net.http_server import AiohttpServer
 from herd.net.link_client import LinkDialer
 from herd.net.link_server import LinkServer
+from herd.net.metrics import Metrics
 from herd.protocols.messages import PROTOCOL_VERSIONS, Hello
 from herd.types import BackendId, Bytes, NodeId, NodeName, RouterId, Seconds
 
@@ -33,7 +34,8 @@ async def loopback_router(name: str, port: int = 0) -> AsyncIterator[RunningRout
         json_limit=Bytes(RouterSettings().json_limit),
         join_grace=Seconds(0.0),
     )
-    ports = RouterPorts(SystemClock(), AiohttpServer(LOOPBACK, port), links, links, links, advertiser=None)
+    http = AiohttpServer(LOOPBACK, port)
+    ports = RouterPorts(SystemClock(), http, links, links, links, advertiser=None, meter=Metrics())
     async with running_router(options, ports) as router:
         yield router
 

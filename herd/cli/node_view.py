@@ -1,5 +1,6 @@
 """Nodes as a person reads them: how they stand, how fast they are, and when their owners want them."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,11 @@ _HOURS = 24
 _SHADES, _PLAIN_SHADES, _COLOURS = "·░▒▓█", ".-+*#", ("green", "green", "yellow", "red", "red")
 _UNKNOWN = "?"
 _LITTLE = 0.05  # confidence: with less an hour is as good as unknown
+
+_FEW = 3  # answers: fewer say nothing of how far apart they are
+_HALF = 0.6745  # standard deviations of a normal distribution to either side of its mean hold half of it
+_TRUE = 0.01  # a ratio so near to 1 is shown as 0 %
+_MANIFOLD = 2.0  # from here on "3.1 times as long" is easier to read than "210 % longer"
 
 
 def nodes(entries: Sequence[dict[str, Any]]) -> RenderableType:
@@ -55,6 +61,7 @@ def node(document: dict[str, Any], *, plain: bool = False) -> RenderableType:
         f"{what or 'a machine'}; memory: {_gib(document['memory_free'])} of {_gib(document['memory_total'])} free",
         f"{document['running']} running, {document['waiting']} waiting",
         _owner(document),
+        _predictions(document.get("calibration")),
     ]
     return Group(
         title,
@@ -85,12 +92,29 @@ def _owner(document: dict[str, Any]) -> str:
     return f"{takes}{classed}; {coming}"
 
 
+def _predictions(calibration: dict[str, Any] | None) -> str:
+    """`predictions: answers take 12 % longer than predicted, half of them within 25 % of that (57 answers)`."""
+    if calibration is None:
+        return "predictions: none was checked against an answer yet"
+    ratio, spread, weight = calibration["ratio"], calibration["spread"], calibration["weight"]
+    if abs(ratio - 1.0) < _TRUE:
+        text = "answers take as long as predicted"
+    elif ratio >= _MANIFOLD:
+        text = f"answers take {ratio:.1f} times as long as predicted"
+    else:
+        text = f"answers take {abs(ratio - 1.0) * 100:.0f} % {'longer' if ratio > 1 else 'less'} than predicted"
+    if weight >= _FEW:
+        text += f", half of them within {100 * math.expm1(_HALF * spread):.0f} % of that"
+    count = max(1, round(weight))
+    return f"predictions: {text} ({count} answer{'s' if count > 1 else ''})"
+
+
 def _models(document: dict[str, Any]) -> RenderableType:
     """The models on the disk, and what was learned of their speeds."""
     speeds = {speed["model"]: speed for speed in document["learned"]}
     table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column("model", overflow="fold")
-    for name in ("size", "in memory", "at once", "loads in", "first token", "tok/s in", "tok/s out"):
+    for name in ("size", "in memory", "at once", "loads in", "first token", "tok/s in", "tok/s out", "off by"):
         table.add_column(name, justify="right")
     for model in document["models"]:
         speed = speeds.get(canonical(model["name"]), {})
@@ -103,6 +127,7 @@ def _models(document: dict[str, Any]) -> RenderableType:
             _number(speed.get("first_token_s"), " s"),
             _number(speed.get("prefill")),
             _number(speed.get("decode")),
+            _off_by(speed.get("calibration")),
         )
     return table
 
@@ -130,6 +155,11 @@ def _shade(hour: dict[str, Any], shades: str) -> Text:
         return Text(_UNKNOWN * 2, "dim")
     step = min(int(hour["load"] * len(shades)), len(shades) - 1)
     return Text(shades[step] * 2, _COLOURS[step])
+
+
+def _off_by(calibration: dict[str, Any] | None) -> str:
+    """By how much answers take longer than predicted: `+12 %`."""
+    return "-" if calibration is None else f"{(calibration['ratio'] - 1.0) * 100:+.0f} %"
 
 
 def _number(value: float | None, unit: str = "") -> str:

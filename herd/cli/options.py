@@ -113,5 +113,3 @@ def refuse_what_is_missing(settings: RouterSettings | NodeSettings) -> None:
         if value not in {getattr(default, name), False}:
             flag = "--" + name.replace("_", "-")
             raise ConfigError(f"{flag} is not available in Herd {herd.__version__} yet: leave it out")
-    if isinstance(settings, RouterSettings) and settings.scorer != "seven-signals":
-        raise ConfigError(f"--scorer {settings.scorer} is not available in Herd {herd.__version__} yet: leave it out")

@@ -25,13 +25,12 @@ from herd.net.http_server import AiohttpServer
 from herd.net.identity import Identity, open_identity
 from herd.net.link_server import LinkServer
 from herd.net.mdns import MdnsAdvertiser
-from herd.store.database import Database
+from herd.net.metrics import Metrics
+from herd.store.database import DATABASE, Database
 from herd.store.executor import ThreadExecutor
 from herd.types import Bytes, RouterId, Seconds
 
 logger = logging.getLogger(__name__)
-
-DATABASE = "herd.db"  # in the data directory
 
 app = application(
     "herd",
@@ -66,6 +65,7 @@ def _options(settings: RouterSettings, identity: Identity) -> RouterOptions:
         seed=secrets.randbits(64),
         hold_timeout=Seconds(settings.hold_timeout),
         json_limit=Bytes(settings.json_limit),
+        scorer=settings.scorer,
     )
 
 
@@ -80,6 +80,7 @@ def _ports(settings: RouterSettings) -> RouterPorts:
         advertiser=None if settings.no_mdns else MdnsAdvertiser(),
         open_store=partial(Database, settings.data_dir.expanduser() / DATABASE),
         executor=ThreadExecutor(),
+        meter=Metrics(),
     )
 
 

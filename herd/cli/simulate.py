@@ -4,8 +4,9 @@ import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,13 +15,19 @@ from rich.progress import track
 
 from herd.cli import compare as comparing
 from herd.cli.process import raise_file_limit, set_up_logs
+from herd.cli.recorded import DataDir, FromHistory, hour_of_week, recorded_traffic
 from herd.cli.simulation_view import picture, span, tables
 from herd.cli.wall_clock import simulate_on_wall_clock
+from herd.cli.what_if import SEEDS, Seeds, WhatIf, ask_what_if
 from herd.errors import ConfigError, HerdError
 from herd.simulation.chaos.run import chaos, replay
-from herd.simulation.runs.households import DAY, YEAR, Household, household
+from herd.simulation.comparison.changes import change_of
+from herd.simulation.comparison.what_if import Question
+from herd.simulation.runs.households import DAY, YEAR, Household, household, playable
+from herd.simulation.runs.rankings import RANKINGS, USUAL, ranking_of
 from herd.simulation.runs.report import report
 from herd.simulation.runs.run import Result, Scenario, Watcher, simulate
+from herd.simulation.workload.history import Recorded
 from herd.simulation.workload.traces import TraceRow, read_trace, stretched
 
 DEFAULT = Household()
@@ -28,6 +35,21 @@ DEFAULT = Household()
 # Agents look at their servers every 2 s at any speed. Beyond the greatest one that is half an hour of the scenario, and
 # the clients' patience is over before a socket has opened.
 SLOWEST, FASTEST = 0.01, 1000.0
+
+_Days = Annotated[float, typer.Option(help="How long; a trace goes on to its end unless this is given.")]
+_Trace = Annotated[
+    Path | None, typer.Option(help="Take times and lengths from a trace: Azure's CSV or Mooncake's JSON lines.")
+]
+_Rate = Annotated[
+    float | None, typer.Option(help="Stretch the trace or history to so many requests a second, on average.")
+]
+_WallClock = Annotated[
+    bool, typer.Option("--wall-clock", help="Over real sockets and behind real agents, in real time.")
+]
+_Chaos = Annotated[
+    int | None,
+    typer.Option("--chaos", min=1, help="In place of a day, run so many seeds of chaos and check the invariants."),
+]
 
 _CHAOS_HEEDS = ("seed", "chaos_seeds", "as_json")
 
@@ -40,30 +62,23 @@ def simulate_command(
     models: Annotated[int, typer.Option(help="Models that are asked for.")] = DEFAULT.models,
     clients: Annotated[int, typer.Option(help="People who ask; half as many programs ask, too.")] = DEFAULT.clients,
     requests: Annotated[int, typer.Option(help="Requests, about; of a trace, at most.")] = DEFAULT.requests,
-    days: Annotated[
-        float, typer.Option(help="How long; a trace goes on to its end unless this is given.")
-    ] = DEFAULT.days,
+    days: _Days = DEFAULT.days,
     start_hour: Annotated[int, typer.Option(help="Of the week at which it begins; 0 is Monday 00:00.")] = 0,
     parallel: Annotated[int, typer.Option(help="Requests that a model runs at once.")] = DEFAULT.parallel,
     owners: Annotated[bool, typer.Option(help="People use the machines, too.")] = DEFAULT.owners,
-    trace: Annotated[
-        Path | None, typer.Option(help="Take times and lengths from a trace: Azure's CSV or Mooncake's JSON lines.")
-    ] = None,
-    rate: Annotated[
-        float | None, typer.Option(help="Stretch the trace to so many requests a second, on average.")
-    ] = None,
-    wall_clock: Annotated[
-        bool, typer.Option("--wall-clock", help="Over real sockets and behind real agents, in real time.")
-    ] = False,
+    trace: _Trace = None,
+    from_history: FromHistory = False,
+    data_dir: DataDir = None,
+    rate: _Rate = None,
+    scorer: Annotated[str, typer.Option(help=f"How nodes are ranked: {', '.join(RANKINGS)}.")] = USUAL,
+    what_if: WhatIf = None,
+    seeds: Seeds = None,
+    wall_clock: _WallClock = False,
     speed: Annotated[float, typer.Option(help="With --wall-clock: pass time so many times as fast.")] = 60.0,
     decisions: Annotated[Path | None, typer.Option(help="Write what the router decided into this file.")] = None,
-    chaos_seeds: Annotated[
-        int | None,
-        typer.Option("--chaos", min=1, help="In place of a day, run so many seeds of chaos and check the invariants."),
-    ] = None,
+    chaos_seeds: _Chaos = None,
     compare: comparing.Compared = None,
     load: comparing.Loads = comparing.LOADS,
-    seeds: comparing.SeedCount = comparing.SEEDS,
     hours: comparing.Hours = comparing.HOURS,
     report: comparing.ReportFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print figures as JSON, and nothing else.")] = False,
@@ -82,30 +97,38 @@ def simulate_command(
     size = Household(nodes, models, clients, requests, days, parallel, owners, start_hour)
     if compare is not None:
         _refuse(context, "--compare has hours and requests of its own", heeds=comparing.HEEDS)
-        chosen = comparing.Comparison(compare, load, seeds, hours, report)
+        chosen = comparing.Comparison(compare, load, seeds or comparing.SEEDS, hours, report)
         told = comparing.compare(chosen, chosen.plan(size, seed, trace), as_json=as_json)
         with _printing():
             typer.echo(told, nl=False)
         return
-    _refuse(context, "--load, --seeds, --hours and --report go with --compare", *comparing.OWN)
-    if wall_clock:
-        _refuse(context, "--decisions goes with virtual time: on a wall clock chance decides too", "decisions")
-        if not SLOWEST <= speed <= FASTEST:
-            raise ConfigError(f"time cannot pass {speed:g} times as fast: take {SLOWEST:g} to {FASTEST:g}")
-    else:
-        _refuse(context, "virtual time takes no time: --speed goes with --wall-clock", "speed")
+    _refuse_combinations(context, wall_clock=wall_clock, from_history=from_history, what_if=bool(what_if))
+    if not SLOWEST <= speed <= FASTEST:
+        raise ConfigError(f"time cannot pass {speed:g} times as fast: take {SLOWEST:g} to {FASTEST:g}")
+    ranking = ranking_of(scorer)
     remarks = Console(stderr=True, highlight=False, quiet=as_json)
-    rows = _rows(trace, rate, requests, days * DAY if _given(context, "days") else None, remarks)
+    history = recorded_traffic(data_dir, playable(size), remarks) if from_history else None
+    if history is not None and rate is None and not _given(context, "start_hour"):
+        size = replace(size, start_slot=hour_of_week(history.began))
+    duration = days * DAY if _given(context, "days") else None
+    rows = _rows(trace, rate, requests, duration, remarks, history=history)
+    more = {} if history is None else {"history": history.document()}
+    if what_if:
+        question = Question(size, rows, scorer, tuple(map(change_of, what_if)))
+        answered = ask_what_if(question, what_if, range(seed, seed + (seeds or SEEDS)), console, as_json=as_json)
+        with _printing():
+            answered.show(console, more if as_json else None)
+        return
     scenario = household(seed, size, rows)
     with _decisions(decisions, trace) as file:
         with _view(console, shown=console.is_terminal and not as_json) as watch:
             if wall_clock:
-                remarks.print(f"over sockets at {speed:g} times the speed: {span(scenario.duration / speed)} to go")
-                result = _over_sockets(scenario, speed, watch)
+                result = _over_sockets(scenario, speed, watch, remarks)
             else:
-                result = simulate(scenario, watch=watch, write=file.write if file is not None else None)
+                write = file.write if file is not None else None
+                result = simulate(scenario, watch=watch, write=write, ranking=ranking)
         with _printing():
-            _show(scenario, result, console, as_json)
+            _show(scenario, result, console, more if as_json else None)
 
 
 def _given(context: typer.Context, name: str) -> bool:
@@ -122,17 +145,44 @@ def _refuse(context: typer.Context, why: str, *names: str, heeds: Sequence[str] 
             raise ConfigError(f"{why}: leave {flag} out" if flag not in why else why)
 
 
+def _refuse_combinations(context: typer.Context, *, wall_clock: bool, from_history: bool, what_if: bool) -> None:
+    """Raise ConfigError when an option is given that would be ignored beside these."""
+    if wall_clock:
+        _refuse(context, "--decisions goes with virtual time: on a wall clock chance decides too", "decisions")
+        _refuse(context, "--scorer goes with virtual time: over sockets there is the usual one", "scorer")
+    else:
+        _refuse(context, "virtual time takes no time: --speed goes with --wall-clock", "speed")
+    if from_history:
+        _refuse(context, "a history has requests, models and clients of its own", "trace", "models", "clients")
+    else:
+        _refuse(context, "--data-dir says whose history is replayed: it goes with --from-history", "data_dir")
+    if what_if:
+        _refuse(context, "--what-if is many runs in virtual time", "wall_clock", "decisions")
+    else:
+        _refuse(context, "--seeds goes with --what-if or --compare: one run has one --seed", "seeds")
+    _refuse(context, "--load, --hours and --report go with --compare", *comparing.OWN)
+
+
 def _rows(
-    trace: Path | None, rate: float | None, limit: int, duration: float | None, remarks: Console
+    trace: Path | None,
+    rate: float | None,
+    limit: int,
+    duration: float | None,
+    remarks: Console,
+    *,
+    history: Recorded | None = None,
 ) -> Sequence[TraceRow] | None:
-    """What is taken of a trace; None where there is none. Raises ConfigError when it makes no run."""
-    if trace is None:
+    """What is taken of a trace or a history; None where there is none. Raises ConfigError when it makes no run."""
+    if trace is None and history is None:
         if rate is not None:
             raise ConfigError("--rate stretches a trace: name one with --trace, or say how many --requests")
         return None
-    rows = read_trace(trace, limit=limit + 1)
+    name = "the history" if trace is None else str(trace)
+    rows: Sequence[TraceRow] = history.rows if history is not None else ()
+    if trace is not None:
+        rows = read_trace(trace, limit=limit + 1)
     if len(rows) > limit:
-        remarks.print(f"only {limit} requests of {trace} are taken: --requests takes more", markup=False)
+        remarks.print(f"only {limit} requests of {name} are taken: --requests takes more", markup=False)
         rows = rows[:limit]
     if rate is not None:
         rows = stretched(rows, rate=rate)
@@ -140,14 +190,13 @@ def _rows(
         rows = [row for row in rows if row.at < duration]
     if rows[-1].at > YEAR:
         days = rows[-1].at / DAY
-        raise ConfigError(
-            f"{trace} goes on for {days:.4g} days, more than a year: cut it with --days, or give a --rate"
-        )
+        raise ConfigError(f"{name} goes on for {days:.4g} days, more than a year: cut it with --days, or give a --rate")
     return rows
 
 
-def _over_sockets(scenario: Scenario, speed: float, watch: Watcher | None) -> Result:
+def _over_sockets(scenario: Scenario, speed: float, watch: Watcher | None, remarks: Console) -> Result:
     """Raises HerdError when the system does not grant the sockets, or the nodes do not join."""
+    remarks.print(f"over sockets at {speed:g} times the speed: {span(scenario.duration / speed)} to go")
     raise_file_limit()
     try:
         return asyncio.run(simulate_on_wall_clock(scenario, speed=speed, watch=watch))
@@ -213,10 +262,11 @@ def _printing() -> Iterator[None]:
         raise HerdError(f"cannot write to standard output: {error.strerror or error}") from error
 
 
-def _show(scenario: Scenario, result: Result, console: Console, as_json: bool) -> None:
+def _show(scenario: Scenario, result: Result, console: Console, more: dict[str, Any] | None) -> None:
+    """As JSON with `more` in it; as tables where that is None."""
     figures = report(scenario, result)
-    if as_json:
-        typer.echo(json.dumps(figures.document(), indent=2))
+    if more is not None:
+        typer.echo(json.dumps(figures.document() | more, indent=2))
     else:
         for part in tables(figures):
             console.print(part)

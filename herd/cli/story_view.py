@@ -55,7 +55,7 @@ def story(document: StoryDocument) -> RenderableType:
     for event, after in zip_longest(events, events[1:]):
         if not _goes_without_saying(event, after):
             lines.add_row(f"{event['at']:.3f} s", _event(event))
-    return Group(_heading(request, events), Text(), lines)
+    return Group(_heading(request, events), Text(), lines, *_prediction(request))
 
 
 def requests(entries: Sequence[RequestEntry], width: int) -> RenderableType:
@@ -87,6 +87,15 @@ def requests(entries: Sequence[RequestEntry], width: int) -> RenderableType:
 def _two_lines(entry: RequestEntry) -> Text:
     first, second = _heading_words(entry), f"{printable(entry['model'])} for {printable(entry['client'])}"
     return Text.assemble((clock_time(entry["arrived"]), "bold"), " ", first, f"\n  {second}, {printable(entry['id'])}")
+
+
+def _prediction(request: RequestEntry) -> list[Text]:
+    """`from its placement at studio: predicted 4.20 s, took 5.00 s`."""
+    predicted, took = request["predicted_s"], request["took_s"]
+    if predicted is None or request["node"] is None:
+        return []
+    came = f", took {_seconds(took)}" if took is not None else ""
+    return [Text(f"\nfrom its placement at {printable(request['node'])}: predicted {_seconds(predicted)}{came}")]
 
 
 # --- what is said of the whole ----------------------------------------------------------------------------------------
@@ -172,8 +181,9 @@ def _event(event: Event) -> RenderableType:  # noqa: C901, PLR0911, PLR0912 - a 
         case "queued":
             return Text(f"asks for its turn at {printable(event['node'])}")
         case "moved":
-            where = printable(event["candidate"]["node"])
-            return Text(f"after {_seconds(event['waited_s'])} moved to {where}, which serves it sooner")
+            where, seconds = printable(event["candidate"]["node"]), event["candidate"]["predicted_s"]
+            expected = "" if seconds is None else f" (predicted: {_seconds(seconds)})"
+            return Text(f"after {_seconds(event['waited_s'])} moved to {where}, which serves it sooner{expected}")
         case "refused":
             sentence = f"{printable(event['node'])} {printable(event['reason']['text'])}"
             return Text(f"not taken, after {_seconds(event['waited_s'])}: {sentence}", "red")
@@ -272,10 +282,11 @@ def _by_reason(out: Iterable[stories.EliminatedEntry]) -> dict[str, list[str]]:
 
 
 def _why(candidate: CandidateEntry, best: CandidateEntry) -> Text:
-    """The signals of a machine, and for what it lost."""
-    signals = candidate["signals"]
+    """When the answer is expected, the signals of a machine, and for what it lost."""
+    signals, seconds = candidate["signals"], candidate["predicted_s"]
+    expected = "" if seconds is None else f"predicted {_seconds(seconds)}; "
     points = [f"{_name(name)} {value:+.1f}" for name, value in signals.items() if abs(value) >= _NOTHING]
-    text = Text(", ".join(points) or "no points")
+    text = Text(expected + (", ".join(points) or "no points"))
     if candidate is best:
         return text
     behind = best["score"] - candidate["score"]

@@ -1,5 +1,6 @@
 """Where each model has its home: the node that serves it most, and that keeps it loaded."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -37,6 +38,15 @@ class Served:
     def weight_at(self, now: Seconds) -> float:
         """What it counts now."""
         return self.weight * float(0.5 ** ((now - self.at) / HALF_LIFE_S))
+
+
+def chance(served: Served, now: Seconds) -> float:
+    """How likely it is that somebody asks within `KEEP_ALIVE_S`, were services a Poisson process, 0 to 1.
+
+    A steady rate r adds up to a weight of r x half-life / ln 2.
+    """
+    rate = served.weight_at(now) * math.log(2.0) / HALF_LIFE_S
+    return 1.0 - math.exp(-rate * KEEP_ALIVE_S)
 
 
 @dataclass(frozen=True, slots=True)

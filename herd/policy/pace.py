@@ -4,6 +4,7 @@ import math
 from bisect import bisect_left
 from dataclasses import dataclass
 
+from herd.policy.calibration import Calibration, calibrated
 from herd.policy.values import Hardware, MemoryKind, ModelView
 from herd.types import Bytes, GiB, MiB, NodeId, Seconds, Tokens
 
@@ -156,6 +157,8 @@ class Observed:
     first_token: Seconds = Seconds(0.0)  # from when it was sent to the node; 0 too for an answer that came in one piece
     at_once: float = 1.0  # requests that ran on this model meanwhile, on average, itself included
     cached: Tokens = Tokens(0)  # of the prompt: these did not have to be read again
+    predicted: Seconds = Seconds(0.0)  # when it was placed here, or moved here: until the whole answer; 0: nothing was
+    took: Seconds = Seconds(0.0)  # from then on, instead
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +169,7 @@ class Learned:
     prefill: Rate = UNKNOWN
     decode: Rate = UNKNOWN
     first_token: Estimate | None = None  # with the model in memory
+    calibration: Calibration | None = None  # of what is predicted from these
 
 
 def learned(before: Learned, one: Observed, now: Seconds) -> Learned:
@@ -180,7 +184,7 @@ def learned(before: Learned, one: Observed, now: Seconds) -> Learned:
         prefill = _also(prefill, read / one.prefill, one.at_once, now)
     if one.completion >= LEAST_ANSWER and one.decode > 0:
         decode = _also(decode, one.completion / one.decode, one.at_once, now)
-    return Learned(load, prefill, decode, first_token)
+    return Learned(load, prefill, decode, first_token, calibrated(before.calibration, one.predicted, one.took, now))
 
 
 def _also(before: Rate, value: float, at_once: float, now: Seconds) -> Rate:

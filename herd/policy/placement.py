@@ -25,17 +25,34 @@ FOR_GOOD = ("dialect", "capability", "too-large")
 # How a router ranks its nodes: `place` below or, in simulations that compare, one of `baselines`.
 Ranking = Callable[[Ask, Iterable[Prospect | Eliminated], Mapping[NodeId, NodeLoad], Moment], Decision]
 
+# What nodes are sorted by, the least first (minus the score; seconds until the answer is there; the node), and what for.
+Row = tuple[float, float, NodeId, Candidate, Outlook]
+# Makes candidates of outlooks, of which there is one at least.
+Order = Callable[[Ask, list[Outlook], Moment], tuple[Candidate, ...]]
+
 
 def place(
     ask: Ask, looked_at: Iterable[Prospect | Eliminated], loads: Mapping[NodeId, NodeLoad], moment: Moment
 ) -> Decision:
-    """Rank nodes for `ask`, best first.
+    """Rank nodes for `ask` by the seven signals, best first; as `decided` does."""
+    return decided(ask, looked_at, loads, moment, _by_points)
+
+
+def decided(
+    ask: Ask,
+    looked_at: Iterable[Prospect | Eliminated],
+    loads: Mapping[NodeId, NodeLoad],
+    moment: Moment,
+    order: Order,
+) -> Decision:
+    """Eliminate nodes for `ask`, and rank the others.
 
     Args:
         ask: what the request needs.
         looked_at: every node the router knows, online or not; their order does not matter to the result.
         loads: the ledger's view of each node; a missing one has no load.
         moment: when, and for whom.
+        order: puts those that can serve it in order, the best first.
     """
     found: list[Outlook] = []
     crowded: list[Crowded] = []
@@ -70,29 +87,43 @@ def place(
     for there in turned_away:
         node = there.outlook.one.node
         eliminated.append(Eliminated(node.id, node.name, there.reason))
-    return Decision(_ranked(ask, found, moment), tuple(eliminated), retry_in=retry_in)
+    return Decision(order(ask, found, moment) if found else (), tuple(eliminated), retry_in=retry_in)
 
 
-def _ranked(ask: Ask, found: list[Outlook], moment: Moment) -> tuple[Candidate, ...]:
-    """Best first, by score. Of those tied with the best: least outstanding, then least recently chosen, then by id."""
-    if not found:
-        return ()
+def soonest(found: list[Outlook]) -> tuple[float, float]:
+    """Seconds until the best of them would have answered, and the second best; infinite when there is none."""
     answered = sorted([there.wait + there.work for there in found])
-    soonest, second = answered[0], answered[1] if len(answered) > 1 else math.inf
-    rows = []
+    return answered[0], answered[1] if len(answered) > 1 else math.inf
+
+
+def _by_points(ask: Ask, found: list[Outlook], moment: Moment) -> tuple[Candidate, ...]:
+    """By the sum of all signals. Less than `TIE_POINTS` is no difference."""
+    rows: list[Row] = []
+    best, second = soonest(found)
     for there in found:
-        one, held, _, wait, work, _, _, _, _, load = there
-        parts = points(ask, there, second if wait + work == soonest else soonest, moment.favourite)
+        one, held, wait, work, load = there.one, there.held, there.wait, there.work, there.load
+        parts = points(ask, there, second if wait + work == best else best, moment.favourite)
         score = sum(parts)
         # `edits` and `trial` are made out for the best one only.
-        rest = (parts, score, (), held.outstanding, wait, work, load, False)
+        rest = (parts, score, (), held.outstanding, wait, work, load, False, ())
         candidate = made(Candidate, one.who + rest)
         rows.append((-score, wait + work, one.who[0], candidate, there))
+    return best_first(ask, rows, TIE_POINTS)
+
+
+def best_first(ask: Ask, rows: list[Row], tie: float) -> tuple[Candidate, ...]:
+    """In order of the rows. Of those tied with the first: least outstanding, then least recently chosen, then by id.
+
+    Args:
+        ask: the request.
+        rows: in any order; one at least.
+        tie: two rows that differ by less are tied if the answers would also be there at about the same time.
+    """
     rows.sort()  # ids are unique: candidates are never compared
     first, completion = rows[0], rows[0][1]
     tied = [first]
     for row in rows[1:]:
-        if row[0] - first[0] >= TIE_POINTS:
+        if row[0] - first[0] >= tie:
             break
         if abs(row[1] - completion) <= TIE_COMPLETION * completion:
             tied.append(row)

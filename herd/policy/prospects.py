@@ -1,7 +1,8 @@
 """What there is to say of one model on one node until either changes: worked out once, used by many placements."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from herd.policy.elimination import absent
 from herd.policy.memory import Budget, Residency, budget, default_context, need
@@ -30,6 +31,7 @@ class Facts:
     unloaded: Seconds | None = None  # monotonic; when it left this node's memory
     home: bool = False  # the model lives on this node: it shall stay loaded there
     pinned: tuple[str, ...] = ()  # models that must not go from this node
+    reloads: Mapping[str, float] = field(default_factory=dict)  # seconds to expect of a model's next load if it goes
 
 
 @dataclass(frozen=True, slots=True)

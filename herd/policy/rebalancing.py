@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from herd.policy.breaker import openness
 from herd.policy.loads import NO_LOAD, NodeLoad
-from herd.policy.placement import place
+from herd.policy.placement import Ranking, place
 from herd.policy.prospects import Prospect
 from herd.policy.scoring import THERMAL_RESIDENT, Moment, Outlook, look
 from herd.policy.values import Ask, Candidate, Eliminated, NodeView, Ticket
@@ -106,7 +106,12 @@ def targets(
 
 
 def better_place(
-    ask: Ask, here: Waits, there: Sequence[Prospect], loads: Mapping[NodeId, NodeLoad], moment: Moment
+    ask: Ask,
+    here: Waits,
+    there: Sequence[Prospect],
+    loads: Mapping[NodeId, NodeLoad],
+    moment: Moment,
+    ranking: Ranking = place,
 ) -> Candidate | None:
     """The best node at which the request would clearly start sooner, and not end later; None if there is none.
 
@@ -116,6 +121,7 @@ def better_place(
         there: the nodes it could move to.
         loads: the ledger's view of each node; a missing one has no load.
         moment: when, and for whom.
+        ranking: of those that are good enough.
     """
     good: list[Prospect] = []
     for one in there:
@@ -124,7 +130,7 @@ def better_place(
             continue
         if clearly_sooner(here, Waits(found.wait, found.work)):
             good.append(one)
-    return place(ask, good, loads, moment).chosen if good else None
+    return ranking(ask, good, loads, moment).chosen if good else None
 
 
 def clearly_sooner(here: Waits, there: Waits) -> bool:

@@ -25,9 +25,15 @@ QUEUE_DEPTH_MAX = 30.0
 WAIT_MAX = 25.0
 CONTEXT_FIT_MAX = 10.0
 AFFINITY_MAX = 10.0
+import os
+
+OVERFLOW = float(os.environ.get("OVERFLOW", "1"))
 
 PAGE_CACHE_S = 1800.0  # a file that was read so recently is still in the page cache, mostly
 WAIT_HALF_S = 10.0  # a wait that costs half of what waits can cost
+
+# Of a prompt that is cached whole the last token is read all the same: its answer follows from it.
+LEAST_READ = 1
 
 # A request for which models in use would have to go waits so long for them to end by themselves, and as long as the
 # load takes: so a machine spends at most half its time on changing models. But it waits for no more than half of the
@@ -43,6 +49,7 @@ class Moment:
     waited: Seconds = Seconds(0.0)  # by the request so far
     answer: float = float(USUAL_ANSWER)  # tokens to expect of the model's answer
     favourite: NodeId | None = None  # the node that served the conversation last
+    cached: Tokens = Tokens(0)  # of the prompt, that its prefix cache is expected to hold
     tried: tuple[NodeId, ...] = ()  # nodes of which a request tries now whether the model, or the link, works again
 
 
@@ -57,6 +64,7 @@ class Outlook(NamedTuple):
     thermal: float
     fit: float
     context: Tokens  # that it would run with; 0: unknown
+    prefill: float  # seconds of the work for reading the prompt
     reload: bool = False  # a resident model has to be loaded anew, for a larger context
     load: NeededLoad | None = None
 
@@ -76,7 +84,10 @@ def look(ask: Ask, one: Prospect, held: NodeLoad, moment: Moment) -> Outlook | C
     """What the request would find there; or why it finds no memory."""
     model, pace = one.model, one.pace
     tickets, wait, factor = 0, 0.0, 1.0
-    prefill = ask.prompt_tokens / pace.prefill
+    prompt: int = ask.prompt_tokens
+    if moment.cached and one.node.id == moment.favourite and model.resident:
+        prompt = max(prompt - moment.cached, LEAST_READ)
+    prefill = prompt / pace.prefill
     decode = (moment.answer if ask.max_tokens is None else min(moment.answer, ask.max_tokens)) / pace.decode
     work = prefill + decode
     if held.models:
@@ -88,29 +99,32 @@ def look(ask: Ask, one: Prospect, held: NodeLoad, moment: Moment) -> Outlook | C
                 wait = load.ahead(model.limit, moment.now)
             streams = min(tickets + 1, model.limit)
             if streams > 1:
-                work = prefill * crowded(pace.prefill_crowd, streams) + decode * crowded(pace.decode_crowd, streams)
+                prefill *= crowded(pace.prefill_crowd, streams)
+                work = prefill + decode * crowded(pace.decode_crowd, streams)
             others -= 1
         if others:  # models that run at the same moment share the machine
             factor = 1.0 + others
             wait *= factor
             work *= factor
+            prefill *= factor
     wants = ask.num_ctx or 0
     if held.reservations and one.key in held.reservations:
         loading = held.reservations[one.key]
         if not (loading.context and wants > loading.context):
             wait += max(0.0, loading.done - moment.now)
-            found = (one, held, tickets, wait, work, THERMAL_LOADING, MEMORY_FIT_MAX, loading.context, False, None)
-            return made(Outlook, found)
+            known = (THERMAL_LOADING, MEMORY_FIT_MAX, loading.context, prefill, False, None)
+            return made(Outlook, (one, held, tickets, wait, work) + known)
     elif model.resident and not (model.context and wants > model.context) and not held.leaving:
-        found = (one, held, tickets, wait, work, THERMAL_RESIDENT, MEMORY_FIT_MAX, model.context, False, None)
-        return made(Outlook, found)
-    return _with_load(ask, one, held, moment.now, tickets, wait, work)
+        known = (THERMAL_RESIDENT, MEMORY_FIT_MAX, model.context, prefill, False, None)
+        return made(Outlook, (one, held, tickets, wait, work) + known)
+    return _with_load(ask, one, held, moment.now, (tickets, wait, work, prefill))
 
 
-def _with_load(  # noqa: PLR0917 - what `look` has found so far; called for every node
-    ask: Ask, one: Prospect, held: NodeLoad, now: Seconds, tickets: int, wait: float, work: float
+def _with_load(
+    ask: Ask, one: Prospect, held: NodeLoad, now: Seconds, so_far: tuple[int, float, float, float]
 ) -> Outlook | Crowded | Reason:
-    """What it finds when the model has to be loaded for it."""
+    """What it finds when the model has to be loaded for it; `look` has found tickets, wait, work and prefill so far."""
+    tickets, wait, work, prefill = so_far
     context, size, there = (one.context, one.need, one.budget) if not ask.num_ctx else needed_for(ask.num_ctx, one)
     if one.node.reasons and (stalled := pressure(one.node)) is not None:
         return stalled
@@ -135,8 +149,8 @@ def _with_load(  # noqa: PLR0917 - what `look` has found so far; called for ever
     unloaded = one.facts.unloaded
     thermal = THERMAL_UNLOADED if unloaded is not None and now - unloaded < PAGE_CACHE_S else THERMAL_ON_DISK
     needed = made(NeededLoad, (context, size, takes, short))
-    found = (one, held, tickets, takes + wait, work, thermal, fit, context, one.model.resident, needed)
-    outlook = made(Outlook, found)
+    known = (thermal, fit, context, prefill, one.model.resident, needed)
+    outlook = made(Outlook, (one, held, tickets, takes + wait, work) + known)
     if not short:
         return outlook
     patience = Seconds(min(max(LEAST_PATIENCE_S, one.pace.load), MOST_PATIENCE_S))
@@ -187,7 +201,7 @@ def points(ask: Ask, found: Outlook, best_other: float, favourite: NodeId | None
         best_other: seconds until the best other candidate would have answered; infinite when there is no other.
         favourite: the node that served the conversation last.
     """
-    one, held, tickets, wait, work, thermal, fit, context, reload, _ = found
+    one, held, tickets, wait, work, thermal, fit, context, _, reload, _ = found
     late = wait + work - best_other
     # x / (1 + x) rises smoothly, so that two busy nodes still differ, and never passes the cap.
     pressure = held.outstanding / one.model.limit
@@ -207,7 +221,7 @@ def points(ask: Ask, found: Outlook, best_other: float, favourite: NodeId | None
         one.role - one.surplus * filled,
         one.trend,
         context_fit,
-        -late if late > 0.0 else 0.0,
+        -OVERFLOW * late if late > 0.0 else 0.0,
         AFFINITY_MAX / (1 + tickets) if favourite is not None and one.node.id == favourite else 0.0,
         one.degraded,
     )

@@ -164,6 +164,10 @@ SIGNALS = (
 )
 ALWAYS_SHOWN = 8  # of these; the others where they count
 
+# What the seconds are made of by which the second scorer ranks: those until the answer is there, then what others lose
+# by it, what the owner is expected to take, and that the node may be gone.
+PARTS = ("wait", "load", "prefill", "decode", "eviction", "owner", "degraded")
+
 
 @dataclass(frozen=True, slots=True)
 class Edit:
@@ -205,6 +209,7 @@ class Candidate(NamedTuple):
     work: float = 0.0  # seconds that it then takes
     load: NeededLoad | None = None
     trial: bool = False  # the node, or the model there, has failed again and again, and is tried with this request
+    parts: tuple[float, ...] = ()  # seconds, in the order of `PARTS`, where these decide and not the points
 
     @property
     def signals(self) -> tuple[Signal, ...]:

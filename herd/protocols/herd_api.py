@@ -96,6 +96,15 @@ class RateEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class CalibrationEntry:
+    """How long answers took over what was predicted of them."""
+
+    ratio: float  # geometric mean; over 1: longer than predicted
+    spread: float  # standard deviation of the ratio's natural logarithm
+    weight: float  # answers that count, the older ones less
+
+
+@dataclass(frozen=True, slots=True)
 class SpeedEntry:
     """What was learned of a model on a node; null: nothing yet."""
 
@@ -106,6 +115,7 @@ class SpeedEntry:
     decode: float | None  # tokens/s of a request alone
     answer: float  # tokens that are expected of an answer, on any node
     rates: tuple[RateEntry, ...]
+    calibration: CalibrationEntry | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +136,7 @@ class NodeDocument(NodeEntry):
     availability: float  # share of the machine that is there for requests, 0 to 1
     trend: float  # points that routing gives for the next hour, 0 to 10; 5: nothing is known
     learned: tuple[SpeedEntry, ...]
+    calibration: CalibrationEntry | None  # of all its models together; null: no prediction was checked yet
     week_slot: int  # the hour of the week that it is there: 0 is Monday 00:00
     week: tuple[HourEntry, ...]  # 168
 

@@ -57,6 +57,7 @@ ENDPOINTS = (
     Endpoint("herd.pins", "/herd/v1/pins/", ("POST", "DELETE"), Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.healthz", "/healthz", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.readyz", "/readyz", _GET, Dialect.OLLAMA, EndpointKind.HERD),
+    Endpoint("herd.metrics", "/metrics", _GET, Dialect.OLLAMA, EndpointKind.HERD),
 )
 
 _BY_PATH = {endpoint.path: endpoint for endpoint in ENDPOINTS if endpoint.path == "/" or endpoint.path[-1] != "/"}

@@ -43,6 +43,8 @@ class RequestEntry(TypedDict):
     prompt: int | None  # tokens, once it is served
     completion: int | None
     edited: tuple[str, ...]  # fields of the request that are changed on the way to `node`
+    predicted_s: float | None  # from when it was placed at `node`, or moved there, until the whole answer; as told then
+    took_s: float | None  # from then on, instead; null unless it was predicted and is served whole
 
 
 class ReasonGiven(TypedDict):
@@ -58,6 +60,7 @@ class CandidateEntry(TypedDict):
     node: str
     score: float
     signals: dict[str, float]
+    predicted_s: float | None  # until the whole answer, from now on; null where nothing was predicted
 
 
 class EliminatedEntry(TypedDict):
@@ -184,6 +187,8 @@ class Served(TypedDict):
     decode_s: float
     complete: bool  # with the end that its format asks for
     failed: bool  # the answer itself says that it broke
+    predicted_s: float | None  # both as in the line of the request
+    took_s: float | None
 
 
 class Ended(TypedDict):

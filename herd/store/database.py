@@ -18,6 +18,8 @@ from herd.types import NodeId, NodeName, Seconds
 
 logger = logging.getLogger(__name__)
 
+DATABASE = "herd.db"  # in a router's data directory
+
 T = TypeVar("T")
 R = TypeVar("R")
 

@@ -48,6 +48,18 @@ class KnownEstimate:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownCalibration:
+    """How predictions for a model on a node came true, as `herd.policy.calibration.Calibration` keeps it."""
+
+    node: NodeId
+    model: str
+    log: float
+    variance: float
+    weight: float
+    at: Seconds
+
+
+@dataclass(frozen=True, slots=True)
 class KnownResidency:
     """What a model was seen to take in memory."""
 
@@ -137,9 +149,11 @@ class KnownTrace:
     completion: int | None
     edited: str  # names of fields, with commas between them
     scores: str  # of the nodes that could have served it, as JSON
+    predicted: float | None = None
+    took: float | None = None
 
 
 Record = (
-    KnownNode | KnownEstimate | KnownResidency | KnownUnload | KnownLimit | KnownService | KnownKeep | KnownSlot
-    | KnownTrace
+    KnownNode | KnownEstimate | KnownCalibration | KnownResidency | KnownUnload | KnownLimit | KnownService | KnownKeep
+    | KnownSlot | KnownTrace
 )  # fmt: skip

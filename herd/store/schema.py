@@ -68,4 +68,16 @@ def m005_traces(db: sqlite_utils.Database) -> None:
     db.execute("create index traces_by_id on traces (id)")
 
 
-STEPS = ("m001_known_nodes", "m002_orders", "m003_pins", "m004_learned", "m005_traces")
+@MIGRATIONS()
+def m006_predictions(db: sqlite_utils.Database) -> None:
+    """How long requests were to take and did, in seconds, and what is made of that for each model on each node."""
+    db.execute("alter table traces add column predicted real")
+    db.execute("alter table traces add column took real")
+    db.execute(
+        "create table calibrations (node text not null, model text not null, log real not null,"
+        " variance real not null, weight real not null, at real not null, primary key (node, model))"
+        " strict, without rowid"
+    )
+
+
+STEPS = ("m001_known_nodes", "m002_orders", "m003_pins", "m004_learned", "m005_traces", "m006_predictions")

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from herd.store.records import (
+    KnownCalibration,
     KnownEstimate,
     KnownKeep,
     KnownLimit,
@@ -29,6 +30,8 @@ DAY_S = 86_400.0
 LEARNED_S = Seconds(180 * DAY_S)
 # An hour of it matters (`PAGE_CACHE_S`), a day of it (`FORGOTTEN_S`): clocks may be wrong by some more.
 UNLOADS_S, SERVICES_S = Seconds(DAY_S), Seconds(2 * DAY_S)
+# They halve each day: what is older than ten of them weighs less than a thousandth of an answer.
+CALIBRATIONS_S = Seconds(10 * DAY_S)
 # As the product promises.
 TRACES_S = Seconds(30 * DAY_S)
 
@@ -38,7 +41,7 @@ TRACES_S = Seconds(30 * DAY_S)
 MAX_ESTIMATES = 24_000
 MAX_PAIRS = 2_000
 MAX_SLOTS = 168 * 100
-# Of some 330 bytes each, their index included: 33 MB (`benchmarks/store.py`). 30 days of 3,300 requests, more than
+# Of some 350 bytes each, their index included: 35 MB (`benchmarks/store.py`). 30 days of 3,300 requests, more than
 # twenty people who work with it all day make of it; a busier fleet remembers fewer days.
 MAX_TRACES = 100_000
 
@@ -81,6 +84,7 @@ class Table:
 
 
 ESTIMATES = Table("estimates", KnownEstimate, ("node", "model", "what", "streams"), LEARNED_S, MAX_ESTIMATES)
+CALIBRATIONS = Table("calibrations", KnownCalibration, ("node", "model"), CALIBRATIONS_S, MAX_PAIRS)
 RESIDENCIES = Table("residencies", KnownResidency, ("model",), LEARNED_S, MAX_PAIRS)
 UNLOADS = Table("unloads", KnownUnload, ("node", "model"), UNLOADS_S, MAX_PAIRS)
 LIMITS = Table("limits", KnownLimit, ("node", "model"), LEARNED_S, MAX_PAIRS)
@@ -89,5 +93,5 @@ KEEPS = Table("keeps", KnownKeep, ("node", "model"), LEARNED_S, MAX_PAIRS)
 SLOTS = Table("slots", KnownSlot, ("node", "slot"), LEARNED_S, MAX_SLOTS)
 TRACES = Table("traces", KnownTrace, (), TRACES_S, MAX_TRACES, time="arrived")
 
-KEYED = (ESTIMATES, RESIDENCIES, UNLOADS, LIMITS, SERVICES, KEEPS, SLOTS)
+KEYED = (ESTIMATES, CALIBRATIONS, RESIDENCIES, UNLOADS, LIMITS, SERVICES, KEEPS, SLOTS)
 TABLES = {table.kind: table for table in (*KEYED, TRACES)}

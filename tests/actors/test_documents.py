@@ -1,11 +1,15 @@
+import math
 from dataclasses import replace
 
-from herd.actors.documents import can_serve, ollama_versions, served_models, status
+from herd.actors.documents import can_serve, node_document, ollama_versions, served_models, status
+from herd.actors.latency_learner import Lesson
 from herd.actors.model_queue import QueueStatus
 from herd.actors.node import NodeStatus
 from herd.policy.breaker import Breaker
+from herd.policy.calibration import HALF_LIFE_S, Calibration
+from herd.policy.pace import Learned
 from herd.policy.values import Circuit, Reason
-from herd.protocols.herd_api import BreakerEntry, GpuEntry, InfoDocument, ReasonEntry
+from herd.protocols.herd_api import BreakerEntry, CalibrationEntry, GpuEntry, InfoDocument, ReasonEntry
 from herd.protocols.messages import Gpu, Machine, Report
 from herd.types import Bytes, NodeId, NodeName, NodeState, Seconds
 from tests.actors.doubles import LLAMACPP, OLLAMA, model, report
@@ -76,6 +80,29 @@ def test_breakers_are_shown_where_something_has_failed() -> None:
     assert shown.breaker == BreakerEntry("closed", 1, None, None)
     assert shown.models[0].breaker == BreakerEntry("open", 4, 1000.0, 1010.0)
     assert (untouched.breaker, untouched.models[0].breaker) == (None, None)
+
+
+def lesson(name: str, model: str, calibration: Calibration | None) -> Lesson:
+    return Lesson(NodeId(name), model, Learned(calibration=calibration))
+
+
+def test_a_node_shows_how_predictions_came_true_as_of_now_and_for_all_its_models_together() -> None:
+    day = Seconds(HALF_LIFE_S)
+    lessons = (
+        lesson("a", "m:latest", Calibration(math.log(2.0), 0.09, 8.0, Seconds(0.0))),
+        lesson("a", "n:latest", Calibration(math.log(1.0), 0.09, 4.0, day)),
+        lesson("a", "o:latest", None),
+        lesson("b", "m:latest", Calibration(9.0, 1.0, 100.0, day)),
+    )
+    shown = node_document(READY, {}, lessons, (), day)
+    assert [speed.calibration for speed in shown.learned] == [
+        CalibrationEntry(2.0, 0.3, 4.0),  # of yesterday
+        CalibrationEntry(1.0, 0.3, 4.0),
+        None,
+    ]
+    apart = math.log(2.0) / 2
+    assert shown.calibration == CalibrationEntry(round(math.sqrt(2), 4), round(math.hypot(0.3, apart), 4), 8.0)
+    assert node_document(READY, {}, lessons[2:], (), day).calibration is None
 
 
 def test_the_status_shows_what_is_known_of_the_owner() -> None:

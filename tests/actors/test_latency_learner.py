@@ -1,6 +1,7 @@
 """The LatencyLearner: what it makes of requests that were served, and whom it tells."""
 
 import asyncio
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from herd.runtime.testing import virtual_time
 from herd.simulation.clock import EPOCH, LoopClock
 from herd.store.database import Database
 from herd.store.executor import InlineExecutor
-from herd.store.records import KnownEstimate
+from herd.store.records import KnownCalibration, KnownEstimate
 from herd.types import NodeId, Seconds, Tokens
 
 
@@ -217,4 +218,50 @@ async def test_only_what_has_changed_is_written() -> None:
 
     new = {(one.node, one.what, one.streams) for one in file.all(KnownEstimate) if one.at > EPOCH + 5.0}
     assert new == {("a", "prefill", 1), ("", "answer", 0)}
+    Database.close(file)
+
+
+def checked(node: str, ratio: float) -> Observed:
+    """One of which nothing is known but that it took so many times as long as predicted."""
+    nothing = Observed(NodeId(node), "m", Tokens(0), Tokens(0), Seconds(0.0), Seconds(0.0), Seconds(0.0))
+    return replace(nothing, predicted=Seconds(2.0), took=Seconds(2.0 * ratio))
+
+
+@virtual_time
+async def test_how_predictions_come_true_is_told_and_outlives_the_learner() -> None:
+    file = Kept()
+    told, _ = await taught(checked("a", 3.0), served("a"))
+    first, again, then = await lives(
+        (checked("a", 3.0), served("a"), served("b")), (), (checked("a", 0.75),), file=file, apart=86_400.0
+    )
+
+    assert [lesson.learned.calibration is not None for lesson in told] == [True, True]
+    assert first["b", "m"].learned.calibration is None
+    calibrations = [known["a", "m"].learned.calibration for known in (first, again, then)]
+    assert [(one.ratio, one.weight) for one in calibrations if one is not None] == [
+        (pytest.approx(3.0), 1.0),
+        (pytest.approx(3.0), 1.0),
+        (pytest.approx(3.0**0.2 * 0.75**0.8), pytest.approx(1.25)),  # two days later it counts a quarter
+    ]
+    assert again["a", "m"].learned.decode.alone > 0  # beside what else is known of the pair
+    (row,) = file.all(KnownCalibration)
+    assert row.variance == pytest.approx(0.2 * 0.8 * math.log(4.0) ** 2)
+    Database.close(file)
+
+
+@virtual_time
+async def test_a_calibration_that_cannot_be_is_taken_for_nothing() -> None:
+    file = Kept()
+    good = KnownCalibration(NodeId("a"), "m", 0.5, 0.25, 3.0, Seconds(EPOCH))
+    bad: tuple[dict[str, Any], ...] = (
+        {"log": 1e300},
+        {"log": -9.0},
+        {"variance": -1.0},
+        {"variance": 1e9},
+        {"weight": 0.0},
+        {"weight": 1e9},
+    )
+    file.save([good, *(replace(good, node=NodeId(f"b{place}"), **one) for place, one in enumerate(bad))])
+    (known,) = await lives((), file=file, apart=0.0)
+    assert list(known) == [("a", "m")]
     Database.close(file)

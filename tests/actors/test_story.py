@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 
 from herd.actors.holding_pen import HoldEnd
+from herd.actors.metering import NoMeter
+from herd.actors.ports import Meter
 from herd.actors.story import ALL_CANDIDATES, MAX_CANDIDATES, MAX_ELIMINATED, MAX_EVENTS, MAX_TEXT, TOLD_AFTER_S, Diary
 from herd.actors.traces import Told
 from herd.errors import LinkClosed, RequestError, StreamFailed
+from herd.policy.calibration import Check
 from herd.policy.values import ALWAYS_SHOWN, SIGNALS, Candidate, Decision, Edit, Eliminated, Lease, Reason, Ticket
 from herd.protocols.framing import UnsendableError
 from herd.protocols.messages import Failure, Usage
-from herd.protocols.stories import encode_events
+from herd.protocols.stories import RequestEntry, encode_events
 from herd.runtime import ActorUnavailableError
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.clock import LoopClock
@@ -39,11 +42,20 @@ class Hears:
         self._heard.append(told)
 
 
-def candidate(name: str = "studio", *edits: Edit, **signals: float) -> Candidate:
+class Counts(NoMeter):
+    """In place of what measures."""
+
+    def __init__(self) -> None:
+        self.ended: list[RequestEntry] = []
+
+    def request_ended(self, request: RequestEntry) -> None:
+        self.ended.append(request)
+
+
+def candidate(name: str = "studio", *edits: Edit, wait: float = 0.0, work: float = 0.0, **signals: float) -> Candidate:
     points = tuple(signals.get(signal, 0.0) for signal in SIGNALS)
-    return Candidate(
-        NodeId(name), NodeName(name), ModelName("m:latest"), BackendId("ollama"), points, sum(points), edits
-    )
+    who = (NodeId(name), NodeName(name), ModelName("m:latest"), BackendId("ollama"))
+    return Candidate(*who, points, sum(points), edits, wait=wait, work=work)
 
 
 def shown(**signals: float) -> dict[str, float]:
@@ -59,10 +71,10 @@ def decision(candidates: int = 1, eliminated: int = 0) -> Decision:
     )
 
 
-def diary(listener: Listener, *, model: str = "m", client: str = "10.0.0.7") -> Diary:
+def diary(listener: Listener, *, model: str = "m", client: str = "10.0.0.7", meter: Meter | None = None) -> Diary:
     clock: Any = LoopClock()
     ticket = Ticket(TicketId("t1"), client, clock.monotonic())
-    return Diary(RequestId("r1"), model, ticket, clock, listener)  # type: ignore[arg-type]
+    return Diary(RequestId("r1"), model, ticket, clock, listener, meter=meter or NoMeter())  # type: ignore[arg-type]
 
 
 def kinds(told: Told) -> list[str]:
@@ -95,8 +107,8 @@ async def test_what_happens_is_kept_in_order_with_its_time() -> None:
     placed, opened = told.events[0], told.events[3]
     assert placed["kind"] == "placed"
     assert placed["candidates"] == [
-        {"node": "studio", "score": 40.0, "signals": shown(thermal=50.0, queue_depth=-10.0)},
-        {"node": "mini", "score": 10.0, "signals": shown(thermal=10.0)},
+        {"node": "studio", "score": 40.0, "signals": shown(thermal=50.0, queue_depth=-10.0), "predicted_s": None},
+        {"node": "mini", "score": 10.0, "signals": shown(thermal=10.0), "predicted_s": None},
     ]
     reason = {"kind": "no-model", "text": "does not have m:latest on disk"}
     assert placed["eliminated"] == [{"node": "out-0", "reason": reason}]
@@ -118,6 +130,8 @@ async def test_what_happens_is_kept_in_order_with_its_time() -> None:
         "prompt": 7,
         "completion": 30,
         "edited": ("model",),
+        "predicted_s": None,
+        "took_s": None,
     }
 
 
@@ -310,3 +324,54 @@ async def test_a_request_that_was_moved_is_that_of_the_node_to_which_it_went() -
     shown_at_once = listener.so_far[0].request
     for line in (shown_at_once, listener.whole[0].request):
         assert (line["node"], line["score"], line["edited"]) == ("node-1", 50.0, ("model",))
+
+
+WHOLE = Usage(Tokens(7), Tokens(30), complete=True)
+
+
+@virtual_time
+async def test_what_was_predicted_is_what_the_latest_placement_or_move_said() -> None:
+    listener, counts = Listener(), Counts()
+    slow, quick = candidate("slow", wait=3.0, work=4.0), candidate("quick", work=2.5)
+    with diary(listener, meter=counts) as story:
+        story.placed(Decision((slow, candidate("unknown")), ()))
+        story.moved(quick, "queue:quick/m")
+        story.served("quick", WHOLE, Outcome.SERVED, Check(Seconds(2.5), Seconds(3.25)))
+    [told] = listener.whole
+    placed, moved, served, _ = told.events
+    assert placed["kind"] == "placed"
+    assert [one["predicted_s"] for one in placed["candidates"]] == [7.0, None]
+    assert moved["kind"] == "moved"
+    assert moved["candidate"]["predicted_s"] == 2.5
+    assert served["kind"] == "served"
+    assert (served["predicted_s"], served["took_s"]) == (2.5, 3.25)
+    assert (told.request["predicted_s"], told.request["took_s"]) == (2.5, 3.25)
+    assert counts.ended == [told.request]
+
+
+@virtual_time
+async def test_what_is_not_whole_says_what_was_predicted_and_not_what_it_took() -> None:
+    listener, counts = Listener(), Counts()
+    with suppress(LinkClosed), diary(listener, meter=counts) as story:
+        story.placed(Decision((candidate(work=2.5),), ()))
+        raise LinkClosed("gone")
+    with diary(listener, meter=counts) as story:
+        story.placed(Decision((candidate(work=2.5),), ()))
+        story.served("studio", Usage(failed=True), Outcome.FAILED)
+    for told in listener.whole:
+        assert (told.request["predicted_s"], told.request["took_s"]) == (2.5, None)
+    served = listener.whole[1].events[-2]
+    assert served["kind"] == "served"
+    assert (served["predicted_s"], served["took_s"]) == (None, None)
+    assert [one["outcome"] for one in counts.ended] == ["failed", "failed"]
+
+
+@pytest.mark.parametrize("error", [None, asyncio.CancelledError(), RequestError("no", status=404), ValueError("ours")])
+@virtual_time
+async def test_whatever_its_end_a_request_is_measured_once(error: BaseException | None) -> None:
+    listener, counts = Listener(), Counts()
+    with suppress(asyncio.CancelledError, RequestError, ValueError), diary(listener, meter=counts):
+        if error is not None:
+            raise error
+    assert counts.ended == [told.request for told in listener.whole]
+    assert len(counts.ended) == 1

@@ -39,6 +39,9 @@ async def test_an_empty_house_answers_too() -> None:
         assert (await get(home, "/api/tags")).json == {"models": []}
         assert (await get(home, "/v1/models")).json == {"object": "list", "data": []}
         assert (await get(home, "/healthz")).status == 200
+        metrics = await get(home, "/metrics")  # of a router that nobody gave a meter
+        assert (metrics.status, metrics.body) == (200, b"")
+        assert metrics.header("Content-Type") == "text/plain; version=0.0.4; charset=utf-8"
         ready = await get(home, "/readyz")
         assert (ready.status, ready.json) == (503, {"status": "no node can serve a model now"})
 

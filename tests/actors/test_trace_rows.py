@@ -25,12 +25,14 @@ REQUEST: RequestEntry = {
     "prompt": 100,
     "completion": None,
     "edited": ("model", "keep_alive"),
+    "predicted_s": 4.25,
+    "took_s": 5.0,
 }
 
 
 def candidate(number: int, **more: float) -> CandidateEntry:
     signals = {name: round(50.126 - 10 * place - number, 3) for place, name in enumerate(SIGNALS[:ALWAYS_SHOWN])}
-    return {"node": f"n{number}", "score": 90.0 - number, "signals": signals | more}
+    return {"node": f"n{number}", "score": 90.0 - number, "signals": signals | more, "predicted_s": 4.25 + number}
 
 
 def placed(candidates: int, eliminated: int = 0, left_out: int = 0) -> Placed:
@@ -67,6 +69,14 @@ def test_who_could_have_served_it_comes_back_the_best_with_every_signal() -> Non
     assert end == {"kind": "ended", "at": 2.25, "outcome": "served", "status": 200, "text": ""}
 
 
+def test_what_was_predicted_is_kept_of_the_request_and_of_whom_it_went_to() -> None:
+    row = row_of(REQUEST, (placed(2),))
+    first, *_ = events_of(row)
+    assert (row.predicted, row.took) == (4.25, 5.0)
+    assert first["kind"] == "placed"
+    assert [one["predicted_s"] for one in first["candidates"]] == [4.25, None]
+
+
 def test_of_many_candidates_the_best_are_kept_and_the_rest_counted() -> None:
     first, *_ = kept(placed(MAX_SCORES + 3, left_out=5))
     assert first["kind"] == "placed"
@@ -91,7 +101,8 @@ def test_the_placement_that_counts_is_the_latest_be_it_a_move() -> None:
 
 
 def test_signals_that_are_nothing_are_shown_where_they_are_always_shown_and_cost_no_room() -> None:
-    flat: CandidateEntry = {"node": "n0", "score": 10.0, "signals": {**dict.fromkeys(SIGNALS[:ALWAYS_SHOWN], 0.0)}}
+    nothing = {**dict.fromkeys(SIGNALS[:ALWAYS_SHOWN], 0.0)}
+    flat: CandidateEntry = {"node": "n0", "score": 10.0, "signals": nothing, "predicted_s": None}
     best: CandidateEntry = {**flat, "signals": flat["signals"] | {"thermal": 10.0}}
     row = row_of(REQUEST, [{**placed(1), "candidates": [best]}])
     assert json.loads(row.scores)[0] == [["n0", 1000, [1000]]]

@@ -35,6 +35,8 @@ def told(number: int, request_id: str = "", event: Event = ENDED) -> Told:
         "prompt": None,
         "completion": None,
         "edited": (),
+        "predicted_s": None,
+        "took_s": None,
     }
     return Told(TicketId(f"t{number}"), Seconds(0.0), request, (event,))
 

@@ -89,7 +89,6 @@ def test_where_a_report_lies_is_not_in_it(run: CommandLine, tmp_path: Path) -> N
         ("--compare fastest", f"there is no policy fastest: take all, or some of {', '.join(POLICIES)}"),
         ("--compare all --load 30,x", "--load x is no number: give percents, as 30,60,90,110"),
         ("--compare all --load 0", "a load makes no sense: take 1 to 300, in percent of the capacity"),
-        ("--compare all --seeds 0", "0 seeds make no sense: take 1 to 1000"),
         ("--compare all --hours 0", "0 hours make no sense: take more than none and at most a week's 168"),
         ("--compare all --nodes 0", "no household has 0 nodes: take 1 to 100"),
         (
@@ -103,8 +102,10 @@ def test_where_a_report_lies_is_not_in_it(run: CommandLine, tmp_path: Path) -> N
         ("--compare all --wall-clock", "--compare has hours and requests of its own: leave --wall-clock out"),
         ("--compare all --decisions log", "--compare has hours and requests of its own: leave --decisions out"),
         ("--compare all --chaos 5", "--chaos has houses and requests of its own: leave --compare out"),
-        ("--load 30", "--load, --seeds, --hours and --report go with --compare"),
-        ("--report page.md", "--load, --seeds, --hours and --report go with --compare"),
+        ("--compare all --what-if -air", "--compare has hours and requests of its own: leave --what-if out"),
+        ("--compare all --scorer completion-time", "--compare has hours and requests of its own: leave --scorer out"),
+        ("--load 30", "--load, --hours and --report go with --compare"),
+        ("--what-if -air --report page.md", "--load, --hours and --report go with --compare"),
     ],
 )
 def test_what_makes_no_comparison_is_refused_in_a_sentence(run: CommandLine, words: str, sentence: str) -> None:

@@ -47,8 +47,10 @@ NODE = {
             "prefill": 812.0,
             "decode": 61.24,
             "answer": 200.0,
+            "calibration": {"ratio": 1.12, "spread": 0.33, "weight": 41.3},
         }
     ],
+    "calibration": {"ratio": 1.12, "spread": 0.33, "weight": 56.7},
     "week_slot": 33,
     "week": [hour(0.0)] * 24 + [hour(slot / 24) for slot in range(24)] + WEEK[48:143] + [hour(1.0, 0.01)] * 25,
 }
@@ -94,12 +96,31 @@ def test_one_node_has_its_speeds_and_its_owner(run: CommandLine, router: Router)
     assert "Apple M3, darwin, arm64; memory: 8.0 GiB of 16.0 GiB free" in out
     assert "its owner takes 25% (workload: light); 80% is there for requests, 7.5 of 10 points for what comes" in out
     llama, mistral = (next(line.split() for line in out.splitlines() if name in line) for name in ("llama", "mistral"))
-    assert llama == ["llama3.2:3b", "2.0", "GiB", "yes", "2", "1.5", "s", "0.4", "s", "812.0", "61.2"]
-    assert mistral == ["mistral", "4.0", "GiB", "no", "1", "-", "-", "-", "-"]
+    assert llama == ["llama3.2:3b", "2.0", "GiB", "yes", "2", "1.5", "s", "0.4", "s", "812.0", "61.2", "+12", "%"]
+    assert mistral == ["mistral", "4.0", "GiB", "no", "1", *["-"] * 5]
     router.answers["laptop"] = (200, {**NODE, "owner_load": None, "workload": None})
     assert "what its owner takes is not known" in run("herd nodes laptop").out
     router.answers["laptop"] = (200, {**NODE, "dedicated": True})
     assert "it has no owner" in run("herd nodes laptop").out
+
+
+@pytest.mark.parametrize(
+    ("calibration", "sentence"),
+    [
+        ((1.12, 0.33, 56.7), "answers take 12 % longer than predicted, half of them within 25 % of that (57 answers)"),
+        ((0.8, 0.1, 3.0), "answers take 20 % less than predicted, half of them within 7 % of that (3 answers)"),
+        ((3.14, 0.1, 2.4), "answers take 3.1 times as long as predicted (2 answers)"),
+        ((0.05, 0.0, 1.0), "answers take 95 % less than predicted (1 answer)"),
+        ((1.004, 0.0, 0.01), "answers take as long as predicted (1 answer)"),
+        (None, "none was checked against an answer yet"),
+    ],
+)
+def test_how_predictions_come_true_is_a_sentence(
+    run: CommandLine, router: Router, calibration: tuple[float, float, float] | None, sentence: str
+) -> None:
+    named = None if calibration is None else dict(zip(("ratio", "spread", "weight"), calibration, strict=True))
+    router.answers["laptop"] = (200, {**NODE, "calibration": named})
+    assert f"  predictions: {sentence}\n" in run("herd nodes laptop").out
 
 
 def test_the_week_is_a_picture_of_seven_days_that_reads_without_colour(run: CommandLine, router: Router) -> None:

@@ -26,6 +26,8 @@ REQUEST: RequestEntry = {
     "prompt": 12,
     "completion": 50,
     "edited": ("model",),
+    "predicted_s": 4.25,
+    "took_s": 3.25,
 }
 WHEN = time.strftime("%m-%d %H:%M:%S", time.localtime(REQUEST["arrived"]))  # where the reader is
 GONE: Any = {"kind": "offline", "text": "is offline: the link was lost"}
@@ -34,9 +36,24 @@ PLACED: Placed = {
     "at": 0.0,
     "node": "studio",
     "candidates": [
-        {"node": "studio", "score": 57.5, "signals": {"thermal": 50.0, "queue_depth": -2.5, "moon_phase": 10.0}},
-        {"node": "twin", "score": 56.9, "signals": {"thermal": 50.0, "queue_depth": -3.1, "moon_phase": 10.0}},
-        {"node": "mini", "score": 22.5, "signals": {"thermal": 10.0, "queue_depth": -0.0, "moon_phase": 12.5}},
+        {
+            "node": "studio",
+            "score": 57.5,
+            "signals": {"thermal": 50.0, "queue_depth": -2.5, "moon_phase": 10.0},
+            "predicted_s": 3.5,
+        },
+        {
+            "node": "twin",
+            "score": 56.9,
+            "signals": {"thermal": 50.0, "queue_depth": -3.1, "moon_phase": 10.0},
+            "predicted_s": 2.5,
+        },
+        {
+            "node": "mini",
+            "score": 22.5,
+            "signals": {"thermal": 10.0, "queue_depth": -0.0, "moon_phase": 12.5},
+            "predicted_s": None,
+        },
     ],
     "eliminated": [{"node": name, "reason": GONE} for name in ("attic", "cellar")],
     "candidates_left_out": 4,
@@ -72,6 +89,8 @@ EVENTS: tuple[Event, ...] = (
         "decode_s": 2.5,
         "complete": True,
         "failed": False,
+        "predicted_s": 4.25,
+        "took_s": 3.25,
     },
     {"kind": "ended", "at": 8.0, "outcome": "served", "status": 200, "text": ""},
 )
@@ -86,8 +105,8 @@ served by mini in 8.00 s (waited 4.50 s, first token after 5.25 s, 2 attempts); 
 4.000 s  after 4.00 s the fleet has changed in a way that may help: looks again
 4.000 s  39 machines were looked at: studio is the best
          machine        score  made of
-         studio          57.5  readiness of the model +50.0, work there already -2.5, moon phase +10.0
-         twin            56.9  readiness of the model +50.0, work there already -3.1, moon phase +10.0
+         studio          57.5  predicted 3.50 s; readiness of the model +50.0, work there already -2.5, moon phase +10.0
+         twin            56.9  predicted 2.50 s; readiness of the model +50.0, work there already -3.1, moon phase +10.0
                                a tie with studio: the one with less to do, then the one that waited longer, is taken
          mini            22.5  readiness of the model +10.0, moon phase +12.5
                                35.0 behind studio: readiness of the model (10.0 against 50.0)
@@ -101,6 +120,8 @@ served by mini in 8.00 s (waited 4.50 s, first token after 5.25 s, 2 attempts); 
 4.750 s  attempt 2: sent to mini; its model set to llama3.2:3b-q4 (as the model server there spells it)
 5.250 s  the answer begins to reach the client (HTTP 200)
 8.000 s  the answer of mini is whole: 12 tokens in, 50 out; by its own clock 0.125 s to read the prompt, 2.50 s to write
+
+from its placement at mini: predicted 4.25 s, took 3.25 s
 """
 
 
@@ -124,7 +145,20 @@ def test_a_story_reads_like_an_explanation() -> None:
 def test_a_narrow_terminal_breaks_words_and_loses_no_figure(width: int) -> None:
     lines = shown(story_view.story(StoryDocument(REQUEST, EVENTS)), width)
     assert max(len(line) for line in lines.splitlines()) <= width
-    for figure in ("57.5", "56.9", "22.5", "+50.0", "-2.5", "35.0", "4.500 s", "8.000 s", "0.125", "503", "20.0"):
+    for figure in (
+        "57.5",
+        "56.9",
+        "22.5",
+        "+50.0",
+        "-2.5",
+        "35.0",
+        "4.500 s",
+        "8.000 s",
+        "0.125",
+        "503",
+        "20.0",
+        "4.25 s",
+    ):
         assert figure in lines
 
 

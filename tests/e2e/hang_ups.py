@@ -15,11 +15,10 @@ from typing import Any
 import aiohttp
 
 from herd.actors.ports import Headers, HttpRequest, Sink
-from herd.cli.router import DATABASE
 from herd.simulation.machine.catalog import CATALOG
 from herd.simulation.machine.profiles import PROFILES
 from herd.simulation.ollama.server import FakeOllama
-from herd.store.database import Database
+from herd.store.database import DATABASE, Database
 from herd.store.records import KnownNode
 from herd.types import NodeId, NodeName, Seconds
 from tests.e2e.house import LOOK_EVERY_S, House, models_listed, question

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.house import BOTH, DISKS, ONLY, House, question
-from tests.e2e.processes import command
+from tests.e2e.processes import PATIENCE_S, command, environment
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -181,3 +181,22 @@ async def test_a_model_server_that_stops_is_replaced_and_used_again_once_it_is_b
     await attic.start()
     async with house.chat(ONLY["attic"], stream=False) as answer:
         assert (answer.status, answer.headers["X-Herd-Node"]) == (200, "attic")
+
+
+async def test_what_the_router_was_asked_is_simulated_beside_it_while_it_runs(house: House) -> None:
+    async with house.chat(ONLY["attic"], stream=False) as answer:
+        assert answer.status == 200
+        await answer.read()
+    listed = (await house.get("/herd/v1/requests?limit=1000"))["requests"]
+    asked = [one for one in listed if (one["outcome"], one["status"]) != ("rejected", 404)]
+    words = command("herd", "simulate", "--from-history", "--data-dir", "router", "--nodes", "1", "--json")
+    found = -1
+    async with asyncio.timeout(PATIENCE_S):
+        while found != len(asked):  # the latest are written within half a second
+            home = house.programs.home
+            out = asyncio.subprocess.PIPE
+            ended = await asyncio.create_subprocess_exec(*words, cwd=home, env=environment(home), stdout=out)
+            document = json.loads((await ended.communicate())[0])
+            found = document["summary"]["counts"]["requests"]
+    assert document["summary"]["models"][ONLY["attic"]]["served"] > 0
+    assert await house.get("/healthz") == {"status": "alive"}

@@ -33,13 +33,17 @@ REQUEST: RequestEntry = {
     "prompt": 5,
     "completion": 6,
     "edited": ("model",),
+    "predicted_s": 4.25,
+    "took_s": 5.0,
 }
 REASON: Any = {"kind": "no-model", "text": "does not have m on disk"}
 PLACED: Event = {
     "kind": "placed",
     "at": 0.0,
     "node": "studio",
-    "candidates": [{"node": "studio", "score": 40.0, "signals": {"thermal": 50.0, "queue_depth": -10.0}}],
+    "candidates": [
+        {"node": "studio", "score": 40.0, "signals": {"thermal": 50.0, "queue_depth": -10.0}, "predicted_s": 4.25}
+    ],
     "eliminated": [{"node": "attic", "reason": REASON}],
     "candidates_left_out": 0,
     "eliminated_left_out": 2,

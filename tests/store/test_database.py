@@ -11,6 +11,7 @@ from herd.store import opening
 from herd.store.database import Database, StoreError
 from herd.store.opening import afresh
 from herd.store.records import (
+    KnownCalibration,
     KnownEstimate,
     KnownKeep,
     KnownLimit,
@@ -42,6 +43,7 @@ ONE_OF_EACH: tuple[Any, ...] = (
     KnownLimit(A, "m", 3, NOW),
     KnownService(A, "m", 4.5, NOW),
     KnownKeep(A, "m", True, NOW),
+    KnownCalibration(A, "m", -0.25, 0.5, 12.25, NOW),
     KnownSlot(A, 167, 0.25, 0.125, 7.5, NOW),
 )
 
@@ -68,6 +70,8 @@ def trace(number: int, *, arrived: float = NOW, request_id: str = "") -> KnownTr
         completion=None,
         edited="model,keep_alive",
         scores="[[],0,0]",
+        predicted=4.25,
+        took=5.0,
     )
 
 
@@ -364,6 +368,26 @@ def test_a_file_of_the_version_before_gets_what_is_new(tmp_path: Path) -> None:
 
     database = Database(file)
     assert (database.known_nodes(), database.orders(STUDIO.id)) == ((STUDIO,), None)
+    database.close()
+
+
+def test_requests_of_the_version_before_are_known_without_what_was_predicted_of_them(tmp_path: Path) -> None:
+    file = tmp_path / "herd.db"
+    old = Database(file)
+    old.save([trace(1)])
+    old.close()
+    before = sqlite_utils.Database(file)
+    for column in ("predicted", "took"):
+        before.execute(f"alter table traces drop column {column}")
+    before.table("calibrations").drop()
+    before.table(MIGRATIONS.migrations_table).delete_where("name = ?", ["m006_predictions"])
+    before.close()
+
+    database = Database(file)
+    assert database.traces(9) == (replace(trace(1), predicted=None, took=None),)
+    database.save([trace(2), *ONE_OF_EACH])
+    assert database.trace("r2") == trace(2)
+    assert len(database.all(KnownCalibration)) == 1
     database.close()
 
 

@@ -35,7 +35,7 @@ from herd.simulation.chaos.truth import SETTLED_S
 from herd.simulation.fleet.house import House, house
 from herd.simulation.machine.catalog import CATALOG
 from herd.simulation.machine.profiles import PROFILES
-from herd.types import NodeId, NodeState, Seconds
+from herd.types import NodeId, NodeState, ScorerKind, Seconds
 
 NAMES = ("attic", "cellar", "den", "hall")
 MACHINES = ("mac-studio", "gaming-pc", "mini-pc", "macbook-air")
@@ -70,6 +70,7 @@ class Chaos:
     violations: tuple[str, ...]
     log: tuple[str, ...]
     counts: Mapping[str, int]
+    scorer: ScorerKind = ScorerKind.SEVEN_SIGNALS
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +86,13 @@ class _Plan:
     weights: tuple[float, ...]  # of the kinds of trouble
 
 
-def chaos(seed: int, *, clocks: bool = True) -> Chaos:
+def chaos(seed: int, *, clocks: bool = True, scorer: ScorerKind = ScorerKind.SEVEN_SIGNALS) -> Chaos:
     """Run one scenario in virtual time. What is violated is in the result: nothing is raised for it.
 
     Args:
         seed: of everything.
         clocks: wall clocks jump; without, the same is decided.
+        scorer: what the router ranks nodes by.
     """
     observer = Observer()
     failures = _Failures()
@@ -98,26 +100,28 @@ def chaos(seed: int, *, clocks: bool = True) -> Chaos:
     logger.addHandler(failures)
     try:
         # The queue of a model that is deleted goes at once: whoever waited there tells it in vain that it is no more.
-        run_virtual(_story(seed, observer, clocks=clocks), allow_lost=True, shuffle=seed if seed % 2 else None)
+        story = _story(seed, observer, clocks=clocks, scorer=scorer)
+        run_virtual(story, allow_lost=True, shuffle=seed if seed % 2 else None)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding about this seed
         failures.lines.append(f"the scenario failed: {type(error).__name__}: {error}")
     finally:
         logger.removeHandler(failures)
     violations = [*observer.violations, *(f"invariant {Invariant.CRASH}: {line}" for line in failures.lines)]
     counts = MappingProxyType(dict(sorted(observer.counts.items())))
-    return Chaos(seed, tuple(violations), tuple(observer.log), counts)
+    return Chaos(seed, tuple(violations), tuple(observer.log), counts, scorer)
 
 
-def replay(seed: int) -> str:
+def replay(seed: int, scorer: ScorerKind = ScorerKind.SEVEN_SIGNALS) -> str:
     """The command that shows what this seed does."""
-    return f"herd simulate --chaos 1 --seed {seed}"
+    command = f"herd simulate --chaos 1 --seed {seed}"
+    return command if scorer is ScorerKind.SEVEN_SIGNALS else f"{command} --scorer {scorer}"
 
 
 def told(result: Chaos) -> str:
     """What a person should know of a seed: what was violated, and how to see it again."""
     if not result.violations:
         return f"seed {result.seed}: all invariants hold"
-    return "\n".join([f"seed {result.seed}, see `{replay(result.seed)}`:", *result.violations])
+    return "\n".join([f"seed {result.seed}, see `{replay(result.seed, result.scorer)}`:", *result.violations])
 
 
 class _Failures(logging.Handler):
@@ -133,8 +137,8 @@ class _Failures(logging.Handler):
             self.lines.append(f"{record.name}: {record.getMessage()}{cause}")
 
 
-async def _story(seed: int, observer: Observer, *, clocks: bool) -> None:
-    async with house(seed=seed, links=OverheardLinks(observer)) as home:
+async def _story(seed: int, observer: Observer, *, clocks: bool, scorer: ScorerKind) -> None:
+    async with house(seed=seed, links=OverheardLinks(observer), scorer=scorer) as home:
         scene = await _furnished(home, observer, _dice(seed, "house"))
         plan = _plan(_dice(seed, "plan"))
         crowd = Crowd(home, observer, scene.models, plan.restless)

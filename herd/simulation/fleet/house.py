@@ -33,7 +33,7 @@ from herd.simulation.machine.pace import MachineProfile
 from herd.simulation.machine.profiles import PROFILES
 from herd.simulation.ollama.server import FakeOllama
 from herd.store.database import Database
-from herd.types import BackendId, Bytes, MiB, NodeId, NodeName, NodeState, RouterId, Seconds
+from herd.types import BackendId, Bytes, MiB, NodeId, NodeName, NodeState, RouterId, ScorerKind, Seconds
 
 LOOK_S = 0.05  # between two looks at the fleet while somebody waits for a state of it
 PATIENCE_S = 120.0  # a state that has not come after so long in virtual time never comes
@@ -342,6 +342,7 @@ async def house(
     join_grace: float = JOIN_GRACE_S,
     open_store: Callable[[], Database] | None = None,
     links: InMemoryLinks | None = None,
+    scorer: ScorerKind = ScorerKind.SEVEN_SIGNALS,
 ) -> AsyncIterator[House]:
     """Run a router in memory until the block ends; its nodes stop before it.
 
@@ -352,6 +353,7 @@ async def house(
         open_store: what the router remembers of earlier days. If None there were none, and what it writes down is there
             when it starts again.
         links: between the nodes and the router; some that also listen, say.
+        scorer: what the router ranks nodes by.
     """
     links, http, disk = links or InMemoryLinks(), InMemoryListener(), Disk()
     options = RouterOptions(
@@ -360,6 +362,7 @@ async def house(
         Seconds(hold_timeout),
         Bytes(256 * MiB),
         Seconds(join_grace),
+        scorer=scorer,
     )
     ports = RouterPorts(LoopClock(), http, links, links, links, advertiser=None, open_store=open_store or disk.open)
     home = House(options, ports, http, links)

@@ -43,6 +43,7 @@ class NodePlan:
     models: tuple[str, ...]  # on its disk, by their names in the catalogue
     habits: str = "server"  # of its owner, by their name in `owners.HABITS`
     parallel: int = 1  # requests that each model runs at once
+    owner: int | None = None  # who of all owners sits there; None: the one of its place in the fleet
 
 
 class Station:

@@ -68,6 +68,7 @@ class Seen:
         """
         outcome = self.outcome(request) if waited else SampleOutcome.TIMED_OUT
         served = outcome is SampleOutcome.SERVED
+        predicted = self._seconds("x-herd-predicted-ms")
         return Sample(
             at=request.at,
             client=request.client,
@@ -79,10 +80,17 @@ class Seen:
             prompt=request.prompt,
             tokens=request.completion,
             node=self.headers.get("x-herd-node", ""),
-            queue=float(self.headers.get("x-herd-queue-ms", 0)) / 1000 * speed,
+            queue=(self._seconds("x-herd-queue-ms") or 0.0) * speed,
             attempts=int(self.headers.get("x-herd-attempts", 1)),
+            predicted=None if predicted is None else predicted * speed,
+            placed=(self._seconds("x-herd-placed-ms") or 0.0) * speed,
             ideal=ideal,
         )
+
+    def _seconds(self, header: str) -> float | None:
+        """Of a header in milliseconds; None: the answer has none."""
+        value = self.headers.get(header)
+        return None if value is None else float(value) / 1000
 
 
 def headers_of(request: SimulatedRequest) -> Headers:

@@ -1,7 +1,7 @@
 """Fleets as people have them at home, and what is asked of them: the scenarios of `herd simulate`."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 
@@ -85,16 +85,19 @@ def household(seed: int, size: Household, trace: Sequence[TraceRow] | None = Non
     Args:
         seed: of owners, disks and requests.
         size: how much of everything.
-        trace: when and how long the requests are, in place of generated ones.
+        trace: when and how long the requests are, in place of generated ones; where it tells their models, those are
+            on the disks. They are to be among those that the house can play (`playable`).
 
     Raises:
         ConfigError: no model fits onto any of the machines, or the requests come too fast for any.
     """
-    nodes = machines(seed, size)
+    told = dict.fromkeys(row.model for row in trace or () if row.model)
+    models = [model for model in _chat_models() if model.name in told] or _chat_models()[: size.models]
+    nodes = _with_disks(seed, size, models)
     there = dict.fromkeys(model for node in nodes for model in node.models)
     if not there:
         raise ConfigError(f"no machine of the household has room for {size.parallel} requests at once: take fewer")
-    models = zipf_mix([model.name for model in _chat_models()[: size.models] if model.name in there])
+    mix = zipf_mix([model.name for model in models if model.name in there])
     duration = Seconds(size.days * DAY)
     requests: list[SimulatedRequest]
     if trace is None:
@@ -102,49 +105,58 @@ def household(seed: int, size: Household, trace: Sequence[TraceRow] | None = Non
             raise ConfigError(
                 f"no household has {size.requests} requests in {size.days:g} days: take at most {MOST_RATE:g} a second"
             )
-        settings = WorkloadSettings(duration, size.requests, models, size.clients, start_slot=size.start_slot)
+        settings = WorkloadSettings(duration, size.requests, mix, size.clients, start_slot=size.start_slot)
         requests = generate(seed, settings)
     else:
-        requests = requests_of(trace, seed=seed, models=models, clients=size.clients)
+        requests = requests_of(trace, seed=seed, models=mix, clients=size.clients)
         duration = Seconds(max(requests[-1].at, 1.0) if requests else 1.0)
     return Scenario(nodes, requests, duration, seed, size.start_slot)
 
 
 def machines(seed: int, size: Household) -> tuple[NodePlan, ...]:
     """The fleet alone. Every model is on the disk of a machine that never sleeps, if it fits one of those."""
+    return _with_disks(seed, size, _chat_models()[: size.models])
+
+
+def playable(size: Household) -> list[SimulatedModel]:
+    """The models that fit a machine that never sleeps, the most usual one first: all can be asked for, at any seed."""
+    awake = [plan for plan in _bare(size) if not HABITS[plan.habits].lid]
+    return [model for model in _chat_models() if any(fits(model, plan.machine, plan.parallel) for plan in awake)]
+
+
+def _with_disks(seed: int, size: Household, models: Sequence[SimulatedModel]) -> tuple[NodePlan, ...]:
     dice = random.Random(seed)  # noqa: S311 - it is to be repeatable
-    models = _chat_models()[: size.models]
     plans: list[NodePlan] = []
-    for number, (name, kind, habits) in enumerate(islice(cycle(MACHINES), size.nodes)):
-        machine, copy = PROFILES[kind], number // len(MACHINES)
-        fitting = [model.name for model in models if _fits(model, machine, size.parallel)]
+    for plan in _bare(size):
+        fitting = [model.name for model in models if fits(model, plan.machine, plan.parallel)]
         disk = [model for model in fitting if dice.random() < ON_DISK]
-        plans.append(
-            NodePlan(
-                f"{name}-{copy + 1}" if copy else name,
-                machine,
-                tuple(disk or fitting[:1]),
-                habits if size.owners else "server",
-                size.parallel,
-            )
-        )
-    return tuple(_with_all(plans, models))
+        plans.append(replace(plan, models=tuple(disk or fitting[:1])))
+    return tuple(with_all(plans, models))
 
 
-def _with_all(plans: list[NodePlan], models: Sequence[SimulatedModel]) -> list[NodePlan]:
-    """Put what no machine that is awake has onto the disk of the largest of those that it fits."""
+def _bare(size: Household) -> Iterator[NodePlan]:
+    """The machines with nothing on their disks."""
+    for number, (name, kind, habits) in enumerate(islice(cycle(MACHINES), size.nodes)):
+        copy = number // len(MACHINES)
+        of_its_own = f"{name}-{copy + 1}" if copy else name
+        yield NodePlan(of_its_own, PROFILES[kind], (), habits if size.owners else "server", size.parallel)
+
+
+def with_all(plans: Sequence[NodePlan], models: Sequence[SimulatedModel]) -> list[NodePlan]:
+    """The machines; what none that is awake has of these models is on the disk of the largest of those that it fits."""
     awake = [plan for plan in plans if not HABITS[plan.habits].lid]
     had = {model for plan in awake for model in plan.models}
     largest_first = sorted(awake, key=lambda plan: -plan.machine.model_memory)
     added: dict[str, list[str]] = {}
     for model in models:
-        fitting = [plan for plan in largest_first if _fits(model, plan.machine, plan.parallel)]
+        fitting = [plan for plan in largest_first if fits(model, plan.machine, plan.parallel)]
         if model.name not in had and fitting:
             added.setdefault(fitting[0].name, []).append(model.name)
     return [replace(plan, models=(*plan.models, *added.get(plan.name, ()))) for plan in plans]
 
 
-def _fits(model: SimulatedModel, machine: MachineProfile, parallel: int) -> bool:
+def fits(model: SimulatedModel, machine: MachineProfile, parallel: int) -> bool:
+    """Whether a machine has room for a model with so many requests at once."""
     context = min(machine.default_context, model.context)
     return model.resident(Tokens(context), parallel) <= machine.model_memory
 

@@ -42,7 +42,8 @@ class Sample:
     node: str = ""  # who served
     queue: float = 0.0  # seconds it waited in a queue
     attempts: int = 1
-    predicted: float | None = None  # completion that the router predicted when it placed it, seconds; None: nothing
+    predicted: float | None = None  # seconds from its latest placement, or move, to the whole answer; None: nothing
+    placed: float = 0.0  # seconds from asking to that placement
     ideal: float = 0.0  # seconds alone on an idle fleet's best machine with the model loaded; 0: nobody worked it out
 
 
@@ -105,7 +106,7 @@ class Fairness:
 
 @dataclass(frozen=True, slots=True)
 class PredictionError:
-    """|predicted - actual| / actual of completions, over what was served and had been predicted."""
+    """|predicted - actual| / actual of what was served, from the latest placement, or move, to the whole answer."""
 
     count: int
     median: float | None  # None: nothing had been predicted
@@ -252,11 +253,9 @@ def fairness(samples: Iterable[Sample]) -> Fairness:
 
 def prediction_error(samples: Iterable[Sample]) -> PredictionError:
     """How far the router's predictions were from what happened, over the served ones of these samples."""
-    errors = [
-        abs(one.predicted - one.completion) / one.completion
-        for one in samples
-        if one.outcome is SampleOutcome.SERVED and one.predicted is not None and one.completion > 0
-    ]
+    # The wait before a placement is known by then: counted in, it would make every error smaller.
+    told = [(one.predicted, one.completion - one.placed) for one in samples if one.outcome is SampleOutcome.SERVED]
+    errors = [abs(predicted - took) / took for predicted, took in told if predicted is not None and took > 0]
     return PredictionError(len(errors), percentile(errors, 50), percentile(errors, 90))
 
 

@@ -9,7 +9,7 @@ from typing import Self
 
 from herd.actors.fleet import RouterIdentity
 from herd.actors.router import RouterOptions, RouterPorts, RunningRouter, in_memory, running_router
-from herd.policy.placement import Ranking, place
+from herd.policy.placement import Ranking
 from herd.runtime.testing import run_virtual
 from herd.simulation.clock import LoopClock
 from herd.simulation.fleet.house import InMemoryListener
@@ -24,7 +24,7 @@ from herd.simulation.runs.decisions import decisions
 from herd.simulation.runs.measures import Loads, Sample
 from herd.simulation.workload.requests import SimulatedRequest
 from herd.store.database import Database
-from herd.types import Bytes, MiB, RouterId, Seconds
+from herd.types import Bytes, MiB, RouterId, ScorerKind, Seconds
 
 LOOKS = 100  # of a watcher, over a run
 HOLD_S = Seconds(30.0)
@@ -40,9 +40,11 @@ class Scenario:
     seed: int = 0  # of the request ids and the owners
     start_slot: int = 0  # hour of the local week at which the run begins
     start_week: int = 0  # number of that week: owners go on where they were, and so does the wall clock
+    scorer: ScorerKind = ScorerKind.SEVEN_SIGNALS
     pre_warm: bool = True  # models are loaded ahead
     homes: bool = True  # and kept where they live
     rebalance: bool = True  # what waits is moved
+    edits: bool = True  # requests are fitted to what their nodes have loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,8 @@ def simulate(
     *,
     watch: Watcher | None = None,
     write: Callable[[str], object] | None = None,
-    ranking: Ranking = place,
+    ranking: Ranking | None = None,
+    heard: Callable[[Sample, float], object] | None = None,
     open_store: Callable[[], Database] = in_memory,
 ) -> Result:
     """Run a scenario to its end.
@@ -114,10 +117,11 @@ def simulate(
         scenario: what is to be run.
         watch: called about `LOOKS` times on the way.
         write: takes the decision log, line by line.
-        ranking: how the router ranks its nodes.
+        ranking: how the router ranks its nodes, in place of the scenario's scorer.
+        heard: told of each request that has ended for its client, and when: for rankings that learn from that.
         open_store: what the router remembers of earlier days.
     """
-    run = simulated(scenario, watch=watch, write=write, ranking=ranking, open_store=open_store)
+    run = simulated(scenario, watch=watch, write=write, ranking=ranking, heard=heard, open_store=open_store)
     return run_virtual(run, allow_lost=True)
 
 
@@ -126,13 +130,14 @@ async def simulated(
     *,
     watch: Watcher | None = None,
     write: Callable[[str], object] | None = None,
-    ranking: Ranking = place,
+    ranking: Ranking | None = None,
+    heard: Callable[[Sample, float], object] | None = None,
     open_store: Callable[[], Database] = in_memory,
 ) -> Result:
     """`simulate`, on a virtual loop that runs already."""
     with decisions(write) as log:
         async with _fleet(scenario, ranking, open_store) as fleet:
-            samples = await fleet.serve(scenario, watch)
+            samples = await fleet.serve(scenario, watch, heard)
             ended = Seconds(asyncio.get_running_loop().time())
         nodes = tuple(NodeResult.of(one.plan, one.ollama, one.occupancy) for one in fleet.stations)
         return Result(samples, nodes, log.digest, ended)
@@ -144,7 +149,9 @@ class _Fleet:
     listener: InMemoryListener
     stations: list[Station] = field(default_factory=list)
 
-    async def serve(self, scenario: Scenario, watch: Watcher | None) -> tuple[Sample, ...]:
+    async def serve(
+        self, scenario: Scenario, watch: Watcher | None, heard: Callable[[Sample, float], object] | None
+    ) -> tuple[Sample, ...]:
         """Send every request when its time has come, and wait for every answer."""
         loop = asyncio.get_running_loop()
         ended: list[Sample] = []
@@ -153,6 +160,8 @@ class _Fleet:
         async def client(request: SimulatedRequest) -> Sample:
             sample = await ask(self.listener, request, ideal(scenario.nodes, request))
             ended.append(sample)
+            if heard is not None:
+                heard(sample, loop.time())
             return sample
 
         async def keep_watch(watch: Watcher) -> None:
@@ -172,7 +181,9 @@ class _Fleet:
 
 
 @asynccontextmanager
-async def _fleet(scenario: Scenario, ranking: Ranking, open_store: Callable[[], Database]) -> AsyncIterator[_Fleet]:
+async def _fleet(
+    scenario: Scenario, ranking: Ranking | None, open_store: Callable[[], Database]
+) -> AsyncIterator[_Fleet]:
     """A router, and the nodes of the scenario, all joined."""
     board, listener = Switchboard(), InMemoryListener()
     options = RouterOptions(
@@ -181,10 +192,12 @@ async def _fleet(scenario: Scenario, ranking: Ranking, open_store: Callable[[], 
         HOLD_S,
         Bytes(256 * MiB),
         heartbeat=HEARTBEAT_S,
+        scorer=scenario.scorer,
         ranking=ranking,
         pre_warm=scenario.pre_warm,
         homes=scenario.homes,
         rebalance=scenario.rebalance,
+        edits=scenario.edits,
     )
     clock = LoopClock()
     clock.ahead = (scenario.start_week * SLOTS + scenario.start_slot) * HOUR
@@ -205,8 +218,12 @@ async def _fleet(scenario: Scenario, ranking: Ranking, open_store: Callable[[], 
 
 
 def owner_seed(scenario: Scenario, number: int) -> int:
-    """The seed of the owner of a scenario's node: another one for each machine."""
-    return scenario.seed * 1000 + number
+    """The seed of the owner of a scenario's node: another one for each machine.
+
+    A machine that names its owner keeps it, whatever fleet it is in.
+    """
+    owner = scenario.nodes[number].owner if number < len(scenario.nodes) else None
+    return scenario.seed * 1000 + (number if owner is None else owner)
 
 
 def ideal(nodes: Sequence[NodePlan], request: SimulatedRequest) -> float:

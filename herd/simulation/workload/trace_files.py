@@ -29,7 +29,7 @@ LONGEST_LINE = 1_000_000
 _AZURE = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 
 # A count beyond every context window is no count of tokens.
-_MOST_TOKENS = 100_000_000
+MOST_TOKENS = 100_000_000
 
 _ADVICE = "a trace is a CSV file with TIMESTAMP, ContextTokens and GeneratedTokens, or JSON lines as Mooncake's"
 
@@ -42,6 +42,8 @@ class TraceRow:
     prompt: Tokens
     completion: Tokens
     blocks: tuple[int, ...] = ()  # ids of the prompt's blocks; none where the trace has no such thing
+    client: str = ""  # who asked, and which model of the catalogue: public traces do not tell, a router's history does
+    model: str = ""
 
 
 def read_trace(path: Path, *, limit: int = MOST_ROWS) -> list[TraceRow]:
@@ -172,7 +174,7 @@ def _count(name: str, value: Any) -> Tokens:
     """A number of tokens, from a cell or a JSON number."""
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:
         value = int(value)
-    if type(value) is not int or not 0 <= value <= _MOST_TOKENS:
+    if type(value) is not int or not 0 <= value <= MOST_TOKENS:
         raise _BadLineError(
             f"{name} is {value if isinstance(value, int) else repr(value)[:40]}, not a number of tokens"
         )

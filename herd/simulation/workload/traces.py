@@ -6,6 +6,9 @@
   with. They have one client and one model, and keep their blocks.
 - Conversations of a trace that has none: a row is the next turn of its client's conversation with a chance of
   `CONTINUES`, if the prompt is long enough to hold what was said and the last answer can have been read by then.
+
+Rows that tell their client and model keep them: a client has a conversation with each of its models, and nobody knows
+which of its requests were a program's, so all are a person's.
 """
 
 import itertools
@@ -147,6 +150,7 @@ def requests_of(
 
     A prompt that would not fit into the model's context together with its answer is cut to what does, and so are its
     blocks; a prompt or an answer of no token has one. Models that make vectors are left out: traces are of answers.
+    What is drawn is drawn for rows that do not tell it.
 
     Args:
         rows: in order of time, on the clock of the run (see `stretched`).
@@ -185,17 +189,19 @@ def _threaded(rng: random.Random, rows: Sequence[TraceRow], askers: _Askers) -> 
     """Conversations are threaded through the rows, and their blocks made up."""
     ids = itertools.count()
     instructions = Instructions(rng, ids)
-    open_talks: dict[str, tuple[_Asker, Conversation, float]] = {}  # by client: with the time it can go on at
+    # By client, and its model where the row tells it: with the time it can go on at.
+    open_talks: dict[tuple[str, str], tuple[_Asker, Conversation, float]] = {}
     for number, row in enumerate(rows, 1):
-        client, priority = askers.client()
+        client, priority = (row.client, Priority.INTERACTIVE) if row.client else askers.client()
         goes_on = rng.random() < CONTINUES
-        talk = open_talks.get(client)
+        talk = open_talks.get((client, row.model))
         if talk is None or not goes_on or row.at < talk[2] or not talk[1].fits(row.prompt):
             name = f"{client}/{number}"
-            talk = _Asker(client, askers.model(), priority), Conversation(name, instructions.of(client), ids), 0.0
+            asker = _Asker(client, row.model or askers.model(), priority)
+            talk = asker, Conversation(name, instructions.of(client), ids), 0.0
         asker, conversation, _ = talk
         prompt, completion = _fitting(row, asker.model)
-        open_talks[client] = asker, conversation, row.at + completion / READING_RATE
+        open_talks[client, row.model] = asker, conversation, row.at + completion / READING_RATE
         yield _request(rng, row, asker, conversation.name, conversation.turn(prompt, completion))
 
 

@@ -48,7 +48,7 @@ def test_a_run_that_fails_says_which_it_is(monkeypatch: pytest.MonkeyPatch) -> N
     def broken(scenario: object) -> object:
         raise KeyError("studio")
 
-    monkeypatch.setitem(POLICIES, ROUND_ROBIN, replace(POLICIES[ROUND_ROBIN], ranking=broken))  # type: ignore[arg-type]
+    monkeypatch.setitem(POLICIES, ROUND_ROBIN, replace(POLICIES[ROUND_ROBIN], rival=broken))  # type: ignore[arg-type]
     with pytest.raises(HerdError, match=r"^seed 0, generator at 30 %, round-robin failed: KeyError: 'studio'$"):
         ran(SMALL, 1)
 

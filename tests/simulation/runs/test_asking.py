@@ -9,11 +9,12 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from herd.actors.ports import HttpRequest, Sink
+from herd.actors.ports import Headers, HttpRequest, Sink
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.fleet.house import InMemoryListener
+from herd.simulation.http import InMemoryRequest
 from herd.simulation.runs.asking import Seen, ask, body_of, headers_of, patience
-from herd.simulation.runs.measures import Sample, SampleOutcome
+from herd.simulation.runs.measures import PredictionError, Sample, SampleOutcome, prediction_error
 from herd.simulation.workload.requests import SimulatedRequest
 from herd.types import Bytes, Priority, Seconds, Tokens
 from tests.simulation.ollama.bench import now
@@ -23,6 +24,7 @@ REQUEST = SimulatedRequest(
 )
 INDEXING = replace(REQUEST, model="nomic-embed-text:latest", completion=Tokens(0))
 HEADERS = (("X-Herd-Node", "studio"), ("X-HERD-Queue-Ms", "1500"), ("x-herd-attempts", "2"), ("Date", "today"))
+PREDICTED = (("X-Herd-Placed-Ms", "500"), ("X-Herd-Predicted-Ms", "8000"))
 LAST = b'{"model":"llama3.2:3b","done":true,"done_reason":"length","eval_count":7}\n'
 
 Answer = Callable[[HttpRequest, Sink], Awaitable[None]]
@@ -37,11 +39,18 @@ async def asked(answer: Answer, request: SimulatedRequest = REQUEST) -> Sample:
     return sample
 
 
-def says(*pieces: bytes, status: int = 200, pause: float = 0.0, finish: bool = True, abort: bool = False) -> Answer:
+def says(
+    *pieces: bytes,
+    status: int = 200,
+    pause: float = 0.0,
+    finish: bool = True,
+    abort: bool = False,
+    headers: Headers = HEADERS,
+) -> Answer:
     """An answer in these pieces, with a pause before each."""
 
     async def answer(request: HttpRequest, sink: Sink) -> None:
-        await sink.start(status, HEADERS)
+        await sink.start(status, headers)
         for piece in pieces:
             await asyncio.sleep(pause)
             await sink.write(piece)
@@ -71,6 +80,22 @@ async def test_a_request_that_is_served() -> None:
         attempts=2,
         ideal=2.0,
     )
+
+
+@virtual_time
+async def test_what_the_router_predicted_is_kept_with_when_it_did() -> None:
+    sample = await asked(says(LAST, pause=9.0, headers=(*HEADERS, *PREDICTED)))
+    assert (sample.placed, sample.predicted) == (0.5, 8.0)
+    assert prediction_error([sample]) == PredictionError(1, 0.5 / 8.5, 0.5 / 8.5)
+    assert (await asked(says(LAST))).predicted is None
+
+
+@virtual_time
+async def test_in_a_run_that_is_faster_than_time_seconds_are_those_of_the_run() -> None:
+    seen = Seen()
+    await says(LAST, pause=9.0, headers=(*HEADERS, *PREDICTED))(InMemoryRequest("POST", "/"), seen)
+    sample = seen.sample(REQUEST, ideal=1.0, speed=60.0)
+    assert (sample.completion, sample.placed, sample.predicted, sample.queue) == (540.0, 30.0, 480.0, 90.0)
 
 
 @pytest.mark.parametrize(

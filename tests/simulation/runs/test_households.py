@@ -9,7 +9,7 @@ from herd.simulation.fleet.station import NodePlan
 from herd.simulation.machine.catalog import CATALOG
 from herd.simulation.machine.owners import HABITS
 from herd.simulation.machine.profiles import PROFILES
-from herd.simulation.runs.households import DAY, MACHINES, ON_DISK, Household, household, machines
+from herd.simulation.runs.households import DAY, MACHINES, ON_DISK, Household, household, machines, playable
 from herd.simulation.workload.trace_files import TraceRow
 from herd.types import Capability, Seconds, Tokens
 
@@ -109,6 +109,18 @@ def test_what_nobody_has_is_on_the_largest_machine_that_never_sleeps(monkeypatch
     largest = max(awake, key=lambda node: node.machine.model_memory)
     assert len(largest.models) == 6
     assert [len(node.models) for node in nodes if node is not largest] == [1] * 9
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 1000), SIZES)
+def test_what_can_be_played_is_there_whenever_it_is_asked_for(seed: int, size: Household) -> None:
+    names = [model.name for model in playable(size)]
+    assert names
+    rows = [TraceRow(Seconds(at), Tokens(5), Tokens(5), client="c", model=name) for at, name in enumerate(names)]
+    made = household(seed, size, rows)
+    assert [request.model for request in made.requests] == names
+    awake = [node for node in made.nodes if not HABITS[node.habits].lid]
+    assert {model for node in awake for model in node.models} == {*names}
 
 
 def test_models_that_no_machine_has_room_for_are_not_asked_for() -> None:

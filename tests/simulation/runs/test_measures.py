@@ -248,6 +248,10 @@ def test_a_prediction_is_measured_by_what_came() -> None:
     assert prediction_error(predicted) == PredictionError(4, 0.1, 2.0)
 
 
+def test_what_a_request_waited_before_it_was_placed_was_no_prediction() -> None:
+    assert prediction_error([replace(took(10.0), placed=6.0, predicted=5.0)]) == PredictionError(1, 0.25, 0.25)
+
+
 def test_nobody_knows_how_wrong_a_prediction_was_that_came_to_nothing() -> None:
     samples = [took(10.0), replace(unserved(TIMED_OUT), predicted=5.0), replace(took(0.0), predicted=1.0)]
     assert prediction_error(samples) == PredictionError(0, None, None)

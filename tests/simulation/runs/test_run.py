@@ -94,6 +94,14 @@ def test_owners_have_seeds_of_their_own() -> None:
     assert len(dict.fromkeys(seeds)) == len(seeds)
 
 
+def test_an_owner_who_is_named_stays_whatever_stands_beside(run: tuple[Scenario, Result, list[str]]) -> None:
+    made, _, _ = run
+    named = replace(made, nodes=tuple(replace(plan, owner=number) for number, plan in enumerate(made.nodes)))
+    for number in range(len(made.nodes)):
+        assert owner_seed(named, number) == owner_seed(made, number)
+        assert owner_seed(replace(named, nodes=named.nodes[number:]), 0) == owner_seed(made, number)
+
+
 # --- What is told -----------------------------------------------------------------------------------------------------
 
 
