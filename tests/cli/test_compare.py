@@ -122,7 +122,8 @@ def test_a_report_does_not_write_over_the_trace(run: CommandLine, tmp_path: Path
 
 @pytest.mark.slow  # processes start, to be interrupted
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal there")
-def test_ctrl_c_ends_every_process_quietly(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("end", "code"), [("SIGINT", 130), ("SIGKILL", -9)])
+def test_every_process_ends_with_the_command(tmp_path: Path, end: str, code: int) -> None:
     words = "--compare seven-signals,round-robin --load 30 --seeds 500 --hours 0.02 --nodes 2 --models 2"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("HERD_")}
     process = subprocess.Popen(
@@ -136,9 +137,14 @@ def test_ctrl_c_ends_every_process_quietly(tmp_path: Path) -> None:
     assert process.stderr is not None
     assert process.stderr.readline().startswith("1 of 1000")
 
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+    if end == "SIGINT":
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+    else:
+        process.kill()
     # It returns when nobody holds the other end any more: not a single process is left.
     out, err = process.communicate(timeout=PATIENCE_S)
 
-    assert (process.returncode, out) == (130, "")
-    assert all(" of 1000, some " in line for line in err.splitlines())
+    assert (process.returncode, out) == (code, "")
+    # Python itself says what a process that was killed has left behind.
+    assert end == "SIGKILL" or all(" of 1000, some " in line for line in err.splitlines())
+    assert "Traceback" not in err
