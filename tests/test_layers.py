@@ -42,7 +42,6 @@ SIMULATION_MAY_IMPORT = {
     "workload": {"machine"},
     "fleet": {"machine", "ollama", "clock", "http"},
     "runs": {"machine", "ollama", "workload", "fleet", "clock", "http"},
-    "comparison": {"machine", "workload", "fleet", "runs"},
     "chaos": {"machine", "ollama", "fleet", "http"},
 }
 

@@ -90,7 +90,7 @@ class Round:
             self.ledger.looked_at(one.ticket.id, self.number)
             moment = self.moment(one.ask, one.ticket, self.now)
             expected_here = Waits(expects.wait - sooner, one.work)
-            candidate = better_place(one.ask, expected_here, there, loads, moment, self.ranking)
+            candidate = better_place(one.ask, expected_here, there, loads, moment, ranking=self.ranking)
             if candidate is not None:
                 sooner += one.work * pace
                 yield one, candidate

@@ -18,17 +18,17 @@ from herd.cli.process import raise_file_limit, set_up_logs
 from herd.cli.recorded import DataDir, FromHistory, hour_of_week, recorded_traffic
 from herd.cli.simulation_view import picture, span, tables
 from herd.cli.wall_clock import simulate_on_wall_clock
-from herd.cli.what_if import SEEDS, Seeds, WhatIf, ask_what_if
+from herd.cli.what_if import SEEDS, WhatIf, ask_what_if
 from herd.errors import ConfigError, HerdError
 from herd.simulation.chaos.run import chaos, replay
 from herd.simulation.comparison.changes import change_of
 from herd.simulation.comparison.what_if import Question
 from herd.simulation.runs.households import DAY, YEAR, Household, household, playable
-from herd.simulation.runs.rankings import RANKINGS, USUAL, ranking_of
 from herd.simulation.runs.report import report
 from herd.simulation.runs.run import Result, Scenario, Watcher, simulate
 from herd.simulation.workload.history import Recorded
 from herd.simulation.workload.traces import TraceRow, read_trace, stretched
+from herd.types import ScorerKind
 
 DEFAULT = Household()
 
@@ -51,7 +51,17 @@ _Chaos = Annotated[
     typer.Option("--chaos", min=1, help="In place of a day, run so many seeds of chaos and check the invariants."),
 ]
 
-_CHAOS_HEEDS = ("seed", "chaos_seeds", "as_json")
+_Seeds = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=1000,
+        help=f"So many fleets, from --seed on ({comparing.SEEDS} with --compare, {SEEDS} with --what-if).",
+        show_default=False,
+    ),
+]
+
+_CHAOS_HEEDS = ("seed", "chaos_seeds", "scorer", "as_json")
 
 
 def simulate_command(
@@ -70,9 +80,9 @@ def simulate_command(
     from_history: FromHistory = False,
     data_dir: DataDir = None,
     rate: _Rate = None,
-    scorer: Annotated[str, typer.Option(help=f"How nodes are ranked: {', '.join(RANKINGS)}.")] = USUAL,
+    scorer: Annotated[ScorerKind, typer.Option(help="What nodes are ranked by.")] = ScorerKind.SEVEN_SIGNALS,
     what_if: WhatIf = None,
-    seeds: Seeds = None,
+    seeds: _Seeds = None,
     wall_clock: _WallClock = False,
     speed: Annotated[float, typer.Option(help="With --wall-clock: pass time so many times as fast.")] = 60.0,
     decisions: Annotated[Path | None, typer.Option(help="Write what the router decided into this file.")] = None,
@@ -92,20 +102,18 @@ def simulate_command(
     if chaos_seeds is not None:
         _refuse(context, "--chaos has houses and requests of its own", heeds=_CHAOS_HEEDS)
         with _printing():
-            _chaos(range(seed, seed + chaos_seeds), console, as_json)
+            _chaos(range(seed, seed + chaos_seeds), scorer, console, as_json=as_json)
         return
+    _refuse_combinations(context)
+    if not SLOWEST <= speed <= FASTEST:
+        raise ConfigError(f"time cannot pass {speed:g} times as fast: take {SLOWEST:g} to {FASTEST:g}")
     size = Household(nodes, models, clients, requests, days, parallel, owners, start_hour)
     if compare is not None:
-        _refuse(context, "--compare has hours and requests of its own", heeds=comparing.HEEDS)
         chosen = comparing.Comparison(compare, load, seeds or comparing.SEEDS, hours, report)
         told = comparing.compare(chosen, chosen.plan(size, seed, trace), as_json=as_json)
         with _printing():
             typer.echo(told, nl=False)
         return
-    _refuse_combinations(context, wall_clock=wall_clock, from_history=from_history, what_if=bool(what_if))
-    if not SLOWEST <= speed <= FASTEST:
-        raise ConfigError(f"time cannot pass {speed:g} times as fast: take {SLOWEST:g} to {FASTEST:g}")
-    ranking = ranking_of(scorer)
     remarks = Console(stderr=True, highlight=False, quiet=as_json)
     history = recorded_traffic(data_dir, playable(size), remarks) if from_history else None
     if history is not None and rate is None and not _given(context, "start_hour"):
@@ -115,18 +123,19 @@ def simulate_command(
     more = {} if history is None else {"history": history.document()}
     if what_if:
         question = Question(size, rows, scorer, tuple(map(change_of, what_if)))
-        answered = ask_what_if(question, what_if, range(seed, seed + (seeds or SEEDS)), console, as_json=as_json)
+        houses = range(seed, seed + (seeds or SEEDS))
+        answered = ask_what_if(question, what_if, houses, console, as_json=as_json)
         with _printing():
             answered.show(console, more if as_json else None)
         return
-    scenario = household(seed, size, rows)
+    scenario = replace(household(seed, size, rows), scorer=scorer)
     with _decisions(decisions, trace) as file:
         with _view(console, shown=console.is_terminal and not as_json) as watch:
             if wall_clock:
                 result = _over_sockets(scenario, speed, watch, remarks)
             else:
                 write = file.write if file is not None else None
-                result = simulate(scenario, watch=watch, write=write, ranking=ranking)
+                result = simulate(scenario, watch=watch, write=write)
         with _printing():
             _show(scenario, result, console, more if as_json else None)
 
@@ -145,22 +154,26 @@ def _refuse(context: typer.Context, why: str, *names: str, heeds: Sequence[str] 
             raise ConfigError(f"{why}: leave {flag} out" if flag not in why else why)
 
 
-def _refuse_combinations(context: typer.Context, *, wall_clock: bool, from_history: bool, what_if: bool) -> None:
-    """Raise ConfigError when an option is given that would be ignored beside these."""
-    if wall_clock:
+def _refuse_combinations(context: typer.Context) -> None:
+    """Raise ConfigError when an option is given that would be ignored beside others."""
+    given = context.params
+    if given["compare"] is not None:
+        _refuse(context, "--compare has hours and requests of its own", heeds=comparing.HEEDS)
+        return
+    _refuse(context, "--load, --hours and --report go with --compare", *comparing.OWN)
+    if given["wall_clock"]:
         _refuse(context, "--decisions goes with virtual time: on a wall clock chance decides too", "decisions")
         _refuse(context, "--scorer goes with virtual time: over sockets there is the usual one", "scorer")
     else:
         _refuse(context, "virtual time takes no time: --speed goes with --wall-clock", "speed")
-    if from_history:
+    if given["from_history"]:
         _refuse(context, "a history has requests, models and clients of its own", "trace", "models", "clients")
     else:
         _refuse(context, "--data-dir says whose history is replayed: it goes with --from-history", "data_dir")
-    if what_if:
+    if given["what_if"]:
         _refuse(context, "--what-if is many runs in virtual time", "wall_clock", "decisions")
     else:
-        _refuse(context, "--seeds goes with --what-if or --compare: one run has one --seed", "seeds")
-    _refuse(context, "--load, --hours and --report go with --compare", *comparing.OWN)
+        _refuse(context, "--seeds goes with --what-if and --compare: one run has one --seed", "seeds")
 
 
 def _rows(
@@ -282,16 +295,16 @@ def _view(console: Console, *, shown: bool) -> Iterator[Watcher | None]:
         yield lambda moment: live.update(picture(moment), refresh=True)
 
 
-def _chaos(seeds: range, console: Console, as_json: bool) -> None:
+def _chaos(seeds: range, scorer: ScorerKind, console: Console, *, as_json: bool) -> None:
     """Run seeds of chaos. Raises HerdError when one of them breaks an invariant."""
     broken: dict[int, tuple[str, ...]] = {}
     shown = console.is_terminal and not as_json
     for seed in track(seeds, "seeds of chaos", console=console, transient=True, disable=not shown):
-        violations = chaos(seed).violations
+        violations = chaos(seed, scorer=scorer).violations
         if violations:
             broken[seed] = violations
             if not as_json:
-                console.print(f"[red]seed {seed}[/red], again with: {replay(seed)}")
+                console.print(f"[red]seed {seed}[/red], again with: {replay(seed, scorer)}")
                 for violation in violations:
                     console.print(f"  {violation}", markup=False)
     if as_json:

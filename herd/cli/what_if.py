@@ -25,6 +25,7 @@ from herd.simulation.comparison.what_if import (
     Word,
     answer,
 )
+from herd.types import ScorerKind
 
 # So many houses show a change through chance in a minute, on two cores.
 SEEDS = 5
@@ -37,10 +38,6 @@ WhatIf = Annotated[
         "scorer (scorer=NAME); repeatable.",
         show_default=False,
     ),
-]
-Seeds = Annotated[
-    int | None,
-    typer.Option(min=1, max=1000, help="With --what-if (5) or --compare (20): so many houses, from --seed on."),
 ]
 
 _STYLES = {Word.BETTER: "green", Word.WORSE: "red", Word.OPEN: "", Word.SAME: "dim"}
@@ -61,7 +58,7 @@ class Answered:
     rows: Sequence[Row]
     words: Sequence[str]
     seeds: range
-    scorer: str
+    scorer: ScorerKind
 
     def show(self, console: Console, more: Mapping[str, Any] | None) -> None:
         """Print a table, or JSON with `more` in it unless that is None."""

@@ -28,7 +28,7 @@ RELOAD_PRICE = 2.0
 def place(
     ask: Ask, looked_at: Iterable[Prospect | Eliminated], loads: Mapping[NodeId, NodeLoad], moment: Moment
 ) -> Decision:
-    """Rank nodes for `ask` by seconds, the fewest first; as `placement.decided` does. Scores are minus these seconds."""
+    """Rank nodes for `ask` as `placement.decided` does, by seconds: the fewest first. Scores are minus the seconds."""
     return decided(ask, looked_at, loads, moment, _by_seconds)
 
 

@@ -25,7 +25,7 @@ FOR_GOOD = ("dialect", "capability", "too-large")
 # How a router ranks its nodes: `place` below or, in simulations that compare, one of `baselines`.
 Ranking = Callable[[Ask, Iterable[Prospect | Eliminated], Mapping[NodeId, NodeLoad], Moment], Decision]
 
-# What nodes are sorted by, the least first (minus the score; seconds until the answer is there; the node), and what for.
+# What nodes are sorted by, the least first (what decides; seconds until the answer is there; the node), and the rest.
 Row = tuple[float, float, NodeId, Candidate, Outlook]
 # Makes candidates of outlooks, of which there is one at least.
 Order = Callable[[Ask, list[Outlook], Moment], tuple[Candidate, ...]]

@@ -111,6 +111,7 @@ def better_place(
     there: Sequence[Prospect],
     loads: Mapping[NodeId, NodeLoad],
     moment: Moment,
+    *,
     ranking: Ranking = place,
 ) -> Candidate | None:
     """The best node at which the request would clearly start sooner, and not end later; None if there is none.

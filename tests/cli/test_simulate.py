@@ -18,6 +18,7 @@ from herd.simulation.chaos.run import Chaos
 from herd.simulation.runs.households import Household, household
 from herd.simulation.runs.report import report
 from herd.simulation.runs.run import LOOKS, simulate
+from herd.types import ScorerKind
 from tests.cli.command_line import CommandLine
 
 SMALL = "--nodes 2 --models 2 --clients 2 --requests 12 --days 0.1"
@@ -180,7 +181,7 @@ def seeds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Which seeds were run; seed 6 breaks an invariant."""
     ran: list[int] = []
 
-    def chaos(seed: int) -> Chaos:
+    def chaos(seed: int, *, scorer: ScorerKind) -> Chaos:
         ran.append(seed)
         return Chaos(seed, ("invariant 2: [a lease] is out",) if seed == 6 else (), (), {})
 
@@ -215,7 +216,7 @@ def test_chaos_says_how_many_seeds_held(run: CommandLine) -> None:
 
 
 def test_of_what_is_logged_errors_are_shown(run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def chaos(seed: int) -> Chaos:
+    def chaos(seed: int, *, scorer: ScorerKind) -> Chaos:
         for level in (logging.WARNING, logging.ERROR):
             logging.getLogger("herd.test").log(level, "said at %d", level)
         return Chaos(seed, (), (), {})

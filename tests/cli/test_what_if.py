@@ -8,7 +8,6 @@ import pytest
 from rich.console import Console
 
 from herd.cli.what_if import Answered
-from herd.policy.baselines import least_connections
 from herd.simulation.comparison.changes import change_of
 from herd.simulation.comparison.what_if import (
     COMPLETION,
@@ -24,10 +23,11 @@ from herd.simulation.comparison.what_if import (
 )
 from herd.simulation.machine.profiles import PROFILES
 from herd.simulation.runs.households import Household
-from herd.simulation.runs.rankings import RANKINGS, USUAL
+from herd.types import ScorerKind
 from tests.cli.command_line import CommandLine
 from tests.cli.test_simulate import AZURE, SMALL, TERMINAL
 
+USUAL = ScorerKind.SEVEN_SIGNALS
 FIGURES = ("first_token_s", "completion_s", "not_served")
 COLUMNS = 80  # of a plain terminal
 
@@ -154,12 +154,11 @@ def test_a_terminal_shows_how_far_it_is_and_in_the_end_the_table_alone(run: Comm
         ("--what-if +toaster", f"+toaster is no kind of machine: take one of {', '.join(PROFILES)}"),
         ("--what-if -toaster --nodes 1", "-toaster is no machine of the house: take one of studio (mac-studio)"),
         ("--what-if -studio --nodes 1", "without studio no machine is left: add one first"),
-        ("--what-if scorer=dice", f"the simulator has no scorer dice: take {' or '.join(RANKINGS)}"),
-        ("--scorer dice", f"the simulator has no scorer dice: take {' or '.join(RANKINGS)}"),
+        ("--what-if scorer=dice", "there is no scorer dice: take seven-signals or completion-time"),
         ("--what-if +pc-3090 --decisions log", "--what-if is many runs in virtual time: leave --decisions out"),
         ("--what-if +pc-3090 --wall-clock", "--what-if is many runs in virtual time: leave --wall-clock out"),
         ("--what-if +pc-3090 --chaos 1", "--chaos has houses and requests of its own: leave --what-if out"),
-        ("--seeds 3", "--seeds goes with --what-if or --compare: one run has one --seed"),
+        ("--seeds 3", "--seeds goes with --what-if and --compare: one run has one --seed"),
         (f"--wall-clock --scorer {USUAL}", "--scorer goes with virtual time: over sockets there is the usual one"),
     ],
 )
@@ -168,9 +167,8 @@ def test_what_makes_no_answer_is_refused_in_a_sentence(run: CommandLine, words: 
     assert (ended.code, ended.out, ended.err) == (2, "", f"error: {sentence}\n")
 
 
-def test_a_plain_run_takes_the_scorer_that_is_named(run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plain_run_takes_the_scorer_that_is_named(run: CommandLine) -> None:
     usual = document(run, SMALL)
     assert document(run, f"{SMALL} --scorer {USUAL}") == usual
-    monkeypatch.setattr("herd.cli.simulate.ranking_of", {"other": least_connections}.get)
-    other = document(run, f"{SMALL} --scorer other")
+    other = document(run, f"{SMALL} --scorer completion-time")
     assert other["decisions"] != usual["decisions"]

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from herd.policy import rebalancing
-from herd.policy.baselines import round_robin
 from herd.runtime.testing import serialize_messages, virtual_time
+from herd.simulation.comparison.baselines import ranked_by, round_robin
 from herd.simulation.fleet.house import House, Sent
 from herd.types import NodeState
 from tests.scenarios.helpers import CHAT, LLAMA, chat, scenario, served_by, until_held, until_waiting
@@ -131,7 +131,7 @@ async def test_an_answer_that_is_not_whole_checks_nothing() -> None:
 async def test_a_router_that_predicts_nothing_says_so_and_checks_nothing() -> None:
     async with scenario() as home:
         await home.stop_router()
-        home._options = replace(home._options, ranking=round_robin)
+        home._options = replace(home._options, ranking=ranked_by(round_robin))
         await home.start_router()
         await home.node("studio", [LLAMA], resident=[LLAMA])
         sent = home.send(CHAT, chat())

@@ -7,7 +7,7 @@ so they never find that a model does not fit, and never expect a load.
 
 import random
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from herd.policy.breaker import breaker_reason
 from herd.policy.elimination import unable
@@ -22,10 +22,8 @@ from herd.types import NodeId, Seconds
 _UNSCORED = (0.0,) * len(SIGNALS)
 
 
-class Order(Protocol):
-    """What nodes are sorted by, the least first."""
-
-    def __call__(self, one: Prospect, held: NodeLoad, now: Seconds, /) -> tuple[Any, ...]: ...
+# What a node is sorted by, the least first, from what there is to say of it, its load and the time.
+Order = Callable[[Prospect, NodeLoad, Seconds], tuple[Any, ...]]
 
 
 def round_robin(one: Prospect, held: NodeLoad, now: Seconds) -> tuple[int, ...]:  # noqa: ARG001 - an `Order`
@@ -41,7 +39,7 @@ def least_connections(one: Prospect, held: NodeLoad, now: Seconds) -> tuple[int,
 def at_random(seed: int) -> Order:
     """Any node."""
     dice = random.Random(seed)  # noqa: S311 - it is to be repeatable
-    return lambda *_: (dice.random(),)
+    return lambda _one, _held, _now: (dice.random(),)
 
 
 def warm_first(spill: float) -> Order:
@@ -80,7 +78,8 @@ class LatencyAverage:
         share = 0.5 ** (max(1.0, now - since) / self._half_life)
         self._latest[key] = (share * before + (1 - share) * took, now)
 
-    def __call__(self, one: Prospect, held: NodeLoad, now: Seconds) -> tuple[float, ...]:
+    def order(self, one: Prospect, held: NodeLoad, now: Seconds) -> tuple[float, ...]:
+        """An `Order`: seconds that the next one has to expect, roughly."""
         average, since = self._latest.get((one.node.name, one.model.name), (0.0, now))
         average *= 0.5 ** (max(0.0, now - since) / (10 * self._half_life))
         return (average * (held.outstanding + 1 if self._loaded else 1), held.outstanding, held.last_chosen)
@@ -93,7 +92,7 @@ def ranked_by(order: Order) -> Ranking:
         ask: Ask, looked_at: Iterable[Prospect | Eliminated], loads: Mapping[NodeId, NodeLoad], moment: Moment
     ) -> Decision:
         rows, eliminated = _able(ask, looked_at, loads, moment)
-        ordered = sorted(rows, key=lambda row: (order(*row, moment.now), row[0].node.id))
+        ordered = sorted(rows, key=lambda row: (order(row[0], row[1], moment.now), row[0].node.id))
         return Decision(tuple([_candidate(*row) for row in ordered]), eliminated)
 
     return place

@@ -13,8 +13,8 @@ from herd.simulation.fleet.station import NodePlan
 from herd.simulation.machine.catalog import CATALOG
 from herd.simulation.machine.profiles import PROFILES
 from herd.simulation.runs.households import fits, with_all
-from herd.simulation.runs.rankings import USUAL, ranking_of
 from herd.simulation.runs.run import Result, Scenario, simulate
+from herd.types import ScorerKind
 
 # Somebody who buys a machine for its models puts it where nobody sits.
 NOBODY = "server"
@@ -27,21 +27,20 @@ class Setup:
     """A scenario, and how it is routed."""
 
     scenario: Scenario
-    scorer: str = USUAL
 
     @classmethod
-    def of(cls, scenario: Scenario, scorer: str = USUAL) -> Self:
+    def of(cls, scenario: Scenario, scorer: ScorerKind = ScorerKind.SEVEN_SIGNALS) -> Self:
         """The scenario, each machine with its owner for good."""
         nodes = tuple(replace(plan, owner=number) for number, plan in enumerate(scenario.nodes))
-        return cls(replace(scenario, nodes=nodes), scorer)
+        return cls(replace(scenario, nodes=nodes, scorer=scorer))
 
     def with_nodes(self, nodes: Sequence[NodePlan]) -> "Setup":
         """The same requests to other machines."""
-        return replace(self, scenario=replace(self.scenario, nodes=tuple(nodes)))
+        return Setup(replace(self.scenario, nodes=tuple(nodes)))
 
     def run(self) -> Result:
-        """What comes of it. Raises ConfigError when there is no such scorer."""
-        return simulate(self.scenario, ranking=ranking_of(self.scorer))
+        """What comes of it."""
+        return simulate(self.scenario)
 
 
 class Change(Protocol):
@@ -102,10 +101,10 @@ class Removed:
 class Rescored:
     """Another scorer."""
 
-    scorer: str
+    scorer: ScorerKind
 
     def changed(self, base: Setup) -> Setup:
-        return replace(base, scorer=self.scorer)
+        return Setup(replace(base.scenario, scorer=self.scorer))
 
 
 def change_of(text: str) -> Change:
@@ -116,8 +115,9 @@ def change_of(text: str) -> Change:
     """
     wanted = text.strip()
     if scorer := _SCORER.fullmatch(wanted):
-        ranking_of(scorer[1])
-        return Rescored(scorer[1])
+        if scorer[1] not in tuple(ScorerKind):
+            raise ConfigError(f"there is no scorer {scorer[1]}: take {' or '.join(ScorerKind)}")
+        return Rescored(ScorerKind(scorer[1]))
     name = wanted[1:].strip()
     if wanted.startswith("+"):
         return Added(_profile(name))

@@ -61,14 +61,14 @@ def _by(order: Order) -> Callable[[Scenario], Rival]:
 def _latency(half_life: float, *, loaded: bool) -> Callable[[Scenario], Rival]:
     def rival(_: Scenario) -> Rival:
         average = LatencyAverage(half_life, loaded=loaded)
-        return ranked_by(average), average.heard
+        return ranked_by(average.order), average.heard
 
     return rival
 
 
 def _herd(what: str, ranking: Callable[[Scenario], Ranking], without: str = "") -> Policy:
     """The product's router, as it is or without one of its parts."""
-    on = {part: part != without and without != "all" for part in ("pre_warm", "homes", "rebalance")}
+    on = {part: without not in {part, "all"} for part in ("pre_warm", "homes", "rebalance")}
     return Policy(what, ranking, **on, edits=True)
 
 

@@ -22,7 +22,7 @@ from herd.simulation.runs.households import Household, household
 from herd.simulation.runs.measures import Sample, SampleOutcome, owner_disturbance
 from herd.simulation.runs.run import Result, Scenario
 from herd.simulation.workload.traces import TraceRow
-from herd.types import Priority
+from herd.types import Priority, ScorerKind
 
 # A process takes half a second to start, in which so many requests are simulated.
 FEW_REQUESTS = 200
@@ -108,7 +108,7 @@ class Question:
 
     size: Household
     rows: Sequence[TraceRow] | None  # of a trace, in place of generated requests
-    scorer: str
+    scorer: ScorerKind
     changes: tuple[Change, ...]
 
     def setup(self, seed: int, *, changed: bool) -> Setup:

@@ -5,14 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from herd.policy.baselines import least_connections, round_robin
 from herd.policy.loads import NodeLoad
 from herd.policy.placement import Ranking, place
 from herd.policy.prospects import Facts, prospect
 from herd.policy.values import Candidate, Decision, NodeView
+from herd.simulation.comparison import baselines
+from herd.simulation.comparison.baselines import ranked_by
 from herd.types import NodeId, NodeState
 from tests.policy.views import ASK, NOW, OPENAI_ONLY, card, model, node
 
+round_robin, least_connections = ranked_by(baselines.round_robin), ranked_by(baselines.least_connections)
 SIMPLE = (round_robin, least_connections)
 
 

@@ -12,9 +12,10 @@ from herd.simulation.machine.catalog import CATALOG
 from herd.simulation.machine.owners import HABITS
 from herd.simulation.machine.profiles import PROFILES
 from herd.simulation.runs.households import Household, fits, household
-from herd.simulation.runs.rankings import RANKINGS, USUAL, ranking_of
 from herd.simulation.runs.run import owner_seed
+from herd.types import ScorerKind
 
+USUAL, OTHER = ScorerKind
 SIZE = Household(nodes=6, models=6, clients=2, requests=10, days=0.03)
 
 
@@ -92,7 +93,8 @@ def test_the_requests_are_answered_by_the_fleet_as_it_would_be() -> None:
 
 
 def test_another_scorer_changes_nothing_else() -> None:
-    assert Rescored("x").changed(base()) == replace(base(), scorer="x")
+    before, after = base().scenario, Rescored(OTHER).changed(base()).scenario
+    assert after == replace(before, scorer=OTHER) != before
 
 
 # --- As they are written ----------------------------------------------------------------------------------------------
@@ -129,7 +131,7 @@ def test_what_is_no_change_is_refused(text: str) -> None:
         ("+toaster", "+toaster is no kind of machine: take one of mac-studio, "),
         ("+", "+ may be several kinds of machines: take one of mac-studio, "),
         ("+pc-30", "+pc-30 may be several kinds of machines: take one of pc-3060, pc-3070, pc-3080, pc-3090"),
-        ("scorer=dice", f"the simulator has no scorer dice: take {USUAL}"),
+        ("scorer=dice", "there is no scorer dice: take seven-signals or completion-time"),
     ],
 )
 def test_what_there_is_not_is_refused_with_what_there_is(text: str, sentence: str) -> None:
@@ -179,9 +181,3 @@ def test_a_machine_that_has_room_for_nothing_is_refused() -> None:
     large = Setup(replace(large.scenario, nodes=(only,), requests=()))
     with pytest.raises(ConfigError, match="macbook-air-m1 has room for none of the models that are asked for"):
         Added("macbook-air-m1").changed(large)
-
-
-def test_scorers_are_known_by_their_names() -> None:
-    assert USUAL in RANKINGS
-    for name, ranking in RANKINGS.items():
-        assert ranking_of(name) is ranking

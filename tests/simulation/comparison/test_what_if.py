@@ -35,10 +35,10 @@ from herd.simulation.machine.owners import OwnerState
 from herd.simulation.machine.profiles import PROFILES
 from herd.simulation.runs.households import Household, household
 from herd.simulation.runs.measures import Loads, Sample, SampleOutcome
-from herd.simulation.runs.rankings import USUAL
 from herd.simulation.runs.run import NodeResult, Result, Scenario
-from herd.types import Priority, Seconds, Tokens
+from herd.types import Priority, ScorerKind, Seconds, Tokens
 
+USUAL = ScorerKind.SEVEN_SIGNALS
 SIZE = Household(nodes=3, models=3, clients=2, requests=12, days=0.03, start_slot=9)
 LLAMA, QWEN = "llama3.2:3b", "qwen3:8b"
 

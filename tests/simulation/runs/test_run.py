@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import herd
-from herd.policy.baselines import round_robin
 from herd.runtime.testing import run_virtual, virtual_time
+from herd.simulation.comparison.baselines import ranked_by, round_robin
 from herd.simulation.fleet.occupancy import Occupancy
 from herd.simulation.fleet.station import NodePlan
 from herd.simulation.http import call
@@ -244,7 +244,7 @@ def test_a_run_may_compare_another_ranking_with_the_products_own() -> None:
     both = (plan("studio"), plan("air", machine="macbook-air"))
     made = scenario(*[request(20.0 * number) for number in range(20)], nodes=both)
 
-    ours, turns = simulate(made), simulate(made, ranking=round_robin)
+    ours, turns = simulate(made), simulate(made, ranking=ranked_by(round_robin))
 
     assert Counter(sample.node for sample in turns.samples) == {"studio": 10, "air": 10}
     assert Counter(sample.node for sample in ours.samples) != Counter(sample.node for sample in turns.samples)
