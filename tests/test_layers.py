@@ -43,6 +43,7 @@ SIMULATION_MAY_IMPORT = {
     "fleet": {"machine", "ollama", "clock", "http"},
     "runs": {"machine", "ollama", "workload", "fleet", "clock", "http"},
     "chaos": {"machine", "ollama", "fleet", "http"},
+    "comparison": {"machine", "workload", "fleet", "runs"},
 }
 
 # One home for each library, so that to replace it is the work of one room.
