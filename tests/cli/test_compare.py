@@ -89,7 +89,6 @@ def test_where_a_report_lies_is_not_in_it(run: CommandLine, tmp_path: Path) -> N
         ("--compare fastest", f"there is no policy fastest: take all, or some of {', '.join(POLICIES)}"),
         ("--compare all --load 30,x", "--load x is no number: give percents, as 30,60,90,110"),
         ("--compare all --load 0", "a load makes no sense: take 1 to 300, in percent of the capacity"),
-        ("--compare all --seeds 0", "0 seeds make no sense: take 1 to 1000"),
         ("--compare all --hours 0", "0 hours make no sense: take more than none and at most a week's 168"),
         ("--compare all --nodes 0", "no household has 0 nodes: take 1 to 100"),
         (
@@ -103,8 +102,10 @@ def test_where_a_report_lies_is_not_in_it(run: CommandLine, tmp_path: Path) -> N
         ("--compare all --wall-clock", "--compare has hours and requests of its own: leave --wall-clock out"),
         ("--compare all --decisions log", "--compare has hours and requests of its own: leave --decisions out"),
         ("--compare all --chaos 5", "--chaos has houses and requests of its own: leave --compare out"),
-        ("--load 30", "--load, --seeds, --hours and --report go with --compare"),
-        ("--report page.md", "--load, --seeds, --hours and --report go with --compare"),
+        ("--compare all --what-if -air", "--compare has hours and requests of its own: leave --what-if out"),
+        ("--compare all --scorer completion-time", "--compare has hours and requests of its own: leave --scorer out"),
+        ("--load 30", "--load, --hours and --report go with --compare"),
+        ("--what-if -air --report page.md", "--load, --hours and --report go with --compare"),
     ],
 )
 def test_what_makes_no_comparison_is_refused_in_a_sentence(run: CommandLine, words: str, sentence: str) -> None:
@@ -121,7 +122,8 @@ def test_a_report_does_not_write_over_the_trace(run: CommandLine, tmp_path: Path
 
 @pytest.mark.slow  # processes start, to be interrupted
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal there")
-def test_ctrl_c_ends_every_process_quietly(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("end", "code"), [("SIGINT", 130), ("SIGKILL", -9)])
+def test_every_process_ends_with_the_command(tmp_path: Path, end: str, code: int) -> None:
     words = "--compare seven-signals,round-robin --load 30 --seeds 500 --hours 0.02 --nodes 2 --models 2"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("HERD_")}
     process = subprocess.Popen(
@@ -135,9 +137,14 @@ def test_ctrl_c_ends_every_process_quietly(tmp_path: Path) -> None:
     assert process.stderr is not None
     assert process.stderr.readline().startswith("1 of 1000")
 
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+    if end == "SIGINT":
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+    else:
+        process.kill()
     # It returns when nobody holds the other end any more: not a single process is left.
     out, err = process.communicate(timeout=PATIENCE_S)
 
-    assert (process.returncode, out) == (130, "")
-    assert all(" of 1000, some " in line for line in err.splitlines())
+    assert (process.returncode, out) == (code, "")
+    # Python itself says what a process that was killed has left behind.
+    assert end == "SIGKILL" or all(" of 1000, some " in line for line in err.splitlines())
+    assert "Traceback" not in err

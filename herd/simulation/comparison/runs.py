@@ -16,6 +16,7 @@ from herd.errors import ConfigError, HerdError
 from herd.simulation.comparison.figures import Figures, figures_of
 from herd.simulation.comparison.loads import loaded
 from herd.simulation.comparison.policies import POLICIES
+from herd.simulation.comparison.processes import end_with_the_parent
 from herd.simulation.runs.households import Household
 
 GENERATOR, TRACE = "generator", "trace"
@@ -179,6 +180,7 @@ def _named(cell: Cell) -> Iterator[None]:
 def _deaf() -> None:
     """A terminal sends Ctrl-C to every process; the one that started this one ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_the_parent()
 
 
 @contextmanager

@@ -10,14 +10,13 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import reduce
-from multiprocessing import active_children, parent_process
-from multiprocessing.connection import wait
+from multiprocessing import active_children
 from statistics import fmean, stdev
-from threading import Thread
 from typing import Any
 
 from herd.errors import HerdError
 from herd.simulation.comparison.changes import Change, Setup
+from herd.simulation.comparison.processes import end_with_the_parent
 from herd.simulation.machine.owners import HABITS
 from herd.simulation.runs.households import Household, household
 from herd.simulation.runs.measures import Sample, SampleOutcome, owner_disturbance
@@ -162,16 +161,9 @@ def _measured(question: Question, seeds: range, *, alone: bool) -> Iterator[tupl
 
 
 def _end_with_the_parent() -> None:
-    """In a worker: Ctrl-C, which reaches every process of a terminal, ends it without a word; and so does an end of the
-    parent that it could not announce, or the worker would wait for work for ever."""
+    """In a worker: Ctrl-C, which reaches every process of a terminal, ends it without a word."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    Thread(target=_watch_the_parent, daemon=True).start()
-
-
-def _watch_the_parent() -> None:
-    if (parent := parent_process()) is not None:
-        wait([parent.sentinel])
-        signal.raise_signal(signal.SIGTERM)
+    end_with_the_parent()
 
 
 def measured(question: Question, seed: int) -> Pair:

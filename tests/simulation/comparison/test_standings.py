@@ -12,6 +12,12 @@ from tests.simulation.comparison.made import LEAST, OURS, ROUND_ROBIN, runs_of
 ALL = (OURS, ROUND_ROBIN, LEAST)
 
 
+@pytest.fixture(autouse=True)
+def _two_baselines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever there are."""
+    monkeypatch.setattr(module, "BASELINES", (ROUND_ROBIN, LEAST))
+
+
 def found(ours: float, *, policies: tuple[str, ...] = ALL, spread: float = 0.01, seeds: int = 12) -> list[Standing]:
     """Of a policy that takes so much of what least connections takes, at 30 and 60 %; round robin takes twice as much.
 
