@@ -1,4 +1,4 @@
-"""What is asked of a fleet, when and by whom: generated from a seed, or read from a trace.
+"""What is asked of a fleet, when and by whom: generated from a seed, read from a trace, or as a router was asked.
 
 In reading order:
 
@@ -7,4 +7,5 @@ In reading order:
     clients                 who asks, for which model, in which conversation
     generator               a household's requests from a seed
     trace_files, traces     the files of public traces, and their rows put on a small fleet
+    history                 what a router was asked, as rows of the same kind
 """
