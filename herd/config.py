@@ -57,9 +57,7 @@ class RouterSettings:
     hold_timeout: float = _setting(30.0, "Seconds a request waits for a node that can serve it.")
     auto_pull: bool = _setting(False, "Pull a model nobody has onto the best node.")
     max_body: int | None = _setting(None, "Largest JSON body, in bytes (default 256 MiB); blobs have no limit.")
-    scorer: ScorerKind = _setting(
-        ScorerKind.SEVEN_SIGNALS, "What nodes are ranked by: seven-signals (points) or completion-time (seconds)."
-    )
+    scorer: str = _setting("seven-signals", "Rank nodes by seven-signals (points) or completion-time (seconds).")
 
     @property
     def json_limit(self) -> int:

@@ -39,7 +39,7 @@ SIMULATION_MAY_IMPORT = {
     "http": set(),
     "machine": set(),
     "ollama": {"machine", "watch"},
-    "workload": {"machine"},
+    "workload": {"machine", "ollama"},
     "fleet": {"machine", "ollama", "clock", "http"},
     "runs": {"machine", "ollama", "workload", "fleet", "clock", "http"},
     "chaos": {"machine", "ollama", "fleet", "http"},

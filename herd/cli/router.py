@@ -28,7 +28,7 @@ from herd.net.mdns import MdnsAdvertiser
 from herd.net.metrics import Metrics
 from herd.store.database import DATABASE, Database
 from herd.store.executor import ThreadExecutor
-from herd.types import Bytes, RouterId, Seconds
+from herd.types import Bytes, RouterId, ScorerKind, Seconds
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def _options(settings: RouterSettings, identity: Identity) -> RouterOptions:
         seed=secrets.randbits(64),
         hold_timeout=Seconds(settings.hold_timeout),
         json_limit=Bytes(settings.json_limit),
-        scorer=settings.scorer,
+        scorer=ScorerKind(settings.scorer),
     )
 
 

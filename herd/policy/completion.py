@@ -5,7 +5,6 @@ machine is expected to take. The seven signals are worked out as well, and shown
 """
 
 from collections.abc import Iterable, Mapping
-from operator import itemgetter
 
 from herd.policy.loads import NodeLoad
 from herd.policy.placement import Row, best_first, decided, soonest
@@ -23,9 +22,6 @@ DEGRADED_S = 15.0
 # it, for it takes the disk and the memory of all. On simulated mornings (seeds 11 to 16 at 60 and 90 % load) a price of
 # twice the load saved a tenth of all loads, and no time was lost; with three times people waited longer.
 RELOAD_PRICE = 2.0
-import os
-
-CORR = float(os.environ.get("CORR", "1"))
 
 
 def place(
@@ -40,14 +36,14 @@ def _by_seconds(ask: Ask, found: list[Outlook], moment: Moment) -> tuple[Candida
     rows: list[Row] = []
     best, second = soonest(found)
     for there in found:
-        one, held, wait, work, load = there.one, there.held, there.wait, there.work, there.load
+        one, held, _, wait, work, _, _, _, prefill, _, load = there
         loads, reloads = (0.0, 0.0) if load is None else (load.takes, _reloads(one, held, load.need))
         parts = (
             wait - loads,
             loads,
-            there.prefill,
-            work - there.prefill,
-            CORR * (wait + work) * one.correction,
+            prefill,
+            work - prefill,
+            (wait + work) * one.correction,
             RELOAD_PRICE * reloads,
             (wait + work) * (1.0 - one.trend / TREND_MAX),
             DEGRADED_S if one.degraded else 0.0,
@@ -71,7 +67,7 @@ def _reloads(one: Prospect, held: NodeLoad, need: Bytes) -> float:
         return 0.0
     lost = 0.0
     costs = [(name in held.models, one.facts.reloads.get(name, 0.0), size) for name, size in one.budget.others]
-    for _, cost, size in sorted(costs, key=itemgetter(0, 1)):
+    for _, cost, size in sorted(costs):
         lost, free, too_many = lost + cost, free + size, too_many - 1
         if free >= need and too_many <= 0:
             break

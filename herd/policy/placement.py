@@ -101,7 +101,7 @@ def _by_points(ask: Ask, found: list[Outlook], moment: Moment) -> tuple[Candidat
     rows: list[Row] = []
     best, second = soonest(found)
     for there in found:
-        one, held, wait, work, load = there.one, there.held, there.wait, there.work, there.load
+        one, held, _, wait, work, _, _, _, _, _, load = there
         parts = points(ask, there, second if wait + work == best else best, moment.favourite)
         score = sum(parts)
         # `edits` and `trial` are made out for the best one only.

@@ -25,7 +25,6 @@ QUEUE_DEPTH_MAX = 30.0
 WAIT_MAX = 25.0
 CONTEXT_FIT_MAX = 10.0
 AFFINITY_MAX = 10.0
-OVERFLOW_PER_S = 3.0
 
 PAGE_CACHE_S = 1800.0  # a file that was read so recently is still in the page cache, mostly
 WAIT_HALF_S = 10.0  # a wait that costs half of what waits can cost
@@ -110,11 +109,11 @@ def look(ask: Ask, one: Prospect, held: NodeLoad, moment: Moment) -> Outlook | C
         loading = held.reservations[one.key]
         if not (loading.context and wants > loading.context):
             wait += max(0.0, loading.done - moment.now)
-            known = (THERMAL_LOADING, MEMORY_FIT_MAX, loading.context, prefill, False, None)
-            return made(Outlook, (one, held, tickets, wait, work, *known))
+            thermal, fit, context = THERMAL_LOADING, MEMORY_FIT_MAX, loading.context
+            return made(Outlook, (one, held, tickets, wait, work, thermal, fit, context, prefill, False, None))
     elif model.resident and not (model.context and wants > model.context) and not held.leaving:
-        known = (THERMAL_RESIDENT, MEMORY_FIT_MAX, model.context, prefill, False, None)
-        return made(Outlook, (one, held, tickets, wait, work, *known))
+        thermal, fit, context = THERMAL_RESIDENT, MEMORY_FIT_MAX, model.context
+        return made(Outlook, (one, held, tickets, wait, work, thermal, fit, context, prefill, False, None))
     return _with_load(ask, one, held, moment.now, (tickets, wait, work, prefill))
 
 
@@ -147,8 +146,9 @@ def _with_load(
     unloaded = one.facts.unloaded
     thermal = THERMAL_UNLOADED if unloaded is not None and now - unloaded < PAGE_CACHE_S else THERMAL_ON_DISK
     needed = made(NeededLoad, (context, size, takes, short))
-    known = (thermal, fit, context, prefill, one.model.resident, needed)
-    outlook = made(Outlook, (one, held, tickets, takes + wait, work, *known))
+    wait += takes
+    found = (one, held, tickets, wait, work, thermal, fit, context, prefill, one.model.resident, needed)
+    outlook = made(Outlook, found)
     if not short:
         return outlook
     patience = Seconds(min(max(LEAST_PATIENCE_S, one.pace.load), MOST_PATIENCE_S))
@@ -219,7 +219,7 @@ def points(ask: Ask, found: Outlook, best_other: float, favourite: NodeId | None
         one.role - one.surplus * filled,
         one.trend,
         context_fit,
-        -OVERFLOW_PER_S * late if late > 0.0 else 0.0,
+        -late if late > 0.0 else 0.0,
         AFFINITY_MAX / (1 + tickets) if favourite is not None and one.node.id == favourite else 0.0,
         one.degraded,
     )

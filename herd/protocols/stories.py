@@ -55,7 +55,7 @@ class ReasonGiven(TypedDict):
 
 
 class CandidateEntry(TypedDict):
-    """A node that could serve the request. Its score is the sum of its signals; with `seconds` it is minus their sum."""
+    """A node that could serve the request: its score is the sum of its signals, or minus that of its `seconds`."""
 
     node: str
     score: float
