@@ -40,14 +40,14 @@ class _Machine:
             )
         )
 
-    def pace(self, one: Prospect, now: Seconds) -> Pace:
-        """How fast the model is there at this moment."""
+    def pace(self, one: Prospect, context: float, now: Seconds) -> Pace:
+        """How fast the model is there at this moment, with so many tokens of context on average."""
         machine, model = self._plan.machine, CATALOG[one.model.name]
         place = bisect_right(self._states, now, key=itemgetter(0)) - 1
         left = speed_left(self._states[place][1] if place >= 0 else OwnerState(), machine)
         left = max(left, LEAST_LEFT)
         crowd = tuple([1.0 + machine.batch_cost * more for more in range(MOST_STREAMS)])
-        alone = machine.decode_step_s(model, context=one.context / 8)
+        alone = machine.decode_step_s(model, context=context)
         prefill = tuple([float(1 + more) for more in range(MOST_STREAMS)])
         return Pace(machine.load_s(model), left / machine.prefill_s(model, 1.0), left / alone, prefill, crowd)
 
@@ -59,11 +59,14 @@ def oracle(scenario: Scenario) -> Callable[..., Decision]:
     def place(
         ask: Ask, looked_at: Iterable[Prospect | Eliminated], loads: Mapping[NodeId, NodeLoad], moment: Moment
     ) -> Decision:
+        moment = replace(moment, answer=float(ask.max_tokens or moment.answer))
+        context = ask.prompt_tokens + moment.answer / 2
         known = [
-            one if isinstance(one, Eliminated) else replace(one, pace=machines[one.node.id].pace(one, moment.now))
+            one
+            if isinstance(one, Eliminated)
+            else replace(one, pace=machines[one.node.id].pace(one, context, moment.now))
             for one in looked_at
         ]
-        moment = replace(moment, answer=float(ask.max_tokens or moment.answer))
         return completion.place(ask, known, loads, moment)
 
     return place

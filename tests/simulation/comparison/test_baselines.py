@@ -11,7 +11,8 @@ from herd.policy.prospects import Facts, prospect
 from herd.policy.values import Candidate, Decision, NodeView
 from herd.simulation.comparison import baselines
 from herd.simulation.comparison.baselines import ranked_by
-from herd.types import NodeId, NodeState
+from herd.simulation.runs.measures import Sample, SampleOutcome
+from herd.types import NodeId, NodeState, Priority, Seconds, Tokens
 from tests.policy.views import ASK, NOW, OPENAI_ONLY, card, model, node
 
 round_robin, least_connections = ranked_by(baselines.round_robin), ranked_by(baselines.least_connections)
@@ -79,3 +80,65 @@ def test_memory_is_unknown_to_them_and_nothing_is_reserved(ranking: Ranking) -> 
 
     assert ranked(place, small).chosen is None
     assert winner(ranked(ranking, small)).load is None
+
+
+def test_warm_first_takes_a_node_that_has_the_model_loaded_while_few_wait_there() -> None:
+    nodes = [node("cold", model()), node("hot", model(resident=True))]
+
+    def at(outstanding: int, spill: float) -> str:
+        loads = {"hot": NodeLoad(outstanding=outstanding, last_chosen=1)}
+        return winner(ranked(ranked_by(baselines.warm_first(spill)), *nodes, loads=loads)).name
+
+    assert [at(outstanding, spill=1) for outstanding in (0, 1, 2)] == ["hot", "hot", "cold"]
+    assert at(2, spill=float("inf")) == "hot"
+
+
+def test_the_power_of_two_is_the_less_loaded_of_two_that_are_drawn() -> None:
+    nodes = [node(name, model()) for name in "abcd"]
+    loads = {name: NodeLoad(outstanding=number) for number, name in enumerate("abcd")}
+    ranking = baselines.power_of_two(seed=1)
+    found = Counter(winner(ranked(ranking, *nodes, loads=loads)).name for _ in range(600))
+
+    assert found["d"] == 0  # the other one of any two is less loaded
+    assert found["a"] / 600 == pytest.approx(1 / 2, abs=0.07)
+    assert found["b"] / 600 == pytest.approx(1 / 3, abs=0.07)
+    assert found["c"] / 600 == pytest.approx(1 / 6, abs=0.07)
+
+
+def test_at_random_every_node_is_as_likely() -> None:
+    ranking = ranked_by(baselines.at_random(seed=1))
+    found = Counter(winner(ranked(ranking, *[node(name, model()) for name in "abc"])).name for _ in range(600))
+
+    assert all(count / 600 == pytest.approx(1 / 3, abs=0.07) for count in found.values())
+
+
+def test_the_latency_average_takes_who_answered_soonest_and_tries_everybody() -> None:
+    average = baselines.LatencyAverage(600.0, loaded=True)
+    nodes = [node(name, model()) for name in ("slow", "quick", "new")]
+
+    def best(**loads: NodeLoad) -> str:
+        return winner(ranked(ranked_by(average.order), *nodes, loads=loads)).name
+
+    for name, seconds in (("slow", 9.0), ("quick", 2.0)):
+        average.heard(served_by(name, seconds), NOW.now)
+    assert best() == "new"  # who was never tried might be quick
+    average.heard(served_by("new", 3.0), NOW.now)
+    assert best() == "quick"
+    assert best(quick=NodeLoad(outstanding=1)) == "new"  # twice 2 s is more than 3 s
+    average.heard(replace(served_by("quick", 1.0), outcome=SampleOutcome.FAILED), NOW.now)
+    assert best() == "quick"  # what fails says nothing of speed
+
+
+def served_by(name: str, first_token: float) -> Sample:
+    return Sample(
+        Seconds(NOW.now - first_token),
+        "client",
+        ASK.model,
+        Priority.INTERACTIVE,
+        SampleOutcome.SERVED,
+        first_token,
+        first_token,
+        Tokens(1),
+        Tokens(1),
+        node=name,
+    )
