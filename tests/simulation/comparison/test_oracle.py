@@ -19,12 +19,11 @@ from tests.policy.views import NOW, model, node
 
 LLAMA = "llama3.2:3b"
 ASK = Ask(LLAMA, Dialect.OLLAMA, sent=LLAMA, prompt_tokens=Tokens(1000), max_tokens=Tokens(100))
+OWNERS = (("mac-studio", "gamer"), ("mini-pc", "server"))
 HOURS = Seconds(4 * 3600.0)
+PLANS = [NodePlan(name, PROFILES[name], (LLAMA,), habits) for name, habits in OWNERS]
 FLEET = Scenario(
-    tuple(
-        NodePlan(name, PROFILES[name], (LLAMA,), habits)
-        for name, habits in (("mac-studio", "gamer"), ("mini-pc", "server"))
-    ),
+    tuple(PLANS),
     (),
     HOURS,
     seed=3,
@@ -48,9 +47,9 @@ def test_it_knows_how_quick_machines_are_and_how_long_the_answer_will_be() -> No
     found = placed(oracle(FLEET), at=0.0)["mini-pc"].seconds
 
     assert found["prefill"] == pytest.approx(machine.prefill_s(llama, 1000))
-    assert found["decode"] == pytest.approx(100 * machine.decode_step_s(llama, context=512))
+    assert found["decode"] == pytest.approx(100 * machine.decode_step_s(llama, context=1050))
     twice = placed(oracle(FLEET), at=0.0, ask=replace(ASK, max_tokens=Tokens(200)))["mini-pc"].seconds
-    assert twice["decode"] == pytest.approx(2 * found["decode"])
+    assert 2 * found["decode"] < twice["decode"] < 2.1 * found["decode"]  # each token reads all before it
 
 
 def test_it_knows_what_owners_take_just_now() -> None:
