@@ -87,3 +87,25 @@ def test_what_a_change_has_shown_is_told_once() -> None:
     assert prospectus.node_changed(warm, Seconds(1.0)) == Seen(cold, [("big", shown)])
     assert prospectus.node_changed(warm, Seconds(2.0)) == Seen(warm)
     assert prospectus.node_changed(cold, Seconds(3.0)) == Seen(warm, [], [(NodeId("desk"), "big")])
+
+
+def test_a_model_that_goes_is_expected_to_be_loaded_again_by_the_chance_that_somebody_asks() -> None:
+    homes = Homes(LoopClock())
+    prospectus = Prospectus(homes)
+
+    def reloads(resident: bool) -> float | None:
+        model = taking(10) if resident else BIG
+        prospectus.node_changed(replace(LAPTOP, models={"big": model}), Seconds(0.0))
+        (row,) = prospectus.of("big", kept=True)
+        assert isinstance(row, Prospect)
+        return row.facts.reloads.get("big")
+
+    assert reloads(resident=True) is None  # nobody ever asked
+    for _ in range(20):
+        homes.served("big", NodeId("laptop"), Seconds(0.0))
+    often = reloads(resident=True)
+    (row,) = prospectus.of("big", kept=True)
+    assert isinstance(row, Prospect)
+    assert often is not None
+    assert 0.0 < often < row.pace.load
+    assert reloads(resident=False) is None  # it is not there

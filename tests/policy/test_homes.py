@@ -1,7 +1,9 @@
 """Where models live, and what has to be asked of nodes so that they stay there."""
 
+import math
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +15,7 @@ from herd.policy.homes import (
     MOST_HOMES,
     Served,
     Tenant,
+    chance,
     keeping,
     letting_go,
     settle,
@@ -208,3 +211,17 @@ def test_a_node_that_takes_no_requests_is_asked_nothing() -> None:
     assert keeping(prospect(KEY, view, Facts()), NO_LOAD, kept=False) is None
     assert keeping(None, NO_LOAD, kept=False) is None
     assert letting_go(None, NO_LOAD) is None
+
+
+def test_the_chance_that_a_model_is_asked_for_again_follows_from_how_often_it_was() -> None:
+    def once_in(seconds: float) -> float:
+        served = Served()
+        for number in range(2000):
+            served = served.again(Seconds(number * seconds))
+        return chance(served, served.at)
+
+    assert chance(Served(), NOW) == 0.0
+    # At a steady rate: one or more of a Poisson process within the time that Ollama keeps a model.
+    for seconds in (100.0, 1000.0, 5000.0):
+        assert once_in(seconds) == pytest.approx(1.0 - math.exp(-KEEP_ALIVE_S / seconds), abs=0.05)
+    assert chance(Served(5.0, NOW), Seconds(NOW + HALF_LIFE_S)) < chance(Served(5.0, NOW), NOW)

@@ -97,7 +97,7 @@ def test_the_power_of_two_is_the_less_loaded_of_two_that_are_drawn() -> None:
     nodes = [node(name, model()) for name in "abcd"]
     loads = {name: NodeLoad(outstanding=number) for number, name in enumerate("abcd")}
     ranking = baselines.power_of_two(seed=1)
-    found = Counter(winner(ranked(ranking, *nodes, loads=loads)).name for _ in range(600))
+    found = Counter(str(winner(ranked(ranking, *nodes, loads=loads)).name) for _ in range(600))
 
     assert found["d"] == 0  # the other one of any two is less loaded
     assert found["a"] / 600 == pytest.approx(1 / 2, abs=0.07)
