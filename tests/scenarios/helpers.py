@@ -124,3 +124,10 @@ async def scenario(
                 await assert_nothing_is_out(home)
     finally:
         disk.throw_away()
+
+
+async def story_of(home: House, sent: Sent) -> dict[str, Any]:
+    """A request that has ended, with its events."""
+    answer = await home.ask(f"/herd/v1/requests/{sent.sink.header('X-Request-Id')}", method="GET")
+    story: dict[str, Any] = answer.json
+    return story

@@ -7,22 +7,20 @@ import pytest
 
 from herd.policy.values import SIGNALS
 from herd.runtime.testing import serialize_messages, virtual_time
-from herd.simulation.fleet.house import House, house
+from herd.simulation.fleet.house import House, Sent, house
 from herd.simulation.machine.profiles import PROFILES
 from herd.types import ScorerKind
-from tests.scenarios.helpers import CHAT, LLAMA, chat, served_by, until_waiting
+from tests.scenarios.helpers import CHAT, LLAMA, chat, served_by, story_of, until_waiting
 
 
 def by_seconds() -> Any:
     return house(seed=1, join_grace=0.0, scorer=ScorerKind.COMPLETION_TIME)
 
 
-async def story(home: House, sent: Any) -> list[dict[str, Any]]:
-    document: dict[str, Any] = (
-        await home.ask(f"/herd/v1/requests/{sent.sink.header('X-Request-Id')}", method="GET")
-    ).json
-    events: list[dict[str, Any]] = document["events"]
-    return events
+async def events(home: House, sent: Sent) -> list[dict[str, Any]]:
+    """What happened to a request that has ended."""
+    found: list[dict[str, Any]] = (await story_of(home, sent))["events"]
+    return found
 
 
 @virtual_time
@@ -33,7 +31,7 @@ async def test_the_story_has_seconds_and_the_same_seven_signals() -> None:
             await home.node("mini", [LLAMA])
             sent = home.send(CHAT, chat(tokens=50))
             await sent.task
-        placed = next(event for event in await story(home, sent) if event["kind"] == "placed")
+        placed = next(event for event in await events(home, sent) if event["kind"] == "placed")
     best, other = placed["candidates"]
     assert served_by(sent.sink) == best["node"] == "studio"
     for candidate in (best, other):
@@ -74,7 +72,7 @@ async def test_what_waits_is_moved_to_where_it_is_served_sooner() -> None:
         await home.node("late", [LLAMA], resident=[LLAMA])
         await asyncio.gather(*(one.task for one in sent))
         assert {served_by(one.sink) for one in sent} == {"busy", "late"}
-        moved = [event for one in sent for event in await story(home, one) if event["kind"] == "moved"]
+        moved = [event for one in sent for event in await events(home, one) if event["kind"] == "moved"]
     assert moved
     assert all(event["candidate"]["score"] < 0 for event in moved)
 
@@ -90,6 +88,6 @@ async def test_the_next_turn_of_a_talk_is_expected_to_read_only_what_is_new() ->
             await sent.task
             answers.append(sent)
             said = [*said, {"role": "assistant", "content": "yes"}, {"role": "user", "content": f"and {turn}?"}]
-        first, second = [next(e for e in await story(home, one) if e["kind"] == "placed") for one in answers]
+        first, second = [next(e for e in await events(home, one) if e["kind"] == "placed") for one in answers]
     reads = [placed["candidates"][0]["seconds"]["prefill"] for placed in (first, second)]
     assert reads[1] < reads[0] / 20

@@ -11,16 +11,9 @@ from herd.runtime.testing import serialize_messages, virtual_time
 from herd.simulation.comparison.baselines import ranked_by, round_robin
 from herd.simulation.fleet.house import House, Sent
 from herd.types import NodeState
-from tests.scenarios.helpers import CHAT, LLAMA, chat, scenario, served_by, until_held, until_waiting
+from tests.scenarios.helpers import CHAT, LLAMA, chat, scenario, served_by, story_of, until_held, until_waiting
 
 PLACED, PREDICTED = "X-Herd-Placed-Ms", "X-Herd-Predicted-Ms"
-
-
-async def story_of(home: House, sent: Sent) -> dict[str, Any]:
-    """A request that has ended, with its events."""
-    answer = await home.ask(f"/herd/v1/requests/{sent.sink.header('X-Request-Id')}", method="GET")
-    story: dict[str, Any] = answer.json
-    return story
 
 
 async def shown(home: House, node: str) -> dict[str, Any]:
