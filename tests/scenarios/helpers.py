@@ -8,7 +8,7 @@ from typing import Any
 
 from herd.simulation.chaos.invariants import left_over
 from herd.simulation.clock import EPOCH
-from herd.simulation.fleet.house import Disk, House, house
+from herd.simulation.fleet.house import Disk, House, Sent, house
 from herd.simulation.http import RecordingSink
 from herd.store.records import KnownNode
 from herd.types import NodeId, NodeName, Seconds
