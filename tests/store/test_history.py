@@ -144,7 +144,7 @@ def test_a_router_that_begins_meanwhile_is_minded(
 def test_columns_of_a_later_version_are_no_obstacle(path: Path, running: Database) -> None:
     running.close()
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("alter table traces add column predicted real")
+        connection.execute("alter table traces add column surprise real")
     assert whole(read_history(path, NOW))
 
 
