@@ -18,13 +18,15 @@ from herd.net.link_client import LinkDialer
 from herd.net.link_server import LinkServer
 from herd.net.metrics import Metrics
 from herd.protocols.messages import PROTOCOL_VERSIONS, Hello
-from herd.types import BackendId, Bytes, NodeId, NodeName, RouterId, Seconds
+from herd.types import BackendId, Bytes, NodeId, NodeName, RouterId, ScorerKind, Seconds
 
 LOOPBACK = "127.0.0.1"
 
 
 @asynccontextmanager
-async def loopback_router(name: str, port: int = 0) -> AsyncIterator[RunningRouter]:
+async def loopback_router(
+    name: str, port: int = 0, scorer: ScorerKind = ScorerKind.SEVEN_SIGNALS
+) -> AsyncIterator[RunningRouter]:
     """A router that forgets everything at its end. Raises ConfigError when the port is taken; 0 picks a free one."""
     links = LinkServer(LOOPBACK, 0)
     options = RouterOptions(
@@ -33,6 +35,7 @@ async def loopback_router(name: str, port: int = 0) -> AsyncIterator[RunningRout
         hold_timeout=Seconds(RouterSettings().hold_timeout),
         json_limit=Bytes(RouterSettings().json_limit),
         join_grace=Seconds(0.0),
+        scorer=scorer,
     )
     http = AiohttpServer(LOOPBACK, port)
     ports = RouterPorts(SystemClock(), http, links, links, links, advertiser=None, meter=Metrics())

@@ -163,7 +163,6 @@ def _refuse_combinations(context: typer.Context) -> None:
     _refuse(context, "--load, --hours and --report go with --compare", *comparing.OWN)
     if given["wall_clock"]:
         _refuse(context, "--decisions goes with virtual time: on a wall clock chance decides too", "decisions")
-        _refuse(context, "--scorer goes with virtual time: over sockets there is the usual one", "scorer")
     else:
         _refuse(context, "virtual time takes no time: --speed goes with --wall-clock", "speed")
     if given["from_history"]:

@@ -50,7 +50,7 @@ async def simulate_on_wall_clock(scenario: Scenario, *, speed: float = 1.0, watc
     """
     async with AsyncExitStack() as stack:
         servers = await stack.enter_async_context(AiohttpServers())
-        router = await stack.enter_async_context(loopback_router("simulated"))
+        router = await stack.enter_async_context(loopback_router("simulated", scorer=scenario.scorer))
         url = f"http://{LOOPBACK}:{router.http_port}"
         machines = [_machine(scenario, number, speed) for number in range(len(scenario.nodes))]
         for machine in machines:

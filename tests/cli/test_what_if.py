@@ -159,7 +159,6 @@ def test_a_terminal_shows_how_far_it_is_and_in_the_end_the_table_alone(run: Comm
         ("--what-if +pc-3090 --wall-clock", "--what-if is many runs in virtual time: leave --wall-clock out"),
         ("--what-if +pc-3090 --chaos 1", "--chaos has houses and requests of its own: leave --what-if out"),
         ("--seeds 3", "--seeds goes with --what-if and --compare: one run has one --seed"),
-        (f"--wall-clock --scorer {USUAL}", "--scorer goes with virtual time: over sockets there is the usual one"),
     ],
 )
 def test_what_makes_no_answer_is_refused_in_a_sentence(run: CommandLine, words: str, sentence: str) -> None:

@@ -28,7 +28,7 @@ from herd.simulation.chaos.run import Chaos, chaos, replay, told
 from herd.simulation.chaos.trouble import NODE_FAULTS
 from herd.simulation.clock import LoopClock
 from herd.simulation.fleet.router_end import RouterStream
-from herd.types import NodeId, Seconds, TicketId
+from herd.types import NodeId, ScorerKind, Seconds, TicketId
 
 ROOT = Path(__file__).parents[2]
 FEW, MANY = 14, 200
@@ -42,6 +42,12 @@ def of(seed: int) -> Chaos:
     return chaos(seed)
 
 
+@cache
+def by_seconds(seed: int) -> Chaos:
+    """The same, had the router ranked by seconds."""
+    return chaos(seed, scorer=ScorerKind.COMPLETION_TIME)
+
+
 def seeds(few: int, many: int) -> list[object]:
     """Some for every day, and more for when there is time."""
     return [*range(few), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(few, many))]
@@ -51,6 +57,16 @@ def seeds(few: int, many: int) -> list[object]:
 def test_whatever_goes_wrong_the_invariants_hold(seed: int) -> None:
     result = of(seed)
     assert not result.violations, told(result)
+
+
+@pytest.mark.parametrize("seed", seeds(4, 60))
+def test_they_hold_whatever_nodes_are_ranked_by(seed: int) -> None:
+    result = by_seconds(seed)
+    assert not result.violations, told(result)
+
+
+def test_another_scorer_tells_another_story() -> None:
+    assert any(by_seconds(seed).log != of(seed).log for seed in range(4))
 
 
 def test_some_seeds_are_calm_and_some_wild_and_all_kinds_of_trouble_happen() -> None:
@@ -266,4 +282,5 @@ def test_a_seed_that_fails_says_what_and_how_to_see_it_again() -> None:
     result = Chaos(17, ("invariant 2 (leases) at 3.000 s: a lease is out",), (), {})
     assert told(result).splitlines() == [f"seed 17, see `{replay(17)}`:", *result.violations]
     assert replay(17) == "herd simulate --chaos 1 --seed 17"
+    assert replay(17, ScorerKind.COMPLETION_TIME) == f"{replay(17)} --scorer completion-time"
     assert "hold" in told(replace(result, violations=()))
