@@ -1,8 +1,8 @@
 """From what became of a request to the row that is kept of it, and back. A row is small: there are many of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from herd.policy.values import ALWAYS_SHOWN, SIGNALS
+from herd.policy.values import ALWAYS_SHOWN, PARTS, PARTS_SHOWN, SIGNALS
 from herd.protocols.stories import (
     CandidateEntry,
     Ended,
@@ -10,6 +10,7 @@ from herd.protocols.stories import (
     Placed,
     RequestEntry,
     ScoreRow,
+    Scores,
     decode_scores,
     encode_scores,
 )
@@ -68,25 +69,26 @@ def _scores(events: Iterable[Event]) -> str:
         elif event["kind"] == "moved":
             candidates, left_out, eliminated = [event["candidate"]], 0, 0
     rows: list[ScoreRow] = [
-        (one["node"], _hundredths(one["score"]), [] if place else _points(one["signals"]))
+        (one["node"], _hundredths(one["score"]), [] if place else _listed(one["signals"], SIGNALS))
         for place, one in enumerate(candidates[:MAX_SCORES])
     ]
-    return encode_scores(rows, left_out + max(0, len(candidates) - MAX_SCORES), eliminated)
+    seconds = _listed(candidates[0].get("seconds", {}), PARTS) if candidates else []
+    return encode_scores(Scores(rows, left_out + max(0, len(candidates) - MAX_SCORES), eliminated, seconds))
 
 
-def _points(signals: dict[str, float]) -> list[int]:
-    """Hundredths, in the order of `SIGNALS`, which may grow at its end alone: rows are read by it."""
-    points = [_hundredths(signals.get(name, 0.0)) for name in SIGNALS]
-    while points and not points[-1]:
-        points.pop()
-    return points
+def _listed(values: dict[str, float], names: Sequence[str]) -> list[int]:
+    """Hundredths, in the order of the names, which may grow at their end alone: rows are read by them."""
+    found = [_hundredths(values.get(name, 0.0)) for name in names]
+    while found and not found[-1]:
+        found.pop()
+    return found
 
 
-def _signals(points: list[int]) -> dict[str, float]:
-    """By name, those of `ALWAYS_SHOWN` whatever they are."""
-    padded = (*points, *[0] * (ALWAYS_SHOWN - len(points)))
-    named = enumerate(zip(SIGNALS, padded, strict=False))
-    return {name: value / 100 for place, (name, value) in named if value or place < ALWAYS_SHOWN}
+def _named(values: list[int], names: Sequence[str], always: int) -> dict[str, float]:
+    """By name, the first ones whatever they are."""
+    padded = (*values, *[0] * (always - len(values)))
+    named = enumerate(zip(names, padded, strict=False))
+    return {name: value / 100 for place, (name, value) in named if value or place < always}
 
 
 def entry_of(row: KnownTrace) -> RequestEntry:
@@ -114,26 +116,28 @@ def entry_of(row: KnownTrace) -> RequestEntry:
 
 def events_of(row: KnownTrace) -> tuple[Event, ...]:
     """What is kept of its story: who could have served it, the first byte, and the end."""
-    scores, left_out, eliminated = decode_scores(row.scores)
+    scores = decode_scores(row.scores)
     events: list[Event] = []
-    if scores or eliminated:
+    if scores.rows or scores.eliminated:
         candidates: list[CandidateEntry] = [
             {
                 "node": node,
                 "score": score / 100,
-                "signals": _signals(points) if points else {},
+                "signals": _named(points, SIGNALS, ALWAYS_SHOWN) if points else {},
                 "predicted_s": None if place else row.predicted,
             }
-            for place, (node, score, points) in enumerate(scores)
+            for place, (node, score, points) in enumerate(scores.rows)
         ]
+        if candidates and scores.seconds:
+            candidates[0]["seconds"] = _named(scores.seconds, PARTS, PARTS_SHOWN)
         placed: Placed = {
             "kind": "placed",
             "at": 0.0,
             "node": candidates[0]["node"] if candidates else None,
             "candidates": candidates,
             "eliminated": [],
-            "candidates_left_out": left_out,
-            "eliminated_left_out": eliminated,
+            "candidates_left_out": scores.left_out,
+            "eliminated_left_out": scores.eliminated,
         }
         events.append(placed)
     if row.first_token is not None and row.status is not None:

@@ -5,7 +5,7 @@ import importlib.util
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,9 @@ ReportFile = Annotated[
     Path | None, typer.Option("--report", help="With --compare: write Markdown here, and plots beside it.")
 ]
 LOADS, SEEDS, HOURS = "30,60,90,110", 20, 4.0
+
+# Writes plots beside a report: what each shows, and its file.
+Draw = Callable[[Plan, Sequence[Standing], Path], Iterator[tuple[str, str]]]
 
 # What it heeds of the options of `herd simulate`, and what nothing else heeds.
 OWN = ("load", "hours", "report")
@@ -69,9 +72,7 @@ def compare(options: Comparison, plan: Plan, *, as_json: bool) -> str:
     remarks = Console(stderr=True, highlight=False, quiet=as_json, soft_wrap=True)
     if options.report is not None:
         _writable(options.report, plan.trace)
-        if not _plots_there():
-            told = Console(stderr=True, highlight=False, soft_wrap=True)  # of what is missing even beside JSON
-            told.print("no plots without matplotlib: pip install 'herd-fleet[plots]'", markup=False)
+    draw = _plots() if options.report is not None else None
     runs: list[Run] = []
     total, began = len(cells(plan)), time.monotonic()
     with closing(measured(plan)) as ending:  # Ctrl-C ends what runs
@@ -80,11 +81,15 @@ def compare(options: Comparison, plan: Plan, *, as_json: bool) -> str:
             left = (time.monotonic() - began) / len(runs) * (total - len(runs))
             remarks.print(f"{len(runs)} of {total}, some {span(left)} to go: {run.cell}", markup=False)
     found = standings(plan, runs)
-    if options.report is not None:
-        _write(options.report, plan, found)
-    if as_json:
-        return json.dumps(document(plan, runs, found), indent=2) + "\n"
-    return "" if options.report is not None else markdown(plan, found)
+    told = json.dumps(document(plan, runs, found), indent=2) + "\n" if as_json else markdown(plan, found)
+    if options.report is None:
+        return told
+    try:
+        _write(options.report, plan, found, draw)
+    except HerdError:
+        typer.echo(told, nl=False)  # what took hours is not lost with the file
+        raise
+    return told if as_json else ""
 
 
 def _listed(text: str) -> Iterator[str]:
@@ -106,15 +111,24 @@ def _writable(report: Path, trace: Path | None) -> None:
         raise ConfigError(f"cannot write {report}: name a file in a directory that exists")
 
 
-def _plots_there() -> bool:
-    return importlib.util.find_spec("matplotlib") is not None
-
-
-def _write(report: Path, plan: Plan, found: Sequence[Standing]) -> None:
+def _plots() -> Draw | None:
+    """What draws the plots, before anything is run; None where that is missing or broken, which is said."""
+    remarks = Console(stderr=True, highlight=False, soft_wrap=True)  # even beside JSON
+    if importlib.util.find_spec("matplotlib") is None:
+        remarks.print("no plots without matplotlib: pip install 'herd-fleet[plots]'", markup=False)
+        return None
     try:
-        # matplotlib takes a second to import, and is not there everywhere.
-        plots = importlib.import_module("herd.simulation.comparison.plots").draw if _plots_there() else None
-        drawn = list(plots(plan, found, report)) if plots is not None else []
+        # It takes a second, and is not there everywhere.
+        draw: Draw = importlib.import_module("herd.simulation.comparison.plots").draw
+    except Exception as error:  # noqa: BLE001 - of an installation that is not whole: it may be anything
+        remarks.print(f"no plots, for matplotlib does not start: {type(error).__name__}: {error}", markup=False)
+        return None
+    return draw
+
+
+def _write(report: Path, plan: Plan, found: Sequence[Standing], draw: Draw | None) -> None:
+    try:
+        drawn = list(draw(plan, found, report)) if draw is not None else []
         report.write_text(markdown(plan, found, report=_shown(report), plots=drawn), encoding="utf-8")
     except OSError as error:
         raise HerdError(f"cannot write {error.filename or report}: {error.strerror or error}") from error

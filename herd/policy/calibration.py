@@ -1,7 +1,8 @@
 """Whether predictions come true: how long answers took beside what was predicted of them, learned online.
 
-What is held against what happened is the prediction as it was computed, from waits and paces. Nobody corrects a
-prediction by what is learned here: what is learned of a corrected one would say nothing about the paces any more.
+What is held against what happened is the prediction as it was computed, from waits and paces. The second scorer ranks
+by corrected ones (`believed`), but never are those what is checked: what is learned of a corrected prediction would say
+nothing about the paces any more.
 """
 
 import math

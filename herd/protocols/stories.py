@@ -252,17 +252,28 @@ def encode_events(events: tuple[Event, ...]) -> bytes:
 ScoreRow = tuple[str, int, list[int]]
 
 
-def encode_scores(rows: list[ScoreRow], left_out: int, eliminated: int) -> str:
-    """The scores of one placement, for a store; how many are left out of them, and how many nodes were out."""
-    return orjson.dumps((rows, left_out, eliminated)).decode()
+class Scores(msgspec.Struct, array_like=True):
+    """The scores of one placement, for a store."""
+
+    rows: list[ScoreRow] = []  # the best first
+    left_out: int = 0  # candidates
+    eliminated: int = 0  # nodes that were out
+    seconds: list[int] = []  # of the best one, in hundredths and in their order, where it was ranked by them
 
 
-def decode_scores(text: str) -> tuple[list[ScoreRow], int, int]:
+def encode_scores(scores: Scores) -> str:
+    """As a JSON list, which is as short as it may be."""
+    seconds = [scores.seconds] if scores.seconds else []
+    return orjson.dumps([scores.rows, scores.left_out, scores.eliminated, *seconds]).decode()
+
+
+def decode_scores(text: str) -> Scores:
     """What `encode_scores` was given; nothing where the text is not its own."""
     try:
-        return msgspec.json.decode(text, type=tuple[list[ScoreRow], int, int])
+        scores = msgspec.json.decode(text, type=Scores)
     except msgspec.MsgspecError:
-        return [], 0, 0
+        return Scores()
+    return scores
 
 
 def encode_story(request: RequestEntry, events: bytes) -> bytes:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from herd.actors.trace_rows import MAX_COUNT, MAX_NAME, MAX_SCORES, entry_of, events_of, row_of
-from herd.policy.values import ALWAYS_SHOWN, SIGNALS
+from herd.policy.values import ALWAYS_SHOWN, PARTS, PARTS_SHOWN, SIGNALS
 from herd.protocols.stories import CandidateEntry, Event, Placed, RequestEntry, encode_events, encode_story, read_story
 
 REQUEST: RequestEntry = {
@@ -75,6 +75,16 @@ def test_what_was_predicted_is_kept_of_the_request_and_of_whom_it_went_to() -> N
     assert (row.predicted, row.took) == (4.25, 5.0)
     assert first["kind"] == "placed"
     assert [one["predicted_s"] for one in first["candidates"]] == [4.25, None]
+
+
+def test_the_seconds_that_the_best_one_was_ranked_by_come_back_with_it() -> None:
+    ranked = {**dict.fromkeys(PARTS[:PARTS_SHOWN], 0.0), "decode": 2.5, "degraded": 15.0}
+    best: CandidateEntry = {**candidate(0), "score": -17.5, "seconds": ranked}
+    first, *_ = kept({**placed(2), "candidates": [best, {**candidate(1), "seconds": ranked}]})
+    assert first["kind"] == "placed"
+    assert first["candidates"][0]["seconds"] == ranked
+    assert first["candidates"][0]["score"] == -sum(ranked.values())
+    assert "seconds" not in first["candidates"][1]
 
 
 def test_of_many_candidates_the_best_are_kept_and_the_rest_counted() -> None:

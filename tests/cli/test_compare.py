@@ -1,5 +1,6 @@
 """`herd simulate --compare`: its options, its report, and how it ends."""
 
+import errno
 import importlib.util
 import json
 import os
@@ -76,6 +77,37 @@ def test_without_matplotlib_there_is_a_report_and_how_to_get_plots(
     assert not list(tmp_path.glob("*.svg"))
 
 
+def test_a_matplotlib_that_does_not_start_costs_the_plots_alone(
+    run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "matplotlib.py").write_text("raise ImportError('it was built for another Python')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "herd.simulation.comparison.plots", raising=False)
+    ended = run(f"herd simulate {SMALL} --report page.md --json")
+
+    sentence = "no plots, for matplotlib does not start: ImportError: it was built for another Python\n"
+    assert (ended.code, ended.err) == (0, sentence)
+    assert "## Plots" not in (tmp_path / "page.md").read_text()
+
+
+@pytest.mark.parametrize(("more", "begins"), [("", "# Routing quality\n"), (" --json", "{\n")])
+def test_a_report_that_cannot_be_written_in_the_end_goes_to_standard_output(
+    run: CommandLine, monkeypatch: pytest.MonkeyPatch, more: str, begins: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    ended = run(f"herd simulate {SMALL} --report page.md{more}")
+
+    assert (ended.code, ended.out.startswith(begins)) == (1, True)
+    assert ended.err.endswith("error: cannot write page.md: No space left on device\n")
+
+
 def test_where_a_report_lies_is_not_in_it(run: CommandLine, tmp_path: Path) -> None:
     run(f"herd simulate {SMALL} --report {tmp_path}/page.md --trace {trace_of(tmp_path, 200)}")
     text = (tmp_path / "page.md").read_text()
@@ -90,6 +122,10 @@ def test_where_a_report_lies_is_not_in_it(run: CommandLine, tmp_path: Path) -> N
         ("--compare all --load 30,x", "--load x is no number: give percents, as 30,60,90,110"),
         ("--compare all --load 0", "a load makes no sense: take 1 to 300, in percent of the capacity"),
         ("--compare all --hours 0", "0 hours make no sense: take more than none and at most a week's 168"),
+        (
+            "--compare random --seeds 1 --hours 0.0001 --load 60",
+            "seed 0, generator at 60 %, random: nobody asks for anything in 0.0001 hours: take more --hours",
+        ),
         ("--compare all --nodes 0", "no household has 0 nodes: take 1 to 100"),
         (
             "--compare all --report nowhere/page.md",

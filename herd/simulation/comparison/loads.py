@@ -56,10 +56,13 @@ def loaded(seed: int, load: float, hours: float, size: Household, trace: Path | 
             the generator.
 
     Raises:
-        ConfigError: there is no such household, the trace cannot be read, or it is shorter than a window.
+        ConfigError: there is no such household, nobody asks for anything in so short a time, the trace cannot be read,
+            or it is shorter than a window.
     """
     lasting = replace(size, days=hours * 3600 / DAY, start_slot=START_SLOT)
     usual = household(seed, replace(lasting, requests=max(1, min(SAMPLE, int(SAMPLE_RATE * hours * 3600)))))
+    if not usual.requests:
+        raise ConfigError(f"nobody asks for anything in {hours:g} hours: take more --hours")
     left = shares_left(usual)
     most = max(1, min(MOST_REQUESTS, int(MOST_RATE * usual.duration)))
     wanted = load * best_rate(works(usual), left) * usual.duration
@@ -81,6 +84,8 @@ def loaded(seed: int, load: float, hours: float, size: Household, trace: Path | 
             asked_by_one.append(asked / count)
             # The next window of a trace is this one, longer or shorter; the next morning of the generator is another.
             wanted = load / (asked_by_one[-1] if trace is not None else math.fsum(asked_by_one) / len(asked_by_one))
+    if not found:
+        raise ConfigError(f"nobody asks for anything in {hours:g} hours at this load: take more --hours")
     return min(found, key=lambda one: one[:2])[-1]
 
 

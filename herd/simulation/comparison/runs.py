@@ -118,6 +118,10 @@ def measured(plan: Plan, *, processes: int | None = None) -> Generator[Run, None
         HerdError: a run failed: which one, and why.
     """
     wanted = cells(plan)
+    if plan.trace is not None:  # what is wrong with it is said before hours of other runs, not after
+        traced = next(cell for cell in wanted if cell.workload == TRACE)
+        with _named(traced):
+            loaded(traced.seed, traced.load, plan.hours, plan.size, plan.trace)
     count = min(processes or os.cpu_count() or 1, len(wanted), _MOST_PROCESSES)
     if count == 1:
         for cell in wanted:

@@ -17,6 +17,7 @@ from typing import Any
 from herd.errors import HerdError
 from herd.simulation.comparison.changes import Change, Setup
 from herd.simulation.comparison.processes import end_with_the_parent
+from herd.simulation.comparison.resampling import student
 from herd.simulation.machine.owners import HABITS
 from herd.simulation.runs.households import Household, household
 from herd.simulation.runs.measures import Sample, SampleOutcome, owner_disturbance
@@ -27,12 +28,9 @@ from herd.types import Priority, ScorerKind
 # A process takes half a second to start, in which so many requests are simulated.
 FEW_REQUESTS = 200
 
-# Student's t for a confidence of 95 % in both directions, by degrees of freedom from 1 on. Beyond, the last one is a
-# little too much, so intervals are a little too wide.
-_T = (
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131),
-    *(2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
-)
+# Beyond so many degrees of freedom Student's t is taken for that of so many: a little too much, so intervals are a
+# little too wide.
+MOST_FREEDOM = 30
 
 
 class Word(StrEnum):
@@ -239,7 +237,7 @@ def paired(pairs: Sequence[tuple[float | None, float | None]]) -> Shift:
         return Shift(before, after, 0.0, 0.0, 0.0, Word.SAME)
     if len(differences) == 1:
         return Shift(before, after, change)
-    reach = _T[min(len(differences) - 1, len(_T)) - 1] * stdev(differences) / math.sqrt(len(differences))
+    reach = student(min(len(differences) - 1, MOST_FREEDOM)) * stdev(differences) / math.sqrt(len(differences))
     low, high = change - reach, change + reach
     word = Word.BETTER if high < 0 else Word.WORSE if low > 0 else Word.OPEN
     return Shift(before, after, change, low, high, word)

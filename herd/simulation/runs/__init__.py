@@ -3,7 +3,6 @@
 In reading order:
 
     households      fleets as people have them, and their requests
-    rankings        how the router may rank its nodes, by name
     run, asking     a scenario run to its end; a client's side of one request
     decisions       what the router decided, line by line, and its digest
     measures        figures from what the clients saw

@@ -61,6 +61,13 @@ def test_a_trace_that_is_too_short_says_for_which_run_and_nothing_runs_on(tmp_pa
     assert not active_children()
 
 
+def test_what_is_wrong_with_a_trace_is_said_before_anything_runs(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("when,how much\n")
+    with pytest.raises(ConfigError, match=rf"^seed 0, {TRACE} at 30 %, {OURS}: .*, line 1 has no column TIMESTAMP"):
+        next(measured(replace(SMALL, trace=trace), processes=1))
+
+
 @pytest.mark.slow  # processes start, to be killed
 def test_a_process_that_is_killed_says_in_which_runs_it_may_have_been() -> None:
     runs = measured(replace(SMALL, seeds=40), processes=2)
