@@ -32,7 +32,7 @@ SECONDS = {
     "load": "loading",
     "prefill": "reading the prompt",
     "decode": "answering",
-    "correction": "as wrong as of late",
+    "doubt": "benefit of the doubt",
     "eviction": "loads of what has to go",
     "owner": "the owner's part",
     "degraded": "fallen silent",

@@ -1,8 +1,8 @@
 """Whether predictions come true: how long answers took beside what was predicted of them, learned online.
 
-What is held against what happened is the prediction as it was computed, from waits and paces. The second scorer ranks
-by corrected ones (`believed`), but never are those what is checked: what is learned of a corrected prediction would say
-nothing about the paces any more.
+What is held against what happened is the prediction as it was computed, from waits and paces. Nobody corrects a
+prediction by what is learned here: what is learned of a corrected one would say nothing about the paces any more, and a
+node that one slow client, or one bad hour, has given a bad name would get no request by which to lose it.
 """
 
 import math
@@ -22,10 +22,6 @@ MOST_WEIGHT = 100.0
 # What took 32 times as long as predicted, or as little, says no more than that something else happened: a laptop that
 # slept, a client that read nothing, an answer of one word. Lengths of answers alone make for ten times.
 FURTHEST = math.log(32.0)
-
-# By how much predictions of one node are off for good, as a standard deviation of logarithms: by a third, as speeds
-# that are taken from data sheets are. An assumption.
-USUAL_BIAS = 0.3
 
 
 class Prediction(NamedTuple):
@@ -109,17 +105,3 @@ def together(several: Iterable[Calibration], now: Seconds) -> Calibration | None
     mean = math.fsum([one.weight * one.log for one in known]) / weight
     variance = math.fsum([one.weight * (one.variance + (one.log - mean) ** 2) for one in known]) / weight
     return Calibration(mean, variance, weight, now)
-
-
-def believed(calibration: Calibration | None) -> float:
-    """How many times as long as predicted the next answer is expected to take, 1.0 where nothing is known.
-
-    The mean of the logarithms, drawn towards zero by as much as it is uncertain: where nodes differ by `USUAL_BIAS`,
-    and single answers by the spread, that is the best estimate of by how much the next one will be off (the James-Stein
-    estimate of a normal mean: Efron and Morris, "Stein's paradox in statistics", Scientific American 236, 1977).
-    """
-    if calibration is None:
-        return 1.0
-    among = USUAL_BIAS * USUAL_BIAS
-    uncertain = max(calibration.variance, among) / calibration.weight
-    return math.exp(calibration.log * among / (among + uncertain))

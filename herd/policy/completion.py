@@ -43,7 +43,7 @@ def _by_seconds(ask: Ask, found: list[Outlook], moment: Moment) -> tuple[Candida
             loads,
             prefill,
             work - prefill,
-            (wait + work) * one.correction,
+            -work * one.doubt,
             RELOAD_PRICE * reloads,
             (wait + work) * (1.0 - one.trend / TREND_MAX),
             DEGRADED_S if one.degraded else 0.0,

@@ -27,6 +27,10 @@ USUAL_BANDWIDTH = 51e9  # two channels of DDR4-3200: for machines that say nothi
 # Answers of chats are some hundred tokens long; what a model's answers really are is learned at once.
 USUAL_ANSWER = Tokens(256)
 
+# By how much a rate that follows from data sheets is off, as a standard deviation of its logarithm: by a third. An
+# assumption.
+UNSURE = 0.3
+
 HALF_LIFE_S = 7 * 86_400.0  # what was seen a week ago counts half
 MOST_WEIGHT = 20.0  # so that a machine that changes is known anew after some tens of requests
 TRUSTED = 3.0  # from this weight on a single outlier is cut off
@@ -210,6 +214,15 @@ class Pace:
     decode: float
     prefill_crowd: tuple[float, ...] = USUAL_CROWD
     decode_crowd: tuple[float, ...] = USUAL_CROWD
+
+
+def doubt(known: Learned | None) -> float:
+    """The share of a predicted time that may well not be needed, 0 to 1: less, the more answers were seen.
+
+    One standard error of the logarithm of a rate, when what the hardware makes likely counts as one answer.
+    """
+    seen_so_far = 0.0 if known is None else sum([one.weight for one in known.decode.seen if one is not None])
+    return 1.0 - math.exp(-UNSURE / math.sqrt(1.0 + seen_so_far))
 
 
 def pace(hardware: Hardware, model: ModelView, known: Learned | None = None) -> Pace:

@@ -4,10 +4,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from herd.policy.calibration import believed
 from herd.policy.elimination import absent
 from herd.policy.memory import Budget, Residency, budget, default_context, need
-from herd.policy.pace import Learned, Pace, pace
+from herd.policy.pace import Learned, Pace, doubt, pace
 from herd.policy.values import Eliminated, Hardware, Memory, ModelView, NodeView
 from herd.types import BackendId, Bytes, GiB, ModelName, NodeId, NodeName, NodeState, Seconds, Tokens
 
@@ -51,7 +50,7 @@ class Prospect:
     role: float  # points while the machine has nothing to do, as are the others
     surplus: float  # of them, those that go as it fills
     trend: float
-    correction: float  # of predictions, as a share of them, by what came of earlier ones
+    doubt: float  # the share of the predicted work that may well not be needed, for little was seen of it yet
     degraded: float
 
 
@@ -79,7 +78,7 @@ def prospect(key: str, node: NodeView, facts: Facts) -> Prospect | Eliminated:
         role=role,
         surplus=surplus,
         trend=node.trend,
-        correction=believed(facts.learned.calibration) - 1.0 if facts.learned is not None else 0.0,
+        doubt=doubt(facts.learned),
         degraded=-DEGRADED_PENALTY if node.state is NodeState.DEGRADED else 0.0,
     )
 

@@ -164,10 +164,10 @@ SIGNALS = (
 )
 ALWAYS_SHOWN = 8  # of these; the others where they count
 
-# What the seconds are made of by which the second scorer ranks: those until the answer is there, by how much such
-# predictions were wrong of late, what others lose by it, what the owner is expected to take, and that the node may be
-# gone. Like the signals they may grow at their end alone: what is stored of a placement is read by their order.
-PARTS = ("wait", "load", "prefill", "decode", "correction", "eviction", "owner", "degraded")
+# What the seconds are made of by which the second scorer ranks: those until the answer is there, what of them is in
+# doubt (below 0), what others lose by it, what the owner is expected to take, and that the node may be gone. Like the
+# signals they may grow at their end alone: what is stored of a placement is read by their order.
+PARTS = ("wait", "load", "prefill", "decode", "doubt", "eviction", "owner", "degraded")
 PARTS_SHOWN = 4  # of these; the others where they count
 
 

@@ -12,7 +12,6 @@ from herd.policy.calibration import (
     MOST_WEIGHT,
     Calibration,
     aged,
-    believed,
     calibrated,
     predicted,
     together,
@@ -146,19 +145,3 @@ def test_one_answer_moves_it_by_no_more_than_its_share(ratios: list[float], took
     assert after is not None
     assert abs(after.log - known.log) <= (FURTHEST + abs(known.log)) / after.weight + 1e-9
     assert after.variance <= known.variance + (2 * FURTHEST) ** 2 / after.weight + 1e-9
-
-
-@given(st.floats(-3.0, 3.0), st.floats(0.0, 4.0), st.floats(0.1, MOST_WEIGHT))
-def test_what_is_believed_lies_between_nothing_and_what_was_seen(log: float, variance: float, weight: float) -> None:
-    share = math.log(believed(Calibration(log, variance, weight, NOW))) / log if abs(log) > 1e-6 else 0.5
-    surer = Calibration(log, variance, 2 * weight, NOW)
-    noisier = Calibration(log, variance + 1.0, weight, NOW)
-
-    assert 0.0 < share < 1.0
-    assert abs(math.log(believed(surer))) >= abs(math.log(believed(Calibration(log, variance, weight, NOW))))
-    assert abs(math.log(believed(noisier))) <= abs(math.log(believed(Calibration(log, variance, weight, NOW))))
-
-
-def test_of_a_node_that_was_never_seen_nothing_is_believed() -> None:
-    assert believed(None) == 1.0
-    assert believed(Calibration(0.5, 0.04, MOST_WEIGHT, NOW)) == pytest.approx(math.exp(0.5), rel=0.01)

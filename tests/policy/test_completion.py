@@ -9,12 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from herd.policy import completion
-from herd.policy.calibration import Calibration
 from herd.policy.completion import DEGRADED_S, RELOAD_PRICE
 from herd.policy.loads import ModelLoad, NodeLoad
 from herd.policy.pace import Learned, rate, seen
 from herd.policy.placement import place
-from herd.policy.prospects import Facts, prospect
+from herd.policy.prospects import Facts, Prospect, prospect
 from herd.policy.scoring import Moment
 from herd.policy.values import PARTS, Ask, Candidate, Decision, NodeView
 from herd.types import NodeId, NodeState, Tokens
@@ -67,9 +66,10 @@ def test_the_node_that_answers_soonest_wins_whatever_its_points() -> None:
 def test_what_is_predicted_is_the_wait_the_load_and_the_work() -> None:
     cold = of(ranked(known("cold", resident=False), moment=replace(NOW, answer=100.0)), "cold")
 
-    assert cold.seconds == pytest.approx({"wait": 0.0, "load": 4.0, "prefill": 2.0, "decode": 2.0})
+    doubt = cold.seconds["doubt"]
+    assert cold.seconds == pytest.approx({"wait": 0.0, "load": 4.0, "prefill": 2.0, "decode": 2.0, "doubt": doubt})
     assert cold.completion == pytest.approx(8.0)
-    assert cold.score == pytest.approx(-8.0)
+    assert cold.score == pytest.approx(-8.0 - doubt)
 
 
 def test_the_seven_signals_are_those_of_the_first_scorer() -> None:
@@ -128,15 +128,21 @@ def test_an_owner_who_is_expected_costs_what_he_is_expected_to_take() -> None:
     assert desk.seconds["owner"] == pytest.approx(0.6 * desk.completion)
 
 
-def test_a_node_whose_answers_take_longer_than_predicted_is_believed_the_more_the_more_often_it_was_seen() -> None:
-    def corrected(weight: float, log: float = 0.7) -> float:
-        facts = Facts(learned=learned(calibration=Calibration(log, 0.25, weight, NOW.now)))
-        candidate = of(ranked((known("off")[0], facts)), "off")
-        return candidate.seconds.get("correction", 0.0) / candidate.completion
+def test_a_node_of_which_little_was_seen_is_given_the_benefit_of_the_doubt() -> None:
+    """Or one that looks a little slower by its data sheet would never be tried."""
+    data_sheet = prospect(KEY, node("new", model(resident=True), trend=10.0), Facts())
+    assert isinstance(data_sheet, Prospect)
+    new = (data_sheet.node, Facts())
+    tried = known("tried", decode=1.2 * data_sheet.pace.decode, prefill=1.2 * data_sheet.pace.prefill)
+    decision = ranked(tried, new)
 
-    assert 0 < corrected(1.0) < corrected(5.0) < corrected(100.0) < 1.02
-    assert corrected(100.0, log=-0.7) < 0
-    assert corrected(20.0, log=0.0) == 0.0
+    assert of(decision, "new").completion > 1.15 * of(decision, "tried").completion
+    assert of(decision, "new").seconds["doubt"] < of(decision, "tried").seconds["doubt"] < 0.0
+    assert names(ranked(tried, new, loads={"tried": NodeLoad(last_chosen=1)}))[0] == "new"
+    # It is no part of the prediction, and a node that is much slower is not tried.
+    assert of(decision, "new").completion == pytest.approx(sum(of(decision, "new").parts[:4]))
+    much = known("tried", decode=2 * data_sheet.pace.decode, prefill=2 * data_sheet.pace.prefill)
+    assert names(ranked(much, new))[0] == "tried"
 
 
 def test_a_silent_node_pays_for_the_time_until_it_is_given_up() -> None:
@@ -162,7 +168,7 @@ def test_equal_nodes_share_evenly() -> None:
     trend=st.floats(0.0, 10.0),
     size=st.floats(0.0, 30.0),
 )
-def test_scores_are_minus_the_sum_of_their_parts_and_no_part_is_negative(
+def test_scores_are_minus_the_sum_of_their_parts_of_which_only_the_doubt_is_below_zero(
     speeds: list[float], outstanding: int, resident: bool, trend: float, size: float
 ) -> None:
     found = {
@@ -179,7 +185,9 @@ def test_scores_are_minus_the_sum_of_their_parts_and_no_part_is_negative(
     for candidate in decision.candidates:
         assert len(candidate.parts) == len(PARTS)
         assert candidate.score == pytest.approx(-sum(candidate.parts))
-        assert min(candidate.parts) >= 0.0
+        assert candidate.seconds.get("doubt", 0.0) <= 0.0
+        assert min(part for name, part in zip(PARTS, candidate.parts, strict=True) if name != "doubt") >= 0.0
+        assert -candidate.score > 0.0
         assert candidate.completion == pytest.approx(sum(candidate.parts[:4]))
     if decision.candidates:  # none is ahead of the winner by more than a tie
         best = max(candidate.score for candidate in decision.candidates)

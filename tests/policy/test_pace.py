@@ -2,13 +2,27 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from herd.policy.hardware import bandwidth
-from herd.policy.pace import CROWDING, HALF_LIFE_S, THROTTLED, UNKNOWN, Learned, Observed, crowded, learned, pace, seen
+from herd.policy.pace import (
+    CROWDING,
+    HALF_LIFE_S,
+    THROTTLED,
+    UNKNOWN,
+    UNSURE,
+    Learned,
+    Observed,
+    crowded,
+    doubt,
+    learned,
+    pace,
+    seen,
+)
 from herd.policy.values import Hardware, MemoryKind
 from herd.types import NodeId, Seconds, Tokens
 from tests.policy.views import model
@@ -206,3 +220,14 @@ def test_a_throttled_machine_is_slower_than_its_hardware_and_than_what_was_learn
         assert hot.decode == pytest.approx(THROTTLED * expected.decode)
         assert hot.prefill == pytest.approx(THROTTLED * expected.prefill)
         assert hot.load == expected.load
+
+
+@given(st.lists(st.floats(1.0, 500.0), max_size=12))
+def test_the_more_answers_were_seen_the_less_is_doubtful(rates: list[float]) -> None:
+    known, doubts = Learned(), [doubt(None)]
+    for tokens in rates:
+        known = learned(known, replace(SERVED, decode=Seconds(100 / tokens)), Seconds(0.0))
+        doubts.append(doubt(known))
+
+    assert all(0.0 < later < before for before, later in pairwise(doubts))
+    assert doubts[0] == 1.0 - math.exp(-UNSURE)

@@ -55,8 +55,9 @@ def warm_first(spill: float) -> Order:
 class LatencyAverage:
     """The node on which first tokens came soonest of late: a moving average, times the requests that it has.
 
-    As Finagle's balancer with a peak EWMA does (twitter.github.io/finagle, "Clients"): the average decays with time
-    since it was told of, so that nobody is left out for ever. Who was never tried comes first.
+    As load balancers weigh latency by load, as Finagle's does (twitter.github.io/finagle, "Clients"; its average jumps
+    to peaks at once, this one does not). It decays with the time since it was told of, so that nobody is left out for
+    ever. Who was never tried comes first.
 
     Args:
         half_life: seconds.

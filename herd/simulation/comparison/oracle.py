@@ -1,7 +1,8 @@
 """A greedy router that knows what no router can: how long each answer will be, and how fast each machine is just now.
 
 It ranks as the product's second scorer does, from the machines' true speeds in place of learned ones; clients tell it
-the lengths. It looks no further than the request at hand: a router that knew all that is to come could do better.
+the lengths. What waits and might be moved is found as in any router, by learned speeds. It looks no further than the
+request at hand: a router that knew all that is to come could do better.
 """
 
 from bisect import bisect_right
@@ -64,7 +65,7 @@ def oracle(scenario: Scenario) -> Callable[..., Decision]:
         known = [
             one
             if isinstance(one, Eliminated)
-            else replace(one, pace=machines[one.node.id].pace(one, context, moment.now))
+            else replace(one, pace=machines[one.node.id].pace(one, context, moment.now), doubt=0.0)
             for one in looked_at
         ]
         return completion.place(ask, known, loads, moment)
