@@ -55,6 +55,7 @@ _OUTCOMES = {
 # such a share of the best: this room knows neither.
 _TIE, _TIE_SHARE = 2.0, 0.1
 _NOTHING = 0.05  # points that would be shown as 0.0
+_NO_TIME = 0.005  # seconds that would be shown as 0.00
 _MATTERS = 0.2  # of what a machine lost: a smaller share is not worth a word
 _TABLE_WIDTH = 100  # columns that a table of requests needs; a narrower terminal gets two lines for each
 
@@ -275,7 +276,8 @@ def _placed(event: stories.Placed) -> RenderableType:
     table.add_column("score", justify="right", no_wrap=True)
     table.add_column("made of" if candidates else "", overflow="fold")
     for candidate in candidates:
-        table.add_row(Text(printable(candidate["node"])), f"{candidate['score']:.1f}", _why(candidate, candidates[0]))
+        score = f"{candidate['score']:.{2 if 'seconds' in candidate else 1}f}"
+        table.add_row(Text(printable(candidate["node"])), score, _why(candidate, candidates[0]))
     if more:
         table.add_row("...", "", f"and {more} more that scored less")
     for text, names in _by_reason(out).items():
@@ -303,7 +305,7 @@ def _why(candidate: CandidateEntry, best: CandidateEntry) -> Text:
     if "seconds" in candidate:
         named = [(SECONDS.get(name, printable(name)), value) for name, value in candidate["seconds"].items()]
         text.append(
-            ", ".join([f"{name} {value:.1f} s" for name, value in named if abs(value) >= _NOTHING]) or "no time"
+            ", ".join([f"{name} {value:.2f} s" for name, value in named if abs(value) >= _NO_TIME]) or "no time"
         )
         text.append(f"\nthe signals, which decide nothing here: {', '.join(points)}", "dim")
     else:
@@ -317,7 +319,8 @@ def _why(candidate: CandidateEntry, best: CandidateEntry) -> Text:
     if behind < (-_TIE_SHARE * best["score"] if "seconds" in best else _TIE):
         text.append(f"\na tie with {winner}: the one with less to do, then the one that waited longer, is taken", "dim")
         return text
-    text.append(f"\n{behind:.1f} behind {winner}: {', '.join(_lost(candidate, best, behind))}", "dim")
+    by = f"{behind:.2f} s" if "seconds" in best else f"{behind:.1f}"
+    text.append(f"\n{by} behind {winner}: {', '.join(_lost(candidate, best, behind))}", "dim")
     return text
 
 

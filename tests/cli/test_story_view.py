@@ -253,3 +253,33 @@ def test_requests_are_a_table_where_there_is_room_and_two_lines_each_where_there
     for words in ("served by mini", "under way", "4.50 s", "5.25 s", "8.00 s", "12", "50", "req_1", "req_2"):
         assert words in narrow
     assert shown(story_view.requests([], 80)) == "no requests since the router started"
+
+
+def test_where_seconds_decide_they_come_first_and_say_for_what_a_machine_lost() -> None:
+    signals = {"thermal": 50.0}
+    ranked: Placed = {
+        **PLACED,
+        "candidates": [
+            {"node": "studio", "score": -2.0, "signals": signals, "predicted_s": 2.0, "seconds": {"decode": 2.0}},
+            {
+                "node": "twin",
+                "score": -2.1,
+                "signals": signals,
+                "predicted_s": 2.3,
+                "seconds": {"decode": 2.3, "doubt": -0.2},
+            },
+            {
+                "node": "mini",
+                "score": -9.0,
+                "signals": {"thermal": 10.0},
+                "predicted_s": 9.0,
+                "seconds": {"load": 6.5, "decode": 2.5, "wait": 0.001},
+            },
+        ],
+    }
+    told = " ".join(story(ranked).split())
+    assert "studio -2.00 predicted 2.00 s; answering 2.00 s the signals, which decide nothing here: readiness" in told
+    assert "twin -2.10 predicted 2.30 s; answering 2.30 s, benefit of the doubt -0.20 s" in told
+    assert "a tie with studio" in told
+    assert "mini -9.00 predicted 9.00 s; loading 6.50 s, answering 2.50 s the signals" in told
+    assert "7.00 s behind studio: loading (6.5 against 0.0)" in told

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import reduce
 from multiprocessing import active_children
@@ -218,7 +218,17 @@ def compared(pairs: Sequence[Pair]) -> list[Row]:
 
 def _shifts(pairs: Sequence[Pair], whom: Whom) -> dict[str, Shift]:
     found = [one.values[whom] for one in pairs if whom in one.values]
-    return {name: paired([values[name] for values in found]) for name in found[0]}
+    shifts = {name: paired([values[name] for values in found]) for name in found[0]}
+    if NOT_SERVED in shifts:
+        shifts[NOT_SERVED] = _beyond_chance(shifts[NOT_SERVED])
+    return shifts
+
+
+def _beyond_chance(shift: Shift) -> Shift:
+    """A share that was not served, or is not: when that is nobody in any house, it is no chance."""
+    if shift.word is Word.OPEN and shift.change and 1.0 in {shift.before, shift.after}:
+        return replace(shift, word=Word.WORSE if shift.after == 1.0 else Word.BETTER)
+    return shift
 
 
 def paired(pairs: Sequence[tuple[float | None, float | None]]) -> Shift:

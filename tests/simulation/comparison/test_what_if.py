@@ -255,3 +255,14 @@ def test_a_pair_is_the_same_whenever_it_is_measured() -> None:
     found: Pair = measured(question("+rtx-4090", "-air"), 4)
     assert measured(question("+rtx-4090", "-air"), 4) == found
     assert found.requests[Kind.ALL, "everybody"] > 0
+
+
+def test_that_nobody_is_served_any_more_is_no_chance_however_few_houses_show_it() -> None:
+    whom = (Kind.MODEL, LLAMA)
+
+    def word(*shares: tuple[float | None, float | None]) -> Word:
+        pairs = [Pair({whom: 3}, {whom: {NOT_SERVED: share}}) for share in shares]
+        return next(row for row in compared(pairs) if (row.kind, row.name) == whom).shifts[NOT_SERVED].word
+
+    assert [word((0.0, 1.0)), word((1.0, 0.0)), word((0.5, 1.0), (0.1, 1.0))] == [Word.WORSE, Word.BETTER, Word.WORSE]
+    assert [word((0.0, 0.5)), word((1.0, 1.0))] == [Word.OPEN, Word.SAME]
