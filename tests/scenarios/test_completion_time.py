@@ -91,3 +91,33 @@ async def test_the_next_turn_of_a_talk_is_expected_to_read_only_what_is_new() ->
         first, second = [next(e for e in await events(home, one) if e["kind"] == "placed") for one in answers]
     reads = [placed["candidates"][0]["seconds"]["prefill"] for placed in (first, second)]
     assert reads[1] < reads[0] / 20
+
+
+@pytest.mark.parametrize("scorer", ScorerKind)
+@virtual_time
+async def test_equal_machines_that_are_much_slower_than_their_data_sheets_share_evenly(scorer: ScorerKind) -> None:
+    async with house(seed=1, join_grace=0.0, scorer=scorer) as home:
+        for name in "ab":
+            machine = await home.node(name, [LLAMA], resident=[LLAMA])
+            machine.ollama.slow(10.0)
+        served = []
+        for number in range(20):  # the first ones teach how slow they are
+            sent = home.send(CHAT, chat(tokens=60, text=f"question {number}"))
+            await sent.task
+            served.append(served_by(sent.sink))
+        assert served.count("a") == served.count("b")
+
+
+@virtual_time
+async def test_a_machine_that_was_never_asked_is_tried_though_another_beats_its_data_sheet_by_a_little() -> None:
+    async with by_seconds() as home:
+        await home.node("known", [LLAMA], resident=[LLAMA])
+        for number in range(5):
+            await home.send(CHAT, chat(tokens=60, text=f"question {number}")).task
+        await home.node("new", [LLAMA], resident=[LLAMA])
+        served = []
+        for number in range(6):
+            sent = home.send(CHAT, chat(tokens=60, text=f"and {number}"))
+            await sent.task
+            served.append(served_by(sent.sink))
+        assert served.count("new") >= 3
