@@ -20,7 +20,7 @@ TIE = 0.1
 DEGRADED_S = 15.0
 # A model that has to be loaded again costs whoever asks for it the load, and those behind him and beside him a part of
 # it, for it takes the disk and the memory of all. On simulated mornings (seeds 11 to 16 at 60 and 90 % load) a price of
-# twice the load saved a tenth of all loads, and no time was lost; with three times people waited longer.
+# twice the load saved an eighth of all loads, and next to no time was lost; with three times whole answers came later.
 RELOAD_PRICE = 2.0
 
 

@@ -82,7 +82,7 @@ def _seconds(_: Scenario) -> Ranking:
 
 # Settings of baselines are the best of some, for people's mean time to the first token at 60 % load on the seeds 11 to
 # 16: of 0, 1, 2, 4, 8 and any number of requests at which the next one for a loaded model goes elsewhere the first; of
-# half-lives of 10, 60 and 600 s the last, and times the requests that a node has.
+# half-lives from 10 s to two hours that of 600 s, and times the requests that a node has.
 POLICIES: Mapping[str, Policy] = {
     "seven-signals": _herd("seven signals, and all that acts ahead", _seven),
     "without-pre-warm": _herd("seven signals, nothing is loaded ahead", _seven, "pre_warm"),
@@ -95,7 +95,7 @@ POLICIES: Mapping[str, Policy] = {
     "round-robin": Policy("nodes take turns", _by(round_robin)),
     "power-of-two": Policy("the less loaded of two drawn", lambda scenario: power_of_two(scenario.seed)),
     "least-connections": Policy("the node with the fewest requests", _by(least_connections)),
-    "warm-first": Policy("nodes that have the model loaded, by fewest requests", _by(warm_first(0))),
+    "warm-first": Policy("idle nodes that have the model loaded, else the fewest requests", _by(warm_first(0))),
     "latency-average": Policy("the node that answered soonest of late", _latency(600.0, loaded=True)),
 }
 # What a simple router could have.
