@@ -32,6 +32,7 @@ from herd.policy.scorers import SCORERS
 from herd.policy.values import Ask, Decision, Hardware, Memory, MemoryKind, ModelView, NodeView, Ticket
 from herd.runtime import remote, stop
 from herd.types import (
+    Api,
     BackendId,
     Bytes,
     Dialect,
@@ -220,12 +221,13 @@ def model(number: int, *, resident: bool) -> ModelView:
         size_resident=Bytes(size + GiB // 2) if resident else Bytes(0),
         kv_per_token=Bytes(32_768),
         context_max=Tokens(131_072),
+        apis=(Api.OLLAMA_CHAT, Api.OLLAMA_GENERATE, Api.CHAT),
     )
 
 
 def ask(number: int) -> Ask:
     """A chat of usual length in a conversation of its own."""
-    return Ask(key(number), Dialect.OLLAMA, key(number), prompt_tokens=Tokens(800), session=f"s{number % 97}")
+    return Ask(key(number), Api.OLLAMA_CHAT, key(number), prompt_tokens=Tokens(800), session=f"s{number % 97}")
 
 
 LESSON = learned(

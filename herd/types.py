@@ -33,6 +33,28 @@ class Dialect(StrEnum):
     ANTHROPIC = "anthropic"
 
 
+class Api(StrEnum):
+    """What can be asked of a model; each is the path that clients ask at."""
+
+    OLLAMA_CHAT = "/api/chat"
+    OLLAMA_GENERATE = "/api/generate"
+    OLLAMA_EMBED = "/api/embed"
+    OLLAMA_EMBEDDINGS = "/api/embeddings"
+    CHAT = "/v1/chat/completions"
+    COMPLETIONS = "/v1/completions"
+    EMBEDDINGS = "/v1/embeddings"
+    RESPONSES = "/v1/responses"
+    MESSAGES = "/v1/messages"
+    COUNT_TOKENS = "/v1/messages/count_tokens"
+
+    @property
+    def dialect(self) -> Dialect:
+        """Whose words it is in."""
+        if self.startswith("/api/"):
+            return Dialect.OLLAMA
+        return Dialect.ANTHROPIC if self.startswith(Api.MESSAGES) else Dialect.OPENAI
+
+
 class BackendKind(StrEnum):
     """Which program serves the models on a node."""
 

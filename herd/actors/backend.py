@@ -8,11 +8,11 @@ from herd.actors.ports import ModelServers
 from herd.actors.sensor_ports import ServerProcesses
 from herd.actors.shape_book import ShapeBook
 from herd.errors import HerdError, ProtocolError
-from herd.protocols import openai_servers, servers
+from herd.protocols import apis, openai_servers, servers
 from herd.protocols.messages import BackendInfo, ModelInfo
 from herd.protocols.model_shapes import read_ollama_show
 from herd.runtime import ActorHandle, context
-from herd.types import BackendId, BackendKind, Dialect, Seconds, Tokens
+from herd.types import BackendId, BackendKind, Seconds, Tokens
 
 logger = logging.getLogger(__name__)
 
@@ -22,15 +22,6 @@ PROBE_S = Seconds(5.0)  # a model server under load answers its lists late, but 
 MAX_PARALLEL = 1024  # streams of one link: what is beyond could not run at once anyway
 MAX_CONTEXT = 2**24  # tokens: sixteen times what the longest models of today are trained for
 FAILURES_UNTIL_DOWN = 3  # one failed poll says nothing; three in a row are 6 s of silence
-
-# What each program speaks by itself. Ollama serves the /v1 surface beside its own; all others serve that one only.
-DIALECTS: dict[BackendKind, tuple[Dialect, ...]] = {
-    BackendKind.OLLAMA: (Dialect.OLLAMA, Dialect.OPENAI),
-    BackendKind.LLAMACPP: (Dialect.OPENAI,),
-    BackendKind.LMSTUDIO: (Dialect.OPENAI,),
-    BackendKind.VLLM: (Dialect.OPENAI,),
-    BackendKind.OPENAI: (Dialect.OPENAI,),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,11 +178,14 @@ class Backend:
         kind = servers.recognise(answers)
         self._props = openai_servers.read_llamacpp_props(answers["/props"]) if kind is BackendKind.LLAMACPP else None
         slots = await self._declared_slots(kind)
+        version = servers.read_ollama_version(answers["/api/version"]) if kind is BackendKind.OLLAMA else ""
+        native = apis.native(kind, version)
         return BackendInfo(
             self._settings.id,
             kind,
-            version=servers.read_ollama_version(answers["/api/version"]) if kind is BackendKind.OLLAMA else "",
-            dialects=DIALECTS[kind],
+            version=version,
+            dialects=tuple(dict.fromkeys(api.dialect for api in native)),
+            apis=native,
             parallel=self._settings.parallel or slots,
             context_length=Tokens(await self._declared(kind, "OLLAMA_CONTEXT_LENGTH", MAX_CONTEXT)),
             slots=slots,

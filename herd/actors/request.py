@@ -186,7 +186,7 @@ class _Flow:
         routing = self._inbound.routing
         return Ask(
             model=canonical(routing.model),
-            dialect=self._inbound.endpoint.dialect,
+            api=self._inbound.endpoint.api,
             sent=routing.model,
             needs=routing.needs,
             prompt_tokens=routing.prompt_tokens,

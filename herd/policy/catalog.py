@@ -4,5 +4,9 @@ from herd.policy.values import ModelView
 
 
 def preferred(one: ModelView, other: ModelView) -> ModelView:
-    """The one that speaks more dialects, for it can serve more requests; of two such, the one that has it resident."""
-    return one if (len(one.dialects), one.resident) >= (len(other.dialects), other.resident) else other
+    """The one that can be asked for more, natively at best; of two such, the one that has it resident."""
+    return one if _rank(one) >= _rank(other) else other
+
+
+def _rank(model: ModelView) -> tuple[int, int, bool]:
+    return len(model.apis), len(model.dialects), model.resident

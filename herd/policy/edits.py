@@ -26,7 +26,7 @@ def edits(ask: Ask, model: ModelView, loaded: Tokens, default: Tokens, *, home: 
     """
     if Dialect.OLLAMA not in model.dialects:
         return () if ask.sent == model.name else (Edit("model", model.name),)
-    if ask.dialect is not Dialect.OLLAMA:
+    if ask.api.dialect is not Dialect.OLLAMA:
         return ()
     kept = (Edit("keep_alive", FOR_EVER),) if home and not ask.keep_alive else ()
     if ask.odd_context or not loaded or (ask.num_ctx or default) == loaded or (ask.num_ctx and ask.num_ctx > loaded):

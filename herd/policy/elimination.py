@@ -3,13 +3,8 @@
 from herd.policy.breaker import breaker_reason
 from herd.policy.memory import pressure
 from herd.policy.values import Ask, ModelView, NodeView, Reason
-from herd.types import Capability, Dialect, NodeState
+from herd.types import Capability, NodeState
 
-API_OF: dict[str, str] = {
-    Dialect.OLLAMA: "Ollama's API (/api/...)",
-    Dialect.OPENAI: "OpenAI's API (/v1/chat/completions)",
-    Dialect.ANTHROPIC: "Anthropic's API (/v1/messages)",
-}
 UNSERVED = "no-backend"  # kind of the reason of a node none of whose model servers answers
 
 # States in which a node takes new requests. A degraded one does: it was heard less than 30 s ago.
@@ -33,9 +28,8 @@ def unable(ask: Ask, node: NodeView, model: ModelView) -> Reason | None:
     """Why this request cannot have the model from a node that serves it to others, or None when it can."""
     if node.id in ask.excluded:
         return FAILED
-    if ask.dialect not in model.dialects:
-        spoken = ", ".join(API_OF.get(dialect, dialect) for dialect in model.dialects)
-        return Reason("dialect", f"serves it through a program that only speaks {spoken}")
+    if ask.api not in model.apis:
+        return Reason("dialect", f"serves it through a program that has no {ask.api}")
     if ask.needs and model.capabilities:
         for need in ask.needs:
             # Servers list what is special about a model; that it completes text goes without saying for some.

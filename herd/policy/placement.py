@@ -64,7 +64,7 @@ def decided(
             continue
         node = one.node
         there: Outlook | Crowded | Reason | None = None
-        if picky or ask.dialect not in one.model.dialects:
+        if picky or ask.api not in one.model.apis:
             there = unable(ask, node, one.model)
         if moment.tried and node.id in moment.tried:
             there = there or breaker_reason(node, one.model, outstanding=1)

@@ -7,7 +7,7 @@ from herd.policy.loads import NO_LOAD, ModelLoad, NodeLoad
 from herd.policy.prospects import Prospect, needed_for
 from herd.policy.scoring import Moment, Outlook, look
 from herd.policy.values import Ask, Circuit, Decision, Eliminated, NeededLoad
-from herd.types import BackendId, Dialect, ModelName, NodeId, NodeState, Seconds, Tokens
+from herd.types import Api, BackendId, Dialect, ModelName, NodeId, NodeState, Seconds, Tokens
 
 # So many that wait are more than the next moment takes care of: the product's promise.
 DEEP = 3
@@ -83,7 +83,7 @@ def pick(
     """
     rows = [one for one in looked_at if isinstance(one, Prospect)]
     num_ctx = next((_context(one, loads) for one in rows if one.node.id == cause.node), None)
-    ask = Ask(cause.model, Dialect.OLLAMA, num_ctx=num_ctx)
+    ask = Ask(cause.model, Api.OLLAMA_GENERATE, num_ctx=num_ctx)
     there_already = _done(cause, ask, rows, loads, moment)
     found: list[tuple[float, float, NodeId, LoadOrder]] = []
     for one in rows:

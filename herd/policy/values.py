@@ -5,10 +5,10 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from herd.types import (
+    Api,
     BackendId,
     Bytes,
     Capability,
-    Dialect,
     ModelName,
     NodeId,
     NodeName,
@@ -74,6 +74,7 @@ class ModelView:
     context_max: Tokens = Tokens(0)  # what it was trained for; 0: unknown
     active_share: float = 1.0  # of its weights that one token reads
     breaker: BreakerState = CLOSED
+    apis: tuple[str, ...] = ()  # what can be asked of it there, in whatever words the backend itself speaks
 
 
 class MemoryKind(StrEnum):
@@ -126,7 +127,7 @@ class Ask:
     """What a request needs of a node."""
 
     model: str  # canonical name
-    dialect: Dialect
+    api: Api
     sent: str = ""  # the name in the client's spelling
     needs: tuple[Capability, ...] = ()
     prompt_tokens: Tokens = Tokens(0)

@@ -112,6 +112,7 @@ class BackendInfo:
     parallel: int = 0  # requests one model runs at once; 0: not declared
     context_length: Tokens = Tokens(0)  # of a load whose request names none; 0: not declared
     slots: int = 0  # requests it keeps memory for, by its own word; 0: not declared
+    apis: tuple[str, ...] = ()  # what can be asked of it (`Api`, or newer ones), natively or by the agent's translation
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from re import compile as pattern
 from urllib.parse import unquote
 
 from herd.errors import RequestError
-from herd.types import Dialect
+from herd.types import Api, Dialect
 
 
 class EndpointKind(StrEnum):
@@ -32,6 +32,11 @@ class Endpoint:
     methods: tuple[str, ...]  # in the order of the `Allow` header
     dialect: Dialect
     kind: EndpointKind
+
+    @property
+    def api(self) -> Api:
+        """What it asks of a model; of an inference endpoint only."""
+        return Api(self.path)
 
 
 _POST = ("POST",)

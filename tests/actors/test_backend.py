@@ -67,7 +67,11 @@ async def test_ollama_is_recognised_and_its_models_are_told_once() -> None:
     await watched.polls(5)
     (state,) = await watched.told()
     assert state.info is not None
-    assert (state.info.kind, state.info.version, state.info.dialects) == ("ollama", "0.33.0", ("ollama", "openai"))
+    assert (state.info.kind, state.info.version, state.info.dialects) == (
+        "ollama",
+        "0.33.0",
+        ("ollama", "openai", "anthropic"),
+    )
     assert [(model.name, model.resident) for model in state.models] == [("llama3.2:3b", False), ("qwen3:8b", False)]
     await watched.end()
 
@@ -202,22 +206,22 @@ LMSTUDIO = {
 
 
 @pytest.mark.parametrize(
-    ("answers", "kind", "models", "parallel"),
+    ("answers", "kind", "dialects", "models", "parallel"),
     [
-        (LLAMACPP, "llamacpp", [("m", True)], 4),
-        (VLLM, "vllm", [("m", True)], 0),
-        (LMSTUDIO, "lmstudio", [("m", True), ("n", False)], 0),
-        ({"/v1/models": OPENAI_LIST}, "openai", [("m", True)], 0),
+        (LLAMACPP, "llamacpp", ("openai", "anthropic"), [("m", True)], 4),
+        (VLLM, "vllm", ("openai",), [("m", True)], 0),
+        (LMSTUDIO, "lmstudio", ("openai",), [("m", True), ("n", False)], 0),
+        ({"/v1/models": OPENAI_LIST}, "openai", ("openai",), [("m", True)], 0),
     ],
 )
 def test_other_servers_are_recognised_by_what_they_answer(
-    answers: dict[str, Any], kind: str, models: list[tuple[str, bool]], parallel: int
+    answers: dict[str, Any], kind: str, dialects: tuple[str, ...], models: list[tuple[str, bool]], parallel: int
 ) -> None:
     async def story() -> None:
         watched = Watched(dict(answers))
         (state,) = await watched.told()
         assert state.info is not None
-        assert (state.info.kind, state.info.dialects, state.info.parallel) == (kind, ("openai",), parallel)
+        assert (state.info.kind, state.info.dialects, state.info.parallel) == (kind, dialects, parallel)
         assert [(model.name, model.resident) for model in state.models] == models
         await watched.end()
 

@@ -7,7 +7,7 @@ from herd.policy.breaker import AttemptEnd, Lesson
 from herd.policy.values import CLOSED, Circuit, ModelView
 from herd.types import BackendId, ModelName, Seconds
 
-M = ModelView(ModelName("m"), BackendId("ollama"), ("ollama",))
+M = ModelView(ModelName("m"), BackendId("ollama"), ("ollama",), apis=("/api/chat",))
 HERE = {"m": M}
 
 

@@ -10,10 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from herd.actors.ledger import Ledger
 from herd.policy.loads import ABANDONED_S, RESERVED_S, NodeLoad
 from herd.policy.values import SIGNALS, Ask, Candidate, ModelView, NeededLoad, NodeView, Ticket
-from herd.types import BackendId, Bytes, Dialect, ModelName, NodeId, NodeName, NodeState, Seconds, TicketId, Tokens
+from herd.types import Api, BackendId, Bytes, ModelName, NodeId, NodeName, NodeState, Seconds, TicketId, Tokens
 
 A, B = NodeId("a"), NodeId("b")
-ASK = Ask("m", Dialect.OLLAMA)
+ASK = Ask("m", Api.OLLAMA_CHAT)
 LOAD = NeededLoad(Tokens(4096), Bytes(100), 5.0)
 
 
@@ -24,7 +24,7 @@ def candidate(node: NodeId = A, *, work: float = 10.0, load: NeededLoad | None =
 
 def seen(*, resident: bool = True, context: int = 4096, node: NodeId = A) -> NodeView:
     """The node's report of the model."""
-    model = ModelView(ModelName("m"), BackendId("o"), resident=resident, context=Tokens(context))
+    model = ModelView(ModelName("m"), BackendId("o"), apis=("/api/chat",), resident=resident, context=Tokens(context))
     return NodeView(node, NodeName(node), NodeState.READY, {"m": model})
 
 

@@ -13,7 +13,7 @@ from herd.simulation.clock import LoopClock
 from herd.types import BackendId, Bytes, GiB, ModelName, NodeId, Seconds, Tokens
 from tests.actors.doubles import view
 
-BIG = ModelView(ModelName("big"), BackendId("ollama"), ("ollama",), Bytes(18 * GiB))
+BIG = ModelView(ModelName("big"), BackendId("ollama"), ("ollama",), Bytes(18 * GiB), apis=("/api/chat",))
 
 
 def node(name: str, kind: MemoryKind, memory: Memory, model: ModelView = BIG) -> NodeView:

@@ -16,14 +16,18 @@ from herd.runtime import ActorHandle, get_actor, remote, stop
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.clock import LoopClock
 from herd.store.records import KnownNode, KnownUnload
-from herd.types import BackendId, Dialect, ModelName, NodeId, NodeName, NodeState, Seconds, TicketId
+from herd.types import Api, BackendId, ModelName, NodeId, NodeName, NodeState, Seconds, TicketId
 from tests.actors.doubles import Witness, settled, ticket, view
 
-ASK = Ask("m:latest", Dialect.OLLAMA)
+ASK = Ask("m:latest", Api.OLLAMA_CHAT)
 
 
 def has(name: str = "m:latest", *, resident: bool = True) -> dict[str, ModelView]:
-    return {name: ModelView(ModelName(name), BackendId("ollama"), ("ollama", "openai"), resident=resident, limit=2)}
+    return {
+        name: ModelView(
+            ModelName(name), BackendId("ollama"), ("ollama", "openai"), resident=resident, limit=2, apis=("/api/chat",)
+        )
+    }
 
 
 async def started(*known: KnownNode) -> tuple[Scorer, ActorHandle]:
@@ -84,7 +88,7 @@ async def test_the_pen_is_told_of_models_that_are_waited_for_and_can_be_served_n
     assert await told(NodeState.READY, m | n) == []  # nobody waits for anything
     assert await told(NodeState.PAUSED, m | n) == []
     for number, model in enumerate("mmmn"):
-        assert scorer.place(Ask(model, Dialect.OLLAMA), ticket(number)).chosen is None
+        assert scorer.place(Ask(model, Api.OLLAMA_CHAT), ticket(number)).chosen is None
     assert await told(NodeState.JOINING) == []
     assert await told(NodeState.READY, m) == [{"m": 2}]  # so many as it runs at once
     assert await told(NodeState.OFFLINE, m | n) == []
@@ -141,14 +145,14 @@ async def test_versions_tell_a_wake_up_from_the_placement_before() -> None:
 async def test_a_node_of_earlier_days_is_offline_and_awaited_until_it_reports() -> None:
     attic = KnownNode(NodeId("attic"), NodeName("attic"), ("old:latest",), Seconds(5.0))
     scorer, pen = await started(attic)
-    decision = scorer.place(Ask("old:latest", Dialect.OLLAMA), ticket(1))
+    decision = scorer.place(Ask("old:latest", Api.OLLAMA_CHAT), ticket(1))
     assert (decision.chosen, decision.known, decision.complete) == (None, True, False)
     assert decision.eliminated[0].reason.since == 5.0
     scorer.node_changed(view("attic", state=NodeState.JOINING))
     assert not scorer.place(ASK, ticket(1)).complete
     scorer.node_changed(view("attic", has()))
     assert scorer.place(ASK, ticket(1)).complete
-    assert scorer.place(Ask("old:latest", Dialect.OLLAMA), ticket(1)).known
+    assert scorer.place(Ask("old:latest", Api.OLLAMA_CHAT), ticket(1)).known
     await stop(pen)
 
 

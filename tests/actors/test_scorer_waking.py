@@ -15,7 +15,7 @@ from herd.runtime import ActorHandle, remote, stop
 from herd.runtime.testing import virtual_time
 from herd.simulation.clock import LoopClock
 from herd.store.records import KnownNode
-from herd.types import BackendId, Bytes, Dialect, GiB, ModelName, NodeId, NodeName, NodeState, Seconds, Tokens
+from herd.types import Api, BackendId, Bytes, GiB, ModelName, NodeId, NodeName, NodeState, Seconds, Tokens
 from tests.actors.doubles import Witness, ticket, view
 
 ROOM = Memory(Bytes(12 * GiB), Bytes(12 * GiB))
@@ -23,7 +23,7 @@ FULL = Memory(Bytes(12 * GiB), Bytes(0))
 
 
 def ask(model: str, num_ctx: int | None = None) -> Ask:
-    return Ask(model, Dialect.OLLAMA, num_ctx=Tokens(num_ctx) if num_ctx else None)
+    return Ask(model, Api.OLLAMA_CHAT, num_ctx=Tokens(num_ctx) if num_ctx else None)
 
 
 def large(name: str, *, resident: bool = False, context: int = 0, limit: int = 1) -> ModelView:
@@ -38,6 +38,7 @@ def large(name: str, *, resident: bool = False, context: int = 0, limit: int = 1
         limit=limit,
         context=Tokens(context),
         size_resident=size if resident else Bytes(0),
+        apis=("/api/chat",),
     )
 
 

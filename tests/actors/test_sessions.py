@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from herd.actors import sessions
 from herd.actors.sessions import Sessions
 from herd.policy.values import Ask
-from herd.types import Dialect, NodeId, Tokens
+from herd.types import Api, NodeId, Tokens
 
 A, B = NodeId("a"), NodeId("b")
-FIRST = Ask("m", Dialect.OPENAI, prompt_tokens=Tokens(100), session="talk")
+FIRST = Ask("m", Api.CHAT, prompt_tokens=Tokens(100), session="talk")
 NEXT = replace(FIRST, prompt_tokens=Tokens(250), continues=True)
-ANYBODY = Ask("m", Dialect.OPENAI, prompt_tokens=Tokens(30))
+ANYBODY = Ask("m", Api.CHAT, prompt_tokens=Tokens(30))
 
 
 def test_a_conversation_goes_on_where_it_was_served_last() -> None:

@@ -7,11 +7,11 @@ from herd.policy.values import CLOSED, Ask, BreakerState, Circuit, ModelView
 from herd.runtime import ActorHandle, remote, stop
 from herd.runtime.testing import virtual_time
 from herd.simulation.clock import LoopClock
-from herd.types import BackendId, Dialect, ModelName, Seconds
+from herd.types import Api, BackendId, ModelName, Seconds
 from tests.actors.doubles import Witness, ticket, view
 
-M = ModelView(ModelName("m"), BackendId("ollama"), ("ollama",), resident=True, limit=4)
-ASK = Ask("m", Dialect.OLLAMA)
+M = ModelView(ModelName("m"), BackendId("ollama"), ("ollama",), resident=True, limit=4, apis=("/api/chat",))
+ASK = Ask("m", Api.OLLAMA_CHAT)
 HALF_OPEN = BreakerState(Circuit.HALF_OPEN, 3, Seconds(0.0), Seconds(5.0))
 OPEN = replace(HALF_OPEN, circuit=Circuit.OPEN)
 

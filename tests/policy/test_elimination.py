@@ -4,8 +4,8 @@ import pytest
 
 from herd.policy.elimination import absent, unable
 from herd.policy.values import Ask, NodeView, Reason
-from herd.types import Capability, Dialect, NodeId, NodeState
-from tests.policy.views import ASK, OPENAI_ONLY, model, node
+from herd.types import Api, Capability, NodeId, NodeState
+from tests.policy.views import ASK, CHAT_ONLY, OPENAI_ONLY, model, node
 
 
 def eliminate(ask: Ask, view: NodeView) -> Reason | None:
@@ -54,10 +54,10 @@ def test_a_node_that_failed_this_request_is_not_asked_again() -> None:
 
 
 def test_a_server_that_does_not_speak_the_clients_language_cannot_serve() -> None:
-    view = replace(model(), dialects=OPENAI_ONLY)
+    view = replace(model(), dialects=OPENAI_ONLY, apis=CHAT_ONLY)
 
     assert eliminate(ASK, node("studio", view)) is None
-    reason = eliminate(replace(ASK, dialect=Dialect.OLLAMA), node("studio", view))
+    reason = eliminate(replace(ASK, api=Api.OLLAMA_CHAT), node("studio", view))
     assert reason is not None
     assert reason.kind == "dialect"
 

@@ -7,7 +7,7 @@ from herd.policy.holding import TRY_AGAIN_S, Patience, hold_for, unlocked
 from herd.policy.retrying import Blame, blame
 from herd.policy.values import CLOSED, BreakerState, Circuit, Decision, Memory, NodeView, Reason
 from herd.types import Bytes, GiB, NodeState, Seconds, Workload
-from tests.policy.views import OPENAI_ONLY, card, model, node
+from tests.policy.views import CHAT_ONLY, OPENAI_ONLY, card, model, node
 
 NOW = Seconds(100.0)
 PATIENCE = Patience(until=Seconds(130.0), grace_until=Seconds(105.0))
@@ -121,7 +121,7 @@ def test_only_a_node_that_could_not_be_reached_is_free_of_suspicion(kind: str, w
 
 
 def test_of_two_servers_with_one_model_the_one_that_can_serve_more_requests_does() -> None:
-    ollama, llamacpp = model(), replace(model(resident=True), dialects=OPENAI_ONLY)
+    ollama, llamacpp = model(), replace(model(resident=True), dialects=OPENAI_ONLY, apis=CHAT_ONLY)
 
     assert preferred(ollama, llamacpp) is ollama
     assert preferred(llamacpp, ollama) is ollama

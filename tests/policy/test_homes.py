@@ -25,7 +25,7 @@ from herd.policy.prewarming import KEEP_ALIVE_S
 from herd.policy.prospects import Facts, Prospect, prospect
 from herd.policy.values import Hardware, Memory, MemoryKind, ModelView, NodeView
 from herd.types import Bytes, GiB, NodeId, NodeState, Seconds, Tokens
-from tests.policy.views import OPENAI_ONLY, card, looked_at, model, node
+from tests.policy.views import CHAT_ONLY, OPENAI_ONLY, card, looked_at, model, node
 
 NOW = Seconds(100_000.0)
 KEY = "llama3.2:3b"
@@ -114,7 +114,7 @@ def test_what_nobody_has_asked_for_in_a_day_is_let_go() -> None:
 
 
 def test_only_ollama_keeps_models() -> None:
-    other = ModelView(model(KEY).name, model().backend, OPENAI_ONLY, size=Bytes(4 * GiB))
+    other = ModelView(model(KEY).name, model().backend, OPENAI_ONLY, Bytes(4 * GiB), apis=CHAT_ONLY)
     fleet = [machine("a", other)]
     assert homes(fleet, tenant(KEY, fleet, {"a": 9})) == {}
 

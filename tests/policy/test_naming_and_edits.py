@@ -5,8 +5,8 @@ import pytest
 from herd.policy.edits import edits
 from herd.policy.naming import unique_name
 from herd.policy.values import Edit
-from herd.types import Dialect, ModelName, NodeName, Tokens
-from tests.policy.views import ASK, OPENAI_ONLY, model
+from herd.types import Api, ModelName, NodeName, Tokens
+from tests.policy.views import ASK, CHAT_ONLY, OPENAI_ONLY, model
 
 UNKNOWN = Tokens(0)
 
@@ -25,7 +25,7 @@ def test_ollama_gets_the_name_as_the_client_wrote_it(sent: str) -> None:
 
 
 def test_another_server_gets_exactly_the_name_that_it_lists() -> None:
-    listed = replace(model(), name=ModelName("Qwen/Qwen3-8B"), dialects=OPENAI_ONLY)
+    listed = replace(model(), name=ModelName("Qwen/Qwen3-8B"), dialects=OPENAI_ONLY, apis=CHAT_ONLY)
 
     assert edits(replace(ASK, sent="qwen/qwen3-8b:latest"), listed, UNKNOWN, UNKNOWN) == (
         Edit("model", "Qwen/Qwen3-8B"),
@@ -47,14 +47,14 @@ def test_another_server_gets_exactly_the_name_that_it_lists() -> None:
 def test_a_context_that_fits_into_the_resident_one_does_not_reload_the_model(
     num_ctx: int | None, loaded: int, default: int, *, edited: bool
 ) -> None:
-    ask = replace(ASK, dialect=Dialect.OLLAMA, num_ctx=Tokens(num_ctx) if num_ctx else None)
+    ask = replace(ASK, api=Api.OLLAMA_CHAT, num_ctx=Tokens(num_ctx) if num_ctx else None)
 
     expected = (Edit("options.num_ctx", loaded),) if edited else ()
     assert edits(ask, model(), Tokens(loaded), Tokens(default)) == expected
-    assert edits(replace(ask, dialect=Dialect.OPENAI), model(), Tokens(loaded), Tokens(default)) == ()
+    assert edits(replace(ask, api=Api.CHAT), model(), Tokens(loaded), Tokens(default)) == ()
 
 
 def test_what_is_no_number_of_tokens_is_left_for_the_model_server_to_refuse() -> None:
-    ask = replace(ASK, dialect=Dialect.OLLAMA, odd_context=True)
+    ask = replace(ASK, api=Api.OLLAMA_CHAT, odd_context=True)
 
     assert edits(ask, model(), Tokens(8192), Tokens(4096)) == ()

@@ -12,8 +12,8 @@ from herd.policy.loads import ModelLoad, NodeLoad, Reservation
 from herd.policy.placement import hopeless, in_one_line, why_none
 from herd.policy.scoring import LEAST_PATIENCE_S, Moment
 from herd.policy.values import SIGNALS, Hardware, Memory, MemoryKind, NodeView, Reason
-from herd.types import Bytes, Dialect, GiB, NodeId, NodeName, NodeState, Seconds, Tokens
-from tests.policy.views import ASK, OPENAI_ONLY, card, decide, looked_at, model, node, signals
+from herd.types import Api, Bytes, GiB, NodeId, NodeName, NodeState, Seconds, Tokens
+from tests.policy.views import ASK, CHAT_ONLY, OPENAI_ONLY, card, decide, looked_at, model, node, signals
 
 KEY = ASK.model
 
@@ -282,8 +282,8 @@ def test_every_node_is_a_candidate_or_has_a_reason(nodes: list[NodeView], loads:
 
 
 def test_waiting_helps_a_request_unless_all_that_have_the_model_lack_something_for_good() -> None:
-    deaf = replace(model(), dialects=OPENAI_ONLY)
-    native = replace(ASK, dialect=Dialect.OLLAMA)
+    deaf = replace(model(), dialects=OPENAI_ONLY, apis=CHAT_ONLY)
+    native = replace(ASK, api=Api.OLLAMA_CHAT)
 
     assert hopeless(decide(ASK, [])) is None
     assert hopeless(decide(ASK, [node("a")])) is None

@@ -13,7 +13,7 @@ from herd.policy.prewarming import DEEP, FAILED_MOST_S, MAX_LOADED, DeepQueue, L
 from herd.policy.prospects import Facts, prospect
 from herd.policy.values import BreakerState, Circuit, Memory, ModelView, NodeView, Reason
 from herd.types import Bytes, Dialect, GiB, NodeId, NodeState, Seconds, Tokens
-from tests.policy.views import ASK, NOW, OPENAI_ONLY, card, model, node
+from tests.policy.views import ASK, CHAT_ONLY, NOW, OPENAI_ONLY, card, model, node
 
 KEY = "llama3.2:3b"
 HOT = NodeId("hot")
@@ -108,7 +108,7 @@ def test_the_model_is_loaded_where_it_is_there_soonest() -> None:
         cold("other", breaker=BreakerState(Circuit.HALF_OPEN)),
         node("other", model(gib=4, breaker=BreakerState(Circuit.HALF_OPEN)), **card(16, 10)),
         node("other", model(gib=4, resident=True), **card(16, 10)),
-        node("other", replace(model(gib=4), dialects=OPENAI_ONLY), **card(16, 10)),
+        node("other", replace(model(gib=4), dialects=OPENAI_ONLY, apis=CHAT_ONLY), **card(16, 10)),
         node("other", model("another"), **card(16, 10)),
         cold("other", total=3.0, free=3.0),
         cold("other", memory=Memory()),  # who does not know what it has cannot promise any

@@ -32,7 +32,7 @@ from herd.policy.values import (
     Reason,
     Ticket,
 )
-from herd.types import Bytes, Dialect, NodeId, NodeName, NodeState, Priority, Seconds, TicketId, Tokens
+from herd.types import Api, Bytes, NodeId, NodeName, NodeState, Priority, Seconds, TicketId, Tokens
 from tests.policy.views import ASK, NOW, looked_at, model, node
 
 KEY = ASK.model
@@ -163,7 +163,7 @@ def test_the_better_place_is_the_best_of_those_that_are_clearly_sooner() -> None
 @pytest.mark.parametrize(
     "ask",
     [
-        Ask(KEY, Dialect.ANTHROPIC),
+        Ask(KEY, Api.MESSAGES),
         replace(ASK, num_ctx=Tokens(100_000)),  # a load, for a larger context
         replace(ASK, excluded=(NodeId("there"),)),
     ],

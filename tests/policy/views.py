@@ -8,12 +8,14 @@ from herd.policy.placement import place
 from herd.policy.prospects import Facts, Prospect, prospect
 from herd.policy.scoring import Moment
 from herd.policy.values import Ask, Decision, Hardware, Memory, MemoryKind, ModelView, NodeView, Reason
-from herd.types import BackendId, Bytes, Dialect, GiB, ModelName, NodeId, NodeName, NodeState, Seconds, Tokens
+from herd.types import Api, BackendId, Bytes, Dialect, GiB, ModelName, NodeId, NodeName, NodeState, Seconds, Tokens
 
 BOTH = (Dialect.OLLAMA, Dialect.OPENAI)
+EVERYTHING = tuple(api for api in Api if api not in {Api.MESSAGES, Api.COUNT_TOKENS})
+CHAT_ONLY = (Api.CHAT,)
 OPENAI_ONLY = (Dialect.OPENAI,)
 
-ASK = Ask("llama3.2:3b", Dialect.OPENAI, sent="llama3.2:3b")
+ASK = Ask("llama3.2:3b", Api.CHAT, sent="llama3.2:3b")
 NOW = Moment(Seconds(1000.0))
 
 
@@ -22,7 +24,9 @@ def model(name: str = "llama3.2:3b", *, context: int = 0, gib: float = 0.0, **fi
     size = Bytes(int(gib * GiB))
     if fields.get("resident"):
         fields.setdefault("size_resident", size)
-    return ModelView(ModelName(name), BackendId("ollama"), BOTH, size=size, context=Tokens(context), **fields)
+    return ModelView(
+        ModelName(name), BackendId("ollama"), BOTH, apis=EVERYTHING, size=size, context=Tokens(context), **fields
+    )
 
 
 def node(

@@ -9,7 +9,7 @@ from herd.policy.values import Ask, Ticket
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.fleet.house import House, Sent
 from herd.simulation.machine.profiles import PROFILES
-from herd.types import Dialect, Seconds, TicketId
+from herd.types import Api, Seconds, TicketId
 from tests.scenarios.helpers import CHAT, LLAMA, chat, now, scenario, turns, until_waiting
 
 
@@ -74,7 +74,7 @@ async def test_of_a_clients_name_no_more_is_remembered_than_tells_people_apart()
         answer = await home.ask(CHAT, chat(tokens=1), (("X-OpenWebUI-User-Id", "x" * 30_000), ("X-Herd-Session", "s")))
         story = await home.ask(f"/herd/v1/requests/{answer.header('X-Request-Id')}", method="GET")
         assert len(story.json["client"]) <= MAX_CLIENT_NAME
-        asked = Ask(LLAMA, Dialect.OLLAMA, session=f"{'x' * MAX_CLIENT_NAME} s", continues=True)
+        asked = Ask(LLAMA, Api.OLLAMA_CHAT, session=f"{'x' * MAX_CLIENT_NAME} s", continues=True)
         decision = await home.router.parts.scorer.place.remote(asked, Ticket(TicketId("t"), "x", Seconds(now())))
         assert "affinity" in [signal.name for signal in decision.candidates[0].signals]
         await home.router.parts.scorer.released.remote(TicketId("t"))

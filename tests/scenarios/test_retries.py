@@ -9,7 +9,7 @@ from herd.protocols.messages import Pause
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.chaos.between import Owner
 from herd.simulation.fleet.house import House
-from herd.types import Dialect, Seconds, TicketId
+from herd.types import Api, Seconds, TicketId
 from tests.scenarios.helpers import CHAT, LLAMA, begun, chat, now, queue_of, scenario, served_by, until_waiting
 from tests.scenarios.trouble import Trouble, add
 
@@ -86,7 +86,7 @@ async def spend_retries(home: House, count: int) -> None:
     scorer = home.router.parts.scorer
     for number in range(count):
         ticket = Ticket(TicketId(f"other-{number}"), "somebody", Seconds(now()))
-        decision: Decision = await scorer.place.remote(Ask(LLAMA, Dialect.OLLAMA, retry=True), ticket)
+        decision: Decision = await scorer.place.remote(Ask(LLAMA, Api.OLLAMA_CHAT, retry=True), ticket)
         assert decision.chosen is not None
         scorer.released.tell(ticket.id)
 

@@ -9,6 +9,7 @@ from herd.actors.commands import Commands
 from herd.actors.owner_watch import with_owner
 from herd.actors.shape_book import ShapeBook
 from herd.policy.owner import Terms, Watched, turns_in, watch
+from herd.protocols.apis import native
 from herd.protocols.messages import PROTOCOL_VERSIONS, BackendInfo, Hello, ModelInfo, Report
 from herd.protocols.model_shapes import read_ollama_show
 from herd.protocols.servers import merge_ollama_ps, read_ollama_tags
@@ -23,6 +24,7 @@ from herd.simulation.ollama.server import FakeOllama
 from herd.types import BackendId, BackendKind, Dialect, NodeId, NodeName, Seconds
 
 OLLAMA = BackendId("ollama")
+VERSION = "0.33.0"
 
 HEARTBEAT_S = Seconds(300.0)  # a month of one every 5 s would be half a million messages a node that say nothing new
 PROBE_S = 5.0  # what an agent gives its model server to answer
@@ -148,7 +150,8 @@ class Station:
         self._after("report", HEARTBEAT_S, lambda: self._spawn("report", self._report()))
         models = await self._models()
         parallel, dialects = self.plan.parallel, (Dialect.OLLAMA, Dialect.OPENAI)
-        backend = BackendInfo(OLLAMA, BackendKind.OLLAMA, "0.33.0", dialects, parallel, slots=parallel)
+        apis = native(BackendKind.OLLAMA, VERSION)
+        backend = BackendInfo(OLLAMA, BackendKind.OLLAMA, VERSION, dialects, parallel, slots=parallel, apis=apis)
         sample = self._probe.sample()
         report = Report(
             backends=(backend,) if models else (),

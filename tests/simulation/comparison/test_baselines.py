@@ -13,7 +13,7 @@ from herd.simulation.comparison import baselines
 from herd.simulation.comparison.baselines import ranked_by
 from herd.simulation.runs.measures import Sample, SampleOutcome
 from herd.types import NodeId, NodeState, Priority, Seconds, Tokens
-from tests.policy.views import ASK, NOW, OPENAI_ONLY, card, model, node
+from tests.policy.views import ASK, CHAT_ONLY, NOW, card, model, node
 
 round_robin, least_connections = ranked_by(baselines.round_robin), ranked_by(baselines.least_connections)
 SIMPLE = (round_robin, least_connections)
@@ -63,7 +63,7 @@ def test_who_is_down_lacks_the_model_or_has_failed_is_out_with_the_same_reasons(
         node("ready", model()),
         node("offline", model(), state=NodeState.OFFLINE),
         node("without"),
-        node("other-api", replace(model(), dialects=("ollama",))),
+        node("other-api", replace(model(), apis=("/api/chat",))),
         node("failed", model()),
     ]
     ask = replace(ASK, excluded=(NodeId("failed"),))
@@ -71,7 +71,7 @@ def test_who_is_down_lacks_the_model_or_has_failed_is_out_with_the_same_reasons(
 
     assert [candidate.name for candidate in decision.candidates] == ["ready"]
     assert decision.eliminated == ours.eliminated
-    assert ASK.dialect in OPENAI_ONLY
+    assert ASK.api in CHAT_ONLY
 
 
 @pytest.mark.parametrize("ranking", SIMPLE)

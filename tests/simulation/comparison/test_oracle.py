@@ -14,11 +14,11 @@ from herd.simulation.machine.catalog import CATALOG
 from herd.simulation.machine.owners import HABITS, speed_left, week
 from herd.simulation.machine.profiles import PROFILES
 from herd.simulation.runs.run import Scenario, owner_seed
-from herd.types import Dialect, Seconds, Tokens
+from herd.types import Api, Seconds, Tokens
 from tests.policy.views import NOW, model, node
 
 LLAMA = "llama3.2:3b"
-ASK = Ask(LLAMA, Dialect.OLLAMA, sent=LLAMA, prompt_tokens=Tokens(1000), max_tokens=Tokens(100))
+ASK = Ask(LLAMA, Api.OLLAMA_CHAT, sent=LLAMA, prompt_tokens=Tokens(1000), max_tokens=Tokens(100))
 OWNERS = (("mac-studio", "gamer"), ("mini-pc", "server"))
 HOURS = Seconds(4 * 3600.0)
 PLANS = [NodePlan(name, PROFILES[name], (LLAMA,), habits) for name, habits in OWNERS]

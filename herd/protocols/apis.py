@@ -1,0 +1,58 @@
+"""Which endpoints each kind of model server has.
+
+Since which version Ollama has one is said in its release notes (https://github.com/ollama/ollama/releases).
+"""
+
+import re
+from collections.abc import Iterable
+
+from herd.types import Api, BackendKind, Dialect
+
+# Everything else that Ollama serves it has had for longer than agents look for it.
+_OLLAMA_SINCE = {Api.RESPONSES: (0, 13, 3), Api.MESSAGES: (0, 14, 0)}
+
+_OLLAMA = (
+    Api.OLLAMA_CHAT,
+    Api.OLLAMA_GENERATE,
+    Api.OLLAMA_EMBED,
+    Api.OLLAMA_EMBEDDINGS,
+    Api.CHAT,
+    Api.COMPLETIONS,
+    Api.EMBEDDINGS,
+    Api.RESPONSES,
+    Api.MESSAGES,
+)
+_OPENAI = (Api.CHAT, Api.COMPLETIONS, Api.EMBEDDINGS)
+
+_NATIVE: dict[BackendKind, tuple[Api, ...]] = {
+    BackendKind.OLLAMA: _OLLAMA,
+    BackendKind.LLAMACPP: (*_OPENAI, Api.RESPONSES, Api.MESSAGES, Api.COUNT_TOKENS),
+    BackendKind.LMSTUDIO: _OPENAI,
+    BackendKind.VLLM: _OPENAI,
+    BackendKind.OPENAI: _OPENAI,
+}
+
+# What agents stand for that name dialects only.
+_IMPLIED: dict[str, tuple[Api, ...]] = {
+    Dialect.OLLAMA: (Api.OLLAMA_CHAT, Api.OLLAMA_GENERATE),
+    Dialect.OPENAI: (Api.CHAT,),
+    Dialect.ANTHROPIC: (Api.MESSAGES,),
+}
+
+_VERSION = re.compile(r"v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?!\d)")
+
+
+def native(kind: BackendKind, version: str) -> tuple[Api, ...]:
+    """The endpoints that a server of this kind has by itself. A version that is none (`0.0.0`, a build from source)
+    counts as the newest.
+    """
+    match = _VERSION.match(version)
+    number = tuple(map(int, match.groups())) if match else (0, 0, 0)
+    if kind is not BackendKind.OLLAMA or not any(number):
+        return _NATIVE[kind]
+    return tuple(api for api in _OLLAMA if number >= _OLLAMA_SINCE.get(api, number))
+
+
+def implied(dialects: Iterable[str]) -> tuple[Api, ...]:
+    """What an agent that only names dialects can surely be asked for."""
+    return tuple(api for dialect in dialects for api in _IMPLIED.get(dialect, ()))
