@@ -14,6 +14,7 @@ from herd.actors.ids import Ids
 from herd.actors.line import GONE, Line
 from herd.actors.model_queue import Completion
 from herd.actors.ports import Body, Clock, Headers, Meter, Sink, Streams
+from herd.actors.refusing import never
 from herd.actors.sending import SEND_SIZE, carried, opened
 from herd.actors.story import Diary
 from herd.errors import RequestError
@@ -26,6 +27,7 @@ from herd.policy.retrying import MAX_ATTEMPTS, MAX_PLACEMENTS, Blame, blame, cos
 from herd.policy.values import Ask, Candidate, Decision, Lease, Ticket
 from herd.protocols.messages import RequestHead, Usage
 from herd.protocols.paths import Endpoint
+from herd.protocols.refusals import unknown
 from herd.protocols.requests import Routing
 from herd.protocols.splice import Splice, Splicer, plan, spliced_size
 from herd.runtime import ActorHandle, ActorUnavailableError
@@ -206,12 +208,12 @@ class _Flow:
         model = self._inbound.routing.model
         reason = hopeless(decision)
         if reason is not None:
-            raise RequestError(f"no node can do this with {model}: the one that has it {reason.text}", status=400)
+            raise never(self._inbound.endpoint.api, self._inbound.routing, reason)
         now = self._parts.clock.monotonic()
         wait = hold_for(decision, self._patience, now, away=bool(self._tried.gone))
         if not wait:
             if not decision.known:
-                raise RequestError(f"model '{model}' not found", status=404)
+                raise unknown(self._inbound.endpoint.api, model)
             raise unavailable(f"no node can serve {model} now: {why_none(decision)}")
         size = Bytes(min(self._inbound.body.size, MiB))  # longer ones lie in files
         hold = Hold(self._ticket, canonical(model), decision.version, size, wait)

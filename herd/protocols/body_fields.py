@@ -8,27 +8,34 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from herd.protocols.json_scan import Buffer, Outline, Span, is_empty, outline, text
+from herd.protocols.json_scan import Buffer, Nested, Outline, Span, is_empty, outline, text
 from herd.types import MiB
 
 # Up to here a body is parsed whole: orjson takes about a millisecond for a MiB of chat, and gives back its memory at
 # once. Beyond, nearly all bytes are images, and building their strings only to drop them would double the memory.
 PARSE_LIMIT = 1 * MiB
 
-# What a body is scanned for, by depth. Of attachments: `images` of a message, and the parts of a message's content.
-_ATTACHMENT_PARTS = ("image_url", "input_audio")
+# What a body is scanned for, by depth. Of attachments: `images` of a message, the parts of a message's content (of
+# OpenAI's messages, of the items of a response's input, Anthropic's blocks), and the blocks of what a tool said.
+_ATTACHMENT_PARTS = ("image_url", "input_audio", "source")
+_MESSAGES = ("messages", "input")
+_PART_DEPTH = 5  # of the members of a part of a message's content
 _WANTED = {
     1: frozenset(
         (
-            *("model", "stream", "messages", "prompt", "suffix", "images", "tools", "options", "keep_alive"),
-            *("max_tokens", "max_completion_tokens"),
+            *("model", "stream", "prompt", "suffix", "images", "tools", "options", "keep_alive", *_MESSAGES),
+            *("max_tokens", "max_completion_tokens", "max_output_tokens"),
         )
     ),
     3: frozenset(("images",)),
-    5: frozenset(_ATTACHMENT_PARTS),
+    _PART_DEPTH: frozenset(_ATTACHMENT_PARTS),
+    7: frozenset(("source",)),
 }
 _WANTED_OPTIONS = {1: frozenset(("num_ctx", "num_predict"))}
-_ONLY_EMPTINESS = frozenset(("prompt", "suffix"))  # strings as long as a body; only whether they are empty counts
+_WANTED_SOURCE = {1: frozenset(("media_type",))}
+# Strings as long as a body, of which only counts whether they are empty.
+_ONLY_EMPTINESS = frozenset(("prompt", "suffix", "input"))
+_IMAGES = "image/"  # a media type begins so
 
 
 class Attached(NamedTuple):
@@ -73,8 +80,10 @@ def _parsed(body: Buffer) -> tuple[Any, Attached] | None:
 
 
 def _attached(fields: dict[str, Any]) -> Attached:
-    messages = fields.get("messages")
-    holders = [fields, *messages] if type(messages) is list else [fields]
+    holders = [fields]
+    for key in _MESSAGES:
+        if type(messages := fields.get(key)) is list:
+            holders += messages
     files: list[Any] = []
     parts: list[dict[str, Any]] = []
     for holder in holders:
@@ -82,18 +91,26 @@ def _attached(fields: dict[str, Any]) -> Attached:
             continue
         if images := holder.get("images"):
             files += images if type(images) is list else ()
-        if type(content := holder.get("content")) is list:
-            parts += [part for part in content if type(part) is dict]
+        for key in ("content", "output"):
+            if type(content := holder.get(key)) is list:
+                parts += [part for part in content if type(part) is dict]
     if not files and not parts:
         return _NOTHING
     image = bool(files)
     for part in parts:
         files += [part[key] for key in _ATTACHMENT_PARTS if key in part]
+        if type(inner := part.get("content")) is list:
+            files += [block["source"] for block in inner if type(block) is dict and "source" in block]
     return Attached(
-        image=image or any("image_url" in part for part in parts),
+        image=image or any("image_url" in part or _is_image(part.get("source")) for part in parts),
         audio=any("input_audio" in part for part in parts),
         size=_length(files),
     )
+
+
+def _is_image(source: Any) -> bool:
+    """Whether that is the image of one of Anthropic's blocks; their documents have sources too."""
+    return type(source) is dict and str(source.get("media_type")).startswith(_IMAGES)
 
 
 def _length(values: list[Any]) -> int:
@@ -135,15 +152,28 @@ def _sample_options(body: Buffer, span: Span) -> dict[str, Any]:
 
 
 def _attached_spans(body: Buffer, found: Outline) -> Attached:
-    messages = found.members.get("messages", Span(0, 0))
-    spans = [(item.key, item.span) for item in found.nested if messages.start <= item.span.start < messages.end]
+    around = [found.members[key] for key in _MESSAGES if key in found.members]
+    spans = [item for item in found.nested if any(one.start <= item.span.start < one.end for one in around)]
     if "images" in found.members:
-        spans.append(("images", found.members["images"]))
+        spans.append(Nested(1, "images", found.members["images"]))
     return Attached(
-        image=any(
-            key == "image_url" or (key == "images" and body[span.start] == ord("[") and not is_empty(body, span))
-            for key, span in spans
-        ),
-        audio=any(key == "input_audio" for key, _ in spans),
-        size=sum(span.end - span.start for _, span in spans),
+        image=any(_shows(body, item) for item in spans),
+        audio=any(item.key == "input_audio" for item in spans),
+        size=sum(item.span.end - item.span.start for item in spans),
     )
+
+
+def _shows(body: Buffer, item: Nested) -> bool:
+    """Whether an attachment is an image that the model has to see; what a tool has seen is at a greater depth."""
+    start = item.span.start
+    match item.key:
+        case "image_url":
+            return True
+        case "images":
+            return body[start] == ord("[") and not is_empty(body, item.span)
+        case "source" if item.depth == _PART_DEPTH and body[start] == ord("{"):
+            media_type = outline(body, _WANTED_SOURCE, start=start, fold=False).members.get("media_type")
+            return media_type is not None and bytes(body[media_type.start + 1 : media_type.end]).startswith(
+                _IMAGES.encode()
+            )
+    return False
