@@ -31,11 +31,9 @@ from herd.protocols.refusals import unknown
 from herd.protocols.requests import Routing
 from herd.protocols.splice import Splice, Splicer, plan, spliced_size
 from herd.runtime import ActorHandle, ActorUnavailableError
-from herd.types import Bytes, MiB, NodeId, Outcome, Priority, RequestId, Seconds
+from herd.types import Api, Bytes, MiB, NodeId, Outcome, Priority, RequestId, Seconds
 
 logger = logging.getLogger(__name__)
-
-RETRY_AFTER_S = 5
 
 BUSY = "server busy, please try again.  maximum pending requests exceeded"  # Ollama's own words: clients match on them
 
@@ -263,7 +261,10 @@ class _Flow:
             self._tried.sent = True
             self.diary.opened(placed, self._tried.attempts)
             begins = self._attempts.answering(placed)
-            attempt = Attempt(head.dialect, head.streamed, self._shown(placed), begins=begins)
+            api, request_id = self._inbound.endpoint.api, str(self._inbound.id)
+            attempt = Attempt(
+                head.dialect, head.streamed, self._shown(placed), begins=begins, api=api, request_id=request_id
+            )
             pieces = _spliced(self._inbound.body, splices)
             # Nothing that it raises is an attempt that failed: bytes of the answer may be out.
             return await carried(exchange, pieces, head.size, Delivery(exchange, self._sink, attempt))
@@ -311,8 +312,11 @@ class _Flow:
 
     def _served(self, placed: Candidate, usage: Usage) -> Outcome:
         outcome = Outcome.FAILED if usage.failed else Outcome.SERVED
-        check = self._line.check() if usage.complete and not usage.failed else None
-        self._teach(placed, usage, check)
+        whole = usage.complete and not usage.failed
+        teaches = whole and self._inbound.endpoint.api is not Api.COUNT_TOKENS  # which is no work for a model
+        check = self._line.check() if teaches else None
+        if teaches:
+            self._teach(placed, usage, check)
         self.diary.served(placed.name, usage, outcome, check)
         logger.info(
             "request %s: %s %s by %s in %.0f ms (queued %.0f ms, attempt %d, %d tokens in, %d out)",
@@ -330,8 +334,6 @@ class _Flow:
 
     def _teach(self, placed: Candidate, usage: Usage, check: Check | None) -> None:
         """Tell whoever learns from whole answers."""
-        if not usage.complete or usage.failed:
-            return
         observed = Observed(
             placed.node,
             canonical(self._inbound.routing.model),
@@ -377,7 +379,7 @@ class _Flow:
 
 def unavailable(text: str) -> RequestError:
     """It cannot be served now, but soon may be."""
-    return RequestError(text, status=503, headers=(("Retry-After", str(RETRY_AFTER_S)),))
+    return RequestError(text, status=503)
 
 
 def _spliced(body: Body, splices: tuple[Splice, ...]) -> AsyncGenerator[bytes]:

@@ -8,6 +8,7 @@ from functools import partial
 from herd.actors import documents, names
 from herd.actors.capacity_learner import LearnedHour
 from herd.actors.control import obey, unknown_node
+from herd.actors.counting import count
 from herd.actors.homes import MAX_PINS, PinEnd
 from herd.actors.latency_learner import Lesson
 from herd.actors.node import NodeStatus
@@ -26,7 +27,7 @@ from herd.protocols.requests import read_request
 from herd.protocols.untrusted import MAX_MODEL_NAME
 from herd.runtime import ActorHandle, ActorUnavailableError
 from herd.store.tables import MAX_TRACES
-from herd.types import Bytes, NodeId, Priority, RequestId
+from herd.types import Api, Bytes, NodeId, Priority, RequestId
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +138,10 @@ class Surface:
                 priority=_priority(request.headers),
                 session=_session(request.headers, client),
             )
-            await serve(inbound, sink, self._parts)
+            if endpoint.api is Api.COUNT_TOKENS:
+                await count(inbound, sink, self._parts, await self._nodes())
+            else:
+                await serve(inbound, sink, self._parts)
         finally:
             body.close()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from herd.actors.delivery import Attempt, Delivery, Failed
 from herd.actors.node import NodeStatus
 from herd.actors.ports import HttpRequest, Sink
-from herd.actors.request import RETRY_AFTER_S, RouterParts
+from herd.actors.request import RouterParts
 from herd.actors.sending import carried, opened
 from herd.errors import RequestError
 from herd.policy.elimination import TAKES_REQUESTS
@@ -32,8 +32,7 @@ async def upload(
     target = blob_target(request.path)
     home = blob_home(_homes(nodes))
     if home is None:
-        retry = (("Retry-After", str(RETRY_AFTER_S)),)
-        raise RequestError("no machine with Ollama is ready to take a blob now", status=503, headers=retry)
+        raise RequestError("no machine with Ollama is ready to take a blob now", status=503)
     head = RequestHead(
         request_id=request_id,
         backend=home.backend,
