@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from herd.errors import RequestError
+from herd.protocols.body_fields import Files
 from herd.types import Api
 
 FieldType = tuple[type, str]  # the JSON type as Python has it, and Go's name for it
@@ -20,6 +21,9 @@ INT: FieldType = (int, "int")
 OPTIONS: FieldType = (dict, "map[string]interface {}")
 
 KINDS = {str: "string", bool: "bool", int: "number", float: "number", list: "array", dict: "object"}
+
+_NO_FILES = Files()
+_BLOCKS = Files(parts="messages", members=("source",))  # Anthropic's
 
 _Fields = dict[str, Any]
 
@@ -42,6 +46,7 @@ class Form:
     )
     limits: tuple[str, ...] = ()  # where the longest answer is said, the first that is there; none: in `options`
     answers: bool = True  # it makes tokens
+    files: Files = _NO_FILES
     functions: tuple[str, ...] = ()  # types of tools that a model calls, where others are the server's own; none: all
     before: Callable[[_Fields], None] = field(default=_nothing)  # checked before the model's name, raises RequestError
     after: Callable[[_Fields], None] = field(default=_nothing)  # and after it
@@ -111,6 +116,7 @@ FORMS: dict[Api, Form] = {
         no_model=_MODEL_REQUIRED,
         streams=True,
         native=True,
+        files=Files(images="messages"),
     ),
     Api.OLLAMA_GENERATE: Form(
         struct="api.GenerateRequest",
@@ -126,6 +132,7 @@ FORMS: dict[Api, Form] = {
         no_model=_NO_SUCH_MODEL,
         streams=True,
         native=True,
+        files=Files(images="images"),
     ),
     Api.OLLAMA_EMBED: Form(
         struct="api.EmbedRequest",
@@ -159,6 +166,7 @@ FORMS: dict[Api, Form] = {
         streams=False,
         limits=("max_tokens", "max_completion_tokens"),
         before=_chat_messages,
+        files=Files(parts="messages"),
     ),
     Api.COMPLETIONS: Form(
         struct="openai.CompletionRequest",
@@ -187,6 +195,7 @@ FORMS: dict[Api, Form] = {
         limits=("max_output_tokens",),
         functions=("function", "namespace"),
         before=_text_or_items,
+        files=Files(parts="input"),
     ),
     Api.MESSAGES: Form(
         struct="anthropic.MessagesRequest",
@@ -196,6 +205,7 @@ FORMS: dict[Api, Form] = {
         streams=False,
         limits=("max_tokens",),
         after=_limit_and_messages,
+        files=_BLOCKS,
     ),
     # Not Ollama's: as it would have them.
     Api.COUNT_TOKENS: Form(
@@ -206,5 +216,6 @@ FORMS: dict[Api, Form] = {
         streams=None,
         answers=False,
         after=_messages,
+        files=_BLOCKS,
     ),
 }

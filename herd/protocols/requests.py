@@ -67,7 +67,7 @@ def read_request(endpoint: Endpoint, body: Buffer) -> Routing:
     form = FORMS[endpoint.api]
     if body[:1] in _BLANK and is_blank(body):
         raise RequestError(form.empty_body)
-    fields, attached = read_fields(body)
+    fields, attached = read_fields(body, form.files)
     if fields is None:
         fields = {}  # to Go a null is a body without fields
     if type(fields) is not dict:
