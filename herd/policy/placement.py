@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from herd.policy.breaker import breaker_reason, openness
 from herd.policy.edits import edits
@@ -47,6 +48,9 @@ def decided(
 ) -> Decision:
     """Eliminate nodes for `ask`, and rank the others.
 
+    A request that is hopeless only because every build of the model lacks an ability goes to one of them all the same:
+    its server refuses it in its own words, which clients know.
+
     Args:
         ask: what the request needs.
         looked_at: every node the router knows, online or not; their order does not matter to the result.
@@ -57,6 +61,7 @@ def decided(
     found: list[Outlook] = []
     crowded: list[Crowded] = []
     eliminated: list[Eliminated] = []
+    lacking: list[Prospect] = []
     picky = bool(ask.excluded or ask.needs)  # most requests are not, and nodes are many
     for one in looked_at:
         if isinstance(one, Eliminated):
@@ -66,6 +71,8 @@ def decided(
         there: Outlook | Crowded | Reason | None = None
         if picky or ask.api not in one.model.apis:
             there = unable(ask, node, one.model)
+            if there is not None and there.kind == "capability":
+                lacking.append(one)
         if moment.tried and node.id in moment.tried:
             there = there or breaker_reason(node, one.model, outstanding=1)
         if there is None:
@@ -87,7 +94,11 @@ def decided(
     for there in turned_away:
         node = there.outlook.one.node
         eliminated.append(Eliminated(node.id, node.name, there.reason))
-    return Decision(order(ask, found, moment) if found else (), tuple(eliminated), retry_in=retry_in)
+    decision = Decision(order(ask, found, moment) if found else (), tuple(eliminated), retry_in=retry_in)
+    if lacking and hopeless(decision):
+        rest = [out for out in eliminated if out.reason.kind != "capability"]
+        return decided(replace(ask, needs=()), (*lacking, *rest), loads, moment, order)
+    return decision
 
 
 def soonest(found: list[Outlook]) -> tuple[float, float]:
