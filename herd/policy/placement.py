@@ -58,10 +58,25 @@ def decided(
         moment: when, and for whom.
         order: puts those that can serve it in order, the best first.
     """
+    if not ask.needs:  # as most requests do
+        return _decided(ask, looked_at, loads, moment, order)
+    known = tuple(looked_at)
+    decision = _decided(ask, known, loads, moment, order)
+    if hopeless(decision) and any(out.reason.kind == "capability" for out in decision.eliminated):
+        return _decided(replace(ask, needs=()), known, loads, moment, order)
+    return decision
+
+
+def _decided(
+    ask: Ask,
+    looked_at: Iterable[Prospect | Eliminated],
+    loads: Mapping[NodeId, NodeLoad],
+    moment: Moment,
+    order: Order,
+) -> Decision:
     found: list[Outlook] = []
     crowded: list[Crowded] = []
     eliminated: list[Eliminated] = []
-    lacking: list[Prospect] = []
     picky = bool(ask.excluded or ask.needs)  # most requests are not, and nodes are many
     for one in looked_at:
         if isinstance(one, Eliminated):
@@ -71,8 +86,6 @@ def decided(
         there: Outlook | Crowded | Reason | None = None
         if picky or ask.api not in one.model.apis:
             there = unable(ask, node, one.model)
-            if there is not None and there.kind == "capability":
-                lacking.append(one)
         if moment.tried and node.id in moment.tried:
             there = there or breaker_reason(node, one.model, outstanding=1)
         if there is None:
@@ -94,11 +107,7 @@ def decided(
     for there in turned_away:
         node = there.outlook.one.node
         eliminated.append(Eliminated(node.id, node.name, there.reason))
-    decision = Decision(order(ask, found, moment) if found else (), tuple(eliminated), retry_in=retry_in)
-    if lacking and hopeless(decision):
-        rest = [out for out in eliminated if out.reason.kind != "capability"]
-        return decided(replace(ask, needs=()), (*lacking, *rest), loads, moment, order)
-    return decision
+    return Decision(order(ask, found, moment) if found else (), tuple(eliminated), retry_in=retry_in)
 
 
 def soonest(found: list[Outlook]) -> tuple[float, float]:
