@@ -14,7 +14,6 @@ from herd.actors.ids import Ids
 from herd.actors.line import GONE, Line
 from herd.actors.model_queue import Completion
 from herd.actors.ports import Body, Clock, Headers, Meter, Sink, Streams
-from herd.actors.refusing import never
 from herd.actors.sending import SEND_SIZE, carried, opened
 from herd.actors.story import Diary
 from herd.errors import RequestError
@@ -206,7 +205,7 @@ class _Flow:
         model = self._inbound.routing.model
         reason = hopeless(decision)
         if reason is not None:
-            raise never(self._inbound.endpoint.api, self._inbound.routing, reason)
+            raise RequestError(f"no node can do this with {model}: the one that has it {reason.text}", status=400)
         now = self._parts.clock.monotonic()
         wait = hold_for(decision, self._patience, now, away=bool(self._tried.gone))
         if not wait:

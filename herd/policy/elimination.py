@@ -31,15 +31,8 @@ def unable(ask: Ask, node: NodeView, model: ModelView) -> Reason | None:
     if ask.api not in model.apis:
         return Reason("dialect", f"serves it through a program that has no {ask.api}")
     if ask.needs and model.capabilities:
-        if Capability.EMBEDDING in model.capabilities and Capability.COMPLETION not in model.capabilities:
-            return lacking(Capability.COMPLETION)  # it makes vectors, and nothing else
         for need in ask.needs:
             # Servers list what is special about a model; that it completes text goes without saying for some.
             if need is not Capability.COMPLETION and need not in model.capabilities:
-                return lacking(need)
+                return Reason("capability", f"has a build of it without {need.value}")
     return None
-
-
-def lacking(need: Capability) -> Reason:
-    """What is wrong with a node whose build of the model cannot do something."""
-    return Reason("capability", f"has a build of it without {need.value}")

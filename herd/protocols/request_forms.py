@@ -46,6 +46,7 @@ class Form:
     )
     limits: tuple[str, ...] = ()  # where the longest answer is said, the first that is there; none: in `options`
     answers: bool = True  # it makes tokens
+    vectors: bool = False  # it makes vectors
     files: Files = _NO_FILES
     functions: tuple[str, ...] = ()  # types of tools that a model calls, where others are the server's own; none: all
     before: Callable[[_Fields], None] = field(default=_nothing)  # checked before the model's name, raises RequestError
@@ -142,6 +143,7 @@ FORMS: dict[Api, Form] = {
         streams=None,
         native=True,
         answers=False,
+        vectors=True,
         after=_text_or_list,
     ),
     Api.OLLAMA_EMBEDDINGS: Form(
@@ -152,6 +154,7 @@ FORMS: dict[Api, Form] = {
         streams=None,
         native=True,
         answers=False,
+        vectors=True,
     ),
     Api.CHAT: Form(
         struct="openai.ChatCompletionRequest",
@@ -183,6 +186,7 @@ FORMS: dict[Api, Form] = {
         no_model=_NO_SUCH_MODEL,
         streams=None,
         answers=False,
+        vectors=True,
         before=_some_input,
         after=_text_or_list,
     ),

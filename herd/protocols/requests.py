@@ -140,19 +140,16 @@ def _unmarked(message: Any) -> Any:
 
 
 def _needs(form: Form, fields: dict[str, Any], attached: Attached) -> tuple[Capability, ...]:
-    """What a model must be able to do beside completing text, in the order in which Ollama looks at it.
-
-    For vectors nothing is: some versions of Ollama make them with any model, and others say themselves that they don't.
-    """
+    """What a model must be able to do beside completing text, in the order of `Capability`."""
     needs: tuple[Capability, ...] = ()
-    if not form.answers:
-        return needs
     if "tools" in form.fields and any(_calls(form, tool) for tool in fields.get("tools") or ()):
         needs += (Capability.TOOLS,)
     if "suffix" in form.fields and fields.get("suffix"):
         needs += (Capability.INSERT,)
     if attached.image:
         needs += (Capability.VISION,)
+    if form.vectors:
+        needs += (Capability.EMBEDDING,)
     if attached.audio:
         needs += (Capability.AUDIO,)
     return needs

@@ -165,7 +165,7 @@ def test_all_that_an_endpoint_knows_reaches_the_model_server(path: str, fields: 
         {"model": CHATS, "max_tokens": 1.5},
         {"model": CHATS, "max_tokens": None, "max_output_tokens": None},
         {"model": VECTORS},
-        {"model": VECTORS, "tools": [TOOL]},
+        {"model": VECTORS, "tools": [TOOL], "messages": OPENAI_IMAGE},
         {"model": SEES, "tools": [{"type": "function", "name": "time", "function": {"name": "time"}}]},
         {"model": CHATS, "suffix": "}"},
         {"model": CHATS, "images": [IMAGE]},
