@@ -82,10 +82,10 @@ def both_ways(endpoint: Endpoint, fields: dict[str, Any]) -> Routing:
         (RESPONSES, b'{"input":"x"}', (400, "model is required")),
         (
             RESPONSES,
-            b'{"model":"m","input":{"role":"user"}}',
+            b'{"model":"m","input":true}',
             (
                 400,
-                "input must be a string or array: json: cannot unmarshal object into Go value of type []json.RawMessage",
+                "input must be a string or array: json: cannot unmarshal bool into Go value of type []json.RawMessage",
             ),
         ),
         (MESSAGES, b'{"max_tokens":1,"messages":[{}]}', (400, "model is required")),
