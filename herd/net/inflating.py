@@ -6,9 +6,9 @@ import asyncio
 import sys
 
 from herd.actors.ports import Body
-from herd.errors import RequestError
+from herd.errors import BodyTooLarge, RequestError
 from herd.net.bodies import Collector, Room
-from herd.types import KiB
+from herd.types import KiB, MiB
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -19,6 +19,10 @@ else:
 _WINDOW_LOG = 23
 # Decoders at work at once: 64 MiB of windows. A MiB takes about a millisecond, so that nobody waits long for a turn.
 MOST_DECODERS = 8
+# What Ollama takes without its compression. Longer bodies are images, which hardly shrink, and texts, which shrink to a
+# tenth or a twentieth; a bomb of 10 KB then brings no more than these 20 MiB onto the disk.
+ALWAYS_TAKEN = 20 * MiB
+MOST_TIMES = 100
 _READ = 64 * KiB
 # Of a bomb each byte becomes thousands: so much comes out before the limit is looked at again.
 _STEP = 256 * KiB
@@ -40,13 +44,20 @@ class Inflater:
 
         Raises:
             RequestError: 400, it is not one whole frame of Zstandard; 507, the disk has no room for it.
-            BodyTooLarge: what comes out is longer than `limit`.
+            BodyTooLarge: what comes out is longer than `limit`, or too many times as long as what went in.
         """
-        collector = Collector(limit, self._room)
+        believed = max(ALWAYS_TAKEN, MOST_TIMES * body.size)
+        collector = Collector(min(limit, believed), self._room)
         try:
             async with self._turns:
                 await _inflate(body, collector)
             return await collector.finish()
+        except BodyTooLarge as error:
+            if limit <= believed:
+                raise
+            raise BodyTooLarge(
+                f"request body too large: decompressed it has over {MOST_TIMES} times its size"
+            ) from error
         except zstd.ZstdError as error:
             raise RequestError(f"the request body cannot be decompressed: {error}") from error
         finally:

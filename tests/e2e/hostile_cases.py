@@ -212,6 +212,16 @@ JSON = [
         415,
         "compressed",
     ),
+    refused(
+        "a body that is called Zstandard",
+        "which alone is inflated, and it is none",
+        post(BOMB[:99], b"Content-Encoding: zstd", path=COMPLETIONS),
+        400,
+        "cannot be decompressed",
+    ),
+    refused(
+        "Zstandard for Ollama", "which takes it on /v1 alone", post(b"x", b"Content-Encoding: zstd"), 415, "compressed"
+    ),
     refused("a model name of 1 MB", "it would be in logs", post(b'{"model":"%b"}' % (b"a" * 10**6)), 400, "model name"),
     refused("a name that is no UTF-8", "as Go has it", post(b'{"model":"\xff"}'), 400, "invalid model name"),
     refused("half a surrogate as a name", "as Go has it", post(b'{"model":"\\ud800"}'), 400, "invalid model name"),
