@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 
 from herd.actors.node import NodeStatus
 from herd.actors.node_views import models_of
@@ -10,6 +11,7 @@ from herd.actors.request import Inbound, RouterParts, serve
 from herd.names import canonical
 from herd.policy.elimination import TAKES_REQUESTS
 from herd.protocols import herd_api
+from herd.protocols.answers import request_ids
 from herd.types import Api
 
 logger = logging.getLogger(__name__)
@@ -28,7 +30,7 @@ async def count(inbound: Inbound, sink: Sink, parts: RouterParts, nodes: Iterabl
     views = [(node, models_of(node.report).get(model)) for node in ready]
     having = [(node, view) for node, view in views if view is not None]
     if not having or any(Api.COUNT_TOKENS in view.apis and _has_room(node, model) for node, view in having):
-        await serve(inbound, sink, parts)
+        await serve(replace(inbound, session=""), sink, parts)  # the conversation goes on where its messages are
         return
     guess = max(1, inbound.routing.prompt_tokens)
     logger.info("request %s: %s is guessed to have %d tokens", inbound.id, model, guess)
@@ -36,7 +38,7 @@ async def count(inbound: Inbound, sink: Sink, parts: RouterParts, nodes: Iterabl
     headers = (
         ("Content-Type", "application/json"),
         ("Content-Length", str(len(body))),
-        ("X-Request-Id", str(inbound.id)),
+        *request_ids(inbound.endpoint.dialect, str(inbound.id)),
         ("X-Herd-Estimated", "input_tokens"),
     )
     await sink.start(200, headers)

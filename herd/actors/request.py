@@ -24,6 +24,7 @@ from herd.policy.pace import Observed
 from herd.policy.placement import hopeless, why_none
 from herd.policy.retrying import MAX_ATTEMPTS, MAX_PLACEMENTS, Blame, blame, costs
 from herd.policy.values import Ask, Candidate, Decision, Lease, Ticket
+from herd.protocols.answers import request_ids
 from herd.protocols.messages import RequestHead, Usage
 from herd.protocols.paths import Endpoint
 from herd.protocols.refusals import unknown
@@ -292,7 +293,7 @@ class _Flow:
     def _shown(self, placed: Candidate) -> Headers:
         """What the answer says of its way, always of the node that really served."""
         shown = [
-            ("X-Request-Id", str(self._inbound.id)),
+            *request_ids(self._inbound.endpoint.dialect, str(self._inbound.id)),
             ("X-Herd-Node", str(placed.name)),
             ("X-Herd-Model", str(placed.model)),
             ("X-Herd-Score", f"{placed.score:.1f}"),

@@ -29,6 +29,7 @@ class StreamFormat(StrEnum):
     RESPONSES_SSE = "responses-sse"  # OpenAI's too: events have names and numbers
 
 
+ANTHROPIC_ID = "Request-Id"  # where Anthropic's clients look for a request's name
 # What nearly every client honours, and soon enough for a model that had to make room.
 RETRY_AFTER_S = 5
 RETRY_LATER = (429, 503)
@@ -78,10 +79,16 @@ _SSE = {Dialect.OPENAI: StreamFormat.OPENAI_SSE, Dialect.ANTHROPIC: StreamFormat
 _NUMBER = re.compile(rb'"sequence_number"[ \t]*:[ \t]*(\d{1,19})')
 
 
+def request_ids(dialect: Dialect, request_id: str) -> tuple[tuple[str, str], ...]:
+    """The headers that name a request to its client."""
+    ours = ("X-Request-Id", request_id)
+    return (ours, (ANTHROPIC_ID, request_id)) if dialect is Dialect.ANTHROPIC else (ours,)
+
+
 def error_answer(dialect: Dialect | None, error: HerdError, *, request_id: str = "") -> Reply:
     """The answer that tells a client of `error`, before any byte of another answer is out.
 
-    Without a dialect (no endpoint was found) it is plain text. `request_id` shows in Anthropic's form.
+    Without a dialect (no endpoint was found) it is plain text. `request_id` shows in Anthropic's form, and its header.
     """
     if dialect is None:
         content_type, body = _PLAIN_TEXT, str(error).encode()
@@ -92,6 +99,8 @@ def error_answer(dialect: Dialect | None, error: HerdError, *, request_id: str =
     extra: tuple[tuple[str, str], ...] = getattr(error, "headers", ())
     if error.status in RETRY_LATER and not value_of(extra, "retry-after"):
         extra = (*extra, ("Retry-After", str(RETRY_AFTER_S)))
+    if dialect is Dialect.ANTHROPIC and request_id:
+        extra = (*extra, (ANTHROPIC_ID, request_id))
     headers = (("Content-Type", content_type), ("Content-Length", str(len(body))), *extra)
     return Reply(error.status, headers, body)
 

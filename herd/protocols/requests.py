@@ -95,7 +95,7 @@ def _routing(form: Form, fields: dict[str, Any], attached: Attached, *, model: s
     streamed = form.streams if form.streams is None or fields.get("stream") is None else fields["stream"]
     keep_alive = fields.get("keep_alive") if form.native else None
     num_ctx = _tokens(options.get("num_ctx"))
-    conversation, continues = _conversation(fields.get(form.prompt))
+    conversation, continues = _conversation(fields.get(form.prompt) if form.answers else None)
     limit = _first(fields, *form.limits) if form.limits else options.get("num_predict")
     return Routing(
         model=model,
@@ -121,9 +121,11 @@ def _conversation(messages: Any) -> tuple[str, bool]:
     if type(messages) is list:
         for count, message in enumerate(messages, 1):
             if type(message) is dict and message.get("role") == "user":
-                said = [_unmarked(message) for message in messages[:count]]
-                digest = blake2b(orjson.dumps(said), digest_size=_DIGEST).hexdigest()
-                return digest, count < len(messages)
+                try:
+                    said = orjson.dumps([_unmarked(message) for message in messages[:count]])
+                except TypeError:  # nested more deeply than orjson writes: no conversation has 250 levels
+                    break
+                return blake2b(said, digest_size=_DIGEST).hexdigest(), count < len(messages)
     return "", False
 
 

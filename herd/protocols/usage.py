@@ -151,6 +151,7 @@ def _openai_usage(values: list[dict[str, Any]], *, ended: bool) -> Usage:
 # --- OpenAI's responses: the last event, which repeats the whole answer -----------------------------------------------
 
 _RESPONSE_ENDS = ("response.completed", "response.incomplete")
+_RESPONSE_FAILS = ("response.failed", "error")
 
 
 def _response(end: _Ending) -> Usage:
@@ -165,7 +166,7 @@ def _response(end: _Ending) -> Usage:
     last = _object(events[-1])
     kind = last.get("type")
     inner = _inner(last, "response")
-    return _response_usage(inner, ended=kind in _RESPONSE_ENDS, failed=kind in {"response.failed", "error"})
+    return _response_usage(inner, ended=kind in _RESPONSE_ENDS, failed=kind in _RESPONSE_FAILS or "error" in last)
 
 
 def _response_usage(response: dict[str, Any], *, ended: bool, failed: bool) -> Usage:

@@ -358,6 +358,15 @@ def test_a_response_goes_on_as_a_chat_does() -> None:
     assert read_request(RESPONSES, b'{"model":"m","input":"hello"}').conversation == ""
 
 
+def test_messages_as_deep_as_no_chat_is_make_no_conversation() -> None:
+    nested = b'{"model":"m","messages":[{"role":"user","content":%b%b}]}' % (b"[" * 300, b"]" * 300)
+    assert read_request(CHAT, nested).conversation == ""
+
+
+def test_to_count_a_chat_is_no_turn_of_it() -> None:
+    assert both_ways(COUNT, {"model": "m", "messages": HELLO}).conversation == ""
+
+
 def test_marks_of_what_is_to_be_cached_make_no_other_conversation() -> None:
     def content(**mark: Any) -> list[dict[str, Any]]:
         return [{"role": "user", "content": [{"type": "text", "text": "hello"}, {**TEXT_PART, **mark}]}]

@@ -178,6 +178,7 @@ def test_an_answer_without_its_terminator_is_not_complete(api: Api, answer: byte
         (Api.MESSAGES, b'{"type":"error","error":{"type":"api_error","message":"no"}}'),
         (Api.RESPONSES, RESPONSE_STREAM.replace(b"response.completed", b"response.failed")),
         (Api.RESPONSES, b'event: error\ndata: {"type":"error","code":"server_error","message":"no"}\n\n'),
+        (Api.RESPONSES, b'event: error\ndata: {"error":{"code":500,"message":"no"}}\n\n'),
         (Api.RESPONSES, b'{"error":{"message":"no","type":"api_error","param":null,"code":null}}\n'),
         (Api.OLLAMA_EMBED, b'{"error":"invalid input type"}'),
         (Api.COUNT_TOKENS, b'{"type":"error","error":{"type":"api_error","message":"no"}}'),

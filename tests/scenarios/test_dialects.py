@@ -222,6 +222,7 @@ def test_what_cannot_be_counted_is_refused_as_messages_are(asked: Any, status: i
 async def test_an_error_is_found_by_its_request_id() -> None:
     async with scenario(join_grace=0.0) as home:
         answer = await home.ask("/v1/messages", {"model": "x"}, (("X-Request-Id", "mine:7"),))
+        assert answer.header("Request-Id") == answer.header("X-Request-Id") == "mine:7"
         assert answer.json == {
             "type": "error",
             "error": {"type": "invalid_request_error", "message": "max_tokens is required and must be positive"},
