@@ -1,11 +1,10 @@
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from herd import config
-from herd.config import NodeSettings, RouterSettings, load
+from herd.config import NodeSettings, RouterSettings, load, settings_of
 from herd.errors import ConfigError
 from herd.types import MiB
 
@@ -23,11 +22,11 @@ SAMPLES: dict[str, tuple[Any, str, str]] = {
     "str": ("x", "x", '"x"'),
     "many": (("a", "b"), "a, b", '["a", "b"]'),
 }
-SETTINGS = [(role, item.name) for role in ROLES for item in fields(role)]
+SETTINGS = [(role, name) for role in ROLES for name in settings_of(role)]
 
 
 def sample(role: type, name: str) -> tuple[Any, str, str]:
-    item = next(item for item in fields(role) if item.name == name)
+    item = settings_of(role)[name]
     if item.metadata["many"]:
         return SAMPLES["many"]
     kind = (

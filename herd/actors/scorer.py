@@ -12,23 +12,22 @@ from herd.actors.ledger import Entry, Ledger
 from herd.actors.moves import Move, Rebalanced, Round, move
 from herd.actors.ports import Clock
 from herd.actors.prospectus import Prospectus
-from herd.actors.scorer_memory import ScorerMemory
+from herd.actors.scorer_memory import ScorerMemory, absent
 from herd.actors.sessions import Sessions
 from herd.actors.tables import keep_latest
 from herd.actors.trials import Trials
-from herd.policy.breaker import openness
 from herd.policy.elimination import TAKES_REQUESTS
-from herd.policy.holding import unlocked
+from herd.policy.holding import may_wait_for_memory, unlocked
 from herd.policy.placement import Ranking, edited, in_one_line, place
 from herd.policy.prewarming import DeepQueue, LoadOrder, pick
 from herd.policy.prospects import Prospect
 from herd.policy.rebalancing import worth_a_look
 from herd.policy.retrying import RetryBudget
 from herd.policy.scoring import Moment
-from herd.policy.values import Ask, Candidate, Decision, Eliminated, ModelView, NodeView, Reason, Ticket
+from herd.policy.values import Ask, Candidate, Decision, Eliminated, NodeView, Ticket
 from herd.runtime import ActorHandle, Timer, context, get_actor
 from herd.store.records import KnownNode
-from herd.types import BackendId, ModelName, NodeId, NodeState, Seconds, TicketId, Tokens
+from herd.types import NodeId, NodeState, Seconds, TicketId, Tokens
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +104,7 @@ class Scorer:
 
     def _expect(self, known: tuple[KnownNode, ...]) -> None:
         """These nodes may join; what they had is a model that the fleet knows."""
-        self._nodes.update((node.id, _absent(node)) for node in known)
+        self._nodes.update((node.id, absent(node)) for node in known)
         self._awaited.update(dict.fromkeys(node.id for node in known))
         self._ever_had.update(dict.fromkeys(model for node in known for model in node.models))
 
@@ -116,18 +115,44 @@ class Scorer:
         now = self._clock.monotonic()
         before = self._ledger.node_of(ticket.id)
         self._release(ticket.id, now, failed=before in ask.excluded)
+        decision = self._placed(ask, ticket, now, first=before is None)
+        if decision.chosen is None:
+            self._missed(ask.model, decision)
+        return decision
+
+    def place_first(self, asks: tuple[Ask, ...], ticket: Ticket) -> tuple[Decision, ...]:
+        """Place the ticket for the first model that a node can serve now. The decisions up to that, or all of them."""
+        now = self._clock.monotonic()
+        before, held = self._ledger.node_of(ticket.id), self._ledger.ask_of(ticket.id)
+        left_out = [ask.excluded for ask in asks if held is not None and ask.model == held.model]
+        self._release(ticket.id, now, failed=any(before in nodes for nodes in left_out))
+        decisions: list[Decision] = []
+        for ask in asks:
+            decision = self._placed(ask, ticket, now, first=before is None)
+            decisions.append(decision)
+            if decision.chosen is not None or decision.over_budget:
+                return tuple(decisions)
+        for ask, decision in zip(asks, decisions, strict=True):
+            self._missed(ask.model, decision)
+        return tuple(decisions)
+
+    def _missed(self, model: str, decision: Decision) -> None:
+        """No node can serve the model: whoever waits for one is to be woken."""
+        if (decision.known or not decision.complete) and not decision.over_budget:  # else nobody waits
+            self._short[model] = self._short.pop(model, 0) + 1  # the latest last
+            keep_latest(self._short, MAX_SHORT)
+
+    def _placed(self, ask: Ask, ticket: Ticket, now: Seconds, *, first: bool) -> Decision:
+        """Rank the nodes, and hold the ticket, which holds nothing, against the winner. `first`: it never held any."""
         moment = self._moment(ask, ticket, now)
         ranked = self._ranking(ask, self._looked_at(ask.model), self._ledger.loads, moment)
         decision = replace(ranked, known=ask.model in self._ever_had, complete=not self._awaited, version=self._version)
-        if decision.candidates and not self._affords(ask, now, first=before is None):
+        if decision.candidates and not self._affords(ask, now, first=first):
             decision = replace(decision, candidates=(), over_budget=True)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s for %s: %s", ticket.id, ask.model, in_one_line(decision))
         chosen = decision.chosen
         if chosen is None:
-            if (decision.known or not decision.complete) and not decision.over_budget:  # else nobody waits
-                self._short[ask.model] = self._short.pop(ask.model, 0) + 1  # the latest last
-                keep_latest(self._short, MAX_SHORT)
             return decision
         self._ledger.place(ticket, ask, chosen, now)
         self._trials.placed(self._nodes[chosen.node], ask.model, ticket.id)
@@ -224,7 +249,7 @@ class Scorer:
             return {}  # its queues have just sent everybody away, and what ends there is no reason to ask it again
         idle = entry.model not in load.models
         return {
-            model: 1 for model in self._short if model == entry.model or (idle and _may_wait_for_memory(view, model))
+            model: 1 for model in self._short if model == entry.model or (idle and may_wait_for_memory(view, model))
         }
 
     def ledger(self) -> dict[NodeId, int]:
@@ -366,19 +391,3 @@ class Scorer:
             if self._ledger.settle(view, now):
                 self._wake(self._on_disk(view))
         self._await_expiry(now)
-
-
-def _may_wait_for_memory(view: NodeView, model: str) -> bool:
-    """Whether a request that is held for the model may wait for memory on the node.
-
-    For a model that is in memory it may, too: for that of a larger context; unless it waits for a breaker to close.
-    """
-    seen = view.models.get(model)
-    return seen is not None and (not seen.resident or openness(view, seen) == 2)
-
-
-def _absent(node: KnownNode) -> NodeView:
-    """A known node that has not joined since the router started."""
-    models = {model: ModelView(ModelName(model), BackendId("")) for model in node.models}
-    reason = Reason("offline", "has not joined since the router started", since=node.seen)
-    return NodeView(node.id, node.name, NodeState.OFFLINE, models, (reason,))

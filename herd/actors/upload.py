@@ -5,8 +5,9 @@ from collections.abc import Iterable
 
 from herd.actors.delivery import Attempt, Delivery, Failed
 from herd.actors.node import NodeStatus
+from herd.actors.placing import RETRY_AFTER_S
 from herd.actors.ports import HttpRequest, Sink
-from herd.actors.request import RETRY_AFTER_S, RouterParts
+from herd.actors.request import RouterParts
 from herd.actors.sending import carried, opened
 from herd.errors import RequestError
 from herd.policy.elimination import TAKES_REQUESTS

@@ -129,6 +129,7 @@ class Ask:
     model: str  # canonical name
     api: Api
     sent: str = ""  # the name in the client's spelling
+    renamed: bool = False  # that is another model's, or nobody's: `model` is what it means, or stands in for it
     needs: tuple[Capability, ...] = ()
     prompt_tokens: Tokens = Tokens(0)
     max_tokens: Tokens | None = None  # the client's own limit of the answer

@@ -38,7 +38,7 @@ class Routing:
     (seconds, or a Go duration; empty for what is neither). `prompt_tokens` is a guess. `max_tokens` is None where there
     is no limit. `conversation` is a digest of how a conversation begins, the same for each of its turns; empty for a
     prompt. A turn that is not the first one `continues` it. `odd_context`: its `num_ctx` is none, and for the model
-    server to refuse.
+    server to refuse. `fallbacks` are models that may serve it in place of the one it names; None: it does not say.
     """
 
     model: str
@@ -52,6 +52,7 @@ class Routing:
     conversation: str = ""
     continues: bool = False
     odd_context: bool = False
+    fallbacks: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,15 @@ from tests.actors.doubles import settled
 
 
 def hold(
-    number: int = 1, model: str = "m", *, version: int = 0, size: int = 10, wait: float = 30.0, arrived: float = 0.0
+    number: int = 1, *models: str, version: int = 0, size: int = 10, wait: float = 30.0, arrived: float = 0.0
 ) -> Hold:
-    return Hold(Ticket(TicketId(f"t{number}"), "client", Seconds(arrived)), model, version, Bytes(size), Seconds(wait))
+    return Hold(
+        Ticket(TicketId(f"t{number}"), "client", Seconds(arrived)),
+        models or ("m",),
+        version,
+        Bytes(size),
+        Seconds(wait),
+    )
 
 
 @virtual_time
@@ -128,7 +134,7 @@ async def test_a_change_that_came_while_the_hold_was_under_way_is_not_missed() -
     pen.unlocked((("m", 9),), 5)
     assert await pen.hold(hold(version=4)) is HoldEnd.UNLOCKED
     assert await pen.hold(hold(version=5)) is HoldEnd.EXPIRED  # its placement knew of that change
-    assert await pen.hold(hold(model="n", version=4)) is HoldEnd.EXPIRED
+    assert await pen.hold(hold(1, "n", version=4)) is HoldEnd.EXPIRED
 
 
 @given(seen=st.integers(0, 6), unlocked=st.lists(st.integers(1, 6), unique=True).map(sorted), arrives=st.integers(0, 6))
