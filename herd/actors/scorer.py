@@ -123,14 +123,12 @@ class Scorer:
     def place_first(self, asks: tuple[Ask, ...], ticket: Ticket) -> tuple[Decision, ...]:
         """Place the ticket for the first model that a node can serve now. The decisions up to that, or all of them."""
         now = self._clock.monotonic()
-        before, held = self._ledger.node_of(ticket.id), self._ledger.ask_of(ticket.id)
-        left_out = [ask.excluded for ask in asks if held is not None and ask.model == held.model]
-        self._release(ticket.id, now, failed=any(before in nodes for nodes in left_out))
+        first, failed = self._ledger.node_of(ticket.id) is None, self._ledger.left_out(ticket.id, asks)
+        self._release(ticket.id, now, failed=failed)
         decisions: list[Decision] = []
         for ask in asks:
-            decision = self._placed(ask, ticket, now, first=before is None)
-            decisions.append(decision)
-            if decision.chosen is not None or decision.over_budget:
+            decisions.append(self._placed(ask, ticket, now, first=first))
+            if decisions[-1].chosen is not None or decisions[-1].over_budget:
                 return tuple(decisions)
         for ask, decision in zip(asks, decisions, strict=True):
             self._missed(ask.model, decision)
@@ -147,8 +145,11 @@ class Scorer:
         moment = self._moment(ask, ticket, now)
         ranked = self._ranking(ask, self._looked_at(ask.model), self._ledger.loads, moment)
         decision = replace(ranked, known=ask.model in self._ever_had, complete=not self._awaited, version=self._version)
-        if decision.candidates and not self._affords(ask, now, first=first):
-            decision = replace(decision, candidates=(), over_budget=True)
+        if decision.candidates:
+            after = self._budget.placed(now, retry=ask.retry, first=first)
+            self._budget = after or self._budget
+            if after is None:
+                decision = replace(decision, candidates=(), over_budget=True)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s for %s: %s", ticket.id, ask.model, in_one_line(decision))
         chosen = decision.chosen
@@ -184,15 +185,6 @@ class Scorer:
         model = self._nodes[turn.node].models.get(ask.model)
         cached = self._sessions.cached(turn, ask.model, model.slots) if model is not None else Tokens(0)
         return Moment(now, waited, answer, turn.node, cached, tried)
-
-    def _affords(self, ask: Ask, now: Seconds, *, first: bool) -> bool:
-        """Whether the placement is no retry, or one that the fleet can afford."""
-        if not ask.retry:
-            self._budget = self._budget.requested(now) if first else self._budget
-            return True
-        after = self._budget.retried(now)
-        self._budget = after or self._budget
-        return after is not None
 
     def started(self, ticket: TicketId, node: NodeId) -> None:
         """The ticket has its lease, at this node."""

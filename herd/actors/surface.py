@@ -22,12 +22,13 @@ from herd.protocols import herd_api, listings, stories
 from herd.protocols.answers import error_answer
 from herd.protocols.control import check_allowed
 from herd.protocols.headers import to_backend, value_of
+from herd.protocols.messages import ModelInfo
 from herd.protocols.paths import Endpoint, EndpointKind, find, pinned_model, shown_node, story_id
 from herd.protocols.requests import read_request
 from herd.protocols.untrusted import MAX_MODEL_NAME
 from herd.runtime import ActorHandle, ActorUnavailableError
 from herd.store.tables import MAX_TRACES
-from herd.types import Bytes, NodeId, Priority, RequestId
+from herd.types import Bytes, NodeId, NodeName, Priority, RequestId
 
 logger = logging.getLogger(__name__)
 
@@ -148,6 +149,10 @@ class Surface:
         nodes: tuple[NodeStatus, ...] = await self._fleet.snapshot.remote()
         return nodes
 
+    async def _listed(self) -> tuple[tuple[NodeName, ModelInfo], ...]:
+        """What a client may ask for, by every name that it may use."""
+        return documents.with_aliases(documents.served_models(await self._nodes()), self._parts.names.aliases)
+
     async def _root(self) -> tuple[int, str, bytes]:
         return 200, "text/plain; charset=utf-8", b"Ollama is running"
 
@@ -155,13 +160,13 @@ class Surface:
         return 200, JSON, listings.version(documents.ollama_versions(await self._nodes()))
 
     async def _tags(self) -> tuple[int, str, bytes]:
-        return 200, JSON, listings.tags(documents.served_models(await self._nodes()))
+        return 200, JSON, listings.tags(await self._listed())
 
     async def _ps(self) -> tuple[int, str, bytes]:
         return 200, JSON, listings.ps(documents.served_models(await self._nodes()))
 
     async def _models(self) -> tuple[int, str, bytes]:
-        return 200, "application/json", listings.openai_models(documents.served_models(await self._nodes()))
+        return 200, "application/json", listings.openai_models(await self._listed())
 
     async def _info(self) -> tuple[int, str, bytes]:
         return 200, JSON, herd_api.encode(self._settings.info)
