@@ -111,11 +111,14 @@ class Placing:
         decisions: Sequence[Decision]
         if len(self.choices) == 1:
             decisions = (await self.scorer.place.remote(self.ask(self.choices[0]), self.ticket),)
+            self.diary.placed(decisions[0])
         else:
             asks = tuple([self.ask(choice) for choice in self.choices])
             decisions = await self.scorer.place_first.remote(asks, self.ticket)
-        for decision in decisions:
-            self.diary.placed(decision)
+            for choice, decision in zip(
+                self.choices, decisions, strict=False
+            ):  # those after the one that it is placed for
+                self.diary.placed(decision, choice.model)
         return decisions
 
     def _placed(self, chosen: int) -> None:

@@ -134,7 +134,7 @@ def _sample(body: Buffer, key: str, span: Span) -> Any:
 
 
 def _sample_list(body: Buffer, key: str, span: Span) -> list[Any]:
-    """Names as they are, or one that is none where they are too long, or no Unicode. Items of other lists do not count."""
+    """Names as they are, or one that is none where they are too long or no Unicode. Of other lists: is it empty."""
     if key != FALLBACKS:
         return [] if is_empty(body, span) else [None]
     try:

@@ -27,6 +27,7 @@ REQUEST: RequestEntry = {
     "edited": ("model", "keep_alive"),
     "predicted_s": 4.25,
     "took_s": 5.0,
+    "served_model": None,
 }
 
 

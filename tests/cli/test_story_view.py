@@ -28,6 +28,7 @@ REQUEST: RequestEntry = {
     "edited": ("model",),
     "predicted_s": 4.25,
     "took_s": 3.25,
+    "served_model": None,
 }
 WHEN = time.strftime("%m-%d %H:%M:%S", time.localtime(REQUEST["arrived"]))  # where the reader is
 GONE: Any = {"kind": "offline", "text": "is offline: the link was lost"}

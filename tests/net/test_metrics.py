@@ -43,6 +43,7 @@ REQUEST: RequestEntry = {
     "edited": (),
     "predicted_s": 4.0,
     "took_s": 6.0,
+    "served_model": None,
 }
 HISTOGRAMS = (
     "herd_request_predicted_seconds",
