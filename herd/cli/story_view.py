@@ -39,7 +39,7 @@ SECONDS = {
 }
 # Why a field of a request was changed on the way; one that is not in it was changed without a word.
 _EDITED = {
-    "model": "as the model server there spells it",
+    "model": "the model that serves it, as its server spells it",
     "options.num_ctx": "the context that the model has there, so that it is not loaded anew",
     "keep_alive": "it stays loaded there",
 }
