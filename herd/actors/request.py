@@ -149,6 +149,7 @@ class _Flow:
             sent=routing.model,
             renamed=choice.model != canonical(routing.model),
             needs=routing.needs,
+            replaceable=choice is not self._placing.choices[-1],
             prompt_tokens=routing.prompt_tokens,
             max_tokens=routing.max_tokens,
             num_ctx=routing.num_ctx,

@@ -106,10 +106,6 @@ async def test_errors_name_the_model_as_the_client_did() -> None:
         answer = await home.ask(CHAT, chat("gpt-4o"))
         assert (answer.status, answer.json) == (404, {"error": "model 'gpt-4o' not found"})
         a = await home.node("a", [LLAMA])
-        image = {"role": "user", "content": "what is this?", "images": ["aGVsbG8="]}
-        refused = await home.ask(CHAT, {"model": "smart", "messages": [image]})
-        assert refused.status == 400
-        assert "smart" in refused.json["error"]
         await a.stop_agent()
         answer = await home.ask(CHAT, chat("smart"))
         assert answer.status == 503

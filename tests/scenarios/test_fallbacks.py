@@ -230,14 +230,16 @@ async def test_at_its_deadline_the_client_is_told_of_every_model() -> None:
 
 
 @virtual_time
-async def test_a_model_that_can_never_do_it_is_passed_over_and_told_of_when_there_is_no_other() -> None:
+async def test_a_model_that_can_never_do_it_is_passed_over_and_refuses_when_there_is_no_other() -> None:
     async with scenario(names=INSTEAD) as home:
         await home.node("a", [QWEN])
         image = {"role": "user", "content": "what is this?", "images": ["aGVsbG8="]}
         began = now()
         refused = await home.ask(CHAT, {"model": QWEN, "messages": [image]})
-        assert (refused.status, now()) == (400, began)
-        await home.node("b", [GEMMA])
+        assert (refused.status, now(), refused.header("X-Herd-Model")) == (400, began, None)
+        await home.node("b", [LLAMA, GEMMA])
+        refused = await home.ask(CHAT, {"model": QWEN, "messages": [image]})
+        assert (refused.status, refused.header("X-Herd-Model")) == (400, LLAMA)
         body = {"model": QWEN, "messages": [image], "fallback_models": [LLAMA, GEMMA]}
         assert by(await home.ask(CHAT, body)) == ("b", GEMMA)
 
