@@ -322,3 +322,14 @@ async def test_an_answer_that_had_begun_is_never_begun_anew_with_another_model()
         await sent.task
         assert b'"error"' in sent.sink.body
         assert small.ollama.requests[CHAT] == 0
+
+
+@virtual_time
+async def test_that_another_model_answers_says_nothing_of_a_node_where_the_first_one_did_not() -> None:
+    async with scenario(names=INSTEAD) as home:
+        big = await home.node("big", [QWEN], resident=[QWEN])
+        await home.node("small", [LLAMA], resident=[LLAMA])
+        for _ in range(5):  # more than a breaker takes
+            big.ollama.fail_next(500, "this request is nothing for me")
+            assert by(await home.ask(CHAT, chat(QWEN, tokens=1))) == ("small", LLAMA)
+        assert by(await home.ask(CHAT, chat(QWEN, tokens=1))) == ("big", QWEN)

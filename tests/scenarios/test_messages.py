@@ -2,11 +2,12 @@
 
 import asyncio
 
+from herd.names import Names
 from herd.policy.rebalancing import SETTLED_S
 from herd.runtime.testing import serialize_messages, virtual_time
 from herd.simulation.fleet.house import House
 from herd.types import NodeState
-from tests.scenarios.helpers import CHAT, LLAMA, chat, scenario, served_by, until_held, until_waiting
+from tests.scenarios.helpers import CHAT, LLAMA, QWEN, chat, scenario, served_by, until_held, until_waiting
 
 
 async def a_busy_hour(home: House) -> None:
@@ -43,3 +44,17 @@ async def test_so_does_every_message_of_moves_and_of_what_people_tell_nodes() ->
             await home.node("b", [LLAMA], resident=[LLAMA])
             await asyncio.gather(*(one.task for one in sent))
             assert {served_by(one.sink) for one in sent} == {"a", "b"}
+
+
+@virtual_time
+async def test_so_does_every_message_of_a_request_that_several_models_would_do_for() -> None:
+    async with scenario(names=Names(fallbacks={QWEN: [LLAMA]})) as home:
+        with serialize_messages():
+            for name, model in (("big", QWEN), ("small", LLAMA)):
+                await home.node(name, [model])
+                assert (await home.ask(f"/herd/v1/nodes/{name}/drain")).json["state"] == "draining"
+            held = home.send(CHAT, chat(QWEN))
+            await until_held(home, 1)
+            await home.ask("/herd/v1/nodes/small/resume")
+            await held.task
+            assert served_by(held.sink) == "small"
