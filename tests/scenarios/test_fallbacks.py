@@ -182,16 +182,18 @@ async def test_a_full_queue_is_a_reason_to_fall_back(monkeypatch: pytest.MonkeyP
 def test_while_none_can_be_served_it_is_held_until_any_of_them_can(comes: str, model: str) -> None:
     async def story() -> None:
         async with scenario(names=INSTEAD) as home:
-            await home.node("big", [QWEN])
-            await home.node("small", [LLAMA])
+            await home.node("big", [QWEN], resident=[QWEN])
+            await home.node("small", [LLAMA], resident=[LLAMA])
             for node in ("big", "small"):
                 await order(home, node, "drain")
-            held = home.send(CHAT, chat(QWEN))
+            held = home.send(CHAT, chat(QWEN, tokens=1))
             await until_held(home, 1)
             await asyncio.sleep(20)
             assert not held.task.done()
+            came = now()
             await order(home, comes, "resume")
             await held.task
+            assert now() - came < 5.0, "it was woken by its deadline"
             assert by(held.sink) == (comes, model)
 
     run_virtual(story())
