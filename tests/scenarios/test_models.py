@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from herd.actors.ports import HttpRequest, Sink
 from herd.actors.pre_warmer import HOMES_EVERY_S
 from herd.runtime.testing import virtual_time
 from herd.simulation.fleet.house import House
@@ -166,6 +167,34 @@ async def test_a_node_that_there_is_not_or_that_cannot_be_asked_is_named() -> No
             assert (nobody.status, nobody.json["error"]) == (404, "there is no node 'c': the nodes are a, b")
             away = await home.ask(f"{path}?node=b", body)
             assert (away.status, away.json["error"].startswith("b is offline")) == (503, True)
+
+
+async def studio(request: HttpRequest, sink: Sink) -> None:
+    """Another model server: it lists its model as LM Studio does, and knows nothing else."""
+    model = {"id": "qwen/qwen3-vl", "arch": "qwen3", "state": "loaded", "type": "vlm", "loaded_context_length": 8192}
+    known = request.path in {"/v1/models", "/api/v0/models"}
+    await sink.start(200 if known else 404, (("Content-Type", "application/json"),))
+    await sink.write(json.dumps({"data": [model]} if known else {"error": "no such endpoint"}).encode())
+    await sink.finish()
+
+
+@virtual_time
+async def test_what_another_model_server_has_is_shown_in_ollamas_shape_and_changed_there_alone() -> None:
+    async with scenario() as home:
+        await home.node("a", [LLAMA])
+        # It never says what its models take, as the house waits for.
+        starting = asyncio.create_task(home.node("lm", [], around=lambda _: studio))
+        await home.until_node("lm", NodeState.READY)
+        starting.cancel()
+        answer = await home.ask(SHOW, {"model": "Qwen/Qwen3-VL"})
+        assert answer.status == 200
+        assert answer.json["model_info"]["qwen3.context_length"] == 8192
+        assert "vision" in answer.json["capabilities"]
+        assert (await home.ask("/v1/models/qwen/qwen3-vl", method="GET")).json["id"] == "qwen/qwen3-vl"
+        deleted = await delete(home, "qwen/qwen3-vl")
+        assert (deleted.status, "is kept by a model server that is no Ollama" in deleted.json["error"]) == (400, True)
+        pull = await home.ask(f"{PULL}?node=lm", {"model": GEMMA})
+        assert (pull.status, pull.json["error"].startswith("lm has no Ollama")) == (400, True)
 
 
 # --- out of memory ----------------------------------------------------------------------------------------------------
