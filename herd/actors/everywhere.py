@@ -54,7 +54,8 @@ class Everywhere:
         key = canonical(model)
         hosts, away = await self._who(model, managing.not_found("ollama.delete", model))
         await self._parts.scorer.let_go.remote(key)  # or its home would load it again while it goes
-        await self._each([host for host in hosts if host.resident], self._unload)
+        having = [host for host in hosts if host.model]
+        await self._each(having, self._unload)  # loaded or not: what has just been loaded is not known to be
         told = await self._each(hosts, self._ask)
         await self._answer(hosts, told, away, sink, model=key, sight=Sight.GONE)
 

@@ -40,7 +40,6 @@ def hosts_of(nodes: Iterable[NodeStatus], model: str) -> list[Host]:
                     memory.free,
                     model=found[0].name if found else "",
                     digest=found[0].digest if found else "",
-                    resident=bool(found) and found[0].resident,
                 )
             )
     return hosts

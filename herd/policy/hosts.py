@@ -19,7 +19,6 @@ class Host:
     memory_free: Bytes
     model: str = ""  # as it lists it; empty: it does not have it
     digest: str = ""  # of the build that it has
-    resident: bool = False
 
     @property
     def ready(self) -> bool:

@@ -17,7 +17,7 @@ from herd.simulation.machine.profiles import PROFILES
 from herd.simulation.ollama.blobs import PATH as BLOBS
 from herd.simulation.ollama.server import FakeOllama
 from herd.types import NodeState
-from tests.scenarios.helpers import CHAT, LLAMA, QWEN, chat, lines, scenario, served_by
+from tests.scenarios.helpers import CHAT, LLAMA, QWEN, chat, lines, scenario, served_by, turns
 
 BIG, SMALL = PROFILES["mac-studio"], PROFILES["mini-pc"]
 GEMMA = "gemma3:4b"
@@ -290,6 +290,43 @@ async def test_a_model_is_deleted_on_every_node_and_unknown_from_then_on() -> No
         assert [node.ollama.resident for node in home.nodes] == [(), ()]
         for answer in (await delete(home, LLAMA), await home.ask(CHAT, chat())):
             assert (answer.status, answer.json) == (404, {"error": f"model '{LLAMA}' not found"})
+
+
+@virtual_time
+async def test_a_model_that_was_loaded_a_moment_ago_goes_with_its_file() -> None:
+    async with scenario() as home:
+        a = await home.node("a", [LLAMA])
+        await home.ask(CHAT, chat())
+        await delete(home, LLAMA)
+        assert (a.ollama.resident, await names(home)) == ((), [])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", SHOW, {"model": LLAMA}),
+        ("POST", PUSH, {"model": LLAMA}),
+        ("POST", CREATE, {"model": "x", "from": LLAMA}),
+        ("POST", COPY, {"source": LLAMA, "destination": "y"}),
+        ("DELETE", DELETE, {"model": "x"}),
+        ("POST", GENERATE, {"model": LLAMA, "keep_alive": 0}),
+    ],
+    ids=str,
+)
+@virtual_time
+async def test_a_client_that_leaves_at_whatever_moment_leaves_nothing_behind(
+    method: str, path: str, body: dict[str, Any]
+) -> None:
+    async with scenario() as home:
+        for name in ("a", "b"):
+            await home.node(name, [LLAMA])
+        await home.ask(COPY, {"source": LLAMA, "destination": "x"})
+        for when in range(40):
+            sent = home.send(path, body, method=method)
+            await turns(when)
+            await sent.hang_up()
+        after = await home.ask(SHOW, {"model": LLAMA})
+        assert after.status == 200
 
 
 @virtual_time
