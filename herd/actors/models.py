@@ -14,7 +14,7 @@ from herd.actors.hosts import NO_HOST, are_away, hosts_of, named, settling, show
 from herd.actors.node import NodeStatus
 from herd.actors.passing import SettledSink, passed
 from herd.actors.ports import Body, HttpRequest, Sink
-from herd.actors.pulls import JSON, Board, Fetch, PullKey, Pulls
+from herd.actors.pulls import JSON, Board, Fetch, PullKey
 from herd.actors.request import RouterParts, unavailable
 from herd.actors.sending import SEND_SIZE
 from herd.actors.upload import keeper
@@ -65,7 +65,6 @@ class Models:
     def __init__(self, parts: RouterParts, fleet: ActorHandle) -> None:
         self._parts = parts
         self._fleet = fleet
-        self._pulls = Pulls()
 
     async def handle(self, request_id: RequestId, endpoint: Endpoint, request: HttpRequest, sink: Sink) -> None:
         """Answer one request.
@@ -201,7 +200,9 @@ class Models:
         body = await job.body.examine(partial(managing.streaming, job.wanted))
         host = self._puller(job.nodes, job.wanted, managing.wanted_node(job.query))
         key = PullKey(host.node, host.backend, job.key, job.wanted.extras)
-        async with self._pulls.followed(key, host.name, self._fetch(job.head, host, job.wanted.model, body)) as board:
+        async with self._parts.pulls.followed(
+            key, host.name, self._fetch(job.head, host, job.wanted.model, body)
+        ) as board:
             await board.follow(job.sink, shown(job.id, [host]), stream=job.wanted.stream)
 
     async def pull(self, request_id: RequestId, model: str, node: str = "") -> NodeName:
@@ -220,7 +221,7 @@ class Models:
         host = self._puller(nodes, wanted, node)
         head = RequestHead(request_id, NOBODY, "POST", "/api/pull", (("Content-Type", "application/json"),))
         key = PullKey(host.node, host.backend, canonical(model))
-        async with self._pulls.followed(key, host.name, self._fetch(head, host, model, body)) as board:
+        async with self._parts.pulls.followed(key, host.name, self._fetch(head, host, model, body)) as board:
             await board.ended()
             board.outcome()
         return host.name
@@ -229,7 +230,7 @@ class Models:
         """Where a model is fetched to: where that is being done already, unless somebody names a node."""
         key = canonical(wanted.model)
         hosts = hosts_of(named(nodes, node), key)
-        going = self._pulls.under_way(key, wanted.extras)
+        going = self._parts.pulls.under_way(key, wanted.extras)
         here = [
             host for host in hosts if going is not None and (host.node, host.backend) == (going.node, going.backend)
         ]

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from herd.actors.delivery import HOLD_LIMIT, WholeAnswer
 from herd.actors.ports import Headers, Sink
-from herd.actors.request import unavailable
 from herd.errors import HerdError, RequestError
 from herd.protocols.answers import StreamFormat, error_event, stream_format
 from herd.protocols.headers import value_of
@@ -23,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 # More than a house fetches at once, by far; each is a stream, and what is said of some hundred parts.
 MAX_PULLS = 64
+RETRY_AFTER_S = 60  # when there are as many: a pull takes minutes
 
 JSON = "application/json; charset=utf-8"
 
@@ -188,7 +188,9 @@ class Pulls:
         pull = self._pulls.get(key)
         if pull is None:
             if len(self._pulls) >= MAX_PULLS:
-                raise unavailable(f"{MAX_PULLS} models are being fetched already: please wait for one")
+                retry = (("Retry-After", str(RETRY_AFTER_S)),)
+                text = f"{MAX_PULLS} models are being fetched already: please wait for one"
+                raise RequestError(text, status=503, headers=retry)
             board = Board(name)
             pull = _Pull(board, asyncio.create_task(self._run(board, fetch), name=f"pull of {key.model} to {name}"))
             self._pulls[key] = pull

@@ -6,7 +6,7 @@ from herd.policy.rebalancing import SETTLED_S
 from herd.runtime.testing import serialize_messages, virtual_time
 from herd.simulation.fleet.house import House
 from herd.types import NodeState
-from tests.scenarios.helpers import CHAT, LLAMA, chat, scenario, served_by, until_held, until_waiting
+from tests.scenarios.helpers import CHAT, LLAMA, QWEN, chat, scenario, served_by, until_held, until_waiting
 
 
 async def a_busy_hour(home: House) -> None:
@@ -28,6 +28,21 @@ async def test_every_message_of_the_request_flow_survives_the_codec() -> None:
     async with scenario() as home:
         with serialize_messages():
             await a_busy_hour(home)
+
+
+@virtual_time
+async def test_so_does_every_message_about_models() -> None:
+    async with scenario() as home:
+        with serialize_messages():
+            await home.node("a", [LLAMA], resident=[LLAMA])
+            for path, body in (
+                ("/api/pull", {"model": QWEN}),
+                ("/api/copy", {"source": QWEN, "destination": "x"}),
+                ("/api/generate", {"model": LLAMA, "keep_alive": 0}),
+                ("/api/show", {"model": "nobody"}),
+            ):
+                assert (await home.ask(path, body)).status == (404 if path == "/api/show" else 200)
+            assert (await home.ask("/api/delete", {"model": QWEN}, method="DELETE")).status == 200
 
 
 @virtual_time
