@@ -120,7 +120,7 @@ class Everywhere:
         async def one(host: Host) -> Told:
             try:
                 return await do(host)
-            except HerdError as error:
+            except (HerdError, ActorUnavailableError) as error:
                 return Failure("reset", str(error))
 
         async with asyncio.TaskGroup() as group:

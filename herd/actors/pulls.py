@@ -16,6 +16,7 @@ from herd.errors import HerdError, RequestError
 from herd.protocols.answers import StreamFormat, error_event, stream_format
 from herd.protocols.headers import value_of
 from herd.protocols.progress import Progress
+from herd.runtime import ActorUnavailableError
 from herd.types import BackendId, Dialect, NodeId, NodeName
 
 logger = logging.getLogger(__name__)
@@ -216,6 +217,8 @@ class Pulls:
             answer = await fetch(board)
         except HerdError as error:
             trouble = error
+        except ActorUnavailableError as error:
+            trouble = RequestError(str(error), status=503)
         except Exception:
             logger.exception("a pull to %s failed in the router", board.name)
             trouble = HerdError("the router failed on this request")

@@ -17,7 +17,7 @@ from herd.simulation.machine.profiles import PROFILES
 from herd.simulation.ollama.blobs import PATH as BLOBS
 from herd.simulation.ollama.server import FakeOllama
 from herd.types import NodeState
-from tests.scenarios.helpers import CHAT, LLAMA, QWEN, chat, lines, scenario, served_by, turns
+from tests.scenarios.helpers import CHAT, LLAMA, QWEN, begun, chat, lines, scenario, served_by, turns
 
 BIG, SMALL = PROFILES["mac-studio"], PROFILES["mini-pc"]
 GEMMA = "gemma3:4b"
@@ -262,6 +262,18 @@ async def test_a_load_without_a_prompt_goes_its_usual_way() -> None:
         for keep_alive in (None, -1, "5m", 3):
             loaded = await home.ask(GENERATE, {"model": LLAMA, "keep_alive": keep_alive})
             assert (loaded.json["done_reason"], a.ollama.resident) == ("load", (LLAMA,))
+
+
+@pytest.mark.parametrize("path", [PUSH, CREATE])
+@virtual_time
+async def test_what_breaks_off_in_the_middle_says_so_in_its_last_line(path: str) -> None:
+    async with scenario() as home:
+        a = await home.node("a", [LLAMA])
+        sent = home.send(path, {"model": LLAMA if path == PUSH else "x", "from": GEMMA})  # which has to be fetched
+        await begun(sent.sink, 5)
+        home.links.cut(a.id)
+        await sent.task
+        assert (sent.sink.status, sent.sink.finished, list(lines(sent.sink)[-1])) == (200, True, ["error"])
 
 
 # --- every node that has the model ------------------------------------------------------------------------------------

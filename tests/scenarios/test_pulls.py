@@ -268,6 +268,19 @@ async def test_a_node_that_is_lost_in_the_middle_is_an_error_for_all_who_follow(
 
 
 @virtual_time
+async def test_a_router_that_stops_ends_what_it_fetches() -> None:
+    async with scenario() as home:
+        a = await home.node("a", [LLAMA])
+        sent = home.send(PULL, {"model": GEMMA})
+        await begun(sent.sink, 20)
+        await home.restart_router()
+        assert (a.ollama.cancelled, sent.sink.finished) == (1, False)
+        await home.until_node("a", NodeState.READY)
+        a.ollama.registry.rate = AT_ONCE
+        assert lines(await pulled(home))[-1] == SUCCESS
+
+
+@virtual_time
 async def test_a_node_that_is_lost_before_it_said_anything_is_named() -> None:
     async with scenario() as home:
         a = await home.node("a", [LLAMA])
