@@ -66,7 +66,7 @@ def named(nodes: tuple[NodeStatus, ...], name: str) -> tuple[NodeStatus, ...]:
 def shown(request_id: RequestId, hosts: Iterable[Host] = (), missed: Iterable[str] = ()) -> Headers:
     """Herd's headers for an answer: whose it is, and which nodes have not heard of the request."""
     headers = [("X-Request-Id", str(request_id))]
-    if answered := ", ".join(host.name for host in hosts):
+    if answered := ", ".join(dict.fromkeys(host.name for host in hosts)):  # one may have two servers
         headers.append(("X-Herd-Node", answered))
     if away := ", ".join(missed):
         headers.append(("X-Herd-Missed", away))
