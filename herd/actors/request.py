@@ -14,6 +14,7 @@ from herd.actors.line import GONE, Line
 from herd.actors.model_queue import Completion
 from herd.actors.placing import Choice, Placing, unavailable
 from herd.actors.ports import Body, Clock, Headers, Meter, Sink, Streams
+from herd.actors.pulls import Pulls
 from herd.actors.sending import SEND_SIZE, carried, opened
 from herd.actors.story import Diary
 from herd.errors import RequestError
@@ -65,6 +66,7 @@ class RouterParts:
     ids: Ids
     meter: Meter
     hold_timeout: Seconds = Seconds(30.0)
+    pulls: Pulls = field(default_factory=Pulls)
     grace_until: Seconds = Seconds(0.0)  # monotonic; until then unknown models are held while known nodes are missing
     names: Names = field(default_factory=Names)
 

@@ -27,7 +27,7 @@ from herd.policy.scoring import Moment
 from herd.policy.values import Ask, Candidate, Decision, Eliminated, NodeView, Ticket
 from herd.runtime import ActorHandle, Timer, context, get_actor
 from herd.store.records import KnownNode
-from herd.types import NodeId, NodeState, Seconds, TicketId, Tokens
+from herd.types import NodeId, NodeName, NodeState, Seconds, TicketId, Tokens
 
 logger = logging.getLogger(__name__)
 
@@ -247,6 +247,20 @@ class Scorer:
     def ledger(self) -> dict[NodeId, int]:
         """Tickets that have not ended, by node."""
         return {node: load.outstanding for node, load in self._ledger.loads.items() if load.outstanding}
+
+    # --- models that come and go --------------------------------------------------------------------------------------
+
+    def away_with(self, model: str) -> tuple[NodeName, ...]:
+        """Nodes that have a model (by canonical name), as far as is known, and are not there now."""
+        gone = (view for view in self._nodes.values() if view.state in {NodeState.OFFLINE, NodeState.JOINING})
+        return tuple(sorted(view.name for view in gone if model in view.models))
+
+    def let_go(self, model: str) -> None:
+        """Somebody wants a model out of memory, or off the disks: it has no home until it is asked for again."""
+        self._homes.forget(model, self._clock.monotonic())
+        self._prospectus.homes_changed()
+        if not any(model in view.models for view in self._nodes.values()):
+            self._ever_had.pop(model, None)
 
     # --- loads ahead --------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from herd.actors.capacity_learner import LearnedHour
 from herd.actors.control import obey, unknown_node
 from herd.actors.homes import MAX_PINS, PinEnd
 from herd.actors.latency_learner import Lesson
+from herd.actors.models import Models
 from herd.actors.node import NodeStatus
 from herd.actors.placing import unavailable
 from herd.actors.ports import Headers, HttpRequest, Sink
@@ -61,9 +62,11 @@ class Surface:
         self._settings = settings
         self._parts = parts
         self._fleet = fleet
+        self._keeping = Models(parts, fleet)
         self._answers: dict[str, Callable[[], Awaitable[tuple[int, str, bytes]]]] = {
             "ollama.root": self._root,
             "ollama.version": self._version,
+            "ollama.status": self._cloud,
             "ollama.tags": self._tags,
             "ollama.ps": self._ps,
             "openai.models": self._models,
@@ -89,6 +92,8 @@ class Surface:
             endpoint = find(request.method, request.path)
             if endpoint.kind is EndpointKind.INFERENCE:
                 await self._infer(request_id, endpoint, request, sink)
+            elif endpoint.kind is EndpointKind.MODELS:
+                await self._keeping.handle(request_id, endpoint, request, sink)
             elif endpoint.kind is EndpointKind.BLOB:
                 await upload(request_id, request, sink, self._parts, await self._nodes())
             elif endpoint.kind is EndpointKind.CONTROL:
@@ -139,7 +144,8 @@ class Surface:
                 priority=_priority(request.headers),
                 session=_session(request.headers, client),
             )
-            await serve(inbound, sink, self._parts)
+            if not await self._keeping.unload(request_id, endpoint, inbound.routing, sink):
+                await serve(inbound, sink, self._parts)
         finally:
             body.close()
 
@@ -158,6 +164,9 @@ class Surface:
 
     async def _version(self) -> tuple[int, str, bytes]:
         return 200, JSON, listings.version(documents.ollama_versions(await self._nodes()))
+
+    async def _cloud(self) -> tuple[int, str, bytes]:
+        return 200, JSON, listings.STATUS
 
     async def _tags(self) -> tuple[int, str, bytes]:
         return 200, JSON, listings.tags(await self._listed())

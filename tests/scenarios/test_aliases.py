@@ -110,3 +110,18 @@ async def test_errors_name_the_model_as_the_client_did() -> None:
         answer = await home.ask(CHAT, chat("smart"))
         assert answer.status == 503
         assert "no node can serve smart now: a is offline" in answer.json["error"]
+
+
+@virtual_time
+async def test_an_alias_is_shown_and_let_go_as_the_model_that_it_means() -> None:
+    async with scenario(names=Names({"gpt-4o": LLAMA})) as home:
+        ollama = (await home.node("attic", [LLAMA])).ollama
+        await home.ask(CHAT, chat("gpt-4o"))
+        shown, straight = await home.ask("/api/show", {"name": "gpt-4o"}), await home.ask("/api/show", {"model": LLAMA})
+        assert (shown.status, shown.json) == (200, straight.json)
+        entry = await home.ask("/v1/models/gpt-4o", method="GET")
+        assert entry.json["id"] == "gpt-4o"
+        assert ollama.resident == (LLAMA,)
+        answer = await home.ask("/api/generate", {"model": "gpt-4o", "keep_alive": 0})
+        assert (answer.json["model"], answer.json["done_reason"]) == ("gpt-4o", "unload")
+        assert ollama.resident == ()

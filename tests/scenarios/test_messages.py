@@ -32,6 +32,21 @@ async def test_every_message_of_the_request_flow_survives_the_codec() -> None:
 
 
 @virtual_time
+async def test_so_does_every_message_about_models() -> None:
+    async with scenario() as home:
+        with serialize_messages():
+            await home.node("a", [LLAMA], resident=[LLAMA])
+            for path, body in (
+                ("/api/pull", {"model": QWEN}),
+                ("/api/copy", {"source": QWEN, "destination": "x"}),
+                ("/api/generate", {"model": LLAMA, "keep_alive": 0}),
+                ("/api/show", {"model": "nobody"}),
+            ):
+                assert (await home.ask(path, body)).status == (404 if path == "/api/show" else 200)
+            assert (await home.ask("/api/delete", {"model": QWEN}, method="DELETE")).status == 200
+
+
+@virtual_time
 async def test_so_does_every_message_of_moves_and_of_what_people_tell_nodes() -> None:
     async with scenario() as home:
         with serialize_messages():
