@@ -25,7 +25,7 @@ async def count(inbound: Inbound, sink: Sink, parts: RouterParts, nodes: Iterabl
     Raises:
         RequestError: nobody has the model, or the node that counts failed; no byte of an answer is out yet.
     """
-    model = canonical(inbound.routing.model)
+    model = canonical(parts.names.resolve(inbound.routing.model))
     ready = [node for node in nodes if node.state in TAKES_REQUESTS]
     views = [(node, models_of(node.report).get(model)) for node in ready]
     having = [(node, view) for node, view in views if view is not None]

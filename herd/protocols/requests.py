@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 
 from herd.errors import RequestError
-from herd.protocols.body_fields import Attached, read_fields
+from herd.names import MAX_FALLBACKS
+from herd.protocols.body_fields import FALLBACKS, Attached, read_fields
 from herd.protocols.json_scan import Buffer, is_blank
 from herd.protocols.paths import Endpoint
 from herd.protocols.request_forms import FORMS, INT, KINDS, Form
@@ -36,7 +37,7 @@ class Routing:
     (seconds, or a Go duration; empty for what is neither). `prompt_tokens` is a guess. `max_tokens` is None where there
     is no limit. `conversation` is a digest of how a conversation begins, the same for each of its turns; empty for a
     prompt. A turn that is not the first one `continues` it. `odd_context`: its `num_ctx` is none, and for the model
-    server to refuse.
+    server to refuse. `fallbacks` are models that may serve it in place of the one it names; None: it does not say.
     """
 
     model: str
@@ -50,6 +51,7 @@ class Routing:
     conversation: str = ""
     continues: bool = False
     odd_context: bool = False
+    fallbacks: tuple[str, ...] | None = None
 
 
 _NUMBERS = frozenset((int, float))
@@ -91,7 +93,7 @@ def read_request(endpoint: Endpoint, body: Buffer) -> Routing:
 def _routing(form: Form, fields: dict[str, Any], attached: Attached, *, model: str, size: int) -> Routing:
     options = (fields.get("options") or {}) if form.native else {}
     prompted = bool(fields.get(form.prompt))
-    loads_only = form.native and not prompted
+    loads_only = form.native and form.answers and not prompted
     streamed = form.streams if form.streams is None or fields.get("stream") is None else fields["stream"]
     keep_alive = fields.get("keep_alive") if form.native else None
     num_ctx = _tokens(options.get("num_ctx"))
@@ -109,6 +111,7 @@ def _routing(form: Form, fields: dict[str, Any], attached: Attached, *, model: s
         conversation=conversation,
         continues=continues,
         odd_context=num_ctx is None and options.get("num_ctx") is not None,
+        fallbacks=_fallbacks(form.struct, fields.get(FALLBACKS)),
     )
 
 
@@ -160,6 +163,23 @@ def _needs(form: Form, fields: dict[str, Any], attached: Attached) -> tuple[Capa
 def _calls(form: Form, tool: Any) -> bool:
     """Whether the model itself must be able to call a tool; of a long body none is seen, and then it is taken to."""
     return not form.functions or type(tool) is not dict or str(tool.get("type")) in form.functions
+
+
+def _fallbacks(struct: str, names: Any) -> tuple[str, ...] | None:
+    """The names in `fallback_models`, which is a field of the router's own: a wrong one is refused as Go would."""
+    if names is None:
+        return None
+    field = f"struct field {struct.partition('.')[2]}.{FALLBACKS} of type"
+    if type(names) is not list:
+        raise _mismatch(names, f"{field} []string")
+    for name in names:
+        if name is not None and type(name) is not str:
+            raise _mismatch(name, f"{field} string")
+        if not name or not 0 < len(name.strip()) <= MAX_MODEL_NAME or not name.isprintable():
+            raise RequestError("invalid model name")
+    if len(names) > MAX_FALLBACKS:
+        raise RequestError(f"{FALLBACKS} has {len(names)} names: at most {MAX_FALLBACKS} count")
+    return tuple(names)
 
 
 def _first(fields: dict[str, Any], *keys: str) -> Any:

@@ -82,7 +82,8 @@ class UsageReader:
 def _ollama(end: _Ending) -> Usage:
     last = _closing_object(end.tail[end.tail.rfind(b"\n") + 1 :] if end.streamed else end.tail)
     # When the tail starts within a long `context`, `done` is before it; the durations come with the last line only.
-    return _ollama_usage(last, done=last.get("done", "total_duration" in last) is True)
+    done = last.get("done", "total_duration" in last) is True
+    return _ollama_usage(last, done=done or last.get("status") == "success")  # of a model that was pulled, or made
 
 
 def _ollama_vectors(end: _Ending) -> Usage:
