@@ -9,6 +9,7 @@ import pytest
 
 from herd.actors.model_queue import MAX_WAITING
 from herd.actors.placing import BUSY
+from herd.names import Names
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.http import RecordingSink
 from herd.simulation.ollama.faults import Lie
@@ -126,6 +127,17 @@ def test_a_busy_server_is_quoted_and_its_client_told_when_to_come_back(path: str
 
 
 @EVERYWHERE
+def test_another_name_of_a_model_is_put_into_every_body(path: str) -> None:
+    async def story() -> None:
+        async with scenario(names=Names({"gpt-4o": LLAMA})) as home:
+            await home.node("a", [LLAMA], resident=[LLAMA])
+            answer = await home.ask(path, body(path, model="gpt-4o"))
+            assert (served_by(answer), answer.header("X-Herd-Edited")) == ("a", "model")
+
+    run_virtual(story())
+
+
+@EVERYWHERE
 def test_nobody_to_ask_is_said_in_each_dialect(path: str) -> None:
     async def story() -> None:
         async with scenario(hold_timeout=1.0, join_grace=0.0) as home:
@@ -156,6 +168,13 @@ async def test_a_full_queue_is_said_in_each_dialect() -> None:
             one.task.cancel()
         await asyncio.wait([one.task for one in sent])
         await turns(20)
+
+
+@virtual_time
+async def test_a_count_is_guessed_for_what_a_name_means() -> None:
+    async with scenario(names=Names({"haiku": LLAMA})) as home:
+        await home.node("a", [LLAMA])
+        assert (await home.ask(COUNT, {"model": "haiku", "messages": HELLO})).json["input_tokens"] > 0
 
 
 @virtual_time
