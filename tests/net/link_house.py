@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from herd.actors.command_ends import unable
 from herd.actors.ports import Obey, Relay, Serving
+from herd.net.agent_connection import AgentConnection
 from herd.net.http_client import AiohttpServers
-from herd.net.link_client import AgentConnection, LinkDialer
+from herd.net.link_client import LinkDialer
 from herd.net.link_server import LinkServer
 from herd.protocols.discovery import RouterAddress
 from herd.protocols.messages import Failure, Goodbye, Head, Hello, Report, RequestHead, Usage, Welcome
@@ -92,7 +93,9 @@ class Info(AiohttpServers):
         self.answer = (status, answer)
         self.asked = ""
 
-    async def fetch(self, url: str, body: object = None, *, timeout: Seconds) -> tuple[int, object]:
+    async def fetch(
+        self, url: str, body: object = None, *, timeout: Seconds, verified: bool = True
+    ) -> tuple[int, object]:
         self.asked = url
         return self.answer
 

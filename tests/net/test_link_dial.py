@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from herd.errors import LinkClosed, StreamFailed
-from herd.net import link_client
+from herd.net import agent_connection, link_client
 from herd.protocols.framing import encode
 from herd.protocols.messages import FrameType, Goodbye, Report
 from herd.protocols.session import GoodbyeReceived, PongReceived
@@ -88,7 +88,7 @@ async def test_a_cancelled_dial_leaves_no_connection_behind() -> None:
 
 @on_every_loop
 async def test_a_router_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_client, "SILENCE_S", 0.05)
+    monkeypatch.setattr(agent_connection, "SILENCE_S", 0.05)
 
     async def fall_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await welcome_by_hand(reader, writer)
@@ -103,7 +103,7 @@ async def test_a_router_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatc
 async def test_a_router_whose_words_lay_unread_while_this_machine_slept_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(link_client, "DOUBT_S", 0.05)
+    monkeypatch.setattr(agent_connection, "DOUBT_S", 0.05)
     asleep, awake = asyncio.Event(), asyncio.Event()
 
     async def speak_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -118,7 +118,7 @@ async def test_a_router_whose_words_lay_unread_while_this_machine_slept_is_kept(
 
     async with raw_port(speak_late) as address:
         agent = await link_client.LinkDialer(no_http()).dial(address, HELLO, nothing)
-        agent._heard -= 2 * link_client.SILENCE_S  # as a clock says that went on while the process did not
+        agent._heard -= 2 * agent_connection.SILENCE_S  # as a clock says that went on while the process did not
         agent._look()
         assert not agent.is_lost
         asleep.set()
