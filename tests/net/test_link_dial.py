@@ -21,6 +21,8 @@ from tests.net.link_house import (
 )
 from tests.net.loops import on_every_loop
 
+pytestmark = pytest.mark.usefixtures("plain_and_tls")
+
 # --- Dialling what is no router ---------------------------------------------------------------------------------------
 
 
