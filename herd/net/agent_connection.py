@@ -6,7 +6,7 @@ import logging
 import secrets
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from herd.actors.command_ends import UnderWay
@@ -159,18 +159,18 @@ class AgentConnection(LinkConnection):
 
     def secured(self, tls: TlsLayer) -> None:
         """Look at the router's certificate before it hears anything of this agent."""
-        if self._expected(tls.certificate):
+        with self._refusing():
+            self._introduction.expected.check(tls.certificate)
             self.session = self._introduction.session(tls.certificate)
 
-    def _expected(self, certificate: bytes, router_id: str = "") -> bool:
-        """Whether this can be the router; if not, the connection ends. An impostor need not be told why."""
+    @contextlib.contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Ends the connection where this cannot be the router. An impostor need not be told why."""
         try:
-            self._introduction.expected.check(certificate, router_id)
-        except JoinRefused as refused:
+            yield
+        except HerdError as refused:
             self._not_joined(refused)
             self.cut(str(refused))
-            return False
-        return True
 
     def handle(self, events: Sequence[Event]) -> None:
         """Start, feed and cancel relays."""
@@ -186,10 +186,12 @@ class AgentConnection(LinkConnection):
             elif isinstance(event, CommandReceived):
                 self._commands.begin(event.command)
             elif isinstance(event, Welcomed):
-                if not self._expected(self.certificate, event.welcome.router_id):
+                with self._refusing():
+                    self._introduction.expected.met(self.certificate, event.welcome.router_id)
+                    self.joined.set_result(event.welcome)
+                    self._look()
+                if self._why is not None:
                     return
-                self.joined.set_result(event.welcome)
-                self._look()
             elif isinstance(event, GoodbyeReceived):
                 self._refused(event.goodbye)
 

@@ -23,42 +23,51 @@ MAX_ID = 64  # characters of a router id that count; a real one has 16
 class KnownRouters:
     """What `known-routers.json` in an agent's data directory holds: a certificate for each name of a router.
 
+    It is read anew for each router that is joined: once a person has deleted it, nobody is known any more.
+
     Args:
         file: where it is kept; None to remember until the process ends.
 
     Raises:
-        ConfigError: the file cannot be read. It is never taken for an empty one, which would trust anybody again.
+        ConfigError: here, and from every call: the file cannot be read. It is never taken for an empty one, with which
+            anybody would be trusted again.
     """
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
-        self._known: dict[str, str] = _read(file) if file is not None else {}  # certificates in hexadecimal digits
-
-    def certificates(self, names: Collection[str]) -> set[str]:
-        """The certificates that these names are known by, in hexadecimal digits."""
-        return {self._known[name] for name in names if name in self._known}
+        self._unsaved: dict[str, str] = {}
+        self._read()
 
     @property
     def place(self) -> str:
-        """Where a person can make it forget, to be put after "delete"."""
+        """What a person has to delete to make it forget."""
         return f"{self._file} on this machine" if self._file is not None else "what this agent remembers"
+
+    def certificates(self, names: Collection[str]) -> set[str]:
+        """The certificates that these names are known by, in hexadecimal digits."""
+        known = self._read()
+        return {known[name] for name in names if name in known}
 
     def remember(self, names: Collection[str], certificate: bytes) -> None:
         """Know these names by this certificate; it is on the disk when this returns, or the log says why not."""
-        certain = dict.fromkeys(names, certificate.hex())
-        known = self._known | certain
-        if known == self._known:
+        before = self._read()
+        known = before | dict.fromkeys(sorted(names), certificate.hex())
+        if known == before:
             return
         if len(known) > MAX_NAMES:
-            logger.warning("this agent knows %d routers, and does not remember more: delete %s", MAX_NAMES, self.place)
+            logger.warning("%d routers are known, and no more are remembered: delete %s", MAX_NAMES, self.place)
             return
-        self._known = known
+        self._unsaved = known
         if self._file is not None:
             try:
                 replace_file(self._file, json.dumps(known, indent=2).encode() + b"\n")
+                self._unsaved = {}
             except OSError as error:
                 reason = error.strerror or error
                 logger.warning("the router's certificate is not remembered: %s: %s", self._file, reason)
+
+    def _read(self) -> dict[str, str]:
+        return self._unsaved if self._file is None else _read(self._file) | self._unsaved
 
 
 class Expectation:
@@ -83,15 +92,12 @@ class Expectation:
             self._names.add(f"at {address.url.partition('://')[2]}")
         self._proven = proven
 
-    def check(self, certificate: bytes, router_id: str = "") -> None:
+    def check(self, certificate: bytes) -> None:
         """Raise JoinRefused if this cannot be that router.
 
         Args:
             certificate: SHA-256 of the one that it has shown; empty when it does not speak TLS.
-            router_id: who it says it is, once it has.
         """
-        if router_id:
-            self._names.add(_id_name(router_id))
         known = self._known.certificates(self._names)
         if not known:
             return
@@ -109,8 +115,11 @@ class Expectation:
                 "certificate",
             )
 
-    def met(self, certificate: bytes) -> None:
-        """The router was all that was expected: know it by its certificate."""
+    def met(self, certificate: bytes, router_id: str) -> None:
+        """It lets this agent in, and says who it is: if it can be, know it by its certificate. Raises JoinRefused."""
+        if router_id:
+            self._names.add(_id_name(router_id))
+        self.check(certificate)
         if certificate:
             self._known.remember(self._names, certificate)
 

@@ -88,12 +88,10 @@ class LinkDialer:
             except (OSError, TimeoutError) as error:
                 failures.append(f"{host}: {getattr(error, 'strerror', None) or 'no answer'}")
                 continue
-            await self._welcomed(connection)
-            introduction.expected.met(connection.certificate)
-            return connection
+            return await self._welcomed(connection)
         raise LinkClosed(f"no router on link port {address.link_port} ({'; '.join(failures)})")
 
-    async def _welcomed(self, connection: AgentConnection) -> None:
+    async def _welcomed(self, connection: AgentConnection) -> AgentConnection:
         """Wait for the router's answer to the hello."""
         try:
             async with asyncio.timeout(JOIN_S):
@@ -105,3 +103,4 @@ class LinkDialer:
         except BaseException:
             connection.hang_up("not joined")
             raise
+        return connection

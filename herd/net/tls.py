@@ -107,9 +107,11 @@ class TlsLayer:
 
     @property
     def certificate(self) -> bytes:
-        """The SHA-256 of the certificate that the other end has shown, in DER: 32 bytes; empty if it has shown none."""
-        shown = self._object.getpeercert(binary_form=True)
-        return hashlib.sha256(shown).digest() if shown else b""
+        """The SHA-256 of the certificate that the other end has shown, in DER, once `ready`: 32 bytes.
+
+        No cipher of ours lets a server show none; if one did, it would be known by a certificate of no bytes.
+        """
+        return hashlib.sha256(self._object.getpeercert(binary_form=True) or b"").digest()
 
     def receive(self, data: bytes) -> bytes:
         """What `data`, together with what came before, says. There may be something to `take` then.
