@@ -1,6 +1,7 @@
 """The agent's end of the link: finds out where routers are and dials them, behind the port `Dialer`."""
 
 import asyncio
+from typing import Any
 from urllib.parse import urlsplit
 
 from herd.actors.command_ends import unable
@@ -40,11 +41,17 @@ class LinkDialer:
         to dial. Who is there is looked at on the link: a false answer leads to a router that this agent does not take
         for the one that it knows, or that cannot prove the join token.
         """
-        base = url.rstrip("/")
-        status, info = await self._servers.fetch(f"{base}/herd/v1/info", timeout=INFO_S, verified=False)
-        if status != 200 or not isinstance(info, dict) or not isinstance(info.get("link_port"), int):
-            raise StreamFailed(f"{url} does not answer as a Herd router does")
-        parts = urlsplit(base)
+        try:
+            info = await self._info(url)
+        except StreamFailed as error:
+            if not url.startswith("http:"):
+                raise
+            url = f"https:{url.removeprefix('http:')}"  # it may have been given a certificate since that was written
+            try:
+                info = await self._info(url)
+            except StreamFailed:
+                raise error from None
+        parts = urlsplit(url)
         tls = info.get("link_tls") is True
         if parts.scheme == "https" and not tls:  # whoever writes https means it
             raise StreamFailed(
@@ -54,6 +61,12 @@ class LinkDialer:
         name = f"{parts.scheme}://{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
         router_id = RouterId(str(info.get("router_id", "")))
         return RouterAddress((host,), 0, info["link_port"], router_id, tls=tls, url=name)
+
+    async def _info(self, url: str) -> dict[str, Any]:
+        status, info = await self._servers.fetch(f"{url.rstrip('/')}/herd/v1/info", timeout=INFO_S, verified=False)
+        if status != 200 or not isinstance(info, dict) or not isinstance(info.get("link_port"), int):
+            raise StreamFailed(f"{url} does not answer as a Herd router does")
+        return info
 
     async def dial(self, address: RouterAddress, hello: Hello, relay: Relay, obey: Obey = unable) -> AgentConnection:
         """Join a router."""
