@@ -58,7 +58,8 @@ class LinkDialer:
                 f"the router at {url} has a plain link: start herd with --tls-cert, or name it by http://"
             )
         host = parts.hostname or ""
-        name = f"{parts.scheme}://{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+        bracketed = f"[{host}]" if ":" in host else host
+        name = f"{parts.scheme}://{bracketed}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
         router_id = RouterId(str(info.get("router_id", "")))
         return RouterAddress((host,), 0, info["link_port"], router_id, tls=tls, url=name)
 

@@ -166,7 +166,7 @@ async def test_a_router_that_breaks_the_rules_is_told_so_and_left() -> None:
         ("http://Studio.local:11435/", "studio.local", "http://studio.local:11435"),
         ("http://192.168.1.10", "192.168.1.10", "http://192.168.1.10:80"),
         ("https://192.168.1.10", "192.168.1.10", "https://192.168.1.10:443"),
-        ("http://[fe80::1]:11435", "fe80::1", "http://fe80::1:11435"),
+        ("http://[fe80::1]:11435", "fe80::1", "http://[fe80::1]:11435"),
         ("http://user:word@studio:1/herd", "studio", "http://studio:1"),
     ],
 )
