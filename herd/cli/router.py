@@ -70,6 +70,7 @@ def _options(settings: RouterSettings, identity: Identity) -> RouterOptions:
         json_limit=Bytes(settings.json_limit),
         scorer=ScorerKind(settings.scorer),
         link_tls=settings.tls_cert != "",
+        names=settings.names,
     )
 
 
