@@ -12,7 +12,7 @@ from herd.protocols import apis, openai_servers, servers
 from herd.protocols.messages import BackendInfo, ModelInfo
 from herd.protocols.model_shapes import read_ollama_show
 from herd.runtime import ActorHandle, context
-from herd.types import BackendId, BackendKind, Seconds, Tokens
+from herd.types import Api, BackendId, BackendKind, Seconds, Tokens
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +67,8 @@ class Backend:
         self._state = BackendState(settings.id, trouble="has not answered yet")
         self._listed: tuple[ModelInfo, ...] = ()
         self._props: openai_servers.Props | None = None  # what a llama.cpp server says of itself, once
+        self._native: tuple[Api, ...] | None = None  # what it can be asked for by itself
+        self._program = ""  # a BackendKind
         self._polls = 0
         self._failures = 0
         self._looking: asyncio.Task[None] | None = None
@@ -94,6 +96,19 @@ class Backend:
     def kind(self) -> str:
         """Which program it is, a `BackendKind`; empty while it does not answer."""
         return self._state.info.kind if self._state.info is not None else ""
+
+    def resident(self, model: str) -> bool:
+        """Whether the model, by the name that the server lists, is in memory."""
+        return any(known.resident for known in self._state.models if known.name == model)
+
+    def translated(self, api: str) -> str | None:
+        """Which program it is, if this agent stands in for it when `api` is asked; empty if not, None if nobody knows.
+
+        A server that is away is taken to come back as it was.
+        """
+        if self._native is None:
+            return None
+        return self._program if api in apis.translated(self._native) else ""
 
     def suspect(self) -> None:
         """A request could not reach the server: if it does not answer now either, it is down."""
@@ -179,13 +194,14 @@ class Backend:
         self._props = openai_servers.read_llamacpp_props(answers["/props"]) if kind is BackendKind.LLAMACPP else None
         slots = await self._declared_slots(kind)
         version = servers.read_ollama_version(answers["/api/version"]) if kind is BackendKind.OLLAMA else ""
-        native = apis.native(kind, version)
+        native = self._native = apis.native(kind, version)
+        self._program = kind
         return BackendInfo(
             self._settings.id,
             kind,
             version=version,
             dialects=tuple(dict.fromkeys(api.dialect for api in native)),
-            apis=native,
+            apis=(*native, *apis.translated(native)),
             parallel=self._settings.parallel or slots,
             context_length=Tokens(await self._declared(kind, "OLLAMA_CONTEXT_LENGTH", MAX_CONTEXT)),
             slots=slots,

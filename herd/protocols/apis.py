@@ -1,4 +1,4 @@
-"""Which endpoints each kind of model server has.
+"""Which endpoints each kind of model server has, and which an agent can stand in for.
 
 Since which version Ollama has one is said in its release notes (https://github.com/ollama/ollama/releases).
 """
@@ -32,6 +32,14 @@ _NATIVE: dict[BackendKind, tuple[Api, ...]] = {
     BackendKind.OPENAI: _OPENAI,
 }
 
+# An endpoint that is translated -> the one that the server must have itself.
+STOOD_IN_FOR: dict[Api, Api] = {
+    Api.OLLAMA_CHAT: Api.CHAT,
+    Api.OLLAMA_GENERATE: Api.CHAT,
+    Api.OLLAMA_EMBED: Api.EMBEDDINGS,
+    Api.OLLAMA_EMBEDDINGS: Api.EMBEDDINGS,
+}
+
 # What agents stand for that name dialects only.
 _IMPLIED: dict[str, tuple[Api, ...]] = {
     Dialect.OLLAMA: (Api.OLLAMA_CHAT, Api.OLLAMA_GENERATE),
@@ -51,6 +59,12 @@ def native(kind: BackendKind, version: str) -> tuple[Api, ...]:
     if kind is not BackendKind.OLLAMA or not any(number):
         return _NATIVE[kind]
     return tuple(api for api in _OLLAMA if number >= _OLLAMA_SINCE.get(api, number))
+
+
+def translated(own: Iterable[Api]) -> tuple[Api, ...]:
+    """The endpoints that an agent answers for in front of a server that has its `own` ones only."""
+    has = tuple(own)
+    return tuple(api for api, needed in STOOD_IN_FOR.items() if api not in has and needed in has)
 
 
 def implied(dialects: Iterable[str]) -> tuple[Api, ...]:
