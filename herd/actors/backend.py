@@ -97,9 +97,9 @@ class Backend:
         """Which program it is, a `BackendKind`; empty while it does not answer."""
         return self._state.info.kind if self._state.info is not None else ""
 
-    def resident(self, model: str) -> bool:
-        """Whether the model, by the name that the server lists, is in memory."""
-        return any(known.resident for known in self._state.models if known.name == model)
+    def resident(self, model: str) -> bool | None:
+        """Whether the model, by the name that the server lists, is in memory; None: it lists no such model."""
+        return next((known.resident for known in self._state.models if known.name == model), None)
 
     def translated(self, api: str) -> str | None:
         """Which program it is, if this agent stands in for it when `api` is asked; empty if not, None if nobody knows.

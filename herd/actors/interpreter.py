@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from herd.actors.ports import Answer, Clock, ModelServers, Serving
-from herd.errors import BodyTooLarge, HerdError, RequestError
+from herd.errors import BodyTooLarge, HerdError, RequestError, StreamFailed
 from herd.protocols.answers import Reply, error_answer
 from herd.protocols.headers import value_of
 from herd.protocols.messages import Head, Headers, RequestHead
 from herd.protocols.translation import Now, StandIn, standin
 from herd.protocols.usage import UsageReader
-from herd.runtime import ActorHandle
+from herd.runtime import ActorDiedError, ActorHandle, ActorUnavailableError
 from herd.types import Api, BackendKind, Bytes, Dialect, KiB, MiB, Seconds
 
 # Images are what makes a body long: ten photographs of a telephone take some 40 MiB in base64. Translated it is held
@@ -113,17 +113,21 @@ class Interpreter:
 
     async def _done(self, head: RequestHead, request: StandIn, server: Counterpart, started: Seconds) -> Reply:
         """Have the server load the model or let it go, if the request is for that. Raises StreamFailed."""
-        if request.loads:
-            resident: bool = await server.actor.resident.remote(request.wanted.model)
-            if (errand := request.errand(resident=resident)) is not None:
-                answer = await self._post(head, server, errand.path, errand.body)
-                try:
-                    failed = request.failed_errand(answer.status, await _beginning(answer), errand)
-                finally:
-                    answer.close()
-                if failed is not None:
-                    return failed
-                server.actor.poll.tell()
+        try:
+            resident: bool | None = await server.actor.resident.remote(request.wanted.model)
+        except (ActorDiedError, ActorUnavailableError):
+            raise StreamFailed("the agent is just starting to look at this model server again", "no-backend") from None
+        if resident is None:
+            return request.unknown()
+        if (errand := request.errand(resident=resident)) is not None:
+            answer = await self._post(head, server, errand.path, errand.body)
+            try:
+                failed = request.failed_errand(answer.status, await _beginning(answer), errand)
+            finally:
+                answer.close()
+            if failed is not None:
+                return failed
+            server.actor.poll.tell()
         return request.answered(self._now(started))
 
     async def _post(self, head: RequestHead, server: Counterpart, path: str, body: bytes) -> Answer:

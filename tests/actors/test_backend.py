@@ -228,6 +228,45 @@ def test_other_servers_are_recognised_by_what_they_answer(
     run_virtual(story())
 
 
+OLLAMAS_OWN = ("/api/chat", "/api/generate", "/api/embed", "/api/embeddings")
+
+
+@pytest.mark.parametrize("answers", [LLAMACPP, VLLM, LMSTUDIO, {"/v1/models": OPENAI_LIST}])
+def test_ollamas_endpoints_can_be_asked_of_other_servers_because_the_agent_translates(answers: dict[str, Any]) -> None:
+    async def story() -> None:
+        watched = Watched(dict(answers))
+        assert await watched.backend.translated.remote("/api/chat") is None  # nobody knows yet
+        (state,) = await watched.told()
+        assert state.info is not None
+        assert set(OLLAMAS_OWN) < set(state.info.apis)
+        assert await watched.backend.translated.remote("/api/chat") == state.info.kind
+        assert await watched.backend.translated.remote("/v1/chat/completions") == ""
+        watched.server.down = DOWN
+        await watched.polls(3)
+        assert await watched.backend.translated.remote("/api/chat") == state.info.kind  # it will be the same again
+        await watched.end()
+
+    run_virtual(story())
+
+
+@virtual_time
+async def test_nothing_is_translated_for_ollama() -> None:
+    watched = Watched(ollama())
+    (state,) = await watched.told()
+    assert state.info is not None
+    assert len(set(state.info.apis)) == len(state.info.apis)
+    assert {await watched.backend.translated.remote(api) for api in OLLAMAS_OWN} == {""}
+    await watched.end()
+
+
+@virtual_time
+async def test_a_model_is_resident_or_not_or_not_there() -> None:
+    watched = Watched(dict(LMSTUDIO))
+    await watched.told()
+    assert [await watched.backend.resident.remote(model) for model in ("m", "n", "o")] == [True, False, None]
+    await watched.end()
+
+
 @virtual_time
 async def test_lm_studio_tells_what_is_loaded() -> None:
     watched = Watched(dict(LMSTUDIO))

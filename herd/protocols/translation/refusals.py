@@ -15,7 +15,7 @@ from herd.types import Api
 
 MAX_TEXT = 2000  # characters: a validation error of vLLM's lists every alternative that it tried
 
-_NOT_FOUND = 404
+NOT_FOUND = 404
 _UNPROCESSABLE = 422  # what is a 400 elsewhere
 NOT_IMPLEMENTED = 501
 
@@ -42,17 +42,22 @@ def refused(api: Api, model: str, status: int, body: bytes) -> tuple[int, str]:
         body: of it, or its beginning.
     """
     said = sentence(body)
-    if status == _NOT_FOUND:
+    if status == NOT_FOUND:
         if "model" not in said.lower():  # it is the endpoint that is not there
             return NOT_IMPLEMENTED, f"the model server that has {model} does not serve this"
-        if api in {Api.OLLAMA_EMBED, Api.OLLAMA_EMBEDDINGS}:
-            return status, f'model "{model}" not found, try pulling it first'
-        return status, f"model '{model}' not found"
+        return status, unknown(api, model)
     if status == _UNPROCESSABLE:
         status = 400
     if status < 400:  # a redirect, or a 204: whatever it is, it is no answer
         return 502, f"the model server answered {status}"
     return status, said or f"the model server answered {status}"
+
+
+def unknown(api: Api, model: str) -> str:
+    """What Ollama says of a model that it does not have."""
+    if api in {Api.OLLAMA_EMBED, Api.OLLAMA_EMBEDDINGS}:
+        return f'model "{model}" not found, try pulling it first'
+    return f"model '{model}' not found"
 
 
 def sentence(body: bytes) -> str:

@@ -44,7 +44,9 @@ class StandIn:
         return self.wanted.body is None and self.wanted.path is not Api.EMBEDDINGS
 
     def errand(self, *, resident: bool) -> Errand | None:
-        """What `loads` asks of the server, before it is `answered`; `resident`: the model is in memory."""
+        """What is asked of a server before a request that `loads` is `answered`; `resident`: it has the model loaded."""
+        if not self.loads:
+            return None
         return errand(self.kind, self.wanted.model, unload=self.wanted.unload, resident=resident)
 
     def failed_errand(self, status: int, body: bytes, done: Errand) -> Reply | None:
@@ -68,6 +70,11 @@ class StandIn:
         """The answer to a request that the server refused with `status` and (the beginning of) `body`."""
         status, text = refusals.refused(self.wanted.api, self.wanted.model, status, body)
         return error_answer(Dialect.OLLAMA, RequestError(text, status=status))
+
+    def unknown(self) -> Reply:
+        """The answer when the server does not have the model."""
+        text = refusals.unknown(self.wanted.api, self.wanted.model)
+        return error_answer(Dialect.OLLAMA, RequestError(text, status=refusals.NOT_FOUND))
 
     def reader(self, content_type: str) -> "StreamReader | DocumentReader":
         """What reads an answer of status 200. Raises StreamFailed: it is not of the kind that was asked for."""
