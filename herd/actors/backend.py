@@ -108,7 +108,7 @@ class Backend:
         """
         if self._native is None:
             return None
-        return self._program if api in apis.translated(self._native) else ""
+        return self._program if api in apis.translated(BackendKind(self._program), self._native) else ""
 
     def suspect(self) -> None:
         """A request could not reach the server: if it does not answer now either, it is down."""
@@ -194,18 +194,29 @@ class Backend:
         self._props = openai_servers.read_llamacpp_props(answers["/props"]) if kind is BackendKind.LLAMACPP else None
         slots = await self._declared_slots(kind)
         version = servers.read_ollama_version(answers["/api/version"]) if kind is BackendKind.OLLAMA else ""
-        native = self._native = apis.native(kind, version)
+        native = self._native = await self._own_apis(kind, version)
         self._program = kind
         return BackendInfo(
             self._settings.id,
             kind,
             version=version,
             dialects=tuple(dict.fromkeys(api.dialect for api in native)),
-            apis=(*native, *apis.translated(native)),
+            apis=(*native, *apis.translated(kind, native)),
             parallel=self._settings.parallel or slots,
             context_length=Tokens(await self._declared(kind, "OLLAMA_CONTEXT_LENGTH", MAX_CONTEXT)),
             slots=slots,
         )
+
+    async def _own_apis(self, kind: BackendKind, version: str) -> tuple[Api, ...]:
+        """What the server can be asked for by itself, by what is known of its kind and by what it says."""
+        found = list(apis.native(kind, version))
+        if kind in {BackendKind.VLLM, BackendKind.OPENAI}:
+            _, description = await self._answer("/openapi.json")
+            found += apis.listed(description)
+        elif kind is BackendKind.LMSTUDIO:
+            _, newer = await self._answer("/api/v1/models")  # since 0.4.0
+            found += [Api.RESPONSES] if isinstance(newer, dict) and "models" in newer else []  # since 0.3.29
+        return tuple(dict.fromkeys(found))
 
     async def _declared_slots(self, kind: BackendKind) -> int:
         """How many requests a model runs at once by the server's own word; 0 when it gives none."""

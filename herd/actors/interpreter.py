@@ -70,15 +70,15 @@ class Interpreter:
                 raise BodyTooLarge(f"the request is longer than the {MAX_BODY // MiB} MiB that can be translated")
             if self._held > MAX_BODIES:
                 raise RequestError(BUSY, status=503)
-            request = standin(api, server.kind, await _read(serving))
+            request = standin(api, server.kind, await _read(serving), str(head.request_id))
             if request.wanted.body is not None:
                 await self._ask(serving, request, server, started)
             else:
-                await _say(serving, await self._done(head, request, server, started))
+                await _say(serving, api, await self._done(head, request, server, started))
         except HerdError as error:
             if not isinstance(error, RequestError | BodyTooLarge):
                 raise
-            await _say(serving, error_answer(Dialect.OLLAMA, error))
+            await _say(serving, api, error_answer(api.dialect, error, request_id=str(serving.head.request_id)))
         finally:
             self._held -= held
 
@@ -88,15 +88,15 @@ class Interpreter:
         answer = await self._post(serving.head, server, request.wanted.path, body)
         try:
             if answer.status != 200:
-                await _say(serving, request.refused(answer.status, await _beginning(answer)))
+                await _say(serving, request.wanted.api, request.refused(answer.status, await _beginning(answer)))
                 return
             reader = request.reader(value_of(answer.headers, "content-type"))
-            usage = UsageReader(Dialect.OLLAMA, request.wanted.streamed)
+            usage = UsageReader(request.wanted.api.dialect, request.wanted.streamed)
             begun = False
             while data := await answer.read():
                 if lines := reader.feed(data, self._now(started)):
                     if not begun:
-                        await serving.send_head(Head(200, (("Content-Type", reader.content_type),)))
+                        await serving.send_head(Head(200, reader.headers))
                         begun = True
                     usage.feed(lines)
                     await serving.send(lines)
@@ -105,7 +105,7 @@ class Interpreter:
             answer.close()
         if not begun:
             length = () if request.wanted.streamed else (("Content-Length", str(len(rest))),)
-            await serving.send_head(Head(200, (("Content-Type", reader.content_type), *length)))
+            await serving.send_head(Head(200, (*reader.headers, *length)))
         if rest:
             usage.feed(rest)
             await serving.send(rest)
@@ -174,9 +174,9 @@ async def _once(body: bytes) -> AsyncIterator[bytes]:
     yield body
 
 
-async def _say(serving: Serving, reply: Reply) -> None:
+async def _say(serving: Serving, api: Api, reply: Reply) -> None:
     """Give a whole answer of the agent's own."""
-    usage = UsageReader(Dialect.OLLAMA, streamed=False)
+    usage = UsageReader(api.dialect, streamed=False)
     usage.feed(reply.body)
     await serving.send_head(Head(reply.status, reply.headers))
     await serving.send(reply.body)

@@ -1,12 +1,12 @@
-"""Ollama's API in front of model servers that speak OpenAI's alone: requests translated on the way in, answers on the
-way out.
+"""Ollama's and Anthropic's APIs in front of model servers that speak OpenAI's alone: requests translated on the way in,
+answers on the way out.
 
     fields, keep_alive       Ollama's bodies, read as strictly as Ollama reads them
     options, messages        their parts in OpenAI's words, and in each server's own beyond those
-    asking                   a whole request -> the request that the server gets
+    asking, asking_messages  a whole request -> the request that the server gets (wanted)
     sse, answers, refusals   what the server says, read
     errands                  what a request without a prompt has done
-    speaking                 the same in Ollama's words
+    speaking                 the same in Ollama's words; in Anthropic's: speaking_messages
     standin                  all of it together: bytes in, bytes out
 
 Without sockets and clocks: bytes may be cut anywhere, and times come in as values.

@@ -39,6 +39,7 @@ class Ending:
     """How an answer ended, and what it took. Zero where the server does not say."""
 
     reason: str  # OpenAI's word: stop, length, tool_calls, content_filter
+    stopped_by: str = ""  # which of the request's stop sequences ended it, where the server says so
     prompt: Tokens = Tokens(0)  # those in `cached` included
     completion: Tokens = Tokens(0)
     cached: Tokens = Tokens(0)
@@ -70,7 +71,7 @@ class AnswerStream:
         self._events = EventReader()
         self._call: _Fragments | None = None
         self._size = 0  # of the call's arguments
-        self._reason = ""
+        self._reason = self._stopped_by = ""
         self._counts: dict[str, Any] = {}
         self._times: dict[str, Any] = {}
         self.over = False  # it has ended, or broken, by its own word
@@ -110,7 +111,7 @@ class AnswerStream:
             return [Broke("the model server gave the answer up")]
         calls = self._gathered(delta.get("tool_calls"))
         if isinstance(reason, str):
-            self._reason = reason
+            self._reason, self._stopped_by = reason, _string(choice, "stop_reason")
             calls += self._complete()
         said = Said(_text(delta, choice), _thought(delta), tuple(calls), _logprobs(choice))
         return [said] if said != Said() else []
@@ -119,7 +120,7 @@ class AnswerStream:
         if not self._reason:
             raise StreamFailed("the model server ended its answer without saying why", "incomplete")
         self.over = True
-        return [_ending(self._reason, self._counts, self._times)]
+        return [_ending(self._reason, self._stopped_by, self._counts, self._times)]
 
     def _gathered(self, fragments: Any) -> list[ToolCall]:
         """Take fragments of calls in; the calls that are whole because another one begins."""
@@ -168,7 +169,7 @@ def whole_answer(body: bytes) -> tuple[Said, Ending] | Broke:
         function = _object(call, "function")
         calls.append(_call(_string(call, "id"), _string(function, "name"), _arguments(function)))
     said = Said(_text(message, choice), _thought(message), tuple(calls), _logprobs(choice))
-    return said, _ending(reason, _object(value, "usage"), _object(value, "timings"))
+    return said, _ending(reason, _string(choice, "stop_reason"), _object(value, "usage"), _object(value, "timings"))
 
 
 def parsed(data: bytes) -> dict[str, Any]:
@@ -188,11 +189,12 @@ def count(holder: dict[str, Any], key: str) -> Tokens:
     return Tokens(value if type(value) is int and value > 0 else 0)
 
 
-def _ending(reason: str, counts: dict[str, Any], times: dict[str, Any]) -> Ending:
+def _ending(reason: str, stopped_by: str, counts: dict[str, Any], times: dict[str, Any]) -> Ending:
     """Counts as OpenAI has them; times, and counts in their absence, from the `timings` that llama.cpp adds."""
     cached = count(_object(counts, "prompt_tokens_details"), "cached_tokens") or count(times, "cache_n")
     return Ending(
         reason,
+        stopped_by,
         prompt=count(counts, "prompt_tokens") or Tokens(count(times, "cache_n") + count(times, "prompt_n")),
         completion=count(counts, "completion_tokens") or count(times, "predicted_n"),
         cached=cached,

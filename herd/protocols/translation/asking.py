@@ -1,7 +1,7 @@
 """Requests of Ollama's API as requests of OpenAI's."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -11,31 +11,13 @@ from herd.protocols.translation.fields import Fields, checked, read_body, string
 from herd.protocols.translation.keep_alive import unloads
 from herd.protocols.translation.messages import chat_messages, content
 from herd.protocols.translation.options import response_format, sampling, thinking
+from herd.protocols.translation.wanted import Wanted
 from herd.types import Api, BackendKind
 
 MAX_LOGPROBS = 20  # alternatives for each token that Ollama gives
 
 _RAW = "raw mode does not support template, system, or context"
 _USAGE = {"stream_options": {"include_usage": True}}  # the counts of a streamed answer come only when asked for
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a client asked Ollama's API for, and what the model server is asked for in its place.
-
-    `api` is the client's, `path` the server's; `body` is None where there is nothing to ask a server: no prompt, no
-    input. Then `unload` says that the client wants the model gone, else it wants it loaded.
-    """
-
-    api: Api
-    model: str
-    path: Api
-    body: bytes | None
-    streamed: bool = False
-    logprobs: int | None = None  # how many alternatives beside each token; None: no probabilities
-    dimensions: int = 0  # of vectors; 0: all
-    many: bool = True  # several vectors are asked for
-    unload: bool = False
 
 
 def read_asking(api: Api, kind: BackendKind, body: bytes) -> Wanted:

@@ -83,6 +83,16 @@ def read_body(body: bytes, struct: str) -> Fields:
     return _typed(value, struct, struct.partition(".")[2])
 
 
+def read_object(body: bytes) -> Fields:
+    """The fields of a body of another API than Ollama's own, those that are null left out. Raises RequestError, 400."""
+    if not body or body.isspace():
+        raise RequestError("EOF")  # as Ollama says it on these
+    value = _first_value(body)
+    if type(value) is not dict:
+        raise RequestError("the request body is not a JSON object")
+    return {name: item for name, item in value.items() if item is not None}
+
+
 def nested(value: Any, struct: str, path: str) -> Fields:
     """The fields of an object within a body, as `read_body` gives those of the whole; `path` leads to it.
 

@@ -19,7 +19,7 @@ _SOUNDS = ((b"ID3", "mp3"), (b"\xff\xfb", "mp3"), (b"\xff\xf3", "mp3"), (b"\xff\
 _HEAD = 16  # characters of base64: 12 bytes, enough for RIFF, a length, and the kind of its content
 
 # Where thoughts of earlier turns go. Other servers have no place for them, and templates leave them out anyway.
-_THOUGHTS = {BackendKind.LLAMACPP: ("reasoning_content",), BackendKind.VLLM: ("reasoning", "reasoning_content")}
+THOUGHTS = {BackendKind.LLAMACPP: ("reasoning_content",), BackendKind.VLLM: ("reasoning", "reasoning_content")}
 
 
 class _Calls:
@@ -67,7 +67,7 @@ def _message(message: Any, calls: _Calls, kind: BackendKind) -> dict[str, Any]:
     images = strings(fields.get("images", []), "api.ImageData", f"{_PATH}.images")
     said: dict[str, Any] = {"role": role, "content": content(fields.get("content", ""), images)}
     if thought := fields.get("thinking"):
-        said |= dict.fromkeys(_THOUGHTS.get(kind, ()), thought)
+        said |= dict.fromkeys(THOUGHTS.get(kind, ()), thought)
     if called := fields.get("tool_calls"):
         said["tool_calls"] = [calls.called(call, f"{_PATH}.tool_calls") for call in called]
     if role == "tool":

@@ -12,8 +12,9 @@ from typing import Any
 
 import orjson
 
+from herd.protocols.messages import Headers
 from herd.protocols.translation.answers import Ending, Said, ToolCall
-from herd.protocols.translation.asking import Wanted
+from herd.protocols.translation.wanted import Wanted
 from herd.types import Api, Seconds
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -35,6 +36,9 @@ class OllamaVoice:
         wanted: the request. The model is called what the request calls it as it reaches the agent: the router has put
             the name there under which the server lists it.
     """
+
+    stream_headers: Headers = (("Content-Type", "application/x-ndjson"),)
+    whole_type = "application/json; charset=utf-8"
 
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted

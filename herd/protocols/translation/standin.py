@@ -1,34 +1,63 @@
 """One request that is translated, and its answer: what a relay needs of this package."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from herd.errors import RequestError, StreamFailed
 from herd.protocols.answers import Reply, error_answer
+from herd.protocols.messages import Headers
 from herd.protocols.translation import refusals
-from herd.protocols.translation.answers import AnswerStream, Broke, Ending, count, parsed, whole_answer
-from herd.protocols.translation.asking import Wanted, read_asking
+from herd.protocols.translation.answers import AnswerStream, Broke, Ending, Said, count, parsed, whole_answer
+from herd.protocols.translation.asking import read_asking
+from herd.protocols.translation.asking_messages import read_count, read_messages
 from herd.protocols.translation.errands import Errand, errand
 from herd.protocols.translation.speaking import Now, OllamaVoice, embeddings
+from herd.protocols.translation.speaking_messages import MessagesVoice
+from herd.protocols.translation.wanted import Wanted
 from herd.types import Api, BackendKind, Dialect, MiB
 
 # A document is translated whole. The longest are lists of vectors: 1,000 of 4,096 numbers are some 60 MiB of text.
 MAX_ANSWER = 64 * MiB
 
 _JSON = "application/json; charset=utf-8"
-_NDJSON = "application/x-ndjson"
 _SSE = "text/event-stream"
 _OK = 200
 _FAILED = 500  # Ollama's status for a model that breaks before it has said anything
 
+_OTHERS: Mapping[Api, Callable[[BackendKind, bytes], Wanted]] = {
+    Api.MESSAGES: read_messages,
+    Api.COUNT_TOKENS: read_count,
+}
 
-def standin(api: Api, kind: BackendKind, body: bytes) -> "StandIn":
+
+class Voice(Protocol):
+    """One answer in the words of one API."""
+
+    stream_headers: Headers
+    whole_type: str
+
+    def line(self, said: Said, now: Now) -> bytes:
+        """A piece of a streamed answer, as the events or lines that it takes."""
+
+    def last_line(self, ending: Ending, now: Now) -> bytes:
+        """The end of a streamed answer."""
+
+    def whole(self, said: Said, ending: Ending, now: Now) -> bytes:
+        """An answer that is one document."""
+
+    def broke(self, text: str) -> bytes:
+        """The end of a streamed answer that broke."""
+
+
+def standin(api: Api, kind: BackendKind, body: bytes, request_id: str = "") -> "StandIn":
     """Translate a request for a server that does not have `api` itself.
 
     Raises:
-        RequestError: it cannot be, or Ollama would refuse it too.
+        RequestError: it cannot be, or who has the API would refuse it too.
     """
-    return StandIn(read_asking(api, kind, body), kind)
+    wanted = _OTHERS[api](kind, body) if api in _OTHERS else read_asking(api, kind, body)
+    return StandIn(wanted, kind, request_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +66,15 @@ class StandIn:
 
     wanted: Wanted
     kind: BackendKind
+    request_id: str = ""
 
     @property
     def loads(self) -> bool:
         """The request has no prompt: it is for loading the model, or for letting it go."""
-        return self.wanted.body is None and self.wanted.path is not Api.EMBEDDINGS
+        return self.wanted.body is None and self.wanted.path != Api.EMBEDDINGS
 
     def errand(self, *, resident: bool) -> Errand | None:
-        """What is asked of a server before a request that `loads` is `answered`; `resident`: it has the model loaded."""
+        """What is asked of a server before a request that `loads` is `answered`; `resident`: the model is loaded."""
         if not self.loads:
             return None
         return errand(self.kind, self.wanted.model, unload=self.wanted.unload, resident=resident)
@@ -60,21 +90,25 @@ class StandIn:
 
     def answered(self, now: Now) -> Reply:
         """The answer to a request that asks the model for nothing: it loads or unloads, or has no input."""
-        if self.wanted.path is Api.EMBEDDINGS:
+        if self.wanted.path == Api.EMBEDDINGS:
             body = embeddings(self.wanted, [], 0, now)
         else:
             body = OllamaVoice(self.wanted).nothing(now)
-        return _document(200, body)
+        return Reply(_OK, (("Content-Type", _JSON), ("Content-Length", str(len(body)))), body)
 
     def refused(self, status: int, body: bytes) -> Reply:
         """The answer to a request that the server refused with `status` and (the beginning of) `body`."""
         status, text = refusals.refused(self.wanted.api, self.wanted.model, status, body)
-        return error_answer(Dialect.OLLAMA, RequestError(text, status=status))
+        return self.error(RequestError(text, status=status))
 
     def unknown(self) -> Reply:
         """The answer when the server does not have the model."""
         text = refusals.unknown(self.wanted.api, self.wanted.model)
-        return error_answer(Dialect.OLLAMA, RequestError(text, status=refusals.NOT_FOUND))
+        return self.error(RequestError(text, status=refusals.NOT_FOUND))
+
+    def error(self, error: RequestError) -> Reply:
+        """The answer that tells of an error, before any byte of another is out."""
+        return error_answer(self.wanted.api.dialect, error, request_id=self.request_id)
 
     def reader(self, content_type: str) -> "StreamReader | DocumentReader":
         """What reads an answer of status 200. Raises StreamFailed: it is not of the kind that was asked for."""
@@ -82,21 +116,43 @@ class StandIn:
         if (kind == _SSE) is not self.wanted.streamed:
             asked = "a stream of events" if self.wanted.streamed else "one document"
             raise StreamFailed(f"the model server was asked for {asked}, and sent {kind or 'something else'}")
-        return StreamReader(self.wanted) if self.wanted.streamed else DocumentReader(self.wanted)
+        if self.wanted.streamed:
+            return StreamReader(self._voice())
+        if self.wanted.path == Api.EMBEDDINGS:
+            return DocumentReader(self._vectors, _JSON)
+        if self.wanted.api is Api.COUNT_TOKENS:
+            return DocumentReader(_counted, "application/json")
+        voice = self._voice()
+        return DocumentReader(lambda body, now: _translated(voice, body, now), voice.whole_type)
+
+    def _voice(self) -> Voice:
+        if self.wanted.api.dialect is Dialect.OLLAMA:
+            return OllamaVoice(self.wanted)
+        return MessagesVoice(self.wanted, self.request_id)
+
+    def _vectors(self, body: bytes, now: Now) -> bytes:
+        value = _without_error(parsed(body))
+        data = value.get("data")
+        items = [_vector(item) for item in data] if isinstance(data, list) else []
+        if not items:
+            raise StreamFailed("the model server's answer has no vectors")
+        usage = value.get("usage")
+        prompt = count(usage, "prompt_tokens") if isinstance(usage, dict) else 0
+        vectors = [vector for _, vector in sorted(items, key=lambda item: item[0])]
+        return embeddings(self.wanted, vectors, prompt, now)
 
 
 class StreamReader:
-    """Server-sent events in, lines of JSON out."""
+    """Server-sent events in, lines or events of another API out."""
 
-    content_type = _NDJSON
-
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, voice: Voice) -> None:
         self._stream = AnswerStream()
-        self._voice = OllamaVoice(wanted)
+        self._voice = voice
         self._begun = False
+        self.headers: Headers = voice.stream_headers
 
     def feed(self, data: bytes, now: Now) -> bytes:
-        """The lines that come with `data`; may be none.
+        """What comes with `data`; may be nothing.
 
         Raises:
             StreamFailed: the answer cannot be read any further.
@@ -122,13 +178,17 @@ class StreamReader:
 
 
 class DocumentReader:
-    """One document in, one out."""
+    """One document in, one out.
 
-    content_type = _JSON
+    Args:
+        translate: the whole document, by the clocks at its end.
+        content_type: of what comes out.
+    """
 
-    def __init__(self, wanted: Wanted) -> None:
-        self._wanted = wanted
+    def __init__(self, translate: Callable[[bytes, Now], bytes], content_type: str) -> None:
+        self._translate = translate
         self._body = bytearray()
+        self.headers: Headers = (("Content-Type", content_type),)
 
     def feed(self, data: bytes, _now: Now) -> bytes:
         """Nothing yet. Raises StreamFailed when the document is too long."""
@@ -144,25 +204,28 @@ class DocumentReader:
             StreamFailed: what came is none.
             RequestError: it says that the server failed.
         """
-        if self._wanted.path is Api.EMBEDDINGS:
-            return self._vectors(now)
-        read = whole_answer(bytes(self._body))
-        if isinstance(read, Broke):
-            raise RequestError(read.text, status=_FAILED)
-        return OllamaVoice(self._wanted).whole(*read, now)
+        return self._translate(bytes(self._body), now)
 
-    def _vectors(self, now: Now) -> bytes:
-        value = parsed(bytes(self._body))
-        if (trouble := refusals.refusal_text(value)) is not None:
-            raise RequestError(trouble, status=_FAILED)
-        data = value.get("data")
-        items = [_vector(item) for item in data] if isinstance(data, list) else []
-        if not items:
-            raise StreamFailed("the model server's answer has no vectors")
-        usage = value.get("usage")
-        prompt = count(usage, "prompt_tokens") if isinstance(usage, dict) else 0
-        vectors = [vector for _, vector in sorted(items, key=lambda item: item[0])]
-        return embeddings(self._wanted, vectors, prompt, now)
+
+def _translated(voice: Voice, body: bytes, now: Now) -> bytes:
+    read = whole_answer(body)
+    if isinstance(read, Broke):
+        raise RequestError(read.text, status=_FAILED)
+    return voice.whole(*read, now)
+
+
+def _counted(body: bytes, _now: Now) -> bytes:
+    """vLLM's `{"count": ...}` as Anthropic's API has it."""
+    number = _without_error(parsed(body)).get("count")
+    if type(number) is not int:
+        raise StreamFailed("the model server's answer has no count of tokens")
+    return b'{"input_tokens":%d}' % number
+
+
+def _without_error(value: dict[str, Any]) -> dict[str, Any]:
+    if (trouble := refusals.refusal_text(value)) is not None:
+        raise RequestError(trouble, status=_FAILED)
+    return value
 
 
 def _vector(item: Any) -> tuple[int, list[float]]:
@@ -171,7 +234,3 @@ def _vector(item: Any) -> tuple[int, list[float]]:
         if type(index) is int and isinstance(vector, list) and all(type(one) in {int, float} for one in vector):
             return index, vector
     raise StreamFailed("the model server's answer has something else where its vectors should be")
-
-
-def _document(status: int, body: bytes) -> Reply:
-    return Reply(status, (("Content-Type", _JSON), ("Content-Length", str(len(body)))), body)
