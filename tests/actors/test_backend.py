@@ -250,6 +250,26 @@ def test_ollamas_endpoints_can_be_asked_of_other_servers_because_the_agent_trans
 
 
 @virtual_time
+async def test_what_a_server_says_of_itself_is_asked_of_it_as_it_is() -> None:
+    described = {"openapi": "3.1.0", "paths": {"/v1/messages": {"post": {}}, "/v1/responses": {}, "/api/chat": {}}}
+    newer = {"/api/v1/models": {"models": [{"key": "m"}]}}
+    for answers, own in (
+        ({**VLLM, "/openapi.json": described}, {"/v1/messages", "/v1/responses"}),
+        ({**LMSTUDIO, **newer}, {"/v1/responses"}),
+        (LMSTUDIO, set()),
+    ):
+        watched = Watched(dict(answers))
+        (state,) = await watched.told()
+        assert state.info is not None
+        assert "ollama" not in state.info.dialects  # whoever copies its paths is not one
+        younger = ("/v1/messages", "/v1/responses", "/v1/messages/count_tokens")
+        translated = {api: await watched.backend.translated.remote(api) for api in younger}
+        assert {api for api in younger if api in state.info.apis and not translated[api]} == own
+        assert translated["/v1/messages/count_tokens"] == ("vllm" if "/openapi.json" in answers else "")
+        await watched.end()
+
+
+@virtual_time
 async def test_nothing_is_translated_for_ollama() -> None:
     watched = Watched(ollama())
     (state,) = await watched.told()

@@ -88,7 +88,13 @@ def test_a_message_is_a_chat() -> None:
 
 
 def test_parameters_go_to_servers_that_have_them() -> None:
-    fields = {"temperature": 0.5, "top_p": 0.9, "top_k": 5, "stop_sequences": ["X"], "metadata": {"user_id": "u"}}
+    fields: dict[str, Any] = {
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "top_k": 5,
+        "stop_sequences": ["X"],
+        "metadata": {"user_id": "u"},
+    }
     assert asked(**fields) == {"temperature": 0.5, "top_p": 0.9, "stop": ["X"]}
     assert asked(VLLM, **fields) == {"temperature": 0.5, "top_p": 0.9, "top_k": 5, "stop": ["X"]}
 
@@ -314,8 +320,7 @@ turns = st.builds(
 def test_a_valid_request_becomes_a_chat_that_a_strict_reader_understands(turns: list[Any], stream: bool) -> None:
     for kind in (OPENAI, VLLM, LMSTUDIO):
         request = translated(kind, messages=turns, stream=stream)
-        with suppress(RequestError):  # a user who says nothing at all leaves a chat without messages
-            assert read_chat_completion(request.wanted.body or b"").wishes.stream is stream
+        assert read_chat_completion(request.wanted.body or b"").wishes.stream is stream
 
 
 json_values = st.recursive(
