@@ -11,9 +11,11 @@ from herd.protocols.translation import refusals
 from herd.protocols.translation.answers import AnswerStream, Broke, Ending, Said, count, parsed, whole_answer
 from herd.protocols.translation.asking import read_asking
 from herd.protocols.translation.asking_messages import read_count, read_messages
+from herd.protocols.translation.asking_responses import read_responses
 from herd.protocols.translation.errands import Errand, errand
 from herd.protocols.translation.speaking import Now, OllamaVoice, embeddings
 from herd.protocols.translation.speaking_messages import MessagesVoice
+from herd.protocols.translation.speaking_responses import ResponsesVoice
 from herd.protocols.translation.wanted import Wanted
 from herd.types import Api, BackendKind, Dialect, MiB
 
@@ -28,6 +30,7 @@ _FAILED = 500  # Ollama's status for a model that breaks before it has said anyt
 _OTHERS: Mapping[Api, Callable[[BackendKind, bytes], Wanted]] = {
     Api.MESSAGES: read_messages,
     Api.COUNT_TOKENS: read_count,
+    Api.RESPONSES: read_responses,
 }
 
 
@@ -128,7 +131,8 @@ class StandIn:
     def _voice(self) -> Voice:
         if self.wanted.api.dialect is Dialect.OLLAMA:
             return OllamaVoice(self.wanted)
-        return MessagesVoice(self.wanted, self.request_id)
+        voice = ResponsesVoice if self.wanted.api is Api.RESPONSES else MessagesVoice
+        return voice(self.wanted, self.request_id)
 
     def _vectors(self, body: bytes, now: Now) -> bytes:
         value = _without_error(parsed(body))
