@@ -7,9 +7,8 @@ from herd.actors.ports import Answer, Clock, ModelServers, Serving
 from herd.errors import BodyTooLarge, HerdError, RequestError, StreamFailed
 from herd.protocols.answers import Reply, error_answer
 from herd.protocols.headers import value_of
-from herd.protocols.messages import Head, Headers, RequestHead
+from herd.protocols.messages import Head, Headers, RequestHead, Usage
 from herd.protocols.translation import Now, StandIn, standin
-from herd.protocols.usage import UsageReader
 from herd.runtime import ActorDiedError, ActorHandle, ActorUnavailableError
 from herd.types import Api, BackendKind, Bytes, Dialect, KiB, MiB, Seconds
 
@@ -74,11 +73,11 @@ class Interpreter:
             if request.wanted.body is not None:
                 await self._ask(serving, request, server, started)
             else:
-                await _say(serving, api, await self._done(head, request, server, started))
+                await _say(serving, await self._done(head, request, server, started))
         except HerdError as error:
             if not isinstance(error, RequestError | BodyTooLarge):
                 raise
-            await _say(serving, api, error_answer(api.dialect, error, request_id=str(serving.head.request_id)))
+            await _say(serving, error_answer(api.dialect, error, request_id=str(serving.head.request_id)))
         finally:
             self._held -= held
 
@@ -88,17 +87,15 @@ class Interpreter:
         answer = await self._post(serving.head, server, request.wanted.path, body)
         try:
             if answer.status != 200:
-                await _say(serving, request.wanted.api, request.refused(answer.status, await _beginning(answer)))
+                await _say(serving, request.refused(answer.status, await _beginning(answer)))
                 return
             reader = request.reader(value_of(answer.headers, "content-type"))
-            usage = UsageReader(request.wanted.api.dialect, request.wanted.streamed)
             begun = False
             while data := await answer.read():
                 if lines := reader.feed(data, self._now(started)):
                     if not begun:
                         await serving.send_head(Head(200, reader.headers))
                         begun = True
-                    usage.feed(lines)
                     await serving.send(lines)
             rest = reader.end(self._now(started))
         finally:
@@ -107,9 +104,8 @@ class Interpreter:
             length = () if request.wanted.streamed else (("Content-Length", str(len(rest))),)
             await serving.send_head(Head(200, (*reader.headers, *length)))
         if rest:
-            usage.feed(rest)
             await serving.send(rest)
-        serving.end(usage.usage())
+        serving.end(reader.usage())
 
     async def _done(self, head: RequestHead, request: StandIn, server: Counterpart, started: Seconds) -> Reply:
         """Have the server load the model or let it go, if the request is for that. Raises StreamFailed."""
@@ -174,10 +170,9 @@ async def _once(body: bytes) -> AsyncIterator[bytes]:
     yield body
 
 
-async def _say(serving: Serving, api: Api, reply: Reply) -> None:
+async def _say(serving: Serving, reply: Reply) -> None:
     """Give a whole answer of the agent's own."""
-    usage = UsageReader(api.dialect, streamed=False)
-    usage.feed(reply.body)
     await serving.send_head(Head(reply.status, reply.headers))
     await serving.send(reply.body)
-    serving.end(usage.usage())
+    fine = reply.status == 200
+    serving.end(Usage(complete=fine, failed=not fine))

@@ -5,7 +5,8 @@ requests translated on the way in, answers on the way out.
     options, messages        their parts in OpenAI's words, and in each server's own beyond those
     asking                   a whole request -> the request that the server gets (wanted); asking_messages,
                              asking_responses
-    sse, answers, refusals   what the server says, read
+    sse, answers, refusals,  what the server says, read
+      thoughts
     errands                  what a request without a prompt has done
     speaking                 the same in the client's words; speaking_messages, speaking_responses
     standin                  all of it together: bytes in, bytes out

@@ -1,12 +1,12 @@
 """One request that is translated, and its answer: what a relay needs of this package."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from herd.errors import RequestError, StreamFailed
 from herd.protocols.answers import Reply, error_answer
-from herd.protocols.messages import Headers
+from herd.protocols.messages import Headers, Usage
 from herd.protocols.translation import refusals
 from herd.protocols.translation.answers import AnswerStream, Broke, Ending, Said, count, parsed, whole_answer
 from herd.protocols.translation.asking import read_asking
@@ -16,8 +16,9 @@ from herd.protocols.translation.errands import Errand, errand
 from herd.protocols.translation.speaking import Now, OllamaVoice, embeddings
 from herd.protocols.translation.speaking_messages import MessagesVoice
 from herd.protocols.translation.speaking_responses import ResponsesVoice
+from herd.protocols.translation.thoughts import ThoughtSplitter
 from herd.protocols.translation.wanted import Wanted
-from herd.types import Api, BackendKind, Dialect, MiB
+from herd.types import Api, BackendKind, Dialect, MiB, Seconds, Tokens
 
 # A document is translated whole. The longest are lists of vectors: 1,000 of 4,096 numbers are some 60 MiB of text.
 MAX_ANSWER = 64 * MiB
@@ -119,14 +120,15 @@ class StandIn:
         if (kind == _SSE) is not self.wanted.streamed:
             asked = "a stream of events" if self.wanted.streamed else "one document"
             raise StreamFailed(f"the model server was asked for {asked}, and sent {kind or 'something else'}")
+        chat = self.wanted.path == Api.CHAT
         if self.wanted.streamed:
-            return StreamReader(self._voice())
+            return StreamReader(self._voice(), chat=chat)
         if self.wanted.path == Api.EMBEDDINGS:
             return DocumentReader(self._vectors, _JSON)
         if self.wanted.api is Api.COUNT_TOKENS:
             return DocumentReader(_counted, "application/json")
         voice = self._voice()
-        return DocumentReader(lambda body, now: _translated(voice, body, now), voice.whole_type)
+        return DocumentReader(lambda body, now: _translated(voice, body, now, chat=chat), voice.whole_type)
 
     def _voice(self) -> Voice:
         if self.wanted.api.dialect is Dialect.OLLAMA:
@@ -134,25 +136,33 @@ class StandIn:
         voice = ResponsesVoice if self.wanted.api is Api.RESPONSES else MessagesVoice
         return voice(self.wanted, self.request_id)
 
-    def _vectors(self, body: bytes, now: Now) -> bytes:
+    def _vectors(self, body: bytes, now: Now) -> tuple[bytes, Ending]:
         value = _without_error(parsed(body))
         data = value.get("data")
         items = [_vector(item) for item in data] if isinstance(data, list) else []
         if not items:
             raise StreamFailed("the model server's answer has no vectors")
         usage = value.get("usage")
-        prompt = count(usage, "prompt_tokens") if isinstance(usage, dict) else 0
+        prompt = count(usage, "prompt_tokens") if isinstance(usage, dict) else Tokens(0)
         vectors = [vector for _, vector in sorted(items, key=lambda item: item[0])]
-        return embeddings(self.wanted, vectors, prompt, now)
+        return embeddings(self.wanted, vectors, prompt, now), Ending("stop", prompt=prompt)
 
 
 class StreamReader:
-    """Server-sent events in, lines or events of another API out."""
+    """Server-sent events in, lines or events of another API out.
 
-    def __init__(self, voice: Voice) -> None:
+    Args:
+        voice: the client's API.
+        chat: the answer is that of a chat, in which thoughts are told from the text.
+    """
+
+    def __init__(self, voice: Voice, *, chat: bool) -> None:
         self._stream = AnswerStream()
         self._voice = voice
+        self._thoughts = ThoughtSplitter() if chat else None
         self._begun = False
+        self._ending: Ending | None = None
+        self._broke = False
         self.headers: Headers = voice.stream_headers
 
     def feed(self, data: bytes, now: Now) -> bytes:
@@ -167,31 +177,46 @@ class StreamReader:
             if isinstance(item, Broke):
                 if not (lines or self._begun):
                     raise RequestError(item.text, status=_FAILED)
+                self._broke = True
                 lines.append(self._voice.broke(item.text))
             elif isinstance(item, Ending):
-                lines.append(self._voice.last_line(item, now))
+                self._ending = item
+                lines += (self._line(self._held_back(), now), self._voice.last_line(item, now))
             else:
-                lines.append(self._voice.line(item, now))
-        self._begun |= bool(lines)
-        return b"".join(lines)
+                lines.append(self._line(self._thoughts.split(item) if self._thoughts else item, now))
+        out = b"".join(lines)
+        self._begun |= bool(out)
+        return out
 
     def end(self, _now: Now) -> bytes:
         """The server has sent all. Raises StreamFailed: it was not all of the answer."""
         self._stream.end()
         return b""
 
+    def usage(self) -> Usage:
+        """What the answer took, at its end."""
+        return _usage(self._ending, failed=self._broke)
+
+    def _line(self, said: Said, now: Now) -> bytes:
+        return self._voice.line(said, now) if said != Said() else b""
+
+    def _held_back(self) -> Said:
+        thought, text = self._thoughts.end() if self._thoughts else ("", "")
+        return Said(text, thought)
+
 
 class DocumentReader:
     """One document in, one out.
 
     Args:
-        translate: the whole document, by the clocks at its end.
+        translate: the whole document, by the clocks at its end; and how the answer ended.
         content_type: of what comes out.
     """
 
-    def __init__(self, translate: Callable[[bytes, Now], bytes], content_type: str) -> None:
+    def __init__(self, translate: Callable[[bytes, Now], tuple[bytes, Ending]], content_type: str) -> None:
         self._translate = translate
         self._body = bytearray()
+        self._ending: Ending | None = None
         self.headers: Headers = (("Content-Type", content_type),)
 
     def feed(self, data: bytes, _now: Now) -> bytes:
@@ -208,22 +233,45 @@ class DocumentReader:
             StreamFailed: what came is none.
             RequestError: it says that the server failed.
         """
-        return self._translate(bytes(self._body), now)
+        body, self._ending = self._translate(bytes(self._body), now)
+        return body
+
+    def usage(self) -> Usage:
+        """What the answer took, at its end."""
+        return _usage(self._ending, failed=False)
 
 
-def _translated(voice: Voice, body: bytes, now: Now) -> bytes:
+def _usage(ending: Ending | None, *, failed: bool) -> Usage:
+    if ending is None:
+        return Usage(failed=failed)
+    return Usage(
+        ending.prompt,
+        ending.completion,
+        prefill_s=Seconds(ending.prefill_ns / 1e9),
+        decode_s=Seconds(ending.decode_ns / 1e9),
+        complete=True,
+        cached=ending.cached,
+    )
+
+
+def _translated(voice: Voice, body: bytes, now: Now, *, chat: bool) -> tuple[bytes, Ending]:
     read = whole_answer(body)
     if isinstance(read, Broke):
         raise RequestError(read.text, status=_FAILED)
-    return voice.whole(*read, now)
+    said, ending = read
+    if chat and said.text:
+        splitter = ThoughtSplitter()
+        begun, (thought, text) = splitter.split(replace(said, calls=())), splitter.end()
+        said = replace(said, thought=begun.thought + thought, text=begun.text + text)
+    return voice.whole(said, ending, now), ending
 
 
-def _counted(body: bytes, _now: Now) -> bytes:
+def _counted(body: bytes, _now: Now) -> tuple[bytes, Ending]:
     """vLLM's `{"count": ...}` as Anthropic's API has it."""
     number = _without_error(parsed(body)).get("count")
     if type(number) is not int:
         raise StreamFailed("the model server's answer has no count of tokens")
-    return b'{"input_tokens":%d}' % number
+    return b'{"input_tokens":%d}' % number, Ending("stop")
 
 
 def _without_error(value: dict[str, Any]) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from herd.errors import RequestError, StreamFailed
+from herd.protocols.messages import Usage
 from herd.protocols.translation import MAX_ANSWER, Now
 from herd.protocols.translation.sse import MAX_EVENT
 from herd.protocols.translation.standin import DocumentReader, StreamReader
-from herd.protocols.usage import UsageReader
-from herd.types import Api, BackendKind, Dialect, MiB, Seconds
+from herd.types import Api, BackendKind, MiB, Seconds, Tokens
 from tests.protocols.translation.asking import CHAT, GENERATE, HELLO, translated
 
 NOW = Now(Seconds(1_780_272_000.25), Seconds(1.5))
@@ -124,6 +124,37 @@ def test_thoughts_come_apart_from_the_text(name: str) -> None:
         (None, "yes"),
         (None, ""),
     ]
+
+
+def test_thoughts_that_a_server_leaves_in_the_text_are_taken_out_of_it() -> None:
+    said = lines(
+        stream_reader(),
+        *[delta(content=piece) for piece in ("<thi", "nk>h", "m</think>\n", "yes <")],
+        delta("stop"),
+        DONE,
+    )
+    shown = [(line["message"].get("thinking", ""), line["message"]["content"]) for line in said]
+    assert shown == [("h", ""), ("m", ""), ("", "yes <"), ("", "")]
+    message_text = "<think>hm</think>yes"
+    assert whole(message(content=message_text))["message"] == {"role": "assistant", "content": "yes", "thinking": "hm"}
+    raw = {"choices": [{"text": message_text, "finish_reason": "stop"}]}
+    assert whole(raw, GENERATE, raw=True)["response"] == message_text  # what was asked for as it is stays as it is
+
+
+def test_the_usage_is_what_the_server_told() -> None:
+    reader = stream_reader()
+    assert reader.usage() == Usage()
+    lines(reader, delta(content="Hi"), delta("stop"), counted(timings=TIMINGS), DONE)
+    took = Usage(
+        Tokens(11), Tokens(3), prefill_s=Seconds(0.0205), decode_s=Seconds(0.03), complete=True, cached=Tokens(4)
+    )
+    assert reader.usage() == took
+    document = document_reader()
+    read_all(document, [orjson.dumps(message() | {"timings": TIMINGS})])
+    assert document.usage() == took
+    broken = stream_reader()
+    lines(broken, delta(content="Hi"), b'data: {"error":"out of memory"}\n\n')
+    assert broken.usage() == Usage(failed=True)
 
 
 def test_a_prompt_is_answered_by_a_response() -> None:
@@ -407,9 +438,8 @@ def test_bytes_may_be_cut_anywhere(said: list[bytes], line_end: bytes, cuts: lis
 def test_a_stream_cut_off_before_its_end_is_never_complete(said: list[bytes], missing: int) -> None:
     data = b"".join((*said, delta("stop"), counted(), DONE))
     reader = stream_reader()
-    usage = UsageReader(Dialect.OLLAMA, streamed=True)
-    usage.feed(reader.feed(data[: -min(missing, len(data))], NOW))
-    assert not usage.usage().complete
+    reader.feed(data[: -min(missing, len(data))], NOW)
+    assert not reader.usage().complete
     with pytest.raises(StreamFailed):
         reader.end(NOW)
 
