@@ -1,4 +1,7 @@
-"""Ollama's API in front of a real llama.cpp server that does not speak it, asked by the official Ollama client."""
+"""APIs in front of a real llama.cpp server that does not speak them, or as if it did not.
+
+Ollama's is asked by the official Ollama client. The others llama.cpp has itself, to be compared with.
+"""
 
 import asyncio
 import contextlib
@@ -11,6 +14,9 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from herd.net.embedded import EmbeddedServer, find_model
+from herd.protocols.translation import Now, standin
+from herd.types import Api, BackendKind, Seconds
 from tests.e2e.house import models_listed
 from tests.e2e.processes import Programs
 
@@ -37,6 +43,17 @@ async def router_with_an_embedded_model(tmp_path_factory: pytest.TempPathFactory
         async with aiohttp.ClientSession() as session:
             await models_listed(session, url, [MODEL])
         yield url
+
+
+@pytest_asyncio.fixture(name="llama", scope="module", loop_scope="module")
+async def llama_cpp() -> AsyncIterator[str]:
+    model = find_model()
+    assert model is not None
+    server = EmbeddedServer(model)
+    try:
+        yield await server.start()
+    finally:
+        await server.stop()
 
 
 @pytest_asyncio.fixture(name="ollama", scope="module", loop_scope="module")
@@ -141,3 +158,41 @@ async def running(url: str) -> int:
     async with aiohttp.ClientSession() as session, session.get(f"{url}/herd/v1/status") as answer:
         running: int = (await answer.json())["totals"]["running"]
         return running
+
+
+# --- What llama.cpp has itself, translated for once -------------------------------------------------------------------
+
+MESSAGE: Any = {"model": MODEL, "max_tokens": 8, "temperature": 0, "messages": HELLO, "system": "Be brief."}
+RESPONSE: Any = {"model": MODEL, "max_output_tokens": 8, "temperature": 0, "input": HELLO, "instructions": "Be brief."}
+DELTAS = ("content_block_delta", "response.output_text.delta")
+
+
+@pytest.mark.parametrize(("api", "body"), [(Api.MESSAGES, MESSAGE), (Api.RESPONSES, RESPONSE)])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_translated_or_not_the_answer_says_the_same(llama: str, api: Api, body: Any, stream: bool) -> None:
+    data = json.dumps({**body, "stream": stream}).encode()
+    request = standin(api, BackendKind.OPENAI, data, "r1")
+    assert request.wanted.body is not None
+    # llama.cpp ends connections as it likes, which is not what this is about.
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+        async with session.post(f"{llama}{api}", data=data) as answer:
+            own = await answer.read()
+        async with session.post(f"{llama}{request.wanted.path}", data=request.wanted.body) as answer:
+            reader = request.reader(answer.headers["Content-Type"])
+            now = Now(Seconds(0.0), Seconds(0.0))
+            translated = b"".join([reader.feed(piece, now) async for piece in answer.content.iter_any()])
+            translated += reader.end(now)
+    assert said(translated, stream=stream)
+    assert said(translated, stream=stream) == said(own, stream=stream)
+    assert reader.usage().completion == 8
+
+
+def said(answer: bytes, *, stream: bool) -> str:
+    """The text in an answer of either API."""
+    if not stream:
+        value = json.loads(answer)
+        blocks = value["content"] if "content" in value else value["output"][0]["content"]
+        return "".join(block["text"] for block in blocks)
+    events = [json.loads(line.removeprefix(b"data: ")) for line in answer.splitlines() if line.startswith(b"data: {")]
+    deltas = [event["delta"] for event in events if event["type"] in DELTAS]
+    return "".join(delta if isinstance(delta, str) else delta["text"] for delta in deltas)
