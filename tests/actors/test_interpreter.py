@@ -206,6 +206,17 @@ async def test_an_error_in_the_stream_is_the_last_line_and_the_answer_is_a_faile
 
 
 @virtual_time
+async def test_a_refusal_with_status_200_is_one_all_the_same() -> None:
+    node = Node(BackendKind.LMSTUDIO)
+    for stream in (True, False):
+        node.answers = [(200, JSON, (b'{"error":"Unexpected endpoint or method."}',))]
+        status, _, body, usage = answer_of(await node.ask(messages=HELLO, stream=stream))
+        assert (status, orjson.loads(body)) == (500, {"error": "Unexpected endpoint or method."})
+        assert usage.failed
+    await node.end()
+
+
+@virtual_time
 async def test_a_server_that_cannot_be_reached_is_suspected() -> None:
     node = Node()
     node.servers.stop(BASE)

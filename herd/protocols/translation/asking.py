@@ -17,6 +17,7 @@ from herd.types import Api, BackendKind
 MAX_LOGPROBS = 20  # alternatives for each token that Ollama gives
 
 _RAW = "raw mode does not support template, system, or context"
+_TOOL = (dict, "api.Tool")
 _USAGE = {"stream_options": {"include_usage": True}}  # the counts of a streamed answer come only when asked for
 
 
@@ -45,7 +46,7 @@ def _chat(fields: Fields, kind: BackendKind) -> Wanted:
         return Wanted(Api.OLLAMA_CHAT, model, Api.CHAT, None)
     asked = _chat_body(fields, kind, model, messages)
     if tools := fields.get("tools"):
-        asked["tools"] = tools
+        asked["tools"] = [{"type": "function", **checked(tool, _TOOL, "ChatRequest.tools")} for tool in tools]
         if kind is BackendKind.LLAMACPP:
             asked["parallel_tool_calls"] = True  # elsewhere that is the default, as it is at Ollama
     return _wanted(Api.OLLAMA_CHAT, Api.CHAT, model, asked, alternatives)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from herd.errors import RequestError, StreamFailed
 from herd.protocols.answers import Reply, error_answer
@@ -117,6 +117,8 @@ class StandIn:
     def reader(self, content_type: str) -> "StreamReader | DocumentReader":
         """What reads an answer of status 200. Raises StreamFailed: it is not of the kind that was asked for."""
         kind = content_type.partition(";")[0].strip().lower()
+        if self.wanted.streamed and kind == "application/json":
+            return DocumentReader(_only_an_error, kind)
         if (kind == _SSE) is not self.wanted.streamed:
             asked = "a stream of events" if self.wanted.streamed else "one document"
             raise StreamFailed(f"the model server was asked for {asked}, and sent {kind or 'something else'}")
@@ -272,6 +274,12 @@ def _counted(body: bytes, _now: Now) -> tuple[bytes, Ending]:
     if type(number) is not int:
         raise StreamFailed("the model server's answer has no count of tokens")
     return b'{"input_tokens":%d}' % number, Ending("stop")
+
+
+def _only_an_error(body: bytes, _now: Now) -> NoReturn:
+    """A document in the place of a stream: some servers refuse so, with status 200."""
+    _without_error(parsed(body))
+    raise StreamFailed("the model server was asked for a stream of events, and sent one document")
 
 
 def _without_error(value: dict[str, Any]) -> dict[str, Any]:

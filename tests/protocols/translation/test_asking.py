@@ -179,6 +179,7 @@ def test_tool_calls_get_ids_and_their_results_find_them() -> None:
 
 def test_tools_are_passed_on_as_they_are() -> None:
     assert chat(tools=[TOOL]) == {"tools": [TOOL]}
+    assert chat(tools=[{"function": {"name": "f"}}]) == {"tools": [{"type": "function", "function": {"name": "f"}}]}
     assert chat(LLAMACPP, tools=[TOOL])["parallel_tool_calls"] is True
 
 
@@ -239,6 +240,11 @@ def test_the_first_value_counts_and_names_match_in_any_case() -> None:
     ("api", "fields", "answer"),
     [
         (CHAT, {"messages": [3]}, (400, "json: cannot unmarshal number into Go struct field ChatRequest.messages")),
+        (
+            CHAT,
+            {"messages": HELLO, "tools": ["f"]},
+            (400, "json: cannot unmarshal string into Go struct field ChatReq"),
+        ),
         (CHAT, {"messages": [{"content": []}]}, (400, "json: cannot unmarshal array into Go struct field")),
         (CHAT, {"messages": HELLO, "options": {"top_k": "x"}}, (500, 'option "top_k" must be of type integer')),
         (CHAT, {"messages": HELLO, "options": {"stop": "x"}}, (500, 'option "stop" must be of type array')),
