@@ -25,6 +25,7 @@ from herd.actors.scorer import Scorer
 from herd.actors.store import Store
 from herd.actors.surface import Surface, SurfaceSettings
 from herd.actors.traces import Traces
+from herd.names import Names
 from herd.policy.liveness import HEARTBEAT_S
 from herd.policy.placement import Ranking
 from herd.policy.scorers import SCORERS
@@ -63,6 +64,7 @@ class RouterOptions:
     pre_warm: bool = True  # load models ahead; False only to measure what that is worth, as is
     homes: bool = True  # keep models loaded where they live
     rebalance: bool = True  # move what waits
+    names: Names = field(default_factory=Names)  # what models are called, and which stand in for which
 
 
 def in_memory() -> Database:
@@ -147,6 +149,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
             meter=ports.meter,
             hold_timeout=options.hold_timeout,
             grace_until=Seconds(ports.clock.monotonic() + options.join_grace),
+            names=options.names,
         )
         info = InfoDocument(options.identity.id, options.identity.version, ports.listener.port, PROTOCOL_VERSIONS)
         surface = Surface(SurfaceSettings(info, options.json_limit), parts, fleet)

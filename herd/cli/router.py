@@ -66,6 +66,7 @@ def _options(settings: RouterSettings, identity: Identity) -> RouterOptions:
         hold_timeout=Seconds(settings.hold_timeout),
         json_limit=Bytes(settings.json_limit),
         scorer=ScorerKind(settings.scorer),
+        names=settings.names,
     )
 
 

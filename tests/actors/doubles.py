@@ -113,6 +113,9 @@ class Witness:
         """A Backend's word to the Relay: its server has every API itself."""
         return ""
 
+    def changed(self) -> None:
+        self._hear("changed")
+
 
 async def settled() -> None:
     """Let everything happen that takes no time."""
