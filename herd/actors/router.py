@@ -64,6 +64,7 @@ class RouterOptions:
     pre_warm: bool = True  # load models ahead; False only to measure what that is worth, as is
     homes: bool = True  # keep models loaded where they live
     rebalance: bool = True  # move what waits
+    link_tls: bool = False  # agents have to speak TLS
     names: Names = field(default_factory=Names)  # what models are called, and which stand in for which
 
 
@@ -151,13 +152,14 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
             grace_until=Seconds(ports.clock.monotonic() + options.join_grace),
             names=options.names,
         )
-        info = InfoDocument(options.identity.id, options.identity.version, ports.listener.port, PROTOCOL_VERSIONS)
+        identity, tls = options.identity, options.link_tls
+        info = InfoDocument(identity.id, identity.version, ports.listener.port, PROTOCOL_VERSIONS, tls)
         surface = Surface(SurfaceSettings(info, options.json_limit), parts, fleet)
         stack.push_async_callback(ports.http.stop)  # if the Gateway is dead by then; else it has stopped it
         gateway = start(vital, Gateway, names.GATEWAY, ports.http, surface.handle)
         await gateway.listen.remote()
         stack.callback(pen.close.tell)  # first of all when the router stops: the Gateway waits for whoever is held
         if ports.advertiser is not None:
-            address = RouterAddress((), ports.http.port, ports.listener.port, options.identity.id, PROTOCOL_VERSIONS)
+            address = RouterAddress((), ports.http.port, ports.listener.port, identity.id, PROTOCOL_VERSIONS, tls)
             start(optional, Discovery, names.DISCOVERY, ports.advertiser, address)
         yield RunningRouter(ports.http.port, ports.listener.port, fleet, parts, failed)

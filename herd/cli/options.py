@@ -26,8 +26,6 @@ _NOT_YET: dict[type, tuple[str, ...]] = {
         "admin_key",
         "lan_admin",
         "allowed_host",
-        "tls_cert",
-        "tls_key",
         "auto_pull",
     ),
     NodeSettings: ("dashboard",),

@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import ssl
 from functools import partial
 
 from rich.console import Console
@@ -26,6 +27,7 @@ from herd.net.identity import Identity, open_identity
 from herd.net.link_server import LinkServer
 from herd.net.mdns import MdnsAdvertiser
 from herd.net.metrics import Metrics
+from herd.net.tls import server_context
 from herd.store.database import DATABASE, Database
 from herd.store.executor import ThreadExecutor
 from herd.types import Bytes, RouterId, ScorerKind, Seconds
@@ -46,12 +48,13 @@ def serve(settings: RouterSettings) -> None:
     Example: herd serve --port 11435
     """
     set_up_logs(settings.log_level, settings.log_format)
+    tls = server_context(settings.tls_cert, settings.tls_key)
     with open_identity(settings.data_dir.expanduser(), "router") as identity:
-        run(_serve(settings, identity))
+        run(_serve(settings, identity, tls))
 
 
-async def _serve(settings: RouterSettings, identity: Identity) -> None:
-    async with running_router(_options(settings, identity), _ports(settings)) as router:
+async def _serve(settings: RouterSettings, identity: Identity, tls: ssl.SSLContext | None) -> None:
+    async with running_router(_options(settings, identity), _ports(settings, tls)) as router:
         spare_collector()
         told = stop_signals()
         announce(Console(highlight=False), settings, router)
@@ -66,12 +69,13 @@ def _options(settings: RouterSettings, identity: Identity) -> RouterOptions:
         hold_timeout=Seconds(settings.hold_timeout),
         json_limit=Bytes(settings.json_limit),
         scorer=ScorerKind(settings.scorer),
+        link_tls=settings.tls_cert != "",
         names=settings.names,
     )
 
 
-def _ports(settings: RouterSettings) -> RouterPorts:
-    links = LinkServer(settings.host, settings.link_port, settings.join_token)
+def _ports(settings: RouterSettings, tls: ssl.SSLContext | None) -> RouterPorts:
+    links = LinkServer(settings.host, settings.link_port, settings.join_token, tls)
     return RouterPorts(
         clock=SystemClock(),
         http=AiohttpServer(settings.host, settings.port),

@@ -80,8 +80,7 @@ def test_a_word_where_a_number_belongs_is_refused(run: CommandLine) -> None:
     "line",
     [
         *("herd --dashboard", "herd --api-key x", "herd --admin-key x", "herd --lan-admin", "herd --allowed-host x"),
-        *("herd --tls-cert x", "herd --tls-key x", "herd --auto-pull"),
-        "herd-node --dashboard",
+        *("herd --auto-pull", "herd-node --dashboard"),
     ],
 )
 def test_what_this_version_cannot_do_is_refused_and_not_ignored(run: CommandLine, line: str) -> None:
