@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from herd.actors.ports import ModelServers
 from herd.actors.sensor_ports import ServerProcesses
 from herd.actors.shape_book import ShapeBook
-from herd.errors import HerdError, ProtocolError
+from herd.errors import HerdError, ProtocolError, StreamFailed
 from herd.protocols import apis, openai_servers, servers
 from herd.protocols.messages import BackendInfo, ModelInfo
 from herd.protocols.model_shapes import read_ollama_show
@@ -224,11 +225,12 @@ class Backend:
         """What the server can be asked for by itself, by what is known of its kind and by what it says."""
         found = list(apis.native(kind, version))
         if kind in {BackendKind.VLLM, BackendKind.OPENAI}:
-            _, description = await self._answer("/openapi.json")
-            found += apis.listed(description)
+            with suppress(StreamFailed):  # too long, or too slow: then what it has is translated
+                _, description = await self._answer("/openapi.json")
+                found += apis.listed(description)
         elif kind is BackendKind.LMSTUDIO:
-            _, newer = await self._answer("/api/v1/models")  # since 0.4.0
-            found += [Api.RESPONSES] if isinstance(newer, dict) and "models" in newer else []  # since 0.3.29
+            _, newer = await self._answer("/api/v1/models")  # it has that since 0.4.0, and responses since 0.3.29
+            found += [Api.RESPONSES] if isinstance(newer, dict) and "models" in newer else []
         return tuple(dict.fromkeys(found))
 
     async def _declared_slots(self, kind: BackendKind) -> int:

@@ -293,6 +293,18 @@ def test_when_nobody_waits_any_more_the_server_sees_its_connection_closed(answer
     story()
 
 
+@virtual_time(allow_lost=True)
+async def test_what_a_server_is_stays_known_while_nobody_looks_at_it() -> None:
+    node = Node()
+    node.answers = [(200, SSE, STREAM)] * 2
+    await node.ask(messages=HELLO)
+    await node.end()
+    assert answer_of(await node.ask(messages=HELLO))[0] == 200
+    (failure,) = await node.ask(messages=[])
+    assert isinstance(failure, Failure)
+    assert failure.kind == "no-backend"  # whether it has the model is for another moment
+
+
 # --- Without a prompt -------------------------------------------------------------------------------------------------
 
 
