@@ -1,6 +1,5 @@
 """Requests of Anthropic's messages API (https://docs.anthropic.com/en/api/messages) as OpenAI chats."""
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -8,7 +7,7 @@ import orjson
 from herd.errors import RequestError
 from herd.protocols.translation.fields import Fields, read_object
 from herd.protocols.translation.messages import THOUGHTS
-from herd.protocols.translation.options import response_format, sampling, thinking
+from herd.protocols.translation.options import response_format, sampling, thinking, tool_choice
 from herd.protocols.translation.wanted import Wanted
 from herd.types import Api, BackendKind
 
@@ -29,7 +28,7 @@ def read_messages(kind: BackendKind, body: bytes) -> Wanted:
     asked = {"model": model, "messages": _conversation(fields, kind), "stream": streamed, "max_tokens": limit}
     asked |= _USAGE if streamed else {}
     asked |= _sampling(fields, kind)
-    asked |= _tools(fields)
+    asked |= _tools(fields, kind)
     asked |= thinking(_think(fields), kind)
     form = _mapping(_mapping(fields.get("output_config")).get("format")) or _mapping(fields.get("output_format"))
     asked |= response_format(form.get("schema"), kind)
@@ -41,7 +40,7 @@ def read_count(kind: BackendKind, body: bytes) -> Wanted:
     fields = read_object(body)
     model = _model(fields)
     asked = {"model": model, "messages": _conversation(fields, kind)}
-    if tools := _tools(fields).get("tools"):
+    if tools := _tools(fields, kind).get("tools"):
         asked["tools"] = tools
     return Wanted(Api.COUNT_TOKENS, model, "/tokenize", _written(asked))
 
@@ -167,15 +166,10 @@ def _texts(content: Any, where: str) -> list[str]:
 
 # --- Tools ------------------------------------------------------------------------------------------------------------
 
-_CHOICES: Mapping[str, Callable[[Fields], Any]] = {
-    "auto": lambda _: "auto",
-    "any": lambda _: "required",
-    "none": lambda _: "none",
-    "tool": lambda choice: {"type": "function", "function": {"name": _text(choice, "name")}},
-}
+_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
-def _tools(fields: Fields) -> dict[str, Any]:
+def _tools(fields: Fields, kind: BackendKind) -> dict[str, Any]:
     given = fields.get("tools")
     if not given:
         return {}
@@ -183,8 +177,11 @@ def _tools(fields: Fields) -> dict[str, Any]:
         raise RequestError("tools: must be a list")
     asked: dict[str, Any] = {"tools": [_tool(tool, f"tools.{index}") for index, tool in enumerate(given)]}
     choice = _mapping(fields.get("tool_choice"))
-    if (translate := _CHOICES.get(str(choice.get("type")))) is not None:
-        asked["tool_choice"] = translate(choice)
+    wanted = choice.get("type")
+    if wanted == "tool":
+        asked["tool_choice"] = tool_choice(_text(choice, "name"), kind)
+    elif isinstance(wanted, str) and wanted in _CHOICES:
+        asked["tool_choice"] = _CHOICES[wanted]
     if choice.get("disable_parallel_tool_use") is True:
         asked["parallel_tool_calls"] = False
     return asked

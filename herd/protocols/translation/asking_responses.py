@@ -10,7 +10,7 @@ import orjson
 from herd.errors import RequestError
 from herd.protocols.translation.fields import Fields, read_object
 from herd.protocols.translation.messages import THOUGHTS
-from herd.protocols.translation.options import response_format, sampling, thinking
+from herd.protocols.translation.options import response_format, sampling, thinking, tool_choice
 from herd.protocols.translation.wanted import Wanted
 from herd.types import Api, BackendKind
 
@@ -45,7 +45,7 @@ def read_responses(kind: BackendKind, body: bytes) -> Wanted:
     asked = {"model": model.strip(), "messages": _conversation(fields, kind), "stream": streamed}
     asked |= _USAGE if streamed else {}
     asked |= _sampling(fields, kind)
-    asked |= _tools(fields)
+    asked |= _tools(fields, kind)
     asked |= _format(fields, kind)
     effort = _mapping(fields.get("reasoning")).get("effort")
     asked |= thinking(_EFFORTS.get(effort) if isinstance(effort, str) else None, kind)
@@ -166,7 +166,7 @@ def _thoughts(item: Fields) -> str:
 # --- Tools ------------------------------------------------------------------------------------------------------------
 
 
-def _tools(fields: Fields) -> dict[str, Any]:
+def _tools(fields: Fields, kind: BackendKind) -> dict[str, Any]:
     """The client's own functions. Of tools that OpenAI runs itself the model does not hear: nobody runs them here."""
     given = fields.get("tools")
     functions = [tool for tool in given if _mapping(tool).get("type") == "function"] if isinstance(given, list) else []
@@ -177,7 +177,7 @@ def _tools(fields: Fields) -> dict[str, Any]:
     if isinstance(choice, str):
         asked["tool_choice"] = choice
     elif _mapping(choice).get("type") == "function":
-        asked["tool_choice"] = {"type": "function", "function": {"name": _text(choice, "name")}}
+        asked["tool_choice"] = tool_choice(_text(choice, "name"), kind)
     if isinstance(fields.get("parallel_tool_calls"), bool):
         asked["parallel_tool_calls"] = fields["parallel_tool_calls"]
     return asked

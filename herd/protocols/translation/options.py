@@ -106,6 +106,11 @@ def response_format(value: Any, kind: BackendKind) -> dict[str, Any]:
     return {"response_format": {"type": "json_schema", "json_schema": named}}
 
 
+def tool_choice(name: str, kind: BackendKind) -> Any:
+    """What makes the model call one function; LM Studio can only be told that some function is to be called."""
+    return "required" if kind is BackendKind.LMSTUDIO else {"type": "function", "function": {"name": name}}
+
+
 def thinking(value: Any, kind: BackendKind) -> dict[str, Any]:
     """The parameters of a chat that say whether, and how much, the model shall think.
 

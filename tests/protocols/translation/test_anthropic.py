@@ -161,6 +161,11 @@ def test_tools_are_functions(choice: Any, sent: dict[str, Any]) -> None:
     assert asked(tools=[tool], tool_choice=choice) == {"tools": [{"type": "function", "function": function}], **sent}
 
 
+def test_lm_studio_is_told_that_some_function_is_to_be_called() -> None:
+    tool = {"name": "f", "input_schema": SCHEMA}
+    assert asked(LMSTUDIO, tools=[tool], tool_choice={"type": "tool", "name": "f"})["tool_choice"] == "required"
+
+
 def test_vllm_counts_the_tokens_of_a_prompt() -> None:
     request = translated(VLLM, Api.COUNT_TOKENS, tools=[{"name": "f", "input_schema": SCHEMA}])
     assert (request.wanted.path, request.wanted.streamed) == ("/tokenize", False)
