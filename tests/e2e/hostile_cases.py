@@ -212,18 +212,20 @@ JSON = [
         415,
         "compressed",
     ),
+    refused(
+        "a body that is called Zstandard",
+        "which alone is inflated, and it is none",
+        post(BOMB[:99], b"Content-Encoding: zstd", path=COMPLETIONS),
+        400,
+        "cannot be decompressed",
+    ),
+    refused(
+        "Zstandard for Ollama", "which takes it on /v1 alone", post(b"x", b"Content-Encoding: zstd"), 415, "compressed"
+    ),
     refused("a model name of 1 MB", "it would be in logs", post(b'{"model":"%b"}' % (b"a" * 10**6)), 400, "model name"),
-    refused("a name that is no UTF-8", "as Go has it", post(b'{"model":"\xff"}'), 404, "model '\ufffd' not found"),
-    refused(
-        "half a surrogate as a name", "as Go has it", post(b'{"model":"\\ud800"}'), 404, "model '\ufffd' not found"
-    ),
-    refused(
-        "controls in a name",
-        "they are escaped, here and in the log",
-        post(b'{"model":"a\\u0000\\u001b[31m"}'),
-        404,
-        "model 'a\x00\x1b[31m' not found",
-    ),
+    refused("a name that is no UTF-8", "as Go has it", post(b'{"model":"\xff"}'), 400, "invalid model name"),
+    refused("half a surrogate as a name", "as Go has it", post(b'{"model":"\\ud800"}'), 400, "invalid model name"),
+    refused("controls in a name", "as Go has it", post(b'{"model":"a\\u0000\\u001b[31m"}'), 400, "invalid model name"),
     served("half a surrogate in the text", "the model server's to judge", post(QUESTION.replace(b"Hello", b"\\ud800"))),
     served("no UTF-8 in the text", "the model server's to judge", post(QUESTION.replace(b"Hello", b"\xff"))),
     refused("NaN", "there is none in JSON", post(b'{"keep_alive":NaN}'), 400, f"invalid character 'N' {NO_VALUE}"),
