@@ -1,4 +1,4 @@
-"""A house whose model servers speak OpenAI's API alone, and a client that speaks Ollama's."""
+"""A house whose model servers have OpenAI's chats and vectors alone, and clients that speak all the rest."""
 
 import asyncio
 import json
@@ -15,11 +15,14 @@ from tests.e2e.model_servers import ModelServer
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+OWN = ("/v1/models", "/v1/chat/completions", "/v1/completions", "/v1/embeddings")
+
+
 class OpenAIServer(ModelServer):
-    """A server that has the half of Ollama that others have too."""
+    """A server that has the part of Ollama that all others have too."""
 
     async def _handle(self, request: HttpRequest, sink: Sink) -> None:
-        if request.path.startswith("/api/"):
+        if request.path not in OWN:
             body = b'{"detail":"Not Found"}'
             await sink.start(404, (("Content-Type", "application/json"), ("Content-Length", str(len(body)))))
             await sink.write(body)
@@ -60,6 +63,39 @@ async def test_a_prompt_and_an_empty_one(home: House) -> None:
     async with home.post("/api/generate", json={"model": BOTH}) as answer:
         loaded = await answer.json()
     assert (loaded["response"], loaded["done_reason"]) == ("", "load")
+
+
+async def test_vectors(home: House) -> None:
+    async with home.post("/api/embed", json={"model": BOTH, "input": ["a", "b"], "dimensions": 3}) as answer:
+        said = await answer.json()
+    assert (answer.status, [len(vector) for vector in said["embeddings"]]) == (200, [3, 3])
+    assert said["prompt_eval_count"] == 2
+    async with home.post("/api/embeddings", json={"model": BOTH, "prompt": "a"}) as answer:
+        assert len((await answer.json())["embedding"]) > 3
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("path", "limit", "events"),
+    [
+        ("/v1/messages", "max_tokens", ("message_start", "message_stop")),
+        ("/v1/responses", "max_output_tokens", ("response.created", "response.incomplete")),
+    ],
+)
+async def test_the_younger_apis(home: House, path: str, limit: str, events: tuple[str, str], stream: bool) -> None:
+    words = [{"role": "user", "content": "Which machine are you?"}]
+    asked = {"model": BOTH, "messages": words, "input": words, limit: 5, "stream": stream}
+    async with home.post(path, json=asked) as answer:
+        body = await answer.read()
+    assert answer.status == 200
+    if stream:
+        named = [line.removeprefix(b"event: ").decode() for line in body.splitlines() if line.startswith(b"event: ")]
+        assert (answer.content_type, named[0], named[-1]) == ("text/event-stream", *events)
+    else:
+        assert json.loads(body)["usage"]["output_tokens"] == 5
+    assert answer.headers["X-Herd-Node"].encode() in body
+    story = await home.get(f"/herd/v1/requests/{answer.headers['X-Request-Id']}")
+    assert (story["outcome"], story["completion"]) == ("served", 5)
 
 
 async def test_refusals_reach_the_client_in_ollamas_words(home: House) -> None:
