@@ -139,6 +139,8 @@ async def test_refusals_are_in_ollamas_form(ollama: Any) -> None:
     with pytest.raises(ResponseError, match="model 'nobody' not found") as unknown:
         await ollama.chat("nobody", HELLO)
     assert unknown.value.status_code == 404
+    with pytest.raises(ResponseError, match="embeddings"):
+        await ollama.embed(MODEL, "hello")
     with pytest.raises(ResponseError, match="invalid think value"):
         await ollama.chat(MODEL, HELLO, think="hardly")
 
