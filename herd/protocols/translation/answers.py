@@ -8,6 +8,7 @@ import orjson
 from herd.errors import StreamFailed
 from herd.protocols.translation.refusals import refusal_text
 from herd.protocols.translation.sse import MAX_EVENT, EventReader
+from herd.protocols.untrusted import mapping, text
 from herd.types import Tokens
 
 # Words of `finish_reason` that are no end but a failure: vLLM's, when it gives a request up.
@@ -101,17 +102,17 @@ class AnswerStream:
         if (trouble := refusal_text(chunk)) is not None:
             self.over = True
             return [Broke(trouble)]
-        self._counts |= _object(chunk, "usage")
-        self._times |= _object(chunk, "timings")
+        self._counts |= mapping(chunk, "usage")
+        self._times |= mapping(chunk, "timings")
         choice = _choice(chunk)
-        delta = _object(choice, "delta")
+        delta = mapping(choice, "delta")
         reason = choice.get("finish_reason")
         if reason in _NO_ENDS:
             self.over = True
             return [Broke("the model server gave the answer up")]
         calls = self._gathered(delta.get("tool_calls"))
         if isinstance(reason, str):
-            self._reason, self._stopped_by = reason, _string(choice, "stop_reason")
+            self._reason, self._stopped_by = reason, text(choice, "stop_reason")
             calls += self._complete()
         said = Said(_text(delta, choice), _thought(delta), tuple(calls), _logprobs(choice))
         return [said] if said != Said() else []
@@ -126,18 +127,16 @@ class AnswerStream:
         """Take fragments of calls in; the calls that are whole because another one begins."""
         whole: list[ToolCall] = []
         for fragment in _objects(fragments):
-            function = _object(fragment, "function")
-            index, identity = fragment.get("index"), _string(fragment, "id")
+            function = mapping(fragment, "function")
+            index, identity = fragment.get("index"), text(fragment, "id")
             current = self._call
             if current is None or current.index != index or (identity and identity != current.id):
                 whole += self._complete()
                 current = self._call = _Fragments(index, identity, "")
                 self._size = 0
-            current.name += _string(function, "name")
+            current.name += text(function, "name")
             arguments = function.get("arguments")
-            written = (
-                orjson.dumps(arguments).decode() if isinstance(arguments, dict) else _string(function, "arguments")
-            )
+            written = orjson.dumps(arguments).decode() if isinstance(arguments, dict) else text(function, "arguments")
             current.arguments.append(written)
             self._size += len(written)
             if self._size > MAX_EVENT:  # as long as a line of Ollama's may be
@@ -159,17 +158,17 @@ def whole_answer(body: bytes) -> tuple[Said, Ending] | Broke:
     if (trouble := refusal_text(value)) is not None:
         return Broke(trouble)
     choice = _choice(value)
-    message, reason = _object(choice, "message"), choice.get("finish_reason")
+    message, reason = mapping(choice, "message"), choice.get("finish_reason")
     if not isinstance(reason, str) or not (message or isinstance(choice.get("text"), str)):
         raise StreamFailed(_NO_JSON)
     if reason in _NO_ENDS:
         return Broke("the model server gave the answer up")
     calls = []
     for call in _objects(message.get("tool_calls")):
-        function = _object(call, "function")
-        calls.append(_call(_string(call, "id"), _string(function, "name"), _arguments(function)))
+        function = mapping(call, "function")
+        calls.append(_call(text(call, "id"), text(function, "name"), _arguments(function)))
     said = Said(_text(message, choice), _thought(message), tuple(calls), _logprobs(choice))
-    return said, _ending(reason, _string(choice, "stop_reason"), _object(value, "usage"), _object(value, "timings"))
+    return said, _ending(reason, text(choice, "stop_reason"), mapping(value, "usage"), mapping(value, "timings"))
 
 
 def parsed(data: bytes) -> dict[str, Any]:
@@ -191,7 +190,7 @@ def count(holder: dict[str, Any], key: str) -> Tokens:
 
 def _ending(reason: str, stopped_by: str, counts: dict[str, Any], times: dict[str, Any]) -> Ending:
     """Counts as OpenAI has them; times, and counts in their absence, from the `timings` that llama.cpp adds."""
-    cached = count(_object(counts, "prompt_tokens_details"), "cached_tokens") or count(times, "cache_n")
+    cached = count(mapping(counts, "prompt_tokens_details"), "cached_tokens") or count(times, "cache_n")
     return Ending(
         reason,
         stopped_by,
@@ -211,7 +210,7 @@ def _nanoseconds(times: dict[str, Any], key: str) -> int:
 def _arguments(function: dict[str, Any]) -> str:
     """As OpenAI has them, a string; or, as some servers do, an object."""
     value = function.get("arguments")
-    return orjson.dumps(value).decode() if isinstance(value, dict) else _string(function, "arguments")
+    return orjson.dumps(value).decode() if isinstance(value, dict) else text(function, "arguments")
 
 
 def _call(identity: str, name: str, arguments: str) -> ToolCall:
@@ -234,17 +233,17 @@ def _text(said: dict[str, Any], choice: dict[str, Any]) -> str:
     """The text of a message or a delta, or of a completion. A few servers send it in parts, as it may be asked."""
     value = said.get("content")
     if isinstance(value, list):
-        return "".join(_string(part, "text") for part in _objects(value))
-    return value if isinstance(value, str) else _string(choice, "text")
+        return "".join(text(part, "text") for part in _objects(value))
+    return value if isinstance(value, str) else text(choice, "text")
 
 
 def _thought(said: dict[str, Any]) -> str:
-    return _string(said, "reasoning_content") or _string(said, "reasoning")
+    return text(said, "reasoning_content") or text(said, "reasoning")
 
 
 def _logprobs(choice: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     """Probabilities of tokens: a chat's, or those of a completion in OpenAI's older form."""
-    given = _object(choice, "logprobs")
+    given = mapping(choice, "logprobs")
     if isinstance(given.get("content"), list):
         return tuple(
             _token(item) | {"top_logprobs": [_token(other) for other in _objects(item.get("top_logprobs"))]}
@@ -264,21 +263,11 @@ def _logprobs(choice: dict[str, Any]) -> tuple[dict[str, Any], ...]:
 
 
 def _token(item: dict[str, Any]) -> dict[str, Any]:
-    token, logprob, octets = _string(item, "token"), item.get("logprob"), item.get("bytes")
+    token, logprob, octets = text(item, "token"), item.get("logprob"), item.get("bytes")
     if not isinstance(octets, list):
         octets = list(token.encode())
     return {"token": token, "logprob": logprob if isinstance(logprob, int | float) else 0.0, "bytes": octets}
 
 
-def _object(holder: dict[str, Any], key: str) -> dict[str, Any]:
-    value = holder.get(key)
-    return value if isinstance(value, dict) else {}
-
-
 def _objects(values: Any) -> list[dict[str, Any]]:
     return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
-
-
-def _string(holder: dict[str, Any], key: str) -> str:
-    value = holder.get(key)
-    return value if isinstance(value, str) else ""

@@ -9,6 +9,7 @@ from herd.protocols.translation.fields import Fields, read_object
 from herd.protocols.translation.messages import THOUGHTS
 from herd.protocols.translation.options import response_format, sampling, thinking, tool_choice
 from herd.protocols.translation.wanted import Wanted
+from herd.protocols.untrusted import text as _text
 from herd.types import Api, BackendKind
 
 _USAGE = {"stream_options": {"include_usage": True}}
@@ -203,11 +204,6 @@ def _tool(tool: Any, where: str) -> dict[str, Any]:
 
 def _mapping(value: Any) -> Fields:
     return value if isinstance(value, dict) else {}
-
-
-def _text(holder: Fields, key: str) -> str:
-    value = holder.get(key)
-    return value if isinstance(value, str) else ""
 
 
 def _unknown(where: str, kind: Any) -> RequestError:

@@ -12,6 +12,7 @@ from herd.protocols.translation.fields import Fields, read_object
 from herd.protocols.translation.messages import THOUGHTS
 from herd.protocols.translation.options import response_format, sampling, thinking, tool_choice
 from herd.protocols.translation.wanted import Wanted
+from herd.protocols.untrusted import text as _text
 from herd.types import Api, BackendKind
 
 _USAGE = {"stream_options": {"include_usage": True}}
@@ -177,7 +178,7 @@ def _tools(fields: Fields, kind: BackendKind) -> dict[str, Any]:
     if isinstance(choice, str):
         asked["tool_choice"] = choice
     elif _mapping(choice).get("type") == "function":
-        asked["tool_choice"] = tool_choice(_text(choice, "name"), kind)
+        asked["tool_choice"] = tool_choice(_text(_mapping(choice), "name"), kind)
     if isinstance(fields.get("parallel_tool_calls"), bool):
         asked["parallel_tool_calls"] = fields["parallel_tool_calls"]
     return asked
@@ -192,8 +193,3 @@ def _tool(tool: Fields) -> dict[str, Any]:
 
 def _mapping(value: Any) -> Fields:
     return value if isinstance(value, dict) else {}
-
-
-def _text(holder: Any, key: str) -> str:
-    value = holder.get(key)
-    return value if isinstance(value, str) else ""
