@@ -135,8 +135,7 @@ class AnswerStream:
                 current = self._call = _Fragments(index, identity, "")
                 self._size = 0
             current.name += text(function, "name")
-            arguments = function.get("arguments")
-            written = orjson.dumps(arguments).decode() if isinstance(arguments, dict) else text(function, "arguments")
+            written = _arguments(function)
             current.arguments.append(written)
             self._size += len(written)
             if self._size > MAX_EVENT:  # as long as a line of Ollama's may be
