@@ -20,7 +20,7 @@ from herd.actors.traces import Story
 from herd.actors.upload import upload
 from herd.errors import HerdError, RequestError, StreamFailed
 from herd.names import canonical
-from herd.protocols import herd_api, listings, stories
+from herd.protocols import herd_api, listings, openapi, stories
 from herd.protocols.answers import error_answer
 from herd.protocols.control import check_allowed
 from herd.protocols.headers import to_backend, value_of
@@ -72,6 +72,7 @@ class Surface:
             "ollama.ps": self._ps,
             "openai.models": self._models,
             "herd.info": self._info,
+            "herd.openapi": self._openapi,
             "herd.status": self._status,
             "herd.healthz": self._healthz,
             "herd.readyz": self._readyz,
@@ -183,6 +184,9 @@ class Surface:
 
     async def _info(self) -> tuple[int, str, bytes]:
         return 200, JSON, herd_api.encode(self._settings.info)
+
+    async def _openapi(self) -> tuple[int, str, bytes]:
+        return 200, JSON, openapi.document(self._settings.info.version)
 
     async def _status(self) -> tuple[int, str, bytes]:
         held: int = await self._parts.pen.count.remote()
