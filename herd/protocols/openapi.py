@@ -155,6 +155,12 @@ _ANSWER_HEADERS = {
     "X-Herd-Predicted-Ms": "Milliseconds from then on that were predicted.",
     "X-Herd-Edited": "Fields that were changed on the way.",
 }
+_MODEL_HEADERS = {
+    "X-Request-Id": "The id of the request.",
+    "X-Herd-Node": "The nodes that answered.",
+    "X-Herd-Missed": "Nodes that it has not reached.",
+}
+_ID = {"X-Request-Id": "The id of the request."}
 # Needed where the router has keys, and by whoever is not on its own machine.
 _KEYS: Schema = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -219,29 +225,23 @@ def _asking(api: Api) -> Operation:
 
 
 def _responses(endpoint: Endpoint, method: str, described: Operation) -> Iterator[tuple[str, Schema]]:
-    headers = {"X-Request-Id"}
+    headers = {EndpointKind.INFERENCE: _ANSWER_HEADERS, EndpointKind.MODELS: _MODEL_HEADERS}.get(endpoint.kind, _ID)
     content: Schema = {}
     if described.answer is not None and method != "HEAD":
         content[described.answer_type] = {"schema": _schema(described.answer)}
     if described.streams is not None:
         content[described.streams] = {"schema": {"type": "string"}}
-    if endpoint.kind is EndpointKind.INFERENCE:
-        headers = set(_ANSWER_HEADERS)
     status = described.status if method == "POST" else 200
     yield str(status), _response("What was asked for.", content, headers)
     error: Schema = {} if method == "HEAD" else {_JSON: {"schema": _schema(_error_name(endpoint.dialect))}}
     told = error if described.refusal is None else {_JSON: {"schema": described.refusal}}
     for refusal in described.refusals:
-        yield str(refusal), _response(HTTPStatus(refusal).phrase, told, {"X-Request-Id"})
-    yield "default", _response("Why not.", error, {"X-Request-Id"})
+        yield str(refusal), _response(HTTPStatus(refusal).phrase, told, _ID)
+    yield "default", _response("Why not.", error, _ID)
 
 
-def _response(description: str, content: Schema, headers: set[str]) -> Schema:
-    shown = {
-        name: {"description": text, "schema": {"type": "string"}}
-        for name, text in _ANSWER_HEADERS.items()
-        if name in headers
-    }
+def _response(description: str, content: Schema, headers: dict[str, str]) -> Schema:
+    shown = {name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()}
     made: Schema = {"description": description, "headers": shown}
     return made | {"content": content} if content else made
 
