@@ -28,6 +28,7 @@ from herd.actors.traces import Traces
 from herd.policy.liveness import HEARTBEAT_S
 from herd.policy.placement import Ranking
 from herd.policy.scorers import SCORERS
+from herd.protocols.access import Access
 from herd.protocols.discovery import RouterAddress
 from herd.protocols.herd_api import InfoDocument
 from herd.protocols.messages import PROTOCOL_VERSIONS
@@ -63,6 +64,7 @@ class RouterOptions:
     pre_warm: bool = True  # load models ahead; False only to measure what that is worth, as is
     homes: bool = True  # keep models loaded where they live
     rebalance: bool = True  # move what waits
+    access: Access = field(default_factory=Access)  # who may do what; by default what needs no key
 
 
 def in_memory() -> Database:
@@ -149,7 +151,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
             grace_until=Seconds(ports.clock.monotonic() + options.join_grace),
         )
         info = InfoDocument(options.identity.id, options.identity.version, ports.listener.port, PROTOCOL_VERSIONS)
-        surface = Surface(SurfaceSettings(info, options.json_limit), parts, fleet)
+        surface = Surface(SurfaceSettings(info, options.json_limit, options.access), parts, fleet)
         stack.push_async_callback(ports.http.stop)  # if the Gateway is dead by then; else it has stopped it
         gateway = start(vital, Gateway, names.GATEWAY, ports.http, surface.handle)
         await gateway.listen.remote()

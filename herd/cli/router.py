@@ -3,6 +3,7 @@
 import logging
 import secrets
 from functools import partial
+from ssl import SSLContext
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,6 +11,7 @@ from rich.markup import escape
 import herd
 from herd.actors.fleet import RouterIdentity
 from herd.actors.router import RouterOptions, RouterPorts, RunningRouter, running_router
+from herd.cli.access import access_of
 from herd.cli.application import application
 from herd.cli.demo import demo
 from herd.cli.nodes import nodes_command
@@ -21,11 +23,13 @@ from herd.cli.simulate import simulate_command
 from herd.cli.stories import requests_command, story_command
 from herd.config import RouterSettings
 from herd.net.clock import SystemClock
-from herd.net.http_server import AiohttpServer
+from herd.net.http_server import AiohttpServer, host_name
+from herd.net.https import server_context
 from herd.net.identity import Identity, open_identity
 from herd.net.link_server import LinkServer
 from herd.net.mdns import MdnsAdvertiser
 from herd.net.metrics import Metrics
+from herd.protocols.access import Access
 from herd.store.database import DATABASE, Database
 from herd.store.executor import ThreadExecutor
 from herd.types import Bytes, RouterId, ScorerKind, Seconds
@@ -46,12 +50,13 @@ def serve(settings: RouterSettings) -> None:
     Example: herd serve --port 11435
     """
     set_up_logs(settings.log_level, settings.log_format)
+    access, tls = access_of(settings, host_name()), server_context(settings.tls_cert, settings.tls_key)
     with open_identity(settings.data_dir.expanduser(), "router") as identity:
-        run(_serve(settings, identity))
+        run(_serve(settings, identity, access, tls))
 
 
-async def _serve(settings: RouterSettings, identity: Identity) -> None:
-    async with running_router(_options(settings, identity), _ports(settings)) as router:
+async def _serve(settings: RouterSettings, identity: Identity, access: Access, tls: SSLContext | None) -> None:
+    async with running_router(_options(settings, identity, access), _ports(settings, tls)) as router:
         spare_collector()
         told = stop_signals()
         announce(Console(highlight=False), settings, router)
@@ -59,21 +64,22 @@ async def _serve(settings: RouterSettings, identity: Identity) -> None:
         logger.info("stopping: running requests may end")
 
 
-def _options(settings: RouterSettings, identity: Identity) -> RouterOptions:
+def _options(settings: RouterSettings, identity: Identity, access: Access) -> RouterOptions:
     return RouterOptions(
         identity=RouterIdentity(RouterId(identity.id), herd.__version__),
         seed=secrets.randbits(64),
         hold_timeout=Seconds(settings.hold_timeout),
         json_limit=Bytes(settings.json_limit),
         scorer=ScorerKind(settings.scorer),
+        access=access,
     )
 
 
-def _ports(settings: RouterSettings) -> RouterPorts:
+def _ports(settings: RouterSettings, tls: SSLContext | None) -> RouterPorts:
     links = LinkServer(settings.host, settings.link_port, settings.join_token)
     return RouterPorts(
         clock=SystemClock(),
-        http=AiohttpServer(settings.host, settings.port),
+        http=AiohttpServer(settings.host, settings.port, tls=tls),
         listener=links,
         links=links,
         streams=links,
@@ -88,10 +94,11 @@ def announce(console: Console, settings: RouterSettings, router: RunningRouter) 
     """Tell the person at the terminal that the router is up, and what to do next."""
     everywhere = settings.host in {"", "0.0.0.0", "::"}  # noqa: S104 - compared
     host = "localhost" if everywhere else f"[{settings.host}]" if ":" in settings.host else settings.host
-    console.print(f"herd {herd.__version__} is up: [bold]{escape(f'http://{host}:{router.http_port}')}[/bold]")
+    scheme = "https" if settings.tls_cert else "http"
+    console.print(f"herd {herd.__version__} is up: [bold]{escape(f'{scheme}://{host}:{router.http_port}')}[/bold]")
     console.print(f"agents connect to port {router.link_port}; start [bold]herd-node[/bold] next to each model server")
     if settings.no_mdns:
-        console.print(f"mDNS is off: herd-node --router-url http://<this machine>:{router.http_port}")
+        console.print(f"mDNS is off: herd-node --router-url {scheme}://<this machine>:{router.http_port}")
 
 
 app.command(name="serve")(settings_command(RouterSettings, serve))

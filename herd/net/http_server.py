@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import ssl
 import struct
 import sys
 from collections.abc import AsyncGenerator
@@ -178,6 +179,11 @@ class AiohttpSink:
         transport.abort()
 
 
+def host_name() -> str:
+    """What this machine is called, by itself."""
+    return socket.gethostname()
+
+
 class AiohttpServer:
     """Listens on one address; implements the port `HttpServer`.
 
@@ -185,12 +191,14 @@ class AiohttpServer:
         host: address or name to bind; empty for all interfaces.
         port: 0 picks a free one, to be read from `port` after `start`.
         grace: seconds that running requests have to end when the server stops.
+        tls: for HTTPS; None is HTTP.
     """
 
-    def __init__(self, host: str, port: int, grace: Seconds = GRACE_S) -> None:
+    def __init__(self, host: str, port: int, grace: Seconds = GRACE_S, tls: ssl.SSLContext | None = None) -> None:
         self._host = host
         self.port = port
         self._grace = grace
+        self._tls = tls
         self._room = Room()
         self._runner: web.ServerRunner | None = None
         self._handler: Handler | None = None
@@ -213,7 +221,7 @@ class AiohttpServer:
         # no time at all for all the time in the world.
         runner = web.ServerRunner(server, shutdown_timeout=max(self._grace / 2, 0.01))
         await runner.setup()
-        site = web.TCPSite(runner, self._host, self.port, backlog=BACKLOG)
+        site = web.TCPSite(runner, self._host, self.port, backlog=BACKLOG, ssl_context=self._tls)
         try:
             await site.start()
         except (OSError, OverflowError) as error:

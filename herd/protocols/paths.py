@@ -32,6 +32,7 @@ class Endpoint:
     methods: tuple[str, ...]  # in the order of the `Allow` header
     dialect: Dialect
     kind: EndpointKind
+    changes: bool = False  # the fleet, or what is on its disks, by any method but GET and HEAD
 
     @property
     def api(self) -> Api:
@@ -47,7 +48,7 @@ ENDPOINTS = (
     Endpoint("openai.chat", "/v1/chat/completions", _POST, Dialect.OPENAI, EndpointKind.INFERENCE),
     Endpoint("ollama.chat", "/api/chat", _POST, Dialect.OLLAMA, EndpointKind.INFERENCE),
     Endpoint("ollama.generate", "/api/generate", _POST, Dialect.OLLAMA, EndpointKind.INFERENCE),
-    Endpoint("ollama.blobs", "/api/blobs/", ("POST", "HEAD"), Dialect.OLLAMA, EndpointKind.BLOB),
+    Endpoint("ollama.blobs", "/api/blobs/", ("POST", "HEAD"), Dialect.OLLAMA, EndpointKind.BLOB, changes=True),
     Endpoint("ollama.root", "/", _GET_HEAD, Dialect.OLLAMA, EndpointKind.ANSWERED),
     Endpoint("ollama.version", "/api/version", _GET_HEAD, Dialect.OLLAMA, EndpointKind.ANSWERED),
     Endpoint("ollama.tags", "/api/tags", _GET_HEAD, Dialect.OLLAMA, EndpointKind.ANSWERED),
@@ -56,10 +57,10 @@ ENDPOINTS = (
     Endpoint("herd.info", "/herd/v1/info", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.status", "/herd/v1/status", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.node", "/herd/v1/nodes/", _GET, Dialect.OLLAMA, EndpointKind.HERD),
-    Endpoint("herd.order", "/herd/v1/nodes/", _POST, Dialect.OLLAMA, EndpointKind.CONTROL),
+    Endpoint("herd.order", "/herd/v1/nodes/", _POST, Dialect.OLLAMA, EndpointKind.CONTROL, changes=True),
     Endpoint("herd.requests", "/herd/v1/requests", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.story", "/herd/v1/requests/", _GET, Dialect.OLLAMA, EndpointKind.HERD),
-    Endpoint("herd.pins", "/herd/v1/pins/", ("POST", "DELETE"), Dialect.OLLAMA, EndpointKind.HERD),
+    Endpoint("herd.pins", "/herd/v1/pins/", ("POST", "DELETE"), Dialect.OLLAMA, EndpointKind.HERD, changes=True),
     Endpoint("herd.healthz", "/healthz", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.readyz", "/readyz", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.metrics", "/metrics", _GET, Dialect.OLLAMA, EndpointKind.HERD),

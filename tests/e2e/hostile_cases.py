@@ -9,7 +9,7 @@ from herd.types import KiB, MiB
 
 CHAT = "/api/chat"
 COMPLETIONS = "/v1/chat/completions"
-GET = b"GET /api/version HTTP/1.1\r\nHost: herd\r\n\r\n"
+GET = b"GET /api/version HTTP/1.1\r\nHost: localhost\r\n\r\n"
 QUESTION = (
     b'{"model":"llama3.2:3b","stream":false,"messages":[{"role":"user","content":"Hello?"}],'
     b'"options":{"num_predict":2}}'
@@ -48,12 +48,12 @@ def post(body: bytes, *headers: bytes, path: str = CHAT, length: int | None = No
 
 def with_headers(body: bytes, *headers: bytes, path: str = CHAT, version: bytes = b"1.1") -> bytes:
     """A POST with just these headers."""
-    head = b"\r\n".join((b"POST %b HTTP/%b" % (path.encode(), version), b"Host: herd", *headers))
+    head = b"\r\n".join((b"POST %b HTTP/%b" % (path.encode(), version), b"Host: localhost", *headers))
     return head + b"\r\n\r\n" + body
 
 
 def get(path: bytes, *headers: bytes, method: bytes = b"GET") -> bytes:
-    return b"\r\n".join((b"%b %b HTTP/1.1" % (method, path), b"Host: herd", *headers)) + b"\r\n\r\n"
+    return b"\r\n".join((b"%b %b HTTP/1.1" % (method, path), b"Host: localhost", *headers)) + b"\r\n\r\n"
 
 
 def unreadable(name: str, why: str, sent: bytes, words: str = "", status: int = 400) -> Case:
