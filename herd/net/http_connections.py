@@ -181,6 +181,10 @@ class Connections(web.Server):
         """A new connection."""
         return Connection(self, loop=self._loop, **self._kwargs)
 
+    def room(self) -> int:
+        """How many more connections there may be."""
+        return self._most - len(self._connections)
+
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Let it in, or turn it away."""
         super().connection_made(handler, transport)

@@ -16,6 +16,7 @@ from herd.errors import ConfigError, RequestError, StreamFailed
 from herd.net.bodies import Collector, Room, too_large
 from herd.net.http_connections import MAX_FIELD_SIZE, MAX_LINE_SIZE, SERVER, Answer, Connections
 from herd.net.raw import plain_headers
+from herd.net.tls_listener import TlsListener
 from herd.protocols.headers import value_of
 from herd.types import Bytes, KiB, Seconds
 
@@ -201,6 +202,7 @@ class AiohttpServer:
         self._tls = tls
         self._room = Room()
         self._runner: web.ServerRunner | None = None
+        self._listener: TlsListener | None = None  # with TLS
         self._handler: Handler | None = None
 
     async def start(self, handler: Handler) -> None:
@@ -221,9 +223,12 @@ class AiohttpServer:
         # no time at all for all the time in the world.
         runner = web.ServerRunner(server, shutdown_timeout=max(self._grace / 2, 0.01))
         await runner.setup()
-        site = web.TCPSite(runner, self._host, self.port, backlog=BACKLOG, ssl_context=self._tls)
         try:
-            await site.start()
+            if self._tls is not None:
+                self._listener = TlsListener(self._tls, server, server.room)
+                self.port = await self._listener.start(self._host, self.port, BACKLOG)
+            else:
+                await web.TCPSite(runner, self._host, self.port, backlog=BACKLOG).start()
         except (OSError, OverflowError) as error:
             await runner.cleanup()
             reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
@@ -235,6 +240,9 @@ class AiohttpServer:
     async def stop(self) -> None:
         """Stop listening, let running requests end within the grace, then cut them."""
         runner, self._runner = self._runner, None
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            await listener.stop()
         if runner is not None:
             await runner.cleanup()
 
