@@ -234,4 +234,136 @@ JSON = [
     ),
 ]
 
-CASES = [*SMUGGLING, *CHUNKS, *HEADS, *PROTOCOLS, *JSON]
+
+def named(host: bytes, *headers: bytes, path: bytes = b"/api/version") -> bytes:
+    """A GET by another name."""
+    return get(path, *headers).replace(b"Host: localhost", b"Host: " + host)
+
+
+def from_page(origin: bytes, *headers: bytes) -> bytes:
+    """A question that a web page has somebody's browser ask."""
+    return post(QUESTION, b"Origin: " + origin, *headers)
+
+
+REBOUND = "a stranger's page whose name was made to lead here would be of the router's own origin"
+OWN_NAMES = [
+    b"127.0.0.1:1",
+    b"[::1]:11435",
+    b"LOCALHOST:80",
+    b"nas.local",
+    b"host.docker.internal:11435",
+    b"localhost.",
+]
+OTHER_NAMES = [
+    *(
+        b"evil.example",
+        b"evil.example:11435",
+        b"localhost.evil.example",
+        b"127.0.0.1.evil.example",
+        b"127.1",
+        b"0x7f.1",
+    ),
+    *(b"localhost:1:2", b"localhost:x", b"[::1", b"[localhost]", b"user@localhost", b"localhost, evil.example", b"*"),
+    b"e" * 30_000,
+]
+NAMES = [
+    *[served(f"Host {name.decode()}", "it is the router's", named(name)) for name in OWN_NAMES],
+    served("no Host in HTTP/1.0", "there need be none", b"GET /api/version HTTP/1.0\r\n\r\n", closes=True),
+    *[refused(f"Host {name[:30].decode()}", REBOUND, named(name), 403, "--allowed-host") for name in OTHER_NAMES],
+    refused("a name in OpenAI's form", REBOUND, named(b"evil.example", path=b"/v1/models"), 403, "--allowed-host"),
+    refused("its own origin by a wrong name", REBOUND, named(b"e.com", b"Origin: http://e.com"), 403, "--allowed-host"),
+]
+
+PAGES = [
+    *[
+        refused(f"Origin {origin!r}", "no stranger's page drives or reads the fleet", from_page(origin), 403, "")
+        for origin in (
+            *(
+                b"null",
+                b"http://evil.example",
+                b"http://localhost.evil.com",
+                b"http://127.0.0.1.evil",
+                b"ftp://localhost",
+            ),
+            *(b"http://localhost:x", b"http://localhost@evil.com", b"http://LOCALHOST.evil", b"http://[::1", b"\xff"),
+            b"http://localhost:3000 http://evil.example",
+        )
+    ],
+    refused("two Origins", "one of them is none", from_page(b"http://localhost:1", b"Origin: null"), 403, ""),
+    refused("a foreign preflight", "", get(b"/api/chat", b"Origin: http://evil.example", method=b"OPTIONS"), 403, ""),
+    *[
+        served(f"Origin {origin.decode()}", "Ollama allows it", from_page(origin))
+        for origin in (b"http://localhost:3000", b"https://127.0.0.1", b"file://", b"app://x", b"http://localhost")
+    ],
+    served(
+        "a preflight",
+        "for what the page is about to ask",
+        get(b"/nowhere", b"Origin: http://localhost:3000", b"Access-Control-Request-Method: POST", method=b"OPTIONS"),
+        statuses=(204,),
+    ),
+    served("OPTIONS by a name", "as Ollama has it", get(b"/api/chat", method=b"OPTIONS"), statuses=(204,)),
+    *[
+        refused(
+            f"a drain: {header.decode()}", "pages do not change the fleet", drain, 403, "not changed from web pages"
+        )
+        for header in (
+            *(b"Sec-Fetch-Site: cross-site", b"Sec-Fetch-Site: same-site", b"Origin: http://localhost:3000"),
+            b"Origin: file://",
+        )
+        for drain in (post(b"", header, path="/herd/v1/nodes/attic/drain"),)
+    ],
+    refused(
+        "a drain through a proxy",
+        "who is behind it is anybody's guess",
+        post(b"", b"X-Forwarded-For: 127.0.0.1", path="/herd/v1/nodes/attic/drain"),
+        403,
+        "--lan-admin",
+    ),
+]
+
+CASES = [*SMUGGLING, *CHUNKS, *HEADS, *PROTOCOLS, *JSON, *NAMES, *PAGES]
+
+# Of a router with keys.
+PHONE = "phone-secret-0001"
+
+
+def guess(*headers: bytes) -> bytes:
+    return post(QUESTION, *headers)
+
+
+KEYS = [
+    *[
+        refused(f"a key: {name}", "it is none of the router's", guess(*headers), 401, "unauthorized")
+        for name, headers in {
+            "none": (),
+            "a wrong one": (b"Authorization: Bearer guess-guess",),
+            "one letter short": (b"Authorization: Bearer " + PHONE[:-1].encode(),),
+            "one letter more": (b"x-api-key: " + PHONE.encode() + b"x",),
+            "of 30 kB": (b"Authorization: Bearer " + b"k" * 30_000,),
+            "no ASCII": ("x-api-key: phöne-secret".encode(),),
+            "no UTF-8": (b"Authorization: Bearer \xff\xfe" + PHONE.encode(),),
+            "Basic": (b"Authorization: Basic " + PHONE.encode(),),
+            "without its scheme": (b"Authorization: " + PHONE.encode(),),
+            "a list": (b"Authorization: Bearer a, Bearer " + PHONE.encode(),),
+            "sixty wrong ones": tuple(b"x-api-key: guess-%d" % number for number in range(60)),
+            "in a cookie": (b"Cookie: key=" + PHONE.encode(),),
+            "in the query": (b"Referer: http://localhost/?key=" + PHONE.encode(),),
+        }.items()
+    ],
+    refused("a blob's beginning", "it is not read", post(b"x", path="/api/blobs/sha256:" + "0" * 64), 401, ""),
+    refused("no key, in OpenAI's form", "", post(QUESTION, path=COMPLETIONS), 401, "You didn't provide an API key"),
+    refused(
+        "a wrong key, in OpenAI's form",
+        "",
+        post(QUESTION, b"x-api-key: guess-guess", path=COMPLETIONS),
+        401,
+        "Incorrect API key provided",
+    ),
+    refused("metrics through a proxy", "", get(b"/metrics", b"X-Forwarded-For: ::1"), 401, "this router has keys"),
+    served("a scheme in capitals", "schemes have no case", guess(b"AUTHORIZATION: BEARER " + PHONE.encode())),
+    served(
+        "two headers, one of them right",
+        "clients send the key of another service too",
+        guess(b"Authorization: Bearer sk-another", b"x-api-key: " + PHONE.encode()),
+    ),
+]
