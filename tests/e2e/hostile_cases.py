@@ -179,7 +179,7 @@ PROTOCOLS = [
     ),
     refused("CONNECT", "this is no proxy", get(b"mail.example:25", method=b"CONNECT"), 404, "404 page not found"),
     refused("TRACE", "it would echo credentials", get(b"/", method=b"TRACE"), 405, "405 method not allowed"),
-    refused("OPTIONS *", "there is no such page", get(b"*", method=b"OPTIONS"), 404, "404 page not found"),
+    served("OPTIONS *", "what it asks for is what may be asked", get(b"*", method=b"OPTIONS"), statuses=(204,)),
     unreadable("an unknown method", "it may have a body, or not", get(b"/", method=b"BREW")),
 ]
 

@@ -8,6 +8,9 @@ from herd.errors import RequestError
 from herd.protocols.headers import Headers
 from herd.protocols.origins import Hosts, Origins, Page, host_name
 from herd.protocols.visits import visit
+from herd.simulation.http import InMemoryRequest
+from herd.simulation.ollama.front import check_origin
+from herd.simulation.ollama.pages import Page as OllamaPage
 
 HOSTS = Hosts(own=("studio.example.org", "studio"), allowed=("ai.example.com", "*.fleet.example"))
 HOST = ("Host", "192.168.1.5:11435")
@@ -74,6 +77,34 @@ def test_any_host_is_known_or_refused_and_never_by_a_part_of_it(host: str) -> No
         assert HOSTS.known(name)
         assert not HOSTS.known(f"{name}.evil.example")
         assert not HOSTS.known(f"evil.example/{name}")
+
+
+@given(
+    st.tuples(
+        st.sampled_from(
+            ["http://", "https://", "file://", "app://", "tauri://", "vscode-webview://", "ftp://", "", "x"]
+        ),
+        st.sampled_from(
+            ["localhost", "127.0.0.1", "0.0.0.0", "192.168.1.5", "evil.example", "[::1]", "LOCALHOST", "x"]
+        ),
+        st.sampled_from(["", ":3000", ":11435", ".evil.com", "@evil", "/"]),
+    ).map("".join)
+    | st.sampled_from(["null", "", "file:"]),
+    st.sampled_from(["GET", "POST", "OPTIONS"]),
+)
+def test_pages_are_told_what_ollama_tells_them_and_a_little_more(origin: str, method: str) -> None:
+    """The fake Ollama has its own account of it."""
+    headers = (HOST, ("Origin", origin))
+    ours = Origins().answer(visit(method, "192.168.1.9", headers), HOSTS)
+    theirs = check_origin(InMemoryRequest(method, "/api/tags", headers=headers))
+    if not isinstance(theirs, OllamaPage):
+        assert not isinstance(ours, Page)
+        assert {pair for pair in ours if pair[0] != "Access-Control-Expose-Headers"} == set(theirs)
+        return
+    assert isinstance(ours, Page)
+    assert ours.status == theirs.status
+    for one, other in zip(sorted(ours.headers), sorted(theirs.headers), strict=True):
+        assert one == other or (one[0] == other[0] == "Access-Control-Allow-Headers" and one[1].startswith(other[1]))
 
 
 # --- Origin -----------------------------------------------------------------------------------------------------------
