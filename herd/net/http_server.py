@@ -39,6 +39,7 @@ GRACE_S = Seconds(30.0)
 # struct linger {on, 0 seconds}: a close sends RST in place of FIN.
 RESET_ON_CLOSE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 MAX_CODING = 40  # characters of a Content-Encoding that are repeated to the client: any that exists
+_CONTINUED = web.RequestKey("continued", bool)  # noted at a request whose client was told to go on
 BODYLESS = (204, 304)  # RFC 9110: no body follows, whatever Content-Length says
 
 
@@ -84,7 +85,8 @@ class AiohttpRequest:
     async def stream_body(self) -> AsyncGenerator[bytes]:
         """The body as it comes. Raises RequestError when it is cut short or malformed."""
         request = self._request
-        if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.version >= HttpVersion11:
+        if _asks_first(request):
+            request[_CONTINUED] = True
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0
         content = request.content
@@ -115,6 +117,11 @@ class AiohttpRequest:
         return data
 
 
+def _asks_first(request: BaseRequest) -> bool:
+    """Whether a client waits to be told that its body is wanted."""
+    return request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.version >= HttpVersion11
+
+
 class AiohttpSink:
     """An answer of aiohttp's as the port `Sink`."""
 
@@ -132,6 +139,9 @@ class AiohttpSink:
     async def start(self, status: int, headers: Headers) -> None:
         """The head; it goes out with the first bytes of the body, or with the end."""
         response = Answer(status=status)
+        if _asks_first(self._request) and self._request.body_exists and _CONTINUED not in self._request:
+            # Whether the client sends the body all the same is its choice, and what it sends next could be either.
+            response.force_close()
         for name, value in headers:
             response.headers.add(name, value)
         response.headers[hdrs.SERVER] = SERVER
