@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from herd.policy.breaker import breaker_reason, openness
 from herd.policy.edits import edits
@@ -47,6 +48,9 @@ def decided(
 ) -> Decision:
     """Eliminate nodes for `ask`, and rank the others.
 
+    A request that is hopeless only because every build of the model lacks an ability goes to one of them all the same:
+    its server refuses it in its own words, which clients know.
+
     Args:
         ask: what the request needs.
         looked_at: every node the router knows, online or not; their order does not matter to the result.
@@ -54,6 +58,22 @@ def decided(
         moment: when, and for whom.
         order: puts those that can serve it in order, the best first.
     """
+    if not ask.needs:  # as most requests do
+        return _decided(ask, looked_at, loads, moment, order)
+    known = tuple(looked_at)
+    decision = _decided(ask, known, loads, moment, order)
+    if hopeless(decision) and any(out.reason.kind == "capability" for out in decision.eliminated):
+        return _decided(replace(ask, needs=()), known, loads, moment, order)
+    return decision
+
+
+def _decided(
+    ask: Ask,
+    looked_at: Iterable[Prospect | Eliminated],
+    loads: Mapping[NodeId, NodeLoad],
+    moment: Moment,
+    order: Order,
+) -> Decision:
     found: list[Outlook] = []
     crowded: list[Crowded] = []
     eliminated: list[Eliminated] = []

@@ -12,7 +12,7 @@ from herd.policy.loads import ModelLoad, NodeLoad, Reservation
 from herd.policy.placement import hopeless, in_one_line, why_none
 from herd.policy.scoring import LEAST_PATIENCE_S, Moment
 from herd.policy.values import SIGNALS, Hardware, Memory, MemoryKind, NodeView, Reason
-from herd.types import Api, Bytes, GiB, NodeId, NodeName, NodeState, Seconds, Tokens
+from herd.types import Api, Bytes, Capability, GiB, NodeId, NodeName, NodeState, Seconds, Tokens
 from tests.policy.views import ASK, CHAT_ONLY, OPENAI_ONLY, card, decide, looked_at, model, node, signals
 
 KEY = ASK.model
@@ -289,3 +289,15 @@ def test_waiting_helps_a_request_unless_all_that_have_the_model_lack_something_f
     assert hopeless(decide(ASK, [node("a")])) is None
     assert hopeless(decide(native, [node("a", deaf), node("b")])) is not None
     assert hopeless(decide(native, [node("a", deaf), node("b", model(), state=NodeState.OFFLINE)])) is None
+
+
+def test_what_no_build_of_the_model_can_do_is_for_a_model_server_to_refuse() -> None:
+    blind = replace(model(), capabilities=(Capability.COMPLETION,))
+    seeing = replace(blind, capabilities=(Capability.COMPLETION, Capability.VISION))
+    ask = replace(ASK, needs=(Capability.VISION,))
+
+    assert decide(ask, [node("a", blind), node("b")]).chosen is not None
+    assert decide(ask, [node("a", blind), node("b", seeing, state=NodeState.OFFLINE)]).chosen is None, "b may come back"
+    chosen = decide(ask, [node("a", blind), node("b", seeing)]).chosen
+    assert chosen is not None
+    assert chosen.node == "b"
