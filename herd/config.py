@@ -57,8 +57,8 @@ class RouterSettings:
     allowed_origin: tuple[str, ...] = _setting(
         (), "Further origin of web pages that may ask, with one * at most (repeatable).", many=True
     )
-    tls_cert: str = _setting("", "Certificate file (PEM) for HTTPS, with its chain.")
-    tls_key: str = _setting("", "Key file (PEM) of the certificate.")
+    tls_cert: str = _setting("", "Certificate file (PEM) for TLS, towards agents and clients.")
+    tls_key: str = _setting("", "Key file (PEM) for TLS.")
     hold_timeout: float = _setting(30.0, "Seconds a request waits for a node that can serve it.")
     auto_pull: bool = _setting(False, "Pull a model nobody has onto the best node.")
     max_body: int | None = _setting(None, "Largest JSON body, in bytes (default 256 MiB); blobs have no limit.")

@@ -65,6 +65,7 @@ class RouterOptions:
     homes: bool = True  # keep models loaded where they live
     rebalance: bool = True  # move what waits
     access: Access = field(default_factory=Access)  # who may do what; by default what needs no key
+    link_tls: bool = False  # agents have to speak TLS
 
 
 def in_memory() -> Database:
@@ -150,13 +151,14 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
             hold_timeout=options.hold_timeout,
             grace_until=Seconds(ports.clock.monotonic() + options.join_grace),
         )
-        info = InfoDocument(options.identity.id, options.identity.version, ports.listener.port, PROTOCOL_VERSIONS)
+        identity, tls = options.identity, options.link_tls
+        info = InfoDocument(identity.id, identity.version, ports.listener.port, PROTOCOL_VERSIONS, tls)
         surface = Surface(SurfaceSettings(info, options.json_limit, options.access), parts, fleet)
         stack.push_async_callback(ports.http.stop)  # if the Gateway is dead by then; else it has stopped it
         gateway = start(vital, Gateway, names.GATEWAY, ports.http, surface.handle)
         await gateway.listen.remote()
         stack.callback(pen.close.tell)  # first of all when the router stops: the Gateway waits for whoever is held
         if ports.advertiser is not None:
-            address = RouterAddress((), ports.http.port, ports.listener.port, options.identity.id, PROTOCOL_VERSIONS)
+            address = RouterAddress((), ports.http.port, ports.listener.port, identity.id, PROTOCOL_VERSIONS, tls)
             start(optional, Discovery, names.DISCOVERY, ports.advertiser, address)
         yield RunningRouter(ports.http.port, ports.listener.port, fleet, parts, failed)

@@ -24,6 +24,7 @@ from herd.net.clock import SystemClock
 from herd.net.embedded import embedded, find_model
 from herd.net.http_client import AiohttpServers
 from herd.net.identity import Identity, open_identity
+from herd.net.known_routers import KNOWN_ROUTERS, KnownRouters
 from herd.net.link_client import LinkDialer
 from herd.net.machine import PsutilProbe
 from herd.net.mdns import MdnsFinder
@@ -58,14 +59,14 @@ def run_node(settings: NodeSettings) -> None:
     with open_identity(data_dir, "agent") as identity:
         about = {"id": identity.id, "wanted_name": _name(settings), "version": herd.__version__}
         with closing(AgentFiles(data_dir, about)) as desk:
-            run(_run(settings, identity, desk))
+            run(_run(settings, identity, desk, KnownRouters(data_dir / KNOWN_ROUTERS)))
 
 
 def _name(settings: NodeSettings) -> str:
     return settings.name or platform.node().partition(".")[0] or "node"
 
 
-async def _run(settings: NodeSettings, identity: Identity, desk: AgentFiles) -> None:
+async def _run(settings: NodeSettings, identity: Identity, desk: AgentFiles, known: KnownRouters) -> None:
     clock = SystemClock()
     probe = PsutilProbe(clock)
     async with AiohttpServers() as servers, _backends(settings) as backends:
@@ -85,7 +86,7 @@ async def _run(settings: NodeSettings, identity: Identity, desk: AgentFiles) -> 
         meetings = None if settings.dedicated else meeting_probe()
         ports = AgentPorts(
             servers=servers,
-            dialer=LinkDialer(servers, settings.join_token),
+            dialer=LinkDialer(servers, settings.join_token, known),
             finder=None if settings.no_mdns else MdnsFinder(),
             probe=probe,
             joined=identity.remember_router,

@@ -2,8 +2,8 @@
 
 import logging
 import secrets
+import ssl
 from functools import partial
-from ssl import SSLContext
 
 from rich.console import Console
 from rich.markup import escape
@@ -24,11 +24,11 @@ from herd.cli.stories import requests_command, story_command
 from herd.config import RouterSettings
 from herd.net.clock import SystemClock
 from herd.net.http_server import AiohttpServer, host_name
-from herd.net.https import server_context
 from herd.net.identity import Identity, open_identity
 from herd.net.link_server import LinkServer
 from herd.net.mdns import MdnsAdvertiser
 from herd.net.metrics import Metrics
+from herd.net.tls import server_context
 from herd.protocols.access import Access
 from herd.store.database import DATABASE, Database
 from herd.store.executor import ThreadExecutor
@@ -55,7 +55,7 @@ def serve(settings: RouterSettings) -> None:
         run(_serve(settings, identity, access, tls))
 
 
-async def _serve(settings: RouterSettings, identity: Identity, access: Access, tls: SSLContext | None) -> None:
+async def _serve(settings: RouterSettings, identity: Identity, access: Access, tls: ssl.SSLContext | None) -> None:
     async with running_router(_options(settings, identity, access), _ports(settings, tls)) as router:
         spare_collector()
         told = stop_signals()
@@ -72,11 +72,12 @@ def _options(settings: RouterSettings, identity: Identity, access: Access) -> Ro
         json_limit=Bytes(settings.json_limit),
         scorer=ScorerKind(settings.scorer),
         access=access,
+        link_tls=settings.tls_cert != "",
     )
 
 
-def _ports(settings: RouterSettings, tls: SSLContext | None) -> RouterPorts:
-    links = LinkServer(settings.host, settings.link_port, settings.join_token)
+def _ports(settings: RouterSettings, tls: ssl.SSLContext | None) -> RouterPorts:
+    links = LinkServer(settings.host, settings.link_port, settings.join_token, tls)
     return RouterPorts(
         clock=SystemClock(),
         http=AiohttpServer(settings.host, settings.port, tls=tls),

@@ -151,8 +151,11 @@ class AiohttpServers:
             raise StreamFailed(f"no answer from the model server at {url.origin()}: {_reason(error)}") from error
         return AiohttpAnswer(response)
 
-    async def fetch(self, url: str, body: Any = None, *, timeout: Seconds) -> tuple[int, Any]:
-        """GET `url`, or POST `body` to it; the status and the JSON of the answer, None when it is none."""
+    async def fetch(self, url: str, body: Any = None, *, timeout: Seconds, verified: bool = True) -> tuple[int, Any]:
+        """GET `url`, or POST `body` to it; the status and the JSON of the answer, None when it is none.
+
+        An answer that is not `verified` may come from whoever sits at the address, or on the way to it.
+        """
         method = "GET" if body is None else "POST"
         data = None if body is None else orjson.dumps(body)
         headers = None if body is None else {"Content-Type": "application/json"}
@@ -162,7 +165,9 @@ class AiohttpServers:
         try:
             async with (
                 asyncio.timeout(timeout),
-                self._session.request(method, URL(url), headers=headers, data=data, allow_redirects=False) as response,
+                self._session.request(
+                    method, URL(url), headers=headers, data=data, allow_redirects=False, ssl=verified
+                ) as response,
             ):
                 while more := await response.content.read(FETCH_LIMIT):
                     text += more

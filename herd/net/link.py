@@ -1,4 +1,4 @@
-"""What both ends of a link share: a TCP connection that carries a sans-io `Session`."""
+"""What both ends of a link share: a TCP connection, plain or with TLS, that carries a sans-io `Session`."""
 
 import asyncio
 import contextlib
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from herd.errors import ProtocolError
+from herd.net.tls import TlsLayer
 from herd.protocols.session import Event, Session
 from herd.types import KiB, Seconds, StreamId
 
@@ -20,6 +21,9 @@ WRITE_HIGH_WATER = 64 * KiB
 WRITE_LOW_WATER = 16 * KiB
 NOTSENT_LOWAT = 128 * KiB
 WRITE_AT_ONCE = 64 * KiB
+# What TLS itself answers (to a request for new keys, say) goes out at once. A peer that asks again and again and reads
+# nothing is not an agent: what we write ourselves stays below three times the high water.
+MAX_UNREAD = 8 * WRITE_HIGH_WATER
 # From here on, small pieces that nobody fetches are kept as one: a window full of one-byte frames costs one window.
 MERGE_FROM = 64
 MERGE_UP_TO = 64 * KiB
@@ -29,8 +33,9 @@ CLOSE_S = 2.0  # for a last frame to a peer that reads; one that does not is cut
 class LinkConnection(asyncio.Protocol, ABC):
     """One TCP connection. Subclasses handle the events of their side's session."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, tls: TlsLayer | None = None) -> None:
         self.session = session
+        self._tls = tls
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._paused = False
@@ -58,12 +63,27 @@ class LinkConnection(asyncio.Protocol, ABC):
         """Frames from the peer."""
         self._heard = self._loop.time()
         try:
-            events = self.session.receive(data)
+            if self._tls is not None:
+                data = self._opened(self._tls, data)
+            events = self.session.receive(data) if data else []
         except ProtocolError as error:
             self.broken(error)
             return
         self.handle(events)
         self.wake()
+        if self._tls is not None and self._tls.ended:
+            self.hang_up("the connection was closed")
+
+    def _opened(self, tls: TlsLayer, data: bytes) -> bytes:
+        """What came in by TLS."""
+        was_ready = tls.ready
+        data = tls.receive(data)
+        if tls.ready and not was_ready:
+            self.secured(tls)
+        return b"" if self._why is not None else data
+
+    def secured(self, tls: TlsLayer) -> None:
+        """TLS is agreed upon; nothing of the session was written or read yet."""
 
     def pause_writing(self) -> None:
         """The socket is full."""
@@ -154,6 +174,8 @@ class LinkConnection(asyncio.Protocol, ABC):
         if transport is None:
             return
         self._flush()
+        if self._tls is not None and self._tls.ready and not transport.is_closing():
+            transport.write(self._tls.end())
         transport.close()
         self._cut = self._loop.call_later(CLOSE_S, transport.abort)
 
@@ -166,17 +188,31 @@ class LinkConnection(asyncio.Protocol, ABC):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
+        tls = self._tls
+        if tls is not None:
+            if words := tls.take():
+                transport.write(words)
+                if transport.get_write_buffer_size() > MAX_UNREAD:
+                    self.cut("the peer does not read what it asks for")
+                    return
+            if not tls.ready:
+                return
         try:
             while (self.session.closed or not self._paused) and (data := self.session.take(WRITE_AT_ONCE)):
-                transport.write(data)
+                transport.write(data if tls is None else tls.seal(data))
         except ProtocolError as error:
             logger.warning("link with %s closed: %s", self.peer, error)
-            self._why = self._why or str(error)
-            transport.abort()
+            self.cut(str(error))
             return
         for stream in self.session.drained():
             self.free_room(stream)
         self.flushed()
+
+    def cut(self, why: str) -> None:
+        """End the connection without a further word."""
+        self._why = self._why or why
+        if self._transport is not None:
+            self._transport.abort()
 
     def flushed(self) -> None:
         """React to frames that were written; called after each round."""

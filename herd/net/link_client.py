@@ -1,274 +1,23 @@
-"""The agent's end of the link: dials routers, behind the port `Dialer`."""
+"""The agent's end of the link: finds out where routers are and dials them, behind the port `Dialer`."""
 
 import asyncio
-import contextlib
-import logging
-import secrets
-from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
 
-from herd.actors.command_ends import UnderWay, unable
-from herd.actors.ports import ModelServers, Obey, Relay
-from herd.errors import HerdError, JoinRefused, LinkClosed, ProtocolError, StreamFailed
-from herd.net.link import MERGE_FROM, MERGE_UP_TO, LinkConnection
+from herd.actors.command_ends import unable
+from herd.actors.ports import Obey, Relay
+from herd.errors import JoinRefused, LinkClosed, StreamFailed
+from herd.net.agent_connection import AgentConnection, Introduction
+from herd.net.http_client import AiohttpServers
+from herd.net.known_routers import Expectation, KnownRouters
+from herd.net.tls import authorities_context, client_context
 from herd.protocols.discovery import RouterAddress
-from herd.protocols.handshake import NONCE_SIZE, HandshakeError
-from herd.protocols.messages import Failure, Goodbye, Head, Hello, Report, RequestHead, Result, Usage, Welcome
-from herd.protocols.session import (
-    STREAM_BUFFER,
-    AgentSession,
-    BodyReceived,
-    CommandReceived,
-    Event,
-    GoodbyeReceived,
-    StreamCancelled,
-    StreamOpened,
-    Welcomed,
-)
-from herd.types import RouterId, Seconds, StreamId
-
-logger = logging.getLogger(__name__)
+from herd.protocols.messages import Hello
+from herd.types import RouterId, Seconds
 
 CONNECT_S = 3.0  # per address: a machine that is there answers in milliseconds, and there may be more addresses
 JOIN_S = 10.0
 INFO_S = Seconds(5.0)
-# Every heartbeat carries a ping, so a router that is there is heard every 5 s; three unanswered are a dead link.
-SILENCE_S = 15.0
-DOUBT_S = 1.0
-
-
-class AgentStream:
-    """The agent's end of one stream; implements the port `Serving`."""
-
-    def __init__(self, connection: "AgentConnection", stream: StreamId, head: RequestHead) -> None:
-        self._connection = connection
-        self._stream = stream
-        self.head = head
-        self._body: deque[BodyReceived] = deque()
-        self._body_waiter: asyncio.Future[None] | None = None
-        self.over = False  # ended, reset or cancelled: nothing more may be sent
-
-    def push(self, event: BodyReceived) -> None:
-        """Request bytes from the link."""
-        body = self._body
-        if len(body) >= MERGE_FROM and len(body[-1].data) + len(event.data) <= MERGE_UP_TO:
-            body[-1] = replace(event, data=body[-1].data + event.data)
-        else:
-            body.append(event)
-        if self._body_waiter is not None and not self._body_waiter.done():
-            self._body_waiter.set_result(None)
-
-    async def body(self) -> AsyncIterator[bytes]:
-        """The request body as it comes in."""
-        last = self.head.size == 0
-        while not last:
-            while not self._body:
-                self._body_waiter = asyncio.get_running_loop().create_future()
-                await self._body_waiter
-            event = self._body.popleft()
-            last = event.last
-            if event.data:
-                yield event.data
-                self._connection.consumed(self._stream, len(event.data))
-
-    async def send_head(self, head: Head) -> None:
-        """Begin the answer."""
-        self._check()
-        self._connection.session.send_head(self._stream, head)
-        self._connection.wake()
-
-    async def send(self, data: bytes) -> None:
-        """Send a piece of the answer; waits while the stream has no credit."""
-        self._check()
-        connection = self._connection
-        connection.session.send_data(self._stream, data)
-        connection.wake()
-        if connection.session.unsent(self._stream) > STREAM_BUFFER:
-            await connection.wait_room(self._stream)
-
-    def end(self, usage: Usage) -> None:
-        """The answer is whole."""
-        self._check()
-        self.over = True
-        self._connection.session.end(self._stream, usage)
-        self._connection.wake()
-
-    def reset(self, failure: Failure) -> None:
-        """The answer broke."""
-        if not self.over and not self._connection.is_lost:
-            self.over = True
-            self._connection.session.reset(self._stream, failure)
-            self._connection.wake()
-
-    def _check(self) -> None:
-        if self.over or self._connection.is_lost:
-            raise LinkClosed("nobody waits for this answer any more")
-
-
-class AgentConnection(LinkConnection):
-    """The connection to a router; implements the port `AgentLink`."""
-
-    session: AgentSession
-
-    def __init__(self, hello: Hello, token: str, relay: Relay, obey: Obey) -> None:
-        super().__init__(AgentSession(hello, token=token or None))
-        self._relay = relay
-        self._commands = UnderWay(obey, self._answer)
-        self._streams: dict[StreamId, AgentStream] = {}
-        self._tasks: dict[StreamId, asyncio.Task[None]] = {}
-        self._pings = 0
-        self._doubted = False  # the router was found silent, and has a moment to prove otherwise
-        self._change: asyncio.Future[None] = self._loop.create_future()  # of what is written; renewed by who waits
-        self._watch: asyncio.TimerHandle | None = None
-        self.joined: asyncio.Future[Welcome] = self._loop.create_future()
-
-    @property
-    def welcome(self) -> Welcome:
-        """What the router said when it let this agent in."""
-        return self.joined.result()
-
-    def handle(self, events: Sequence[Event]) -> None:
-        """Start, feed and cancel relays."""
-        for event in events:
-            if isinstance(event, BodyReceived):
-                stream = self._streams.get(event.stream)
-                if stream is not None:
-                    stream.push(event)
-            elif isinstance(event, StreamOpened):
-                self._open(event)
-            elif isinstance(event, StreamCancelled):
-                self._cancel(event.stream)
-            elif isinstance(event, CommandReceived):
-                self._commands.begin(event.command)
-            elif isinstance(event, Welcomed):
-                self.joined.set_result(event.welcome)
-                self._look()
-            elif isinstance(event, GoodbyeReceived):
-                self._refused(event.goodbye)
-
-    def _answer(self, result: Result) -> None:
-        if not self.is_lost:
-            self.session.result(result)
-            self.wake()
-
-    def _look(self) -> None:
-        """Give up a router that has been silent for too long; else look again when that could be."""
-        if self.silence < SILENCE_S:
-            self._watch = self._loop.call_later(SILENCE_S - self.silence, self._look)
-        elif not self._doubted:
-            # A machine that slept wakes up here, and what the router said meanwhile lies unread in the socket.
-            self._doubted = True
-            self._watch = self._loop.call_later(DOUBT_S, self._look)
-        else:
-            self.hang_up(f"the router has been silent for {SILENCE_S:.0f} s")
-            return
-        self._doubted = self.silence >= SILENCE_S
-
-    def _open(self, event: StreamOpened) -> None:
-        stream = AgentStream(self, event.stream, event.head)
-        self._streams[event.stream] = stream
-        task = asyncio.create_task(self._serve(stream), name=f"relay {event.head.request_id}")
-        self._tasks[event.stream] = task
-        task.add_done_callback(lambda done: self._forget(event.stream, done))
-
-    async def _serve(self, stream: AgentStream) -> None:
-        try:
-            await self._relay(stream)
-        except LinkClosed:
-            # The answer lost its reader between two sends; its stream is already gone.
-            logger.debug("request %s lost its reader", stream.head.request_id)
-        except Exception:
-            logger.exception("request %s failed in the agent", stream.head.request_id)
-            stream.reset(Failure("internal", "the agent failed; its log says why"))
-        finally:
-            if not self.is_lost:
-                stream.reset(Failure("internal", "the agent gave the request up"))
-
-    def _forget(self, stream: StreamId, done: asyncio.Task[None]) -> None:
-        if self._tasks.get(stream) is done:  # a router may use the id of a stream that has ended again
-            del self._streams[stream], self._tasks[stream]
-            self.free_room(stream)
-
-    def _cancel(self, stream: StreamId) -> None:
-        served = self._streams.get(stream)
-        if served is not None:
-            served.over = True
-            self._tasks[stream].cancel()
-
-    def _refused(self, goodbye: Goodbye) -> None:
-        text = goodbye.text or goodbye.code
-        self._not_joined(JoinRefused(text, goodbye.code))
-        self.hang_up(text)
-
-    def _not_joined(self, error: HerdError) -> None:
-        if not self.joined.done():
-            self.joined.set_exception(error)
-            self.joined.exception()  # seen: whoever dialled may have given up by now
-
-    def consumed(self, stream: StreamId, size: int) -> None:
-        """Request bytes were handed on: more may come."""
-        if not self.is_lost:
-            self.session.consumed(stream, size)
-            self.wake()
-
-    def broken(self, error: ProtocolError) -> None:
-        """The router broke the rules; in the handshake it may just not be this agent's."""
-        if isinstance(error, HandshakeError):
-            self._not_joined(JoinRefused(str(error), error.code))
-        super().broken(error)
-
-    def lost(self, why: str) -> None:
-        """Cancel every relay and every command."""
-        self.flushed()
-        self._commands.end()
-        if self._watch is not None:
-            self._watch.cancel()
-        self._not_joined(LinkClosed(why))
-        for stream, task in self._tasks.items():
-            self._streams[stream].over = True
-            task.cancel()
-
-    # --- AgentLink ----------------------------------------------------------------------------------------------------
-
-    def report(self, report: Report) -> None:
-        """Send a heartbeat, and ask whether the router is there."""
-        if not self.is_lost:
-            self._pings += 1
-            self.session.ping(self._pings)  # first: a report that cannot be sent must not look like silence
-            self.session.report(report)
-            self.wake()
-
-    def drain(self) -> None:
-        """Ask for nothing new."""
-        if not self.is_lost:
-            self.session.drain()
-            self.wake()
-
-    async def wait_closed(self) -> str:
-        """Wait until the link is gone; why."""
-        return await self.wait_lost()
-
-    async def close(self, goodbye: Goodbye, grace: Seconds) -> None:
-        """Let running streams end for at most `grace` seconds, then say goodbye and close."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                await self._all_written()
-        if not self.is_lost:
-            self.session.goodbye(goodbye)
-            self.hang_up(goodbye.text or goodbye.code)
-        await self.wait_lost()
-
-    async def _all_written(self) -> None:
-        """Wait until every stream is at its end, and that end is written: a relay is done long before."""
-        while self.session.streams and not self.is_lost:
-            self._change = self._loop.create_future()
-            await self._change
-
-    def flushed(self) -> None:
-        """A stream may have ended."""
-        if not self._change.done():
-            self._change.set_result(None)
 
 
 class LinkDialer:
@@ -277,31 +26,78 @@ class LinkDialer:
     Args:
         servers: asks routers for their link port.
         token: the join token; empty when none is set.
+        known: the routers that this agent has joined over TLS.
     """
 
-    def __init__(self, servers: ModelServers, token: str = "") -> None:
+    def __init__(self, servers: AiohttpServers, token: str = "", known: KnownRouters | None = None) -> None:
         self._servers = servers
         self._token = token
+        self._known = known or KnownRouters()
 
     async def locate(self, url: str) -> RouterAddress:
-        """Ask the router at `url` where its link port is."""
-        base = url.rstrip("/")
-        status, info = await self._servers.fetch(f"{base}/herd/v1/info", timeout=INFO_S)
-        host = base.partition("://")[2].partition("/")[0].rpartition("@")[2]
-        host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+        """Ask the router at `url` where its link port is, and whether that speaks TLS.
+
+        No authority has to vouch for who answers, for a house has none: what comes back is public, and only says where
+        to dial. Who is there is looked at on the link: a false answer leads to a router that this agent does not take
+        for the one that it knows, or that cannot prove the join token.
+        """
+        try:
+            info = await self._info(url)
+        except StreamFailed as error:
+            if not url.startswith("http:"):
+                raise
+            url = f"https:{url.removeprefix('http:')}"  # it may have been given a certificate since that was written
+            try:
+                info = await self._info(url)
+            except StreamFailed:
+                raise error from None
+        parts = urlsplit(url)
+        tls = info.get("link_tls") is True
+        if parts.scheme == "https" and not tls:  # whoever writes https means it
+            raise StreamFailed(
+                f"the router at {url} has a plain link: start herd with --tls-cert, or name it by http://"
+            )
+        host = parts.hostname or ""
+        bracketed = f"[{host}]" if ":" in host else host
+        name = f"{parts.scheme}://{bracketed}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+        router_id = RouterId(str(info.get("router_id", "")))
+        return RouterAddress((host,), 0, info["link_port"], router_id, tls=tls, url=name)
+
+    async def _info(self, url: str) -> dict[str, Any]:
+        status, info = await self._servers.fetch(f"{url.rstrip('/')}/herd/v1/info", timeout=INFO_S, verified=False)
         if status != 200 or not isinstance(info, dict) or not isinstance(info.get("link_port"), int):
             raise StreamFailed(f"{url} does not answer as a Herd router does")
-        return RouterAddress((host,), 0, info["link_port"], RouterId(str(info.get("router_id", ""))))
+        return info
 
     async def dial(self, address: RouterAddress, hello: Hello, relay: Relay, obey: Obey = unable) -> AgentConnection:
-        """Join a router. Each attempt has a nonce of its own, so that no router can replay an old proof."""
-        hello = replace(hello, nonce=secrets.token_bytes(NONCE_SIZE))
+        """Join a router."""
+        expected = Expectation(self._known, address, proven=bool(self._token))
+        if not address.tls:
+            expected.check(b"")
+        introduction = Introduction(hello, self._token, expected, client_context() if address.tls else None)
+        try:
+            return await self._join(address, introduction, relay, obey)
+        except JoinRefused as refused:
+            if refused.code != "certificate" or not address.url.startswith("https:"):
+                raise
+            # Those of authorities are renewed every few weeks: one with the name that a person wrote down will do.
+            expected = Expectation(self._known, address, proven=True)
+            vouched = Introduction(hello, self._token, expected, authorities_context(), address.hosts[0])
+            try:
+                return await self._join(address, vouched, relay, obey)
+            except LinkClosed:
+                raise refused from None
+
+    async def _join(
+        self, address: RouterAddress, introduction: Introduction, relay: Relay, obey: Obey
+    ) -> AgentConnection:
+        """Join a router at the first of its addresses where something listens."""
         failures: list[str] = []
         for host in address.hosts:
             try:
                 async with asyncio.timeout(CONNECT_S):
                     _, connection = await asyncio.get_running_loop().create_connection(
-                        lambda: AgentConnection(hello, self._token, relay, obey), host, address.link_port
+                        lambda: AgentConnection(introduction, relay, obey), host, address.link_port
                     )
             except (OSError, TimeoutError) as error:
                 failures.append(f"{host}: {getattr(error, 'strerror', None) or 'no answer'}")

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import secrets
+import ssl
 from collections import deque
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from herd.actors.command_ends import Unanswered
 from herd.actors.ports import LinkEvents
 from herd.errors import ConfigError, LinkClosed
 from herd.net.link import MERGE_FROM, MERGE_UP_TO, LinkConnection
+from herd.net.tls import TlsLayer, fingerprint, is_tls
 from herd.protocols.handshake import NONCE_SIZE
 from herd.protocols.messages import Command, Failure, Goodbye, Report, RequestHead, Result, Welcome
 from herd.protocols.session import (
@@ -32,7 +34,7 @@ from herd.types import LinkId, NodeId, Seconds, StreamId
 
 logger = logging.getLogger(__name__)
 
-# A hello and its proof are two round trips in one house; whoever needs longer is not an agent.
+# TLS, a hello and its proof are four round trips in one house; whoever needs longer is not an agent.
 JOIN_S = 10.0
 # Connections that have not joined yet: a hundred machines may come back at once after a power cut.
 MAX_STRANGERS = 256
@@ -40,6 +42,11 @@ MAX_STRANGERS = 256
 # faster than this is never looked at: reports cost the fleet milliseconds and its mailboxes have no bound.
 REPORT_EVERY_S = 0.1
 SHUTDOWN = Goodbye("shutdown", "the router is shutting down")
+ONLY_TLS = Goodbye(
+    "tls",
+    "This router's link speaks TLS only: update herd-node, or have it find the router anew by --router-url https://",
+)
+NO_TLS = Goodbye("tls", "This router's link does not speak TLS: start herd with --tls-cert and --tls-key")
 
 
 class RouterExchange:
@@ -107,9 +114,10 @@ class RouterConnection(LinkConnection):
 
     session: RouterSession
 
-    def __init__(self, server: "LinkServer", link: LinkId, token: str) -> None:
-        super().__init__(RouterSession(token=token or None, nonce=secrets.token_bytes(NONCE_SIZE)))
+    def __init__(self, server: "LinkServer", link: LinkId, session: RouterSession, tls: TlsLayer | None) -> None:
+        super().__init__(session, tls)
         self._server = server
+        self._met = False  # the first bytes have come
         self.link = link
         self.node: NodeId | None = None
         self.exchanges: dict[StreamId, RouterExchange] = {}
@@ -119,6 +127,18 @@ class RouterConnection(LinkConnection):
         self._report: Report | None = None  # the newest one, while it waits for its time
         self._reporting: asyncio.TimerHandle | None = None  # while a report was handed on a moment ago
         self._draining = False
+
+    def data_received(self, data: bytes) -> None:
+        """Frames from the agent. Who does not speak TLS where it is spoken, or the other way round, is told so."""
+        if not self._met:
+            self._met = True
+            if is_tls(data) is (self._tls is None):
+                goodbye = NO_TLS if self._tls is None else ONLY_TLS
+                self._tls = None  # who speaks plainly understands nothing else; who speaks TLS sees that it is none
+                logger.warning("an agent at %s did not join: %s", self.peer, goodbye.text)
+                self.say_goodbye(goodbye)
+                return
+        super().data_received(data)
 
     def handle(self, events: Sequence[Event]) -> None:
         """Hand stream events to their exchanges and the rest to the fleet."""
@@ -230,14 +250,17 @@ class LinkServer:
         host: address to bind.
         port: 0 picks a free one, to be read from `port` after `start`.
         token: the join token; empty when none is needed.
+        tls: the certificate with which links speak TLS; None for plain ones.
     """
 
     events: LinkEvents
 
-    def __init__(self, host: str, port: int, token: str = "") -> None:
+    def __init__(self, host: str, port: int, token: str = "", tls: ssl.SSLContext | None = None) -> None:
         self._host = host
         self.port = port
         self._token = token
+        self._tls = tls
+        self._channel = fingerprint(tls) if tls is not None else b""
         self._server: asyncio.Server | None = None
         self._stopped = False
         self._last_link = 0
@@ -277,7 +300,9 @@ class LinkServer:
                 oldest.say_goodbye(Goodbye("protocol", "too many connections that do not join"))
         self._last_link += 1
         link = LinkId(self._last_link)
-        connection = RouterConnection(self, link, self._token)
+        session = RouterSession(secrets.token_bytes(NONCE_SIZE), self._token or None, self._channel)
+        tls = TlsLayer(self._tls, server_side=True) if self._tls is not None else None
+        connection = RouterConnection(self, link, session, tls)
         self._strangers[link] = connection
         if self._stopped:  # it was in the backlog when the listener closed
             connection.say_goodbye(SHUTDOWN)

@@ -18,17 +18,19 @@ class AgentSession(Session):
     Args:
         hello: who the agent is; with a token, `hello.nonce` is 16 random bytes, fresh for this session.
         token: the join token that the router must prove; None when any router will do.
+        channel: over TLS the SHA-256 of the certificate that the router has shown; empty on a plain link.
 
     All sends but `goodbye` raise LinkClosed once the session is closed and ValueError before Welcomed; a value that
     does not fit a frame raises UnsendableError.
     """
 
-    def __init__(self, hello: Hello, token: str | None = None) -> None:
+    def __init__(self, hello: Hello, token: str | None = None, channel: bytes = b"") -> None:
         if token is not None and len(hello.nonce) != NONCE_SIZE:
             raise ValueError(f"the nonce of the hello must have {NONCE_SIZE} bytes")
         super().__init__(AGENT, guarded=token is not None)
         self._hello = hello
         self._token = token
+        self._channel = channel
         self._left: dict[StreamId, int] = {}  # bytes of a body of known size that are still to come
         self._handlers |= {
             FrameType.CHALLENGE: self._on_challenge,
@@ -79,10 +81,12 @@ class AgentSession(Session):
         if self._token is None:
             raise HandshakeError("token", "This router wants a join token: start herd-node with --join-token.")
         text = "The router does not hold this agent's join token: start both with the same --join-token."
+        if self._channel:
+            text = f"{text} If they are the same, somebody stands between the two, with a certificate of their own."
         if len(nonce) != NONCE_SIZE:
             raise HandshakeError("token", text)
-        check_proof(proof, router_proof(self._token, self._hello, nonce), text)
-        self._control(encode(FrameType.PROOF, LINK, agent_proof(self._token, self._hello, nonce)))
+        check_proof(proof, router_proof(self._token, self._hello, nonce, self._channel), text)
+        self._control(encode(FrameType.PROOF, LINK, agent_proof(self._token, self._hello, nonce, self._channel)))
 
     def _on_welcome(self, welcome: Welcome) -> Event:
         if self._state is LinkState.GUARDED:

@@ -6,6 +6,7 @@ TXT keys (all ASCII, in RFC 6763's `key=value` form):
     http  port of the HTTP listener
     link  port of the link listener
     id    router id
+    tls   "1" where the HTTP and the link listener speak TLS; not there where they do not
 """
 
 import re
@@ -45,6 +46,8 @@ class RouterAddress:
     link_port: int
     router_id: RouterId
     versions: tuple[int, ...] = (1,)  # link protocol versions it speaks
+    tls: bool = False  # its link speaks TLS
+    url: str = ""  # by which a person named it, without a path; empty when it was found
 
 
 def instance_label(router_id: RouterId) -> str:
@@ -59,6 +62,7 @@ def txt(address: RouterAddress) -> dict[str, str]:
         "http": str(address.http_port),
         "link": str(address.link_port),
         "id": address.router_id,
+        **({"tls": "1"} if address.tls else {}),
     }
 
 
@@ -77,7 +81,8 @@ def parse(hosts: Iterable[str], values: Mapping[str, str | None]) -> RouterAddre
         raise ProtocolError("The record names no address that this machine could dial.")
     versions = tuple(int(version) for version in _value(values, "v", _VERSIONS).split(","))
     router_id = RouterId(_value(values, "id", _ROUTER_ID))
-    return RouterAddress(kept, _port(values, "http"), _port(values, "link"), router_id, versions)
+    tls = values.get("tls") == "1"
+    return RouterAddress(kept, _port(values, "http"), _port(values, "link"), router_id, versions, tls)
 
 
 def _port(values: Mapping[str, str | None], key: str) -> int:

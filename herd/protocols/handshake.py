@@ -2,13 +2,20 @@
 
     agent                                    router
       HELLO(nonce A)  ----------------------->
-      <-----------------------  CHALLENGE(nonce R, HMAC(token, "herd router" A R node_id))
-      PROOF(HMAC(token, "herd agent" R A node_id))  ->
+      <-----------------------  CHALLENGE(nonce R, HMAC(token, "herd router" A R node_id [0 channel]))
+      PROOF(HMAC(token, "herd agent" R A node_id [0 channel]))  ->
       <-------------------------------------  WELCOME
 
 The router proves itself first, so a false router learns nothing; both nonces are fresh, so nothing can be replayed, and
 the two texts differ, so no proof can be sent back to its maker. Without a token there is neither CHALLENGE nor PROOF.
-The link itself is not encrypted: the token keeps strangers out, not listeners.
+
+A plain link can be listened to, and whoever stands between the two can pass the proofs on and change what follows:
+there the token keeps strangers out, and nobody else. Over TLS nobody listens, and `channel` ends the rest: it is the
+SHA-256 of the certificate that the router shows (after "tls-server-end-point", RFC 5929), as each end knows it. Whoever
+stands between has no key for the router's certificate and shows the agent another; then the two ends prove different
+texts, and the agent turns away. So no authority has to vouch for the certificate, and a renewed one needs nothing. A
+plain link has no channel, so that proofs of one kind of link are worth nothing on the other. (No text can be read in
+two ways: a node id holds no zero byte.)
 """
 
 import hashlib
@@ -37,14 +44,14 @@ class HandshakeError(ProtocolError):
         self.code = code
 
 
-def router_proof(token: str, hello: Hello, nonce: bytes) -> bytes:
-    """What a CHALLENGE carries: 32 bytes. `nonce` is the router's, 16 bytes."""
-    return _proof(token, b"herd router", hello.nonce, nonce, hello)
+def router_proof(token: str, hello: Hello, nonce: bytes, channel: bytes = b"") -> bytes:
+    """What a CHALLENGE carries: 32 bytes. `nonce` is the router's, 16 bytes; `channel` is empty on a plain link."""
+    return _proof(token, b"herd router" + hello.nonce + nonce, hello, channel)
 
 
-def agent_proof(token: str, hello: Hello, nonce: bytes) -> bytes:
-    """What a PROOF carries: 32 bytes. `nonce` is the router's, 16 bytes."""
-    return _proof(token, b"herd agent", nonce, hello.nonce, hello)
+def agent_proof(token: str, hello: Hello, nonce: bytes, channel: bytes = b"") -> bytes:
+    """What a PROOF carries: 32 bytes. `nonce` is the router's, 16 bytes; `channel` is empty on a plain link."""
+    return _proof(token, b"herd agent" + nonce + hello.nonce, hello, channel)
 
 
 def check_proof(proof: bytes, expected: bytes, text: str) -> None:
@@ -73,6 +80,6 @@ def _listed(versions: Sequence[int]) -> str:
     return ", ".join(str(version) for version in versions) or "none"
 
 
-def _proof(token: str, purpose: bytes, first: bytes, second: bytes, hello: Hello) -> bytes:
-    text = purpose + first + second + hello.node_id.encode()
+def _proof(token: str, beginning: bytes, hello: Hello, channel: bytes) -> bytes:
+    text = beginning + hello.node_id.encode() + (b"\0" + channel if channel else b"")
     return hmac.digest(token.encode(), text, hashlib.sha256)

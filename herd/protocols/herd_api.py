@@ -14,6 +14,7 @@ class InfoDocument:
     version: str
     link_port: int
     protocol_versions: tuple[int, ...]
+    link_tls: bool = False  # agents have to speak TLS
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,17 +41,19 @@ class RouterSession(Session):
     Args:
         nonce: 16 random bytes, fresh for this session.
         token: the join token that an agent must prove; None when any agent may ask to join.
+        channel: over TLS the SHA-256 of the router's certificate, to which the proofs are bound; empty on a plain link.
 
     All sends but `goodbye` raise LinkClosed once the session is closed and ValueError before `welcome`; a value that
     does not fit a frame raises UnsendableError.
     """
 
-    def __init__(self, nonce: bytes, token: str | None = None) -> None:
+    def __init__(self, nonce: bytes, token: str | None = None, channel: bytes = b"") -> None:
         if len(nonce) != NONCE_SIZE:
             raise ValueError(f"the nonce must have {NONCE_SIZE} bytes")
         super().__init__(ROUTER, guarded=token is not None)
         self._nonce = nonce
         self._token = token
+        self._channel = channel
         self._handlers |= {
             FrameType.HELLO: self._on_hello,
             FrameType.HEARTBEAT: self._on_report,
@@ -127,8 +129,9 @@ class RouterSession(Session):
                 f"This router wants a join token, and the HELLO has no nonce of {NONCE_SIZE} bytes to prove one with: "
                 "start herd-node with --join-token.",
             )
-        proof = router_proof(self._token, hello, self._nonce)
-        self._handlers[FrameType.PROOF] = partial(self._on_proof, hello, agent_proof(self._token, hello, self._nonce))
+        proof = router_proof(self._token, hello, self._nonce, self._channel)
+        expected = agent_proof(self._token, hello, self._nonce, self._channel)
+        self._handlers[FrameType.PROOF] = partial(self._on_proof, hello, expected)
         self._control(encode(FrameType.CHALLENGE, LINK, self._nonce, proof))
         return None
 

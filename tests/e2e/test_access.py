@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.certificates import AUTHORITY, VOUCHED
 from tests.e2e.hostile_cases import GET, KEYS, PHONE, QUESTION, Case, post
 from tests.e2e.house import LOOK_EVERY_S
 from tests.e2e.model_servers import LOOPBACK, ModelServer
@@ -24,7 +25,6 @@ NAMELESS, ADMIN = "nameless-secret-0001", "admin-secret-0001"
 SECRETS = (PHONE, NAMELESS, ADMIN)
 WORDS = ("--host", LOOPBACK, "--port", "0", "--link-port", "0", "--no-mdns", "--data-dir", "router")
 BEARER = b"Authorization: Bearer " + PHONE.encode()
-TLS = Path(__file__).parents[1] / "net" / "tls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,19 +137,19 @@ async def test_the_admin_key_changes_the_fleet_from_elsewhere(keyed: Keyed) -> N
 
 
 async def test_a_router_with_a_certificate_is_asked_by_https(tmp_path: Path) -> None:
-    words = ("--tls-cert", str(TLS / "cert.pem"), "--tls-key", str(TLS / "key.pem"))
-    trusted = {"SSL_CERT_FILE": str(TLS / "cert.pem")}
+    words = ("--tls-cert", VOUCHED, "--tls-key", VOUCHED)
+    trusted = {"SSL_CERT_FILE": AUTHORITY}
     async with asyncio.timeout(PATIENCE_S), Programs(tmp_path) as programs:
         router = await programs.herd(*WORDS, *words)
-        url = (await router.says(r"is up: (https://\S+)"))[1]
+        url = (await router.says(r"is up: (https://\S+)"))[1].replace(LOOPBACK, "localhost")
         keyed = Keyed(programs, router, url)
         assert await keyed.command("nodes", "--json", **trusted) == (0, '{\n  "nodes": []\n}')
         assert (await keyed.command("pin", "x", **trusted))[1] == "error: no node has 'x'"
         for line in (("nodes",), ("pin", "x")):
             code, said = await keyed.command(*line)
             assert code == 1
-            assert "its certificate is not trusted: self-signed certificate (SSL_CERT_FILE names" in said
-        context = ssl.create_default_context(cafile=str(TLS / "cert.pem"))
+            assert "its certificate is not trusted: unable to get local issuer certificate (SSL_CERT_FILE names" in said
+        context = ssl.create_default_context(cafile=AUTHORITY)
         async with connection(keyed.port, context) as client, connection(keyed.port) as plain:
             assert (await client.ask(GET)).status == 200
             assert (await plain.ask(GET)).body.startswith(b"This port speaks HTTPS")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.certificates import HOUSE, OTHER
 from tests.e2e.netns import Host, Network, available
 from tests.e2e.processes import ROOT, command, environment
 
@@ -55,8 +56,8 @@ class Home:
                 words, cwd=ROOT, env=environment(home), stdin=subprocess.PIPE, stdout=log, stderr=log
             )
 
-    def start_router(self) -> "subprocess.Popen[Any]":
-        return self.start("router", command("herd"))
+    def start_router(self, *words: str) -> "subprocess.Popen[Any]":
+        return self.start("router", command("herd", *words))
 
     def start_node(self, host: str) -> None:
         self.start(host, [sys.executable, "-m", "tests.e2e.model_servers", host, *DISKS[host]])
@@ -83,6 +84,12 @@ class Home:
                 joined = {name for name in DISKS if self._log(name).count("joined router") >= times}
                 if joined == self._ready() == set(DISKS):
                     return
+                await asyncio.sleep(0.2)
+
+    async def until_said(self, host: str, words: str) -> None:
+        """Wait until a program on a host has printed something."""
+        async with asyncio.timeout(BOUND_S):
+            while words not in self._log(host):  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.2)
 
     def _log(self, host: str) -> str:
@@ -140,3 +147,16 @@ async def test_agents_find_their_router_wherever_it_is(network: Network, home: H
     home.start_router()
     await home.until_joined(times=3)
     assert {home.chat(network["cellar"], model) for model in ONLY.values()} == set(DISKS)
+
+
+async def test_agents_see_by_themselves_that_their_router_speaks_tls_and_know_it_again(
+    network: Network, home: Home
+) -> None:
+    home.start_node("attic")
+    router = home.start_router("--tls-cert", HOUSE, "--tls-key", HOUSE)
+    await home.until_said("attic", "joined router")
+    assert "does not speak TLS" not in home._log("router")
+    router.kill()
+    router.wait()
+    home.start_router("--tls-cert", OTHER, "--tls-key", OTHER)
+    await home.until_said("attic", "shows another certificate")

@@ -16,10 +16,12 @@ import pytest
 
 from herd.actors.ports import Serving
 from herd.net.link_server import RouterExchange
+from herd.net.tls import client_context
 from herd.protocols.framing import MAX_FRAME, Frame, FrameDecoder, encode, fields
 from herd.protocols.messages import FrameType, Goodbye, Hello
 from herd.protocols.session import DataReceived, HeadReceived, StreamEnded
 from herd.types import KiB, MiB, NodeId, NodeName, StreamId
+from tests.net import link_house
 from tests.net.link_house import HEAD, HELLO, LOOPBACK, USAGE, House, Joined, request
 
 MALLORY = replace(HELLO, node_id=NodeId("mallory"), name=NodeName("mallory"), nonce=b"mallory's nonce.")
@@ -97,7 +99,8 @@ class Peer:
 async def peer(port: int, *, receive_buffer: int | None = None) -> AsyncIterator[Peer]:
     """A connection to a link port; the system keeps about `receive_buffer` unread bytes for it."""
     sock = await idle_connection(port, receive_buffer)
-    reader, writer = await asyncio.open_connection(sock=sock)
+    tls = client_context() if link_house.CERTIFICATE else None
+    reader, writer = await asyncio.open_connection(sock=sock, ssl=tls, server_hostname=LOOPBACK if tls else None)
     try:
         yield Peer(reader, writer)
     finally:

@@ -69,7 +69,9 @@ class RawClient:
 
 @asynccontextmanager
 async def connection(port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[RawClient]:
-    reader, writer = await asyncio.open_connection(LOOPBACK, port, ssl=tls)
+    reader, writer = await asyncio.open_connection(
+        LOOPBACK, port, ssl=tls, server_hostname="localhost" if tls else None
+    )
     try:
         yield RawClient(reader, writer)
     finally:

@@ -3,15 +3,18 @@
 import asyncio
 import random
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from herd.actors.command_ends import unable
 from herd.actors.ports import Obey, Relay, Serving
+from herd.net.agent_connection import AgentConnection
 from herd.net.http_client import AiohttpServers
-from herd.net.link_client import AgentConnection, LinkDialer
+from herd.net.link_client import LinkDialer
 from herd.net.link_server import LinkServer
+from herd.net.tls import TlsLayer, client_context, server_context
 from herd.protocols.discovery import RouterAddress
 from herd.protocols.messages import Failure, Goodbye, Head, Hello, Report, RequestHead, Usage, Welcome
 from herd.protocols.session import (
@@ -26,8 +29,10 @@ from herd.protocols.session import (
     Welcomed,
 )
 from herd.types import BackendId, KiB, LinkId, NodeId, NodeName, RequestId, RouterId, Seconds, StreamId
+from tests.net.loops import turns_until
 
 LOOPBACK = "127.0.0.1"
+CERTIFICATE = ""  # of routers in tests that do not say; empty: their links are plain. See `plain_and_tls`.
 HELLO = Hello((1,), NodeId("node-1"), NodeName("studio"))
 HEAD = Head(200, (("Content-Type", "text/plain"),))
 USAGE = Usage(complete=True)
@@ -92,7 +97,9 @@ class Info(AiohttpServers):
         self.answer = (status, answer)
         self.asked = ""
 
-    async def fetch(self, url: str, body: object = None, *, timeout: Seconds) -> tuple[int, object]:
+    async def fetch(
+        self, url: str, body: object = None, *, timeout: Seconds, verified: bool = True
+    ) -> tuple[int, object]:
         self.asked = url
         return self.answer
 
@@ -108,10 +115,19 @@ class House:
 
     server: LinkServer
     fleet: Fleet
+    tls: bool = False
 
     @property
     def address(self) -> RouterAddress:
-        return RouterAddress((LOOPBACK,), 0, self.server.port, RouterId(""))
+        return RouterAddress((LOOPBACK,), 0, self.server.port, RouterId(""), tls=self.tls)
+
+    async def open_connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection over which nothing is said yet; both ends are ready to speak."""
+        tls = client_context() if self.tls else None
+        opened = await asyncio.open_connection(LOOPBACK, self.server.port, ssl=tls)
+        others = self.server._strangers.values()
+        await turns_until(lambda: all(other._tls is None or other._tls.ready for other in others))
+        return opened
 
     async def dial(
         self, relay: Relay = nothing, *, hello: Hello = HELLO, token: str = "", obey: Obey = unable
@@ -158,13 +174,14 @@ def request(name: str = "q-1", size: int = 0) -> RequestHead:
 
 
 @asynccontextmanager
-async def house(token: str = "") -> AsyncIterator[House]:
-    """A router's link port."""
-    server = LinkServer(LOOPBACK, 0, token)
+async def house(token: str = "", certificate: str | None = None, port: int = 0) -> AsyncIterator[House]:
+    """A router's link port; `certificate` is CERTIFICATE unless it is said."""
+    certificate = CERTIFICATE if certificate is None else certificate
+    server = LinkServer(LOOPBACK, port, token, server_context(certificate, certificate))
     fleet = Fleet(server)
     await server.start(fleet)
     try:
-        yield House(server, fleet)
+        yield House(server, fleet, tls=certificate != "")
     finally:
         await server.stop()
 
@@ -217,6 +234,7 @@ class RawAgent:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._tls = TlsLayer(client_context()) if CERTIFICATE else None
         self.session = AgentSession(HELLO)
 
     @classmethod
@@ -228,23 +246,35 @@ class RawAgent:
         sock.setblocking(False)
         await asyncio.get_running_loop().sock_connect(sock, (LOOPBACK, port))
         agent = cls(sock)
+        while agent._tls is not None and not agent._tls.ready:
+            await agent._send(agent._tls.take())
+            agent._tls.receive(await agent._receive())
         while not any(isinstance(event, Welcomed) for event in await agent.turn()):
             pass
         return agent
 
     async def turn(self) -> list[Event]:
         """Send what there is to say, and read a piece."""
-        loop = asyncio.get_running_loop()
-        await loop.sock_sendall(self._sock, self.session.take(1024 * KiB))
-        return self.session.receive(await loop.sock_recv(self._sock, 256 * KiB))
+        words = self.session.take(1024 * KiB)
+        await self._send(words if self._tls is None else self._tls.seal(words))
+        return self._heard(await self._receive())
 
     async def read_to_end(self) -> list[Event]:
         """All that the router still says until it closes, without an answer to any of it."""
         events: list[Event] = []
         with suppress(ConnectionError):
-            while data := await asyncio.get_running_loop().sock_recv(self._sock, 256 * KiB):
-                events += self.session.receive(data)
+            while data := await self._receive():
+                events += self._heard(data)
         return events
+
+    def _heard(self, data: bytes) -> list[Event]:
+        return self.session.receive(data if self._tls is None else self._tls.receive(data))
+
+    async def _send(self, data: bytes) -> None:
+        await asyncio.get_running_loop().sock_sendall(self._sock, data)
+
+    async def _receive(self) -> bytes:
+        return await asyncio.get_running_loop().sock_recv(self._sock, 256 * KiB)
 
     def close(self) -> None:
         self._sock.close()
@@ -256,7 +286,10 @@ async def raw_port(
     *,
     receive_buffer: int | None = None,
 ) -> AsyncIterator[RouterAddress]:
-    """A listener that does as `serve` likes, in place of a router; its buffers are the system's, or about so large."""
+    """A listener that does as `serve` likes, in place of a router; its buffers are the system's, or about so large.
+
+    Where there is a CERTIFICATE, its TLS is asyncio's, another than the link's own.
+    """
     connections: set[asyncio.Task[None]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -267,15 +300,16 @@ async def raw_port(
             await serve(reader, writer)
         finally:
             writer.close()
-            with suppress(ConnectionError):
+            with suppress(ConnectionError, ssl.SSLError):  # the other side had more to say
                 await writer.wait_closed()
 
     sock = socket.create_server((LOOPBACK, 0))
     if receive_buffer is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    server = await asyncio.start_server(connected, sock=sock)
+    tls = server_context(CERTIFICATE, CERTIFICATE)
+    server = await asyncio.start_server(connected, sock=sock, ssl=tls)
     try:
-        yield RouterAddress((LOOPBACK,), 0, server.sockets[0].getsockname()[1], RouterId(""))
+        yield RouterAddress((LOOPBACK,), 0, server.sockets[0].getsockname()[1], RouterId(""), tls=tls is not None)
     finally:
         server.close()
         if connections:

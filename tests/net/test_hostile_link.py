@@ -30,6 +30,8 @@ from tests.net.hostile import (
 from tests.net.link_house import USAGE, House, house
 from tests.net.loops import on_every_loop, turns_until
 
+pytestmark = pytest.mark.usefixtures("plain_and_tls")
+
 F = FrameType
 NAN, INF = float("nan"), float("inf")
 

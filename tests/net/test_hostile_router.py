@@ -9,9 +9,10 @@ import pytest
 
 from herd.actors.ports import Serving
 from herd.errors import HerdError
+from herd.net.agent_connection import AgentConnection
 from herd.net.http_client import AiohttpServers
 from herd.net.link import MERGE_FROM
-from herd.net.link_client import AgentConnection, LinkDialer
+from herd.net.link_client import LinkDialer
 from herd.protocols.framing import MAX_FRAME, MAX_FRAME_BEFORE_WELCOME, encode
 from herd.protocols.messages import FrameType, Welcome
 from herd.types import KiB, MiB, NodeName, RouterId, StreamId

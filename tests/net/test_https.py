@@ -5,7 +5,6 @@ import logging
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from pathlib import Path
 
 import pytest
 
@@ -14,21 +13,19 @@ from herd.errors import ConfigError, Unreachable
 from herd.net import http_connections, tls_listener
 from herd.net.http_client import AiohttpServers
 from herd.net.http_server import AiohttpServer
-from herd.net.https import server_context
+from herd.net.tls import server_context
 from herd.protocols.messages import RequestHead
 from herd.types import BackendId, KiB, RequestId, Seconds
+from tests.certificates import AUTHORITY, VOUCHED
 from tests.net.http_house import GET, LOOPBACK, RawClient, answer, connection, listening, read_all
 from tests.net.loops import on_every_loop, turns_until
-
-FILES = Path(__file__).parent / "tls"
-CERT, KEY = str(FILES / "cert.pem"), str(FILES / "key.pem")
 
 
 def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """The server's and a client's."""
-    server = server_context(CERT, KEY)
+    server = server_context(VOUCHED, VOUCHED)
     assert server is not None
-    return server, ssl.create_default_context(cafile=CERT)
+    return server, ssl.create_default_context(cafile=AUTHORITY)
 
 
 async def echo(request: HttpRequest, sink: Sink) -> None:
@@ -41,48 +38,6 @@ async def never(_: HttpRequest, __: Sink) -> None:
 
 def post(body: bytes) -> bytes:
     return b"POST / HTTP/1.1\r\nHost: herd\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-
-
-# --- the files --------------------------------------------------------------------------------------------------------
-
-
-def test_without_files_there_is_no_tls() -> None:
-    assert server_context("", "") is None
-
-
-@pytest.mark.parametrize(
-    ("certificate", "key", "sentence"),
-    [
-        ("cert.pem", "", "--tls-cert needs --tls-key beside it"),
-        ("", "key.pem", "--tls-key needs --tls-cert beside it"),
-        ("nowhere.pem", "key.pem", "--tls-cert: cannot read .*nowhere.pem: No such file"),
-        ("cert.pem", "nowhere.pem", "--tls-key: cannot read .*nowhere.pem: No such file"),
-        ("cert.pem", ".", "--tls-key: cannot read .*: Is a directory"),
-        ("README.md", "key.pem", "--tls-cert: there is no certificate in PEM in .*README.md"),
-        ("cert.pem", "cert.pem", "--tls-key: there is no private key in PEM in .*cert.pem"),
-        ("key.pem", "cert.pem", "--tls-cert: there is no certificate in PEM in .*key.pem"),
-        ("cert.pem", "other-key.pem", "--tls-key: .*other-key.pem is not the key of the certificate .*cert.pem"),
-        ("cert.pem", "encrypted-key.pem", "--tls-key: .*encrypted-key.pem is encrypted"),
-    ],
-)
-def test_files_that_cannot_be_used_are_named(certificate: str, key: str, sentence: str) -> None:
-    def at(name: str) -> str:
-        return str(FILES / name) if name else ""
-
-    with pytest.raises(ConfigError, match=sentence):
-        server_context(at(certificate), at(key))
-
-
-def test_a_damaged_certificate_is_named(tmp_path: Path) -> None:
-    damaged = tmp_path / "damaged.pem"
-    damaged.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
-    with pytest.raises(ConfigError, match=r"damaged\.pem and --tls-key .* cannot be used"):
-        server_context(str(damaged), KEY)
-
-
-def test_only_versions_of_tls_that_are_sound_are_spoken() -> None:
-    server, _ = contexts()
-    assert server.minimum_version >= ssl.TLSVersion.TLSv1_2
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------
@@ -106,7 +61,7 @@ async def test_the_client_of_agents_and_commands_believes_whom_it_is_told_to(mon
     server, _ = contexts()
     head = RequestHead(RequestId(""), BackendId(""), "GET", "/")
     async with listening(echo, server) as port, AiohttpServers() as servers:
-        with pytest.raises(Unreachable, match=r"its certificate is not trusted: self-signed .*SSL_CERT_FILE"):
+        with pytest.raises(Unreachable, match=r"its certificate is not trusted: unable to get .*SSL_CERT_FILE"):
             await servers.exchange(f"https://localhost:{port}", head, None)
         with pytest.raises(Unreachable):
             await servers.exchange("https://localhost:1", head, None)

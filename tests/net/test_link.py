@@ -25,6 +25,8 @@ from tests.net.link_house import (
 )
 from tests.net.loops import on_every_loop, turns_until
 
+pytestmark = pytest.mark.usefixtures("plain_and_tls")
+
 # --- Joining ----------------------------------------------------------------------------------------------------------
 
 
@@ -116,9 +118,9 @@ async def test_an_agent_that_leaves_while_the_fleet_makes_up_its_mind_is_reporte
         home.fleet.verdict = think
         dialling = asyncio.create_task(home.dial())
         await asked.wait()
+        connection = next(iter(home.server._strangers.values()))
         dialling.cancel()
         await asyncio.wait([dialling])
-        connection = next(iter(home.server._strangers.values()))
         await connection.wait_lost()
         answer.set()
         (up, _, link), down = await home.fleet.news.get(), await home.fleet.news.get()
@@ -172,7 +174,7 @@ async def test_a_router_that_stops_says_goodbye_and_lets_go_of_everybody() -> No
         _, _, link = await home.fleet.news.get()
         home.server.open(home.fleet.links[HELLO.node_id], StreamId(1), request())
         exchange = home.server.attach(StreamId(1))
-        stranger, _ = await asyncio.open_connection(LOOPBACK, home.server.port)
+        stranger, _ = await home.open_connection()
         await exchange.receive()
         await home.server.stop()
         assert await agent.wait_closed() == "the router is shutting down"

@@ -9,6 +9,8 @@ from herd.protocols.messages import Command, Result
 from herd.types import LinkId
 from tests.net.link_house import house
 
+pytestmark = pytest.mark.usefixtures("plain_and_tls")
+
 
 async def test_a_command_comes_back_as_its_result() -> None:
     async def obey(command: Command) -> Result:

@@ -4,11 +4,15 @@ from dataclasses import replace
 import pytest
 
 from herd.errors import LinkClosed, StreamFailed
-from herd.net import link_client
+from herd.net import agent_connection, link_client
+from herd.net.http_client import AiohttpServers
+from herd.net.tls import server_context
+from herd.protocols.discovery import RouterAddress
 from herd.protocols.framing import encode
 from herd.protocols.messages import FrameType, Goodbye, Report
 from herd.protocols.session import GoodbyeReceived, PongReceived
-from herd.types import Seconds
+from herd.types import RouterId, Seconds
+from tests.certificates import HOUSE
 from tests.net.link_house import (
     HELLO,
     LOOPBACK,
@@ -20,6 +24,8 @@ from tests.net.link_house import (
     welcome_by_hand,
 )
 from tests.net.loops import on_every_loop
+
+pytestmark = pytest.mark.usefixtures("plain_and_tls")
 
 # --- Dialling what is no router ---------------------------------------------------------------------------------------
 
@@ -88,7 +94,7 @@ async def test_a_cancelled_dial_leaves_no_connection_behind() -> None:
 
 @on_every_loop
 async def test_a_router_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_client, "SILENCE_S", 0.05)
+    monkeypatch.setattr(agent_connection, "SILENCE_S", 0.05)
 
     async def fall_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await welcome_by_hand(reader, writer)
@@ -103,7 +109,7 @@ async def test_a_router_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatc
 async def test_a_router_whose_words_lay_unread_while_this_machine_slept_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(link_client, "DOUBT_S", 0.05)
+    monkeypatch.setattr(agent_connection, "DOUBT_S", 0.05)
     asleep, awake = asyncio.Event(), asyncio.Event()
 
     async def speak_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -118,7 +124,7 @@ async def test_a_router_whose_words_lay_unread_while_this_machine_slept_is_kept(
 
     async with raw_port(speak_late) as address:
         agent = await link_client.LinkDialer(no_http()).dial(address, HELLO, nothing)
-        agent._heard -= 2 * link_client.SILENCE_S  # as a clock says that went on while the process did not
+        agent._heard -= 2 * agent_connection.SILENCE_S  # as a clock says that went on while the process did not
         agent._look()
         assert not agent.is_lost
         asleep.set()
@@ -154,20 +160,49 @@ async def test_a_router_that_breaks_the_rules_is_told_so_and_left() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "host"),
+    ("url", "host", "name"),
     [
-        ("http://studio.local:11435", "studio.local"),
-        ("http://studio.local:11435/", "studio.local"),
-        ("http://192.168.1.10", "192.168.1.10"),
-        ("http://[fe80::1]:11435", "fe80::1"),
-        ("http://user:word@studio:1/herd", "studio"),
+        ("http://studio.local:11435", "studio.local", "http://studio.local:11435"),
+        ("http://Studio.local:11435/", "studio.local", "http://studio.local:11435"),
+        ("http://192.168.1.10", "192.168.1.10", "http://192.168.1.10:80"),
+        ("https://192.168.1.10", "192.168.1.10", "https://192.168.1.10:443"),
+        ("http://[fe80::1]:11435", "fe80::1", "http://[fe80::1]:11435"),
+        ("http://user:word@studio:1/herd", "studio", "http://studio:1"),
     ],
 )
-async def test_the_link_port_is_where_the_routers_info_says(url: str, host: str) -> None:
-    info = Info(200, {"link_port": 4711, "router_id": "r-1"})
+async def test_the_link_port_is_where_the_routers_info_says(url: str, host: str, name: str) -> None:
+    info = Info(200, {"link_port": 4711, "router_id": "r-1", "link_tls": True})
     address = await link_client.LinkDialer(info).locate(url)
-    assert (address.hosts, address.link_port, address.router_id) == ((host,), 4711, "r-1")
+    assert address == RouterAddress((host,), 0, 4711, RouterId("r-1"), tls=True, url=name)
     assert info.asked == f"{url.rstrip('/')}/herd/v1/info"
+
+
+@pytest.mark.parametrize("more", [{}, {"link_tls": False}, {"link_tls": "yes"}, {"link_tls": None}])
+async def test_a_link_is_plain_unless_the_router_says_otherwise_and_who_writes_https_does_not_get_one(
+    more: dict[str, object],
+) -> None:
+    dialer = link_client.LinkDialer(Info(200, {"link_port": 4711, "router_id": "r-1", **more}))
+    assert (await dialer.locate("http://studio:11435")).tls is False
+    with pytest.raises(StreamFailed, match="has a plain link: start herd with --tls-cert, or name it by http://"):
+        await dialer.locate("https://studio:11435")
+
+
+async def test_a_router_at_https_is_asked_where_its_link_is_whoever_vouches_for_its_certificate() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = b'{"link_port": 4711, "router_id": "r-1", "link_tls": true}'
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        await writer.drain()
+
+    server = await asyncio.start_server(answer, LOOPBACK, 0, ssl=server_context(HOUSE, HOUSE))
+    url = f"https://{LOOPBACK}:{server.sockets[0].getsockname()[1]}"
+    async with server, AiohttpServers() as servers:
+        dialer = link_client.LinkDialer(servers)
+        address = RouterAddress((LOOPBACK,), 0, 4711, RouterId("r-1"), tls=True, url=url)
+        assert await dialer.locate(url) == address
+        assert await dialer.locate(url.replace("https", "http")) == address  # written before it had a certificate
+        with pytest.raises(StreamFailed, match="certificate"):  # of a model server it is expected
+            await servers.fetch(f"{url}/api/tags", timeout=Seconds(5.0))
 
 
 @pytest.mark.parametrize(

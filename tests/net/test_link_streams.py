@@ -22,6 +22,8 @@ from tests.net.link_house import (
 )
 from tests.net.loops import on_every_loop, turns_until
 
+pytestmark = pytest.mark.usefixtures("plain_and_tls")
+
 
 async def fingerprint_and_noise(serving: Serving) -> None:
     """Answers with the fingerprint of what came in, and noise that the request's name seeds."""

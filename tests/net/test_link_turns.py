@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from herd.actors.ports import Serving
 from herd.net.http_client import AiohttpServers
 from herd.net.link import NOTSENT_LOWAT, WRITE_AT_ONCE, WRITE_HIGH_WATER
@@ -15,16 +17,20 @@ from tests.net.hostile import MALLORY, Peer, frame, peer
 from tests.net.link_house import HEAD, HELLO, House, house, raw_port, request
 from tests.net.loops import on_every_loop, turns_until
 
+pytestmark = pytest.mark.usefixtures("plain_and_tls")
+
 F = FrameType
 BULK, TALK = StreamId(1), StreamId(2)
 RECEIVE_BUFFER = 32 * KiB  # of the paced reader; the system doubles it for its own book-keeping
 
 # The reader's own: asyncio stops reading at 128 KiB, which one more read may pass, and a piece is being taken apart.
 READER = 256 * KiB
+# And what asyncio's TLS of the reader takes in before it lets the socket be (FLOW_CONTROL_HIGH_WATER_SSL_READ).
+TLS_READER = 256 * KiB
 # What may lie between a word and who reads it: what the system has sent and the reader has not read, what it has not
 # sent, what the loop's transport holds, the round of frames in which it was filled, and the frame on its way. Without
 # these bounds it is 4 MiB and more.
-IN_FRONT = READER + 2 * RECEIVE_BUFFER + NOTSENT_LOWAT + WRITE_HIGH_WATER + WRITE_AT_ONCE + MAX_PIECE
+IN_FRONT = READER + TLS_READER + 2 * RECEIVE_BUFFER + NOTSENT_LOWAT + WRITE_HIGH_WATER + WRITE_AT_ONCE + MAX_PIECE
 
 
 async def bulk_before(reader: Peer, kind: FrameType, stream: StreamId) -> int:

@@ -174,9 +174,16 @@ def receive_or_refuse(session: Session, data: bytes) -> list[Event]:
 class Pair:
     """A router's and an agent's session that exchange what they have to say when told to."""
 
-    def __init__(self, router_token: str | None = None, agent_token: str | None = None, hello: Hello = HELLO) -> None:
-        self.router = RouterSession(ROUTER_NONCE, router_token)
-        self.agent = AgentSession(hello, agent_token)
+    def __init__(
+        self,
+        router_token: str | None = None,
+        agent_token: str | None = None,
+        hello: Hello = HELLO,
+        *,
+        channels: tuple[bytes, bytes] = (b"", b""),
+    ) -> None:
+        self.router = RouterSession(ROUTER_NONCE, router_token, channels[0])
+        self.agent = AgentSession(hello, agent_token, channels[1])
 
     @classmethod
     def welcomed(cls, token: str | None = None) -> "Pair":

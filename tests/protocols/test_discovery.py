@@ -17,6 +17,7 @@ addresses = st.builds(
     link_port=st.integers(1, 65535),
     router_id=st.from_regex(r"[0-9A-Za-z_-]{1,63}", fullmatch=True).map(RouterId),
     versions=st.lists(st.integers(0, 999), min_size=1, max_size=16).map(tuple),
+    tls=st.booleans(),
 )
 
 
@@ -82,8 +83,14 @@ def test_a_record_without_an_address_is_refused() -> None:
 
 
 def test_a_newer_router_with_more_keys_and_versions_is_understood() -> None:
-    address = parse(["192.0.2.1"], {**GOOD, "v": "1,2,3", "tls": "yes"})
+    address = parse(["192.0.2.1"], {**GOOD, "v": "1,2,3", "mood": "sunny"})
     assert address.versions == (1, 2, 3)
+
+
+@pytest.mark.parametrize(("value", "tls"), [("1", True), ("0", False), ("", False), (None, False), ("yes", False)])
+def test_a_router_that_speaks_tls_says_so(value: str | None, tls: bool) -> None:
+    assert parse(["192.0.2.1"], {**GOOD, "tls": value}).tls is tls
+    assert parse(["192.0.2.1"], GOOD).tls is False
 
 
 def test_no_record_makes_an_agent_dial_for_ever() -> None:

@@ -30,6 +30,7 @@ from tests.protocols.link_helpers import (
 ONE = StreamId(1)
 TWO = StreamId(2)
 TOKEN = "open sesame"  # the join token of these tests
+HOUSE, MALLORY = b"h" * 32, b"m" * 32  # SHA-256 of certificates
 
 
 def test_without_a_token_a_hello_is_answered_by_a_welcome() -> None:
@@ -134,6 +135,39 @@ def test_a_proof_of_another_node_is_not_accepted() -> None:
     stolen = agent_proof(TOKEN, replace(HELLO, node_id=NodeId("another")), ROUTER_NONCE)
     with pytest.raises(HandshakeError):
         router.receive(encode(FrameType.PROOF, 0, stolen))
+
+
+def test_over_tls_the_proofs_name_the_certificate_that_both_see() -> None:
+    pair = Pair(TOKEN, TOKEN, channels=(HOUSE, HOUSE))
+    assert [pair.to_router(), pair.to_agent(), pair.to_router()] == [[], [], [HelloReceived(HELLO)]]
+
+
+@pytest.mark.parametrize(
+    "channels", [(HOUSE, MALLORY), (HOUSE, b""), (b"", MALLORY)], ids=["another certificate", "stripped", "added"]
+)
+def test_proofs_that_somebody_passes_on_between_two_links_are_worth_nothing(channels: tuple[bytes, bytes]) -> None:
+    """The one between speaks TLS with its own certificate, or does so on one of its two sides only."""
+    pair = Pair(TOKEN, TOKEN, channels=channels)
+    assert pair.to_router() == []
+    with pytest.raises(HandshakeError, match="does not hold this agent's join token") as caught:
+        pair.to_agent()
+    assert ("somebody stands between the two" in str(caught.value)) == (channels[1] != b"")
+    assert last_words(pair.agent).code == "token"
+    with pytest.raises(HandshakeError, match="join token is not the router's"):  # nor if the agent had gone on
+        pair.router.receive(encode(FrameType.PROOF, 0, agent_proof(TOKEN, HELLO, ROUTER_NONCE, channels[1])))
+
+
+def test_a_proof_of_a_plain_link_is_no_proof_of_a_node_whose_name_ends_like_a_certificate() -> None:
+    longer = replace(HELLO, node_id=NodeId(HELLO.node_id + HOUSE.decode()))
+    assert agent_proof(TOKEN, longer, ROUTER_NONCE) != agent_proof(TOKEN, HELLO, ROUTER_NONCE, HOUSE)
+
+
+@pytest.mark.parametrize("size", [0, 1, 31])
+def test_a_proof_is_whole_or_none(size: int) -> None:
+    router = RouterSession(ROUTER_NONCE, TOKEN, HOUSE)
+    router.receive(example(FrameType.HELLO))
+    with pytest.raises(HandshakeError):
+        router.receive(encode(FrameType.PROOF, 0, agent_proof(TOKEN, HELLO, ROUTER_NONCE, HOUSE)[:size]))
 
 
 @pytest.mark.parametrize("nonce", [b"", b"short", b"x" * 17])

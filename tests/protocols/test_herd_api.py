@@ -36,6 +36,7 @@ def test_info_says_who_the_router_is_and_where_agents_connect() -> None:
         "version": "0.1.0",
         "link_port": 11436,
         "protocol_versions": [1],
+        "link_tls": False,
     }
 
 
