@@ -18,7 +18,6 @@ from herd.types import Dialect
 # Those who look after the router ask these, and agents that look for its link port.
 _OPEN = frozenset({"ollama.root", "herd.info", "herd.healthz", "herd.readyz"})
 _OWN = frozenset({EndpointKind.HERD, EndpointKind.CONTROL})
-_READS = frozenset({"GET", "HEAD"})
 
 _CHALLENGE = (("WWW-Authenticate", "Bearer"),)
 # In the words of each service where its clients have come to know them.
@@ -78,7 +77,7 @@ class Access:
             return ""
         name, admin = self._known(visit.keys)
         own = endpoint.kind in _OWN
-        changes = endpoint.changes and visit.method not in _READS
+        changes = endpoint.changed_by(visit.method)
         # What a page can send it sends for whoever looks at it, from where that person is.
         if changes and not self._no_foreign_page(visit):
             raise RequestError(_NO_PAGES, status=403)

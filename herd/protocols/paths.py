@@ -32,12 +32,16 @@ class Endpoint:
     methods: tuple[str, ...]  # in the order of the `Allow` header
     dialect: Dialect
     kind: EndpointKind
-    changes: bool = False  # the fleet, or what is on its disks, by any method but GET and HEAD
+    changes: bool = False  # the fleet, or what is on its disks: not everybody may
 
     @property
     def api(self) -> Api:
         """What it asks of a model; of an inference endpoint only."""
         return Api(self.path)
+
+    def changed_by(self, method: str) -> bool:
+        """Whether a request with this method changes something, beyond having a model answer."""
+        return self.changes and method not in _GET_HEAD
 
 
 _POST = ("POST",)

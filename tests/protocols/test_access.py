@@ -77,7 +77,8 @@ def test_nobody_else_may_and_is_told_the_ways(peer: str) -> None:
 
 
 def test_every_endpoint_that_changes_anything_is_marked() -> None:
-    assert {each.name for each in ENDPOINTS if each.changes} >= {"herd.order", "herd.pins", "ollama.blobs"}
+    words = ("pull", "push", "create", "copy", "delete", "blobs", "order", "pins")
+    assert not [each for each in ENDPOINTS if each.name.partition(".")[2] in words and not each.changes]
     assert not [
         each for each in ENDPOINTS if each.name.startswith("herd.") and each.methods != ("GET",) and not each.changes
     ]
