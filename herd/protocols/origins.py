@@ -7,6 +7,7 @@ router's origin, for its browser.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from re import ASCII
 from re import compile as pattern
@@ -19,6 +20,9 @@ from herd.protocols.visits import Visit
 
 _NAME = pattern(r"[a-z0-9_-][a-z0-9._-]*", ASCII)
 _LOCAL_DOMAINS = (".localhost", ".local", ".internal")
+# A router is called by a few names, again and again, and to read one takes a hundredth of what a request does.
+REMEMBERED = 256
+LONGEST = 300  # characters of a Host that is a name (253 by RFC 1035, a dot and a port), and is remembered
 MAX_SHOWN = 80  # characters of a wrong Host that are repeated to the client
 
 _OWN_HOSTS = ("localhost", "127.0.0.1", "0.0.0.0")  # noqa: S104 - addresses that pages come from, not one to bind to
@@ -75,19 +79,19 @@ class Hosts:
         """Whether a Host header is none, or names this router."""
         if not host:  # HTTP/1.0
             return True
-        name = host_name(host)
+        name = _name(host)
         return name is not None and (not name or is_address(name) or self._named(name))
 
     def certain(self, host: str) -> bool:
         """Whether a Host header has a name that nobody else on the network can lead here."""
-        name = host_name(host)
+        name = _name(host)
         if not name:
             return False
         return is_address(name) or name == "localhost" or name in self.own or name in self.allowed
 
     def preflight(self, host: str) -> bool:
         """Whether OPTIONS is answered without an Origin: Ollama does it for names that it knows, not for addresses."""
-        name = host_name(host)
+        name = _name(host)
         return name is not None and not is_address(name) and self._named(name)
 
     def _named(self, name: str) -> bool:
@@ -97,6 +101,11 @@ class Hosts:
         return name.endswith(domains)
 
 
+def _name(host: str) -> str | None:
+    return host_name(host) if len(host) <= LONGEST else None
+
+
+@lru_cache(maxsize=REMEMBERED)
 def host_name(host: str) -> str | None:
     """A Host header without its port and brackets, in lower case; None when it is no host at all."""
     if not host.isascii() or "," in host:
@@ -116,6 +125,7 @@ def host_name(host: str) -> str | None:
     return name if not name or _NAME.fullmatch(name) or is_address(name) else None
 
 
+@lru_cache(maxsize=REMEMBERED)
 def is_address(name: str) -> bool:
     """Whether it is an IP address, and so no name that anybody could lead elsewhere."""
     try:

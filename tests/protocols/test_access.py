@@ -7,6 +7,8 @@ import hmac
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from herd.errors import RequestError
 from herd.protocols.access import Access, Key, digest_of
@@ -105,9 +107,9 @@ def test_the_rest_of_the_world_is_no_local_network(peer: str) -> None:
 
 
 def test_the_admin_key_opens_it_from_anywhere() -> None:
-    for given in (bearer(ADMIN), ("x-api-key", ADMIN), ("authorization", f"bearer  {ADMIN} ")):
-        assert status_of(ADMINISTERED, PIN, FAR, given) == 200
-        assert status_of(ADMINISTERED, BLOB, FAR, given) == 200
+    for header in (bearer(ADMIN), ("x-api-key", ADMIN), ("authorization", f"bearer  {ADMIN} ")):
+        assert status_of(ADMINISTERED, PIN, FAR, header) == 200
+        assert status_of(ADMINISTERED, BLOB, FAR, header) == 200
 
 
 def test_another_key_does_not_and_only_a_wrong_one_is_called_so() -> None:
@@ -177,9 +179,9 @@ def test_with_keys_nothing_is_open_but_what_watchdogs_and_agents_ask(endpoint: E
     is_open = endpoint.name in {"ollama.root", "herd.info", "herd.healthz", "herd.readyz"}
     own_change = endpoint.changes and endpoint.name.startswith("herd.")
     for method in endpoint.methods:
-        for given in ((), (bearer("no-such-key"),), (("x-api-key", ""),)):
-            expected = 200 if is_open else 403 if own_change and (not given) else 401
-            assert status_of(KEYED, endpoint, FAR, *given, method=method) == expected
+        for headers in ((), (bearer("no-such-key"),), (("x-api-key", ""),)):
+            expected = 200 if is_open else 403 if own_change and not headers else 401
+            assert status_of(KEYED, endpoint, FAR, *headers, method=method) == expected
         if not endpoint.changes:
             assert status_of(KEYED, endpoint, FAR, bearer(PHONE), method=method) == 200
             assert status_of(KEYED, endpoint, FAR, ("X-API-Key", "nameless"), method=method) == 200
@@ -266,6 +268,18 @@ def test_the_refusal_names_the_scheme_and_has_openais_code(given: tuple[tuple[st
         if endpoint is BLOB:
             assert str(error) == "unauthorized"
         assert endpoint.dialect in Dialect
+
+
+NAMES = st.sampled_from(["Authorization", "x-api-key", "Host", "Origin", "Sec-Fetch-Site", "X-Forwarded-For", "Cookie"])
+VALUES = st.text(max_size=30) | st.sampled_from(["Bearer", f"Bearer {PHONE[:-1]}", f"{PHONE}, x", "localhost", "null"])
+
+
+@given(st.lists(st.tuples(NAMES, VALUES), max_size=6), st.sampled_from(ENDPOINTS), st.sampled_from([LAN, FAR, "", "x"]))
+def test_no_head_without_a_key_gets_past_the_keys(
+    headers: list[tuple[str, str]], endpoint: Endpoint, peer: str
+) -> None:
+    is_open = endpoint.name in {"ollama.root", "herd.info", "herd.healthz", "herd.readyz"}
+    assert status_of(ADMINISTERED, endpoint, peer, *headers) in ({200, 403} if is_open else {401, 403})
 
 
 def test_nothing_shows_a_key() -> None:
