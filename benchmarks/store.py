@@ -169,6 +169,7 @@ def trace(at: float, chance: random.Random) -> KnownTrace:
         "edited": (),
         "predicted_s": round(chance.expovariate(0.1), 6),
         "took_s": round(chance.expovariate(0.1), 6),
+        "served_model": None,
     }
     return row_of(request, (placed,))
 

@@ -8,11 +8,14 @@ role, with the flags' names in it (dashes or underscores):
 
     [node]
     backend-url = ["http://127.0.0.1:11434"]
+
+Two tables stand in the file alone, since flags are no place for them: what models are called (`[herd.aliases]`), and
+which of them stand in for which (`[herd.fallbacks]`).
 """
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -20,6 +23,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from herd.errors import ConfigError
+from herd.names import Names
 from herd.types import MiB, ScorerKind
 
 HTTP_PORT = 11435  # one above Ollama's, so that both can run on one machine
@@ -31,6 +35,14 @@ def _setting(default: Any, help_text: str, *, many: bool = False, secret: bool =
     """A dataclass field that is also a flag, an environment variable and a key of the file; a secret is never shown."""
     metadata = {"help": help_text, "many": many, "secret": secret}
     return field(default=() if many else default, metadata=metadata, repr=not secret)
+
+
+_TABLE = {"table": True}  # of a dataclass field that is a table of the file, and no flag
+
+
+def settings_of(role: type) -> dict[str, Field[Any]]:
+    """The fields of a role that are a flag, an environment variable and a key of the file, by name."""
+    return {item.name: item for item in fields(role) if not item.metadata.get("table")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,13 @@ class RouterSettings:
     auto_pull: bool = _setting(False, "Pull a model nobody has onto the best node.")
     max_body: int | None = _setting(None, "Largest JSON body, in bytes (default 256 MiB); blobs have no limit.")
     scorer: str = _setting("seven-signals", "Rank nodes by seven-signals (points) or completion-time (seconds).")
+    aliases: dict[str, str] = field(default_factory=dict, metadata=_TABLE)
+    fallbacks: dict[str, tuple[str, ...]] = field(default_factory=dict, metadata=_TABLE)
+
+    @property
+    def names(self) -> Names:
+        """What models are called, and which stand in for which."""
+        return Names(self.aliases, self.fallbacks)
 
     @property
     def json_limit(self) -> int:
@@ -115,9 +134,8 @@ def load(
     Raises:
         ConfigError: a value has the wrong type or is out of range, or the file has a key that does not exist.
     """
-    known = {item.name: item for item in fields(role)}
-    merged: dict[str, Any] = _from_file(role, file, known) if file else {}
-    for name, item in known.items():
+    merged: dict[str, Any] = _from_file(role, file) if file else {}
+    for name, item in settings_of(role).items():
         value = environ.get(ENV_PREFIX[role] + name.upper())
         if value:  # compose files and service managers leave unset variables empty
             source = f"the environment variable {ENV_PREFIX[role]}{name.upper()}"
@@ -129,7 +147,7 @@ def load(
     return role(**merged)
 
 
-def _from_file(role: type, file: Path, known: Mapping[str, Any]) -> dict[str, Any]:
+def _from_file(role: type, file: Path) -> dict[str, Any]:
     """The role's table of herd.toml, by field name."""
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -145,12 +163,37 @@ def _from_file(role: type, file: Path, known: Mapping[str, Any]) -> dict[str, An
     if not isinstance(table, dict):
         raise ConfigError(f"{file}: {TABLE[role]} must be a table: write [{TABLE[role]}] on a line of its own")
     values: dict[str, Any] = {}
+    known = {item.name: bool(item.metadata.get("table")) for item in fields(role)}
     for key, value in table.items():
         name = key.replace("-", "_")
         if name not in known:
             raise ConfigError(f'{file}: there is no setting "{key}" in [{TABLE[role]}]')
-        values[name] = _converted(role, name, value, f'{file}: "{key}" in [{TABLE[role]}]')
+        if known[name]:
+            values[name] = _names_in(name, value, file)
+        else:
+            values[name] = _converted(role, name, value, f'{file}: "{key}" in [{TABLE[role]}]')
     return values
+
+
+def _names_in(name: str, value: Any, file: Path) -> dict[str, Any]:
+    """A table of model names, checked by itself: neither of the two depends on the other being right."""
+    where = f"{file}: [herd.{name}]"
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where} must be a table: write [herd.{name}] on a line of its own")
+    kind, shape = (str, "a name") if name == "aliases" else (tuple[str, ...], "a list of names")
+    found: dict[str, Any] = {}
+    for key, given in value.items():
+        if isinstance(given, dict):  # what TOML makes of a bare key with a dot in it
+            raise ConfigError(f'{where}: "{key}" is a table: put names with dots in quotes, like "gpt-4.1"')
+        try:
+            found[key] = msgspec.convert(given, kind)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f'{where}: "{key}" must be {shape}, not {given!r}') from error
+    try:
+        Names(found) if name == "aliases" else Names({}, found)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return found
 
 
 def _converted(role: type, name: str, value: Any, source: str) -> Any:

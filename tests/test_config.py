@@ -1,11 +1,10 @@
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from herd import config
-from herd.config import NodeSettings, RouterSettings, load
+from herd.config import NodeSettings, RouterSettings, load, settings_of
 from herd.errors import ConfigError
 from herd.types import MiB
 
@@ -23,11 +22,11 @@ SAMPLES: dict[str, tuple[Any, str, str]] = {
     "str": ("x", "x", '"x"'),
     "many": (("a", "b"), "a, b", '["a", "b"]'),
 }
-SETTINGS = [(role, item.name) for role in ROLES for item in fields(role)]
+SETTINGS = [(role, name) for role in ROLES for name in settings_of(role)]
 
 
 def sample(role: type, name: str) -> tuple[Any, str, str]:
-    item = next(item for item in fields(role) if item.name == name)
+    item = settings_of(role)[name]
     if item.metadata["many"]:
         return SAMPLES["many"]
     kind = (
@@ -96,6 +95,14 @@ def test_a_value_that_makes_no_sense_is_refused_with_its_source(role: Any, envir
         ("[herd]\nprot = 1", 'there is no setting "prot" in [herd]'),
         ("[herd\n", "is not valid TOML"),
         ("herd = 3", "herd must be a table"),
+        ("[herd]\naliases = 3", "[herd.aliases] must be a table: write [herd.aliases] on a line of its own"),
+        ("[herd.aliases]\ngpt-4.1 = 'm'", '[herd.aliases]: "gpt-4" is a table: put names with dots in quotes'),
+        ("[herd.aliases]\na = 3", '[herd.aliases]: "a" must be a name, not 3'),
+        ("[herd.aliases]\na = 'a'", '[herd.aliases]: the alias "a:latest" leads in a circle'),
+        ("[herd.fallbacks]\nm = 'n'", "[herd.fallbacks]: \"m\" must be a list of names, not 'n'"),
+        ("[herd.fallbacks]\nm = [1]", '[herd.fallbacks]: "m" must be a list of names, not [1]'),
+        ("[herd.fallbacks]\nm = []", '[herd.fallbacks]: "m" has 0 fallbacks'),
+        ("[aliases]\na = 'm'", '"aliases" belongs into no table that Herd knows'),
     ],
 )
 def test_a_file_that_makes_no_sense_is_refused_with_its_name(text: str, says: str, tmp_path: Path) -> None:
@@ -148,6 +155,22 @@ def test_each_role_reads_its_own_table(tmp_path: Path) -> None:
 
     assert load(RouterSettings, {}, {}, file).port == 1
     assert load(NodeSettings, {}, {}, file).name == "x"
+
+
+def test_names_and_fallbacks_stand_in_tables_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "herd.toml"
+    file.write_text(
+        '[herd.aliases]\n"gpt-4o" = "qwen3:32b"\n[herd.fallbacks]\n"qwen3:32b" = ["qwen3:8b", "llama3.2:3b"]\n',
+        encoding="utf-8",
+    )
+
+    settings = load(RouterSettings, {}, {"HERD_ALIASES": "no variable"}, file)
+
+    assert settings.names.chain("gpt-4o") == ("qwen3:32b", "qwen3:8b", "llama3.2:3b")
+    assert load(RouterSettings, {}, {}).names.chain("gpt-4o") == ("gpt-4o:latest",)
+    file.write_text("[node.aliases]\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match='no setting "aliases" in'):
+        load(NodeSettings, {}, {}, file)
 
 
 def test_bodies_have_a_limit_unless_another_is_set() -> None:

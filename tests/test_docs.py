@@ -15,7 +15,7 @@ import typer
 
 from herd import runtime
 from herd.cli import node, router
-from herd.config import NodeSettings, RouterSettings
+from herd.config import NodeSettings, RouterSettings, settings_of
 from herd.policy.memory import CEILINGS
 from herd.policy.owner import LEVELS, RULES, Sign
 from herd.protocols.messages import FrameType
@@ -84,8 +84,8 @@ def test_every_command_has_help_with_an_example_and_a_line_in_the_readme(script:
 
 @pytest.mark.parametrize("role", [RouterSettings, NodeSettings])
 def test_every_setting_is_in_the_contracts(role: type) -> None:
-    for item in fields(role):
-        assert f"`--{item.name.replace('_', '-')}`" in CONTRACTS
+    for name in settings_of(role):
+        assert f"`--{name.replace('_', '-')}`" in CONTRACTS
 
 
 def test_every_endpoint_and_every_frame_is_in_the_contracts() -> None:

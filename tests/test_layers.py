@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "types": set(),
     "errors": {"types"},
     "names": {"types"},
-    "config": {"types", "errors"},
+    "config": {"types", "errors", "names"},
     "runtime": {"types", "errors"},
     "policy": {"types", "errors", "names"},
     "protocols": {"types", "errors", "names", ""},

@@ -69,6 +69,7 @@ class Backend:
         self._props: openai_servers.Props | None = None  # what a llama.cpp server says of itself, once
         self._polls = 0
         self._failures = 0
+        self._again = False  # somebody knows that what is on the disk has changed since the latest look began
         self._looking: asyncio.Task[None] | None = None
         self._shapes = ShapeBook()
         self._asking: asyncio.Task[None] | None = None
@@ -89,7 +90,13 @@ class Backend:
         In a task, which ends with this actor: a stop waits for handlers, and a server may hang.
         """
         if self._looking is None or self._looking.done():
-            self._looking = context(self).spawn(self._try_to_look(), name="look at the server")
+            self._looking = context(self).spawn(self._look_until_seen(), name="look at the server")
+
+    def changed(self) -> None:
+        """What is on the server's disk has changed: list it now, and again if a look under way may have missed it."""
+        self._polls = 0
+        self._again = True
+        self.poll()
 
     def kind(self) -> str:
         """Which program it is, a `BackendKind`; empty while it does not answer."""
@@ -99,6 +106,12 @@ class Backend:
         """A request could not reach the server: if it does not answer now either, it is down."""
         self._failures = max(self._failures, FAILURES_UNTIL_DOWN - 1)
         self.poll()
+
+    async def _look_until_seen(self) -> None:
+        self._again = True
+        while self._again:
+            self._again = False
+            await self._try_to_look()
 
     async def _try_to_look(self) -> None:
         try:

@@ -1,13 +1,14 @@
 """From what the actors know to what people and clients are shown."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from types import MappingProxyType
 
 from herd.actors.capacity_learner import LearnedHour
 from herd.actors.latency_learner import Lesson
 from herd.actors.node import NodeStatus
 from herd.actors.node_views import models_of
+from herd.names import canonical
 from herd.policy.breaker import Breaker
 from herd.policy.calibration import Calibration, aged, together
 from herd.policy.capacity import SLOTS
@@ -30,7 +31,7 @@ from herd.protocols.herd_api import (
     StatusDocument,
 )
 from herd.protocols.messages import ModelInfo
-from herd.types import BackendKind, NodeId, NodeName, NodeState, Seconds
+from herd.types import BackendKind, ModelName, NodeId, NodeName, NodeState, Seconds
 
 
 def served_models(nodes: Iterable[NodeStatus]) -> tuple[tuple[NodeName, ModelInfo], ...]:
@@ -41,6 +42,30 @@ def served_models(nodes: Iterable[NodeStatus]) -> tuple[tuple[NodeName, ModelInf
         if node.state not in {NodeState.OFFLINE, NodeState.JOINING}
         for model in node.report.models
     )
+
+
+def with_aliases(
+    listed: Iterable[tuple[NodeName, ModelInfo]], aliases: Mapping[str, str]
+) -> tuple[tuple[NodeName, ModelInfo], ...]:
+    """The models, and those that have an alias once more by that name: clients look there for what they ask for.
+
+    A model that an alias hides, since it has the same name, is not in it, for nobody gets it by that name.
+
+    Args:
+        listed: every model of every node.
+        aliases: canonical names of models, by the alias.
+    """
+    found = tuple(listed)
+    if not aliases:
+        return found
+    hidden = {canonical(alias) for alias in aliases}
+    names: dict[str, list[str]] = {}
+    for alias, name in aliases.items():
+        names.setdefault(name, []).append(alias)
+    shown = [(node, model) for node, model in found if canonical(model.name) not in hidden]
+    for node, model in found:
+        shown += [(node, replace(model, name=ModelName(alias))) for alias in names.get(canonical(model.name), ())]
+    return tuple(shown)
 
 
 def ollama_versions(nodes: Iterable[NodeStatus]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ class Hold:
     """A request that wants to be held."""
 
     ticket: Ticket
-    model: str  # canonical name
+    models: tuple[str, ...]  # canonical names, each once: a node that can serve any of them will do
     version: int  # of the fleet when no node qualified
     size: Bytes  # of its body
     wait: Seconds  # at most
@@ -32,7 +32,7 @@ class Hold:
 class HoldEnd(StrEnum):
     """Why a request is held no longer."""
 
-    UNLOCKED = "unlocked"  # a node that can serve its model is there: it is worth placing again
+    UNLOCKED = "unlocked"  # a node that can serve a model of its is there: it is worth placing again
     EXPIRED = "expired"  # the time is over
     FULL = "full"  # there was no room for it
     CLOSED = "closed"  # the router is shutting down
@@ -50,16 +50,16 @@ class _Offer:
 class _Held:
     """A request in the pen."""
 
-    __slots__ = ("arrived", "size", "woken")
+    __slots__ = ("arrived", "woken")
 
-    def __init__(self, arrived: Seconds, size: int, woken: asyncio.Future[HoldEnd]) -> None:
+    def __init__(self, arrived: Seconds, woken: asyncio.Future[HoldEnd]) -> None:
         self.arrived = arrived
-        self.size = size
         self.woken = woken
 
 
 class HoldingPen:
-    """Owns the requests that wait for a node, by model and in order of arrival at the router.
+    """Owns the requests that wait for a node, by model and in order of arrival at the router. One that several models
+    would do for waits among those of each.
 
     Requests for one model differ in what they need. One that was woken and is back, or has gone, has left what woke it
     to others: the next one behind it is woken in its stead.
@@ -74,15 +74,15 @@ class HoldingPen:
         self._closed = False
 
     async def hold(self, hold: Hold) -> HoldEnd:
-        """Wait for a change that unlocks the model."""
+        """Wait for a change that unlocks one of the models."""
         self.passed(hold.ticket.id)
         if self._closed:
             return HoldEnd.CLOSED
-        if self._unlocked.get(hold.model, -1) > hold.version:
+        if any(self._unlocked.get(model, -1) > hold.version for model in hold.models):
             return HoldEnd.UNLOCKED  # it happened while this message was under way
         if self._count >= MAX_HELD or self._bytes + hold.size > MAX_HELD_BYTES:
             return HoldEnd.FULL
-        held = _Held(hold.ticket.arrived, hold.size, asyncio.get_running_loop().create_future())
+        held = _Held(hold.ticket.arrived, asyncio.get_running_loop().create_future())
         self._enter(hold, held)
         try:
             async with asyncio.timeout(hold.wait):
@@ -93,21 +93,23 @@ class HoldingPen:
             self._leave(hold)
 
     def _enter(self, hold: Hold, held: _Held) -> None:
-        waiting = self._held.setdefault(hold.model, {})
-        last = next(reversed(waiting.values()), None)
-        waiting[hold.ticket.id] = held
-        if last is not None and held.arrived < last.arrived:  # it was woken in vain, and has its old place again
-            self._held[hold.model] = dict(sorted(waiting.items(), key=lambda item: item[1].arrived))
+        for model in hold.models:
+            waiting = self._held.setdefault(model, {})
+            last = next(reversed(waiting.values()), None)
+            waiting[hold.ticket.id] = held
+            if last is not None and held.arrived < last.arrived:  # it was woken in vain, and has its old place again
+                self._held[model] = dict(sorted(waiting.items(), key=lambda item: item[1].arrived))
         self._count += 1
         self._bytes += hold.size
 
     def _leave(self, hold: Hold) -> None:
-        waiting = self._held[hold.model]
-        held = waiting.pop(hold.ticket.id)
-        if not waiting:
-            del self._held[hold.model]
+        for model in hold.models:
+            waiting = self._held[model]
+            del waiting[hold.ticket.id]
+            if not waiting:
+                del self._held[model]
         self._count -= 1
-        self._bytes -= held.size
+        self._bytes -= hold.size
 
     def unlocked(self, models: tuple[tuple[str, int], ...], version: int) -> None:
         """Nodes may have room for so many requests for each of these models: wake those that came first."""
@@ -119,10 +121,10 @@ class HoldingPen:
             for ticket, held in list(islice(asleep, count)):
                 self._wake(model, ticket, held, MAX_OFFERS - 1)
 
-    def passed(self, ticket: TicketId) -> None:
-        """The request, if it was woken, could not use that, or has left. Idempotent."""
+    def passed(self, ticket: TicketId, taken: str = "") -> None:
+        """The request, if it was woken, could not use that, has left, or has `taken` another model. Idempotent."""
         offer = self._offers.pop(ticket, None)
-        if offer is None or not offer.left:
+        if offer is None or not offer.left or offer.model == taken:
             return
         behind = [
             (held.arrived, other)
@@ -147,7 +149,7 @@ class HoldingPen:
                     held.woken.set_result(HoldEnd.CLOSED)
 
     def held(self) -> dict[str, int]:
-        """How many requests are held, by model."""
+        """How many requests are held, by model; one that waits for several is counted for each."""
         return {model: len(waiting) for model, waiting in self._held.items()}
 
     def count(self) -> int:

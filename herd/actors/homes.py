@@ -106,6 +106,14 @@ class Homes:
         if self._store is not None:
             self._store.record.tell(KnownService(node, model, served.weight, stored(self._clock, now)))
 
+    def forget(self, model: str, now: Seconds) -> None:
+        """Nobody was served with the model: unless it is pinned, it lives nowhere."""
+        for node in self._served.pop(model, {}):
+            if self._store is not None:
+                self._store.record.tell(KnownService(node, model, 0.0, stored(self._clock, now)))
+        if model not in self._pins:
+            self._homes.pop(model, None)
+
     def wanted(self, model: str, node: NodeId, now: Seconds) -> float:
         """The chance that a node is asked for a model within the time that it stays in memory, 0 to 1."""
         served = self._served.get(model, {}).get(node)

@@ -1,6 +1,6 @@
 """The ledger: which tickets are placed where, what they are worth, and which loads they wait for."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -50,6 +50,11 @@ class Ledger:
         """What a ticket that has not ended needs."""
         entry = self._entries.get(ticket)
         return entry.waiter.ask if entry is not None else None
+
+    def left_out(self, ticket: TicketId, asks: Iterable[Ask]) -> bool:
+        """What a request asks for by now leaves out the node that its ticket is placed at, for the model that it is."""
+        entry = self._entries.get(ticket)
+        return entry is not None and any(ask.model == entry.model and entry.node in ask.excluded for ask in asks)
 
     def place(self, ticket: Ticket, ask: Ask, chosen: Candidate, now: Seconds) -> None:
         """Hold a ticket, which holds nothing yet, against the node that it goes to; and the load that it needs."""

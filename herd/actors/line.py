@@ -34,7 +34,6 @@ class Line:
         scorer: told when the request begins, and where.
         clock: measures the waits.
         ticket: the request's, in every queue.
-        model: canonical name.
         diary: told of every step.
 
     Attributes:
@@ -43,20 +42,13 @@ class Line:
         prediction: of the node that it was placed at or moved to last; None: nothing was predicted there.
     """
 
-    def __init__(  # noqa: PLR0917 - each is another's word for the request
-        self,
-        find: Callable[[str], ActorHandle],
-        scorer: ActorHandle,
-        clock: Clock,
-        ticket: Ticket,
-        model: str,
-        diary: Diary,
+    def __init__(
+        self, find: Callable[[str], ActorHandle], scorer: ActorHandle, clock: Clock, ticket: Ticket, diary: Diary
     ) -> None:
         self._find = find
         self._scorer = scorer
         self._clock = clock
         self._ticket = ticket
-        self._model = model
         self._diary = diary
         self._sent_away = False  # a queue has answered without a lease, by the router's own decision
         self.queue: ActorHandle | None = None  # which has, or may have, the ticket
@@ -64,9 +56,14 @@ class Line:
         self.moves = 0
         self.prediction: Prediction | None = None
 
-    async def acquire(self, placed: Candidate) -> InLine:
-        """A lease of the node that the request is placed at, or is moved to; or why it must be placed again."""
-        queue = names.model_queue(placed.node, self._model)
+    async def acquire(self, placed: Candidate, model: str) -> InLine:
+        """A lease of the node that the request is placed at, or is moved to; or why it must be placed again.
+
+        Args:
+            placed: where.
+            model: for which model, by canonical name.
+        """
+        queue = names.model_queue(placed.node, model)
         self._expect(placed)
         self._diary.queued()
         for _ in range(MAX_PLACEMENTS):

@@ -11,6 +11,7 @@ from herd.actors.capacity_learner import OwnerSeen
 from herd.actors.model_queue import MAX_ACQUIRES, ModelQueue, QueueStatus
 from herd.actors.node_views import context_of, hardware_of, memory_of, models_of, workload_of
 from herd.actors.ports import Clock
+from herd.actors.sightings import Sight, Sightings
 from herd.policy.breaker import AttemptEnd, Breaker, breaker_reason
 from herd.policy.capacity import SLOTS, UNKNOWN, Forecast, load_of
 from herd.policy.concurrency import MOST
@@ -90,6 +91,7 @@ class Node:
         self._learned: dict[str, int] = {}  # limits that queues have found out, in this life or in an earlier one
         self._open: dict[str, bool] = {}  # whether the queue was last told that it may grant leases
         self._view = NodeView(node_id, self._name, NodeState.OFFLINE)
+        self._sightings = Sightings()
         self._dropping = False
         self._supervisor: Supervisor | None = None  # of the queues
 
@@ -229,6 +231,10 @@ class Node:
         """The node, as routing sees it."""
         return self._view
 
+    async def sighted(self, model: str, sight: Sight) -> bool:
+        """Wait until the node reports a model (by canonical name) so; False when it has not within the time for it."""
+        return await self._sightings.wait(self._view, model, sight)
+
     async def status(self) -> NodeStatus:
         """The node and its queues."""
         asked = (queue.status.remote() for queue in self._queues.values())
@@ -283,6 +289,7 @@ class Node:
         if view != before:
             self._tell_of_loads(before)
             self._scorer.node_changed.tell(view)
+            self._sightings.changed(view)
 
     def _match_queues(self) -> None:
         """One queue per model that the node has had. Those it cannot serve now turn their waiters away at once."""

@@ -16,8 +16,8 @@ LOOK_AT_LEAST_S = 0.01
 
 # A load takes 5 minutes at most, and its result a moment more. An older agent answers no command, ever.
 COMMAND_S = Seconds(330.0)
-# Of one node, at once: loads go one after another, and what lets models go is quick.
-MAX_COMMANDS = 4
+# Of one node, at once: loads go one after another, and what lets models go, for clients too, is quick.
+MAX_COMMANDS = 8
 
 # To an agent whose link nobody looks after since a crash; it joins anew within seconds.
 STARTS_ANEW = Goodbye("shutdown", "this part of the router starts anew")

@@ -6,6 +6,7 @@ from herd.actors.ports import ModelServers, Serving
 from herd.errors import StreamFailed
 from herd.protocols.headers import to_client
 from herd.protocols.messages import Failure, Head
+from herd.protocols.paths import LISTED_ANEW
 from herd.protocols.session import UnsendableError
 from herd.protocols.usage import UsageReader
 from herd.runtime import ActorHandle
@@ -17,7 +18,7 @@ class Relay:
 
     Args:
         base_urls: the model servers by id.
-        backends: their Backend actors by id, told when one does not answer.
+        backends: their Backend actors by id, told when one does not answer, or has other models than before.
         servers: the HTTP client.
     """
 
@@ -48,6 +49,8 @@ class Relay:
             while data := await answer.read():
                 usage.feed(data)
                 await serving.send(data)
+            if head.path in LISTED_ANEW:
+                self._backends[head.backend].changed.tell()
             serving.end(usage.usage())
         except UnsendableError as error:  # a head of more than a MiB
             serving.reset(Failure("reset", f"the model server's answer cannot be passed on: {error}"))

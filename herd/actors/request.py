@@ -8,34 +8,30 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from herd.actors.attempts import Attempts
-from herd.actors.delivery import Attempt, Delivery, Failed, WholeAnswer
-from herd.actors.holding_pen import Hold, HoldEnd
+from herd.actors.delivery import Attempt, Delivery, Failed
 from herd.actors.ids import Ids
 from herd.actors.line import GONE, Line
 from herd.actors.model_queue import Completion
+from herd.actors.placing import Choice, Placing, unavailable
 from herd.actors.ports import Body, Clock, Headers, Meter, Sink, Streams
+from herd.actors.pulls import Pulls
 from herd.actors.sending import SEND_SIZE, carried, opened
 from herd.actors.story import Diary
 from herd.errors import RequestError
-from herd.names import canonical
+from herd.names import Names, canonical
 from herd.policy.calibration import Check
-from herd.policy.holding import Patience, hold_for
+from herd.policy.holding import Patience
 from herd.policy.pace import Observed
-from herd.policy.placement import hopeless, why_none
-from herd.policy.retrying import MAX_ATTEMPTS, MAX_PLACEMENTS, Blame, blame, costs
-from herd.policy.values import Ask, Candidate, Decision, Lease, Ticket
+from herd.policy.retrying import Blame, blame, costs
+from herd.policy.values import Ask, Candidate, Lease, Ticket
 from herd.protocols.messages import RequestHead, Usage
 from herd.protocols.paths import Endpoint
 from herd.protocols.requests import Routing
 from herd.protocols.splice import Splice, Splicer, plan, spliced_size
-from herd.runtime import ActorHandle, ActorUnavailableError
-from herd.types import Bytes, MiB, NodeId, Outcome, Priority, RequestId, Seconds
+from herd.runtime import ActorHandle
+from herd.types import Bytes, MiB, Outcome, Priority, RequestId, Seconds
 
 logger = logging.getLogger(__name__)
-
-RETRY_AFTER_S = 5
-
-BUSY = "server busy, please try again.  maximum pending requests exceeded"  # Ollama's own words: clients match on them
 
 OVER_BUDGET = "too many requests fail now for all of them to be tried again"
 
@@ -70,7 +66,9 @@ class RouterParts:
     ids: Ids
     meter: Meter
     hold_timeout: Seconds = Seconds(30.0)
+    pulls: Pulls = field(default_factory=Pulls)
     grace_until: Seconds = Seconds(0.0)  # monotonic; until then unknown models are held while known nodes are missing
+    names: Names = field(default_factory=Names)
 
 
 async def serve(inbound: Inbound, sink: Sink, parts: RouterParts) -> Outcome:
@@ -92,32 +90,6 @@ async def serve(inbound: Inbound, sink: Sink, parts: RouterParts) -> Outcome:
         flow.let_go()
 
 
-@dataclass(slots=True)
-class _Tried:
-    """What has been tried for one request, and what came of it."""
-
-    attempts: int = 0
-    placements: int = 0
-    gone: list[NodeId] = field(default_factory=list)  # could not be reached: not again before the next hold ends
-    broke: list[NodeId] = field(default_factory=list)  # broke on this request: again only when nobody else can
-    full: list[NodeId] = field(default_factory=list)
-    last: Failed | None = None
-    first_500: WholeAnswer | None = None
-    sent: bool = False  # the request went to a node in its latest attempt
-    retries: bool = False  # the next attempt is one that the fleet has to afford
-    over_budget: bool = False
-    held: bool = False  # since its latest placement: what wakes it is for others if it goes now
-
-    @property
-    def said(self) -> WholeAnswer | None:
-        """What to tell the client when nobody serves it: the first 500, which may be its own fault, else the latest."""
-        return self.first_500 or (self.last.answer if self.last is not None else None)
-
-    @property
-    def excluded(self) -> tuple[NodeId, ...]:
-        return (*self.gone, *self.broke, *self.full)
-
-
 class _Flow:
     """One request on its way."""
 
@@ -130,21 +102,33 @@ class _Flow:
             inbound.id, inbound.routing.model, self._ticket, parts.clock, parts.traces, meter=parts.meter
         )
         self._sink = self.diary.watching(sink)
-        self._patience = Patience(Seconds(self._arrived + parts.hold_timeout), parts.grace_until)
-        self._tried = _Tried()
-        model = canonical(inbound.routing.model)
-        self._attempts = Attempts(parts.find, parts.clock, model)
-        self._line = Line(parts.find, parts.scorer, parts.clock, self._ticket, model, self.diary)
+        self._line = Line(parts.find, parts.scorer, parts.clock, self._ticket, self.diary)
+        # To load or unload a model is meant for that one.
+        own = () if inbound.routing.loads_only else inbound.routing.fallbacks
+        models = parts.names.chain(inbound.routing.model, own)
+        self._placing = Placing(
+            scorer=parts.scorer,
+            pen=parts.pen,
+            clock=parts.clock,
+            diary=self.diary,
+            ticket=self._ticket,
+            patience=Patience(Seconds(self._arrived + parts.hold_timeout), parts.grace_until),
+            size=Bytes(min(inbound.body.size, MiB)),  # longer ones lie in files
+            sent=inbound.routing.model,
+            choices=tuple([Choice(model, Attempts(parts.find, parts.clock, model)) for model in models]),
+            ask=self._ask,
+        )
+        self._tried = self._placing.tried
 
     async def run(self) -> Outcome:
         while True:
-            placed = await self._place()
+            placed = await self._placing.place()
             if placed is None:
                 return await self._give_up()
             holder = await self._acquire(placed)
             if holder is None:
                 continue
-            delivery = await self._attempts.judged(holder.node, self._attempt(holder))
+            delivery = await self._placing.choice.attempts.judged(holder.node, self._attempt(holder))
             if isinstance(delivery, Usage):
                 return self._served(holder, delivery)
             self._line.leave()
@@ -159,36 +143,15 @@ class _Flow:
 
     # --- 2: place, or hold --------------------------------------------------------------------------------------------
 
-    async def _place(self) -> Candidate | None:
-        """The winner; None when there is none and what has been tried must do. Raises RequestError."""
-        tried = self._tried
-        while tried.attempts < MAX_ATTEMPTS and tried.placements < MAX_PLACEMENTS:
-            tried.placements += 1
-            decision: Decision = await self._parts.scorer.place.remote(self._ask(), self._ticket)
-            self.diary.placed(decision)
-            chosen = decision.chosen
-            if chosen is not None:
-                tried.retries = False  # paid for, however often it is placed again
-                tried.held = False
-                return chosen
-            tried.over_budget = decision.over_budget
-            if decision.over_budget or (tried.said is not None and (tried.broke or tried.full)):
-                return None  # the backend's own words are the best answer there is
-            if tried.full:
-                raise unavailable(BUSY)
-            if tried.broke:
-                tried.broke.clear()
-                continue
-            await self._hold(decision)
-        return None
-
-    def _ask(self) -> Ask:
+    def _ask(self, choice: Choice) -> Ask:
         routing = self._inbound.routing
         return Ask(
-            model=canonical(routing.model),
+            model=choice.model,
             api=self._inbound.endpoint.api,
             sent=routing.model,
+            renamed=choice.model != canonical(routing.model),
             needs=routing.needs,
+            replaceable=choice is not self._placing.choices[-1],
             prompt_tokens=routing.prompt_tokens,
             max_tokens=routing.max_tokens,
             num_ctx=routing.num_ctx,
@@ -196,50 +159,22 @@ class _Flow:
             keep_alive=routing.keep_alive is not None,
             session=self._inbound.session or routing.conversation,
             continues=bool(self._inbound.session) or routing.continues,
-            excluded=self._tried.excluded,
+            excluded=(*self._tried.gone, *choice.broke, *choice.full),
             retry=self._tried.retries,
             moves=self._line.moves,
         )
-
-    async def _hold(self, decision: Decision) -> None:
-        """Wait for a change of the fleet that may help. Raises RequestError when there is no point, or no time."""
-        model = self._inbound.routing.model
-        reason = hopeless(decision)
-        if reason is not None:
-            raise RequestError(f"no node can do this with {model}: the one that has it {reason.text}", status=400)
-        now = self._parts.clock.monotonic()
-        wait = hold_for(decision, self._patience, now, away=bool(self._tried.gone))
-        if not wait:
-            if not decision.known:
-                raise RequestError(f"model '{model}' not found", status=404)
-            raise unavailable(f"no node can serve {model} now: {why_none(decision)}")
-        size = Bytes(min(self._inbound.body.size, MiB))  # longer ones lie in files
-        hold = Hold(self._ticket, canonical(model), decision.version, size, wait)
-        self.diary.held(wait)
-        self._tried.held = True
-        try:
-            end: HoldEnd = await self._parts.pen.hold.remote(hold)
-            self._tried.placements = 0  # it has waited: how often that may happen is up to its deadline
-        except ActorUnavailableError:
-            end = HoldEnd.UNLOCKED  # the pen crashed: whether it is worth waiting still is found out anew
-        self.diary.woken(end)
-        if end is HoldEnd.FULL:
-            raise unavailable(f"no node can serve {model} now, and the router holds as many requests as it may")
-        if end is HoldEnd.CLOSED:
-            raise unavailable("the router is shutting down")
-        # Unlocked or out of time: the next placement decides, by the states and for the reasons that hold then.
-        self._tried.gone.clear()
 
     # --- 3: acquire ---------------------------------------------------------------------------------------------------
 
     async def _acquire(self, placed: Candidate) -> Candidate | None:
         """A lease at the winner's queue, or where that sends the request: of which node. None: place it again."""
-        found = await self._line.acquire(placed)
+        choice = self._placing.choice
+        found = await self._line.acquire(placed, choice.model)
         if isinstance(found.answer, Lease):
             return found.placed
         kind = found.answer.reason.kind
         if kind == "queue-full":
-            self._tried.full.append(found.placed.node)
+            choice.full.append(found.placed.node)
         elif kind == GONE.kind:
             self._tried.gone.append(found.placed.node)  # its actors are being started again
         return None
@@ -260,7 +195,7 @@ class _Flow:
             self._tried.attempts += 1
             self._tried.sent = True
             self.diary.opened(placed, self._tried.attempts)
-            begins = self._attempts.answering(placed)
+            begins = self._placing.choice.attempts.answering(placed)
             attempt = Attempt(head.dialect, head.streamed, self._shown(placed), begins=begins)
             pieces = _spliced(self._inbound.body, splices)
             # Nothing that it raises is an attempt that failed: bytes of the answer may be out.
@@ -332,13 +267,13 @@ class _Flow:
             return
         observed = Observed(
             placed.node,
-            canonical(self._inbound.routing.model),
+            self._placing.choice.model,
             usage.prompt,
             usage.completion,
             usage.load_s,
             usage.prefill_s,
             usage.decode_s,
-            self._attempts.first_byte if self._inbound.routing.streamed else Seconds(0.0),
+            self._placing.choice.attempts.first_byte if self._inbound.routing.streamed else Seconds(0.0),
             cached=usage.cached,
             predicted=check.predicted if check is not None else Seconds(0.0),
             took=check.took if check is not None else Seconds(0.0),
@@ -357,7 +292,7 @@ class _Flow:
         tried.retries |= tried.sent and costs(failed.failure.kind, status)
         if status == 500:
             tried.first_500 = tried.first_500 or failed.answer
-        left_out = tried.gone if blame(failed.failure.kind) is Blame.AWAY else tried.broke
+        left_out = tried.gone if blame(failed.failure.kind) is Blame.AWAY else self._placing.choice.broke
         left_out.append(placed.node)
 
     async def _give_up(self) -> Outcome:
@@ -371,11 +306,6 @@ class _Flow:
         if self._tried.over_budget:
             raise unavailable(f"{failed}; {OVER_BUDGET}")
         raise RequestError(failed, status=502)
-
-
-def unavailable(text: str) -> RequestError:
-    """It cannot be served now, but soon may be."""
-    return RequestError(text, status=503, headers=(("Retry-After", str(RETRY_AFTER_S)),))
 
 
 def _spliced(body: Body, splices: tuple[Splice, ...]) -> AsyncGenerator[bytes]:

@@ -25,6 +25,7 @@ from herd.actors.scorer import Scorer
 from herd.actors.store import Store
 from herd.actors.surface import Surface, SurfaceSettings
 from herd.actors.traces import Traces
+from herd.names import Names
 from herd.policy.liveness import HEARTBEAT_S
 from herd.policy.placement import Ranking
 from herd.policy.scorers import SCORERS
@@ -66,6 +67,7 @@ class RouterOptions:
     rebalance: bool = True  # move what waits
     access: Access = field(default_factory=Access)  # who may do what; by default what needs no key
     link_tls: bool = False  # agents have to speak TLS
+    names: Names = field(default_factory=Names)  # what models are called, and which stand in for which
 
 
 def in_memory() -> Database:
@@ -150,6 +152,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
             meter=ports.meter,
             hold_timeout=options.hold_timeout,
             grace_until=Seconds(ports.clock.monotonic() + options.join_grace),
+            names=options.names,
         )
         identity, tls = options.identity, options.link_tls
         info = InfoDocument(identity.id, identity.version, ports.listener.port, PROTOCOL_VERSIONS, tls)

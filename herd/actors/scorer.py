@@ -12,23 +12,22 @@ from herd.actors.ledger import Entry, Ledger
 from herd.actors.moves import Move, Rebalanced, Round, move
 from herd.actors.ports import Clock
 from herd.actors.prospectus import Prospectus
-from herd.actors.scorer_memory import ScorerMemory
+from herd.actors.scorer_memory import ScorerMemory, absent
 from herd.actors.sessions import Sessions
 from herd.actors.tables import keep_latest
 from herd.actors.trials import Trials
-from herd.policy.breaker import openness
 from herd.policy.elimination import TAKES_REQUESTS
-from herd.policy.holding import unlocked
+from herd.policy.holding import may_wait_for_memory, unlocked
 from herd.policy.placement import Ranking, edited, in_one_line, place
 from herd.policy.prewarming import DeepQueue, LoadOrder, pick
 from herd.policy.prospects import Prospect
 from herd.policy.rebalancing import worth_a_look
 from herd.policy.retrying import RetryBudget
 from herd.policy.scoring import Moment
-from herd.policy.values import Ask, Candidate, Decision, Eliminated, ModelView, NodeView, Reason, Ticket
+from herd.policy.values import Ask, Candidate, Decision, Eliminated, NodeView, Ticket
 from herd.runtime import ActorHandle, Timer, context, get_actor
 from herd.store.records import KnownNode
-from herd.types import BackendId, ModelName, NodeId, NodeState, Seconds, TicketId, Tokens
+from herd.types import NodeId, NodeName, NodeState, Seconds, TicketId, Tokens
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +104,7 @@ class Scorer:
 
     def _expect(self, known: tuple[KnownNode, ...]) -> None:
         """These nodes may join; what they had is a model that the fleet knows."""
-        self._nodes.update((node.id, _absent(node)) for node in known)
+        self._nodes.update((node.id, absent(node)) for node in known)
         self._awaited.update(dict.fromkeys(node.id for node in known))
         self._ever_had.update(dict.fromkeys(model for node in known for model in node.models))
 
@@ -116,18 +115,45 @@ class Scorer:
         now = self._clock.monotonic()
         before = self._ledger.node_of(ticket.id)
         self._release(ticket.id, now, failed=before in ask.excluded)
+        decision = self._placed(ask, ticket, now, first=before is None)
+        if decision.chosen is None:
+            self._missed(ask.model, decision)
+        return decision
+
+    def place_first(self, asks: tuple[Ask, ...], ticket: Ticket) -> tuple[Decision, ...]:
+        """Place the ticket for the first model that a node can serve now. The decisions up to that, or all of them."""
+        now = self._clock.monotonic()
+        first, failed = self._ledger.node_of(ticket.id) is None, self._ledger.left_out(ticket.id, asks)
+        self._release(ticket.id, now, failed=failed)
+        decisions: list[Decision] = []
+        for ask in asks:
+            decisions.append(self._placed(ask, ticket, now, first=first))
+            if decisions[-1].chosen is not None or decisions[-1].over_budget:
+                return tuple(decisions)
+        for ask, decision in zip(asks, decisions, strict=True):
+            self._missed(ask.model, decision)
+        return tuple(decisions)
+
+    def _missed(self, model: str, decision: Decision) -> None:
+        """No node can serve the model: whoever waits for one is to be woken."""
+        if (decision.known or not decision.complete) and not decision.over_budget:  # else nobody waits
+            self._short[model] = self._short.pop(model, 0) + 1  # the latest last
+            keep_latest(self._short, MAX_SHORT)
+
+    def _placed(self, ask: Ask, ticket: Ticket, now: Seconds, *, first: bool) -> Decision:
+        """Rank the nodes, and hold the ticket, which holds nothing, against the winner. `first`: it never held any."""
         moment = self._moment(ask, ticket, now)
         ranked = self._ranking(ask, self._looked_at(ask.model), self._ledger.loads, moment)
         decision = replace(ranked, known=ask.model in self._ever_had, complete=not self._awaited, version=self._version)
-        if decision.candidates and not self._affords(ask, now, first=before is None):
-            decision = replace(decision, candidates=(), over_budget=True)
+        if decision.candidates:
+            after = self._budget.placed(now, retry=ask.retry, first=first)
+            self._budget = after or self._budget
+            if after is None:
+                decision = replace(decision, candidates=(), over_budget=True)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s for %s: %s", ticket.id, ask.model, in_one_line(decision))
         chosen = decision.chosen
         if chosen is None:
-            if (decision.known or not decision.complete) and not decision.over_budget:  # else nobody waits
-                self._short[ask.model] = self._short.pop(ask.model, 0) + 1  # the latest last
-                keep_latest(self._short, MAX_SHORT)
             return decision
         self._ledger.place(ticket, ask, chosen, now)
         self._trials.placed(self._nodes[chosen.node], ask.model, ticket.id)
@@ -159,15 +185,6 @@ class Scorer:
         model = self._nodes[turn.node].models.get(ask.model)
         cached = self._sessions.cached(turn, ask.model, model.slots) if model is not None else Tokens(0)
         return Moment(now, waited, answer, turn.node, cached, tried)
-
-    def _affords(self, ask: Ask, now: Seconds, *, first: bool) -> bool:
-        """Whether the placement is no retry, or one that the fleet can afford."""
-        if not ask.retry:
-            self._budget = self._budget.requested(now) if first else self._budget
-            return True
-        after = self._budget.retried(now)
-        self._budget = after or self._budget
-        return after is not None
 
     def started(self, ticket: TicketId, node: NodeId) -> None:
         """The ticket has its lease, at this node."""
@@ -224,12 +241,26 @@ class Scorer:
             return {}  # its queues have just sent everybody away, and what ends there is no reason to ask it again
         idle = entry.model not in load.models
         return {
-            model: 1 for model in self._short if model == entry.model or (idle and _may_wait_for_memory(view, model))
+            model: 1 for model in self._short if model == entry.model or (idle and may_wait_for_memory(view, model))
         }
 
     def ledger(self) -> dict[NodeId, int]:
         """Tickets that have not ended, by node."""
         return {node: load.outstanding for node, load in self._ledger.loads.items() if load.outstanding}
+
+    # --- models that come and go --------------------------------------------------------------------------------------
+
+    def away_with(self, model: str) -> tuple[NodeName, ...]:
+        """Nodes that have a model (by canonical name), as far as is known, and are not there now."""
+        gone = (view for view in self._nodes.values() if view.state in {NodeState.OFFLINE, NodeState.JOINING})
+        return tuple(sorted(view.name for view in gone if model in view.models))
+
+    def let_go(self, model: str) -> None:
+        """Somebody wants a model out of memory, or off the disks: it has no home until it is asked for again."""
+        self._homes.forget(model, self._clock.monotonic())
+        self._prospectus.homes_changed()
+        if not any(model in view.models for view in self._nodes.values()):
+            self._ever_had.pop(model, None)
 
     # --- loads ahead --------------------------------------------------------------------------------------------------
 
@@ -366,19 +397,3 @@ class Scorer:
             if self._ledger.settle(view, now):
                 self._wake(self._on_disk(view))
         self._await_expiry(now)
-
-
-def _may_wait_for_memory(view: NodeView, model: str) -> bool:
-    """Whether a request that is held for the model may wait for memory on the node.
-
-    For a model that is in memory it may, too: for that of a larger context; unless it waits for a breaker to close.
-    """
-    seen = view.models.get(model)
-    return seen is not None and (not seen.resident or openness(view, seen) == 2)
-
-
-def _absent(node: KnownNode) -> NodeView:
-    """A known node that has not joined since the router started."""
-    models = {model: ModelView(ModelName(model), BackendId("")) for model in node.models}
-    reason = Reason("offline", "has not joined since the router started", since=node.seen)
-    return NodeView(node.id, node.name, NodeState.OFFLINE, models, (reason,))

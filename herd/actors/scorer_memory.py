@@ -5,10 +5,10 @@ from herd.actors.ports import Clock
 from herd.actors.prospectus import Prospectus, Seen
 from herd.actors.times import recalled
 from herd.policy.memory import Residency
-from herd.policy.values import NodeView
+from herd.policy.values import ModelView, NodeView, Reason
 from herd.runtime import ActorHandle
 from herd.store.records import KnownNode, KnownResidency, KnownUnload, Record
-from herd.types import NodeId, Seconds
+from herd.types import BackendId, ModelName, NodeId, NodeState, Seconds
 
 # How old what the Store knows of a node may get while nothing of it changes: what is not seen for long is forgotten.
 NOTED_S = 86_400.0
@@ -50,3 +50,10 @@ class ScorerMemory:
             self._noted[view.id] = at
         if news:
             self._store.record.tell(*news)
+
+
+def absent(node: KnownNode) -> NodeView:
+    """A known node that has not joined since the router started."""
+    models = {model: ModelView(ModelName(model), BackendId("")) for model in node.models}
+    reason = Reason("offline", "has not joined since the router started", since=node.seen)
+    return NodeView(node.id, node.name, NodeState.OFFLINE, models, (reason,))

@@ -12,6 +12,7 @@ from herd.actors.holding_pen import HoldEnd
 from herd.actors.ports import Clock, Headers, Meter, Sink
 from herd.actors.traces import Told
 from herd.errors import HerdError
+from herd.names import canonical
 from herd.policy.calibration import Check, predicted
 from herd.policy.values import Candidate, Decision, Lease, Reason, Ticket
 from herd.protocols import stories
@@ -77,8 +78,8 @@ class Diary:
 
     # --- what the flow tells ------------------------------------------------------------------------------------------
 
-    def placed(self, decision: Decision) -> None:
-        """The nodes were ranked."""
+    def placed(self, decision: Decision, model: str = "") -> None:
+        """The nodes were ranked; for which `model` is said where there are several that may serve the request."""
         if self._waits_since is not None:  # it was moved from queue to queue until the flow had enough of it
             self._waited_until(self._at())
         chosen = decision.chosen
@@ -98,6 +99,8 @@ class Diary:
             "candidates_left_out": len(decision.candidates) - len(shown),
             "eliminated_left_out": len(decision.eliminated) - len(out),
         }
+        if model:
+            event["model"] = _plain(model)
         self._note(event)
 
     def held(self, wait: float) -> None:
@@ -307,7 +310,13 @@ class Diary:
             "edited": () if placed is None else tuple([edit.field for edit in placed.edits]),
             "predicted_s": self._predicted,
             "took_s": self._took,
+            "served_model": self._served_model(),
         }
+
+    def _served_model(self) -> str | None:
+        if self._placed is None or canonical(self._placed.model) == canonical(self._model):
+            return None
+        return _plain(self._placed.model)
 
     def _told(self, request: RequestEntry) -> Told:
         events = tuple(self._events)

@@ -11,9 +11,11 @@ from herd.actors.control import obey, unknown_node
 from herd.actors.homes import MAX_PINS, PinEnd
 from herd.actors.latency_learner import Lesson
 from herd.actors.marked import MarkedSink
+from herd.actors.models import Models
 from herd.actors.node import NodeStatus
+from herd.actors.placing import unavailable
 from herd.actors.ports import Headers, HttpRequest, Sink
-from herd.actors.request import Inbound, RouterParts, serve, unavailable
+from herd.actors.request import Inbound, RouterParts, serve
 from herd.actors.traces import Story
 from herd.actors.upload import upload
 from herd.errors import HerdError, RequestError, StreamFailed
@@ -22,6 +24,7 @@ from herd.protocols import herd_api, listings, stories
 from herd.protocols.access import Access
 from herd.protocols.answers import error_answer
 from herd.protocols.headers import to_backend, value_of
+from herd.protocols.messages import ModelInfo
 from herd.protocols.origins import Page
 from herd.protocols.paths import Endpoint, EndpointKind, find, pinned_model, shown_node, story_id
 from herd.protocols.requests import read_request
@@ -29,7 +32,7 @@ from herd.protocols.untrusted import MAX_MODEL_NAME
 from herd.protocols.visits import visit
 from herd.runtime import ActorHandle, ActorUnavailableError
 from herd.store.tables import MAX_TRACES
-from herd.types import Bytes, NodeId, Priority, RequestId
+from herd.types import Bytes, NodeId, NodeName, Priority, RequestId
 
 logger = logging.getLogger(__name__)
 
@@ -63,9 +66,11 @@ class Surface:
         self._settings = settings
         self._parts = parts
         self._fleet = fleet
+        self._keeping = Models(parts, fleet)
         self._answers: dict[str, Callable[[], Awaitable[tuple[int, str, bytes]]]] = {
             "ollama.root": self._root,
             "ollama.version": self._version,
+            "ollama.status": self._cloud,
             "ollama.tags": self._tags,
             "ollama.ps": self._ps,
             "openai.models": self._models,
@@ -99,6 +104,8 @@ class Surface:
             key = access.admit(endpoint, visitor)
             if endpoint.kind is EndpointKind.INFERENCE:
                 await self._infer(request_id, endpoint, request, sink, key)
+            elif endpoint.kind is EndpointKind.MODELS:
+                await self._keeping.handle(request_id, endpoint, request, sink)
             elif endpoint.kind is EndpointKind.BLOB:
                 await upload(request_id, request, sink, self._parts, await self._nodes())
             elif endpoint.kind is EndpointKind.CONTROL:
@@ -154,7 +161,8 @@ class Surface:
                 priority=_priority(request.headers),
                 session=_session(request.headers, client),
             )
-            await serve(inbound, sink, self._parts)
+            if not await self._keeping.unload(request_id, endpoint, inbound.routing, sink):
+                await serve(inbound, sink, self._parts)
         finally:
             body.close()
 
@@ -164,20 +172,27 @@ class Surface:
         nodes: tuple[NodeStatus, ...] = await self._fleet.snapshot.remote()
         return nodes
 
+    async def _listed(self) -> tuple[tuple[NodeName, ModelInfo], ...]:
+        """What a client may ask for, by every name that it may use."""
+        return documents.with_aliases(documents.served_models(await self._nodes()), self._parts.names.aliases)
+
     async def _root(self) -> tuple[int, str, bytes]:
         return 200, "text/plain; charset=utf-8", b"Ollama is running"
 
     async def _version(self) -> tuple[int, str, bytes]:
         return 200, JSON, listings.version(documents.ollama_versions(await self._nodes()))
 
+    async def _cloud(self) -> tuple[int, str, bytes]:
+        return 200, JSON, listings.STATUS
+
     async def _tags(self) -> tuple[int, str, bytes]:
-        return 200, JSON, listings.tags(documents.served_models(await self._nodes()))
+        return 200, JSON, listings.tags(await self._listed())
 
     async def _ps(self) -> tuple[int, str, bytes]:
         return 200, JSON, listings.ps(documents.served_models(await self._nodes()))
 
     async def _models(self) -> tuple[int, str, bytes]:
-        return 200, "application/json", listings.openai_models(documents.served_models(await self._nodes()))
+        return 200, "application/json", listings.openai_models(await self._listed())
 
     async def _info(self) -> tuple[int, str, bytes]:
         return 200, JSON, herd_api.encode(self._settings.info)

@@ -47,6 +47,7 @@ def row_of(request: RequestEntry, events: Iterable[Event]) -> KnownTrace:
         scores=_scores(events),
         predicted=request["predicted_s"],
         took=request["took_s"],
+        served_model=served[:MAX_NAME] if (served := request["served_model"]) is not None else None,
     )
 
 
@@ -111,6 +112,7 @@ def entry_of(row: KnownTrace) -> RequestEntry:
         "edited": tuple(row.edited.split(",")) if row.edited else (),
         "predicted_s": row.predicted,
         "took_s": row.took,
+        "served_model": row.served_model,
     }
 
 

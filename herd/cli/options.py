@@ -3,7 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable
-from dataclasses import Field, fields
+from dataclasses import Field
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
@@ -36,7 +36,8 @@ def settings_command(role: type[Settings], run: Callable[[Settings], None]) -> C
 
     hints = get_type_hints(role)
     parameters = [
-        _parameter(item.name, hints[item.name], item.metadata["many"], _help(role, item)) for item in fields(role)
+        _parameter(name, hints[name], item.metadata["many"], _help(role, item))
+        for name, item in config.settings_of(role).items()
     ]
     parameters.append(
         inspect.Parameter(

@@ -73,6 +73,7 @@ def _options(settings: RouterSettings, identity: Identity, access: Access) -> Ro
         scorer=ScorerKind(settings.scorer),
         access=access,
         link_tls=settings.tls_cert != "",
+        names=settings.names,
     )
 
 

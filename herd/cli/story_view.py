@@ -39,7 +39,7 @@ SECONDS = {
 }
 # Why a field of a request was changed on the way; one that is not in it was changed without a word.
 _EDITED = {
-    "model": "as the model server there spells it",
+    "model": "the model that serves it, as its server spells it",
     "options.num_ctx": "the context that the model has there, so that it is not loaded anew",
     "keep_alive": "it stays loaded there",
 }
@@ -85,7 +85,7 @@ def requests(entries: Sequence[RequestEntry], width: int) -> RenderableType:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("id", overflow="fold")
     for entry in entries:
-        words = (entry["node"] or "-", entry["model"], entry["client"])
+        words = (entry["node"] or "-", _model(entry), entry["client"])
         times = (entry["waited_s"], entry["first_token_s"], entry["total_s"])
         table.add_row(
             clock_time(entry["arrived"]),
@@ -99,8 +99,13 @@ def requests(entries: Sequence[RequestEntry], width: int) -> RenderableType:
 
 
 def _two_lines(entry: RequestEntry) -> Text:
-    first, second = _heading_words(entry), f"{printable(entry['model'])} for {printable(entry['client'])}"
+    first, second = _heading_words(entry), f"{printable(_model(entry))} for {printable(entry['client'])}"
     return Text.assemble((clock_time(entry["arrived"]), "bold"), " ", first, f"\n  {second}, {printable(entry['id'])}")
+
+
+def _model(entry: RequestEntry) -> str:
+    """`gpt-4o, by qwen3:32b` where another model serves it than the one asked for."""
+    return f"{entry['model']}, by {entry['served_model']}" if entry["served_model"] is not None else entry["model"]
 
 
 def _prediction(request: RequestEntry) -> list[Text]:
@@ -116,7 +121,7 @@ def _prediction(request: RequestEntry) -> list[Text]:
 
 
 def _heading(request: RequestEntry, events: Sequence[Event]) -> Text:
-    asked = f"{printable(request['model'])} for {printable(request['client'])}, {clock_time(request['arrived'])}"
+    asked = f"{printable(_model(request))} for {printable(request['client'])}, {clock_time(request['arrived'])}"
     text = Text.assemble((printable(request["id"]), "bold"), f": {asked}\n", _heading_words(request, _speed(events)))
     if request["outcome"] is None and events:
         text.append(f"\nnow: {_now(events[-1])}")
@@ -284,7 +289,8 @@ def _placed(event: stories.Placed) -> RenderableType:
         table.add_row(Text(", ".join(names)), Text("out", "red"), Text(text))
     if more_out:
         table.add_row("...", Text("out", "red"), f"{more_out} more")
-    sentence = Text(f"{machines} looked at: {verdict}")
+    model = f" for {printable(event['model'])}" if "model" in event else ""
+    sentence = Text(f"{machines} looked at{model}: {verdict}")
     return Group(sentence, table) if looked_at else sentence
 
 

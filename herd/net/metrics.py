@@ -64,7 +64,9 @@ class Metrics:
         predicted, took = request["predicted_s"], request["took_s"]
         if not predicted or took is None:
             return
-        of_predicted, of_actual, of_ratio = self._of(request["node"] or "", canonical(request["model"]))
+        of_predicted, of_actual, of_ratio = self._of(
+            request["node"] or "", canonical(request["served_model"] or request["model"])
+        )
         of_predicted.observe(predicted)
         of_actual.observe(took)
         of_ratio.observe(took / predicted)

@@ -10,7 +10,8 @@ def edits(ask: Ask, model: ModelView, loaded: Tokens, default: Tokens, *, home: 
     """The edits that turn the client's request into one that the model's server understands and serves as it stands.
 
     Ollama finds `m` under `m:latest` and under its full registry name by itself, in any case of letters. Other
-    servers know a model only by exactly the name they list.
+    servers know a model only by exactly the name they list. By an alias, and by the name of a model that it stands in
+    for, nobody knows it.
 
     Ollama loads a model anew whenever a request asks for another context than it has. A smaller one fits into what is
     there, so the request is given that, and so is one that names none where another was loaded than it would get.
@@ -24,11 +25,11 @@ def edits(ask: Ask, model: ModelView, loaded: Tokens, default: Tokens, *, home: 
         default: the context of a load when the request names none; 0 when unknown.
         home: the model lives on this node.
     """
-    if Dialect.OLLAMA not in model.dialects:
-        return () if ask.sent == model.name else (Edit("model", model.name),)
-    if ask.api.dialect is not Dialect.OLLAMA:
-        return ()
+    ollama = Dialect.OLLAMA in model.dialects
+    named = (Edit("model", model.name),) if ask.renamed or (not ollama and ask.sent != model.name) else ()
+    if not ollama or ask.api.dialect is not Dialect.OLLAMA:
+        return named
     kept = (Edit("keep_alive", FOR_EVER),) if home and not ask.keep_alive else ()
     if ask.odd_context or not loaded or (ask.num_ctx or default) == loaded or (ask.num_ctx and ask.num_ctx > loaded):
-        return kept
-    return (Edit("options.num_ctx", loaded), *kept)
+        return named + kept
+    return (*named, Edit("options.num_ctx", loaded), *kept)

@@ -1,11 +1,12 @@
 """Whether a request for which no node qualifies waits for one, how long, and what wakes it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from herd.policy.breaker import openness
 from herd.policy.elimination import TAKES_REQUESTS
 from herd.policy.memory import pressure, roomier
+from herd.policy.placement import hopeless
 from herd.policy.values import Decision, NodeView
 from herd.types import Seconds
 
@@ -46,6 +47,27 @@ def hold_for(decision: Decision, patience: Patience, now: Seconds, *, away: bool
     return Seconds(left)
 
 
+def worth_waiting_for(decisions: Sequence[Decision]) -> Decision | None:
+    """What there is to wait for, when any of several models would do: that of those which a change could help, as one.
+
+    None when no change would help any of them.
+
+    Args:
+        decisions: one for each model, all of them without a candidate.
+    """
+    left = [decision for decision in decisions if hopeless(decision) is None]
+    if len(left) < 2:
+        return left[0] if left else None
+    return Decision(
+        (),
+        tuple(out for decision in left for out in decision.eliminated),
+        known=any(decision.known for decision in left),
+        complete=all(decision.complete for decision in left),
+        version=min(decision.version for decision in left),
+        retry_in=min((one.retry_in for one in left if one.retry_in is not None), default=None),
+    )
+
+
 def unlocked(before: NodeView | None, after: NodeView, wanted: Iterable[str]) -> dict[str, int]:
     """Which of the wanted models the node may serve after a change and could not before, and how many requests.
 
@@ -65,6 +87,15 @@ def unlocked(before: NodeView | None, after: NodeView, wanted: Iterable[str]) ->
         if can > could or (can and (after.models[name].resident or more)):
             found[name] = after.models[name].limit
     return found
+
+
+def may_wait_for_memory(view: NodeView, model: str) -> bool:
+    """Whether a request that is held for the model may wait for memory on the node.
+
+    For a model that is in memory it may, too: for that of a larger context; unless it waits for a breaker to close.
+    """
+    seen = view.models.get(model)
+    return seen is not None and (not seen.resident or openness(view, seen) == 2)
 
 
 def _passes(view: NodeView | None, name: str) -> int:

@@ -49,7 +49,7 @@ def decided(
     """Eliminate nodes for `ask`, and rank the others.
 
     A request that is hopeless only because every build of the model lacks an ability goes to one of them all the same:
-    its server refuses it in its own words, which clients know.
+    its server refuses it in its own words, which clients know. Unless another model may serve it.
 
     Args:
         ask: what the request needs.
@@ -58,7 +58,7 @@ def decided(
         moment: when, and for whom.
         order: puts those that can serve it in order, the best first.
     """
-    if not ask.needs:  # as most requests do
+    if not ask.needs or ask.replaceable:  # as most requests are
         return _decided(ask, looked_at, loads, moment, order)
     known = tuple(looked_at)
     decision = _decided(ask, known, loads, moment, order)

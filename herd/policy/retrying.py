@@ -61,6 +61,18 @@ class RetryBudget:
     saved: float = 0.0  # requests that have paid for no retry yet, at `at`
     at: Seconds = Seconds(0.0)
 
+    def placed(self, now: Seconds, *, retry: bool, first: bool) -> "RetryBudget | None":
+        """The budget after a placement, or None when that is a retry for which nothing is left.
+
+        Args:
+            now: the time.
+            retry: an attempt that may have cost a model server work has failed.
+            first: it is the request's first.
+        """
+        if retry:
+            return self.retried(now)
+        return self.requested(now) if first else self
+
     def requested(self, now: Seconds) -> "RetryBudget":
         """A request was placed for the first time."""
         return replace(self, saved=self._left(now) + 1.0, at=now)

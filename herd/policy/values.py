@@ -129,7 +129,9 @@ class Ask:
     model: str  # canonical name
     api: Api
     sent: str = ""  # the name in the client's spelling
+    renamed: bool = False  # that is another model's, or nobody's: `model` is what it means, or stands in for it
     needs: tuple[Capability, ...] = ()
+    replaceable: bool = False  # another model is asked for next, which may have what every build of this one lacks
     prompt_tokens: Tokens = Tokens(0)
     max_tokens: Tokens | None = None  # the client's own limit of the answer
     num_ctx: Tokens | None = None

@@ -15,13 +15,17 @@ from herd.types import MiB
 # once. Beyond, nearly all bytes are images, and building their strings only to drop them would double the memory.
 PARSE_LIMIT = 1 * MiB
 
+FALLBACKS = "fallback_models"
+# Bytes of a list of fallbacks: twice as many as the longest names take when every character of them is escaped.
+MAX_FALLBACKS_SIZE = 64 * 1024
+
 # What a body is scanned for, by depth. Of attachments: `images` of a message, and the parts of a message's content.
 _ATTACHMENT_PARTS = ("image_url", "input_audio")
 _WANTED = {
     1: frozenset(
         (
             *("model", "stream", "messages", "prompt", "suffix", "images", "tools", "options", "keep_alive"),
-            *("max_tokens", "max_completion_tokens"),
+            *("max_tokens", "max_completion_tokens", FALLBACKS),
         )
     ),
     3: frozenset(("images",)),
@@ -117,7 +121,7 @@ def _sample(body: Buffer, key: str, span: Span) -> Any:
         case 0x7B:  # {
             return _sample_options(body, span) if key == "options" else {}
         case 0x5B:  # [
-            return [] if is_empty(body, span) else [None]
+            return _sample_list(body, key, span)
         case 0x22 if key in _ONLY_EMPTINESS:  # "
             return "" if span.end - span.start == len('""') else key
         case 0x22:
@@ -127,6 +131,17 @@ def _sample(body: Buffer, key: str, span: Span) -> Any:
         return orjson.loads(literal)
     except orjson.JSONDecodeError:
         return float(literal)  # a number beyond a double: an infinity
+
+
+def _sample_list(body: Buffer, key: str, span: Span) -> list[Any]:
+    """Names as they are, or one that is none where they are too long or no Unicode. Of other lists: is it empty."""
+    if key != FALLBACKS:
+        return [] if is_empty(body, span) else [None]
+    try:
+        names: list[Any] = orjson.loads(bytes(body[span.start : min(span.end, span.start + MAX_FALLBACKS_SIZE)]))
+    except orjson.JSONDecodeError:
+        return [""]
+    return names
 
 
 def _sample_options(body: Buffer, span: Span) -> dict[str, Any]:

@@ -1,19 +1,20 @@
 """What the router answers itself from the models of all online nodes, in Ollama's shapes.
 
 A model that several nodes have is listed once, however each node spells it. Clients compare these names with the one
-they were told, so in Ollama's lists a name always has its tag.
+they were told, so in Ollama's lists a name always has its tag, and builds of one name that differ are one entry too. It
+then has one field more, which clients pass over: `herd`, with the nodes that have each build, or that have it loaded.
 """
 
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from herd.names import canonical, namespace, tagged
 from herd.protocols.messages import ModelInfo
-from herd.types import NodeName
+from herd.types import Capability, NodeName
 
 Listed = Sequence[tuple[NodeName, ModelInfo]]
 
@@ -31,32 +32,60 @@ _VERSION = re.compile(r"v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?!\d)")
 _DETAIL_TEXTS = ("parent_model", "format", "family", "parameter_size", "quantization_level")
 
 
+# What the router says of ollama.com: it has no account there, and no endpoint that leads there.
+STATUS = orjson.dumps({"cloud": {"disabled": True, "source": "config"}})
+
+
 def tags(listed: Listed) -> bytes:
     """The body of `GET /api/tags`, newest model first. Of builds that differ the newest is shown."""
-    models = _merged(listed, lambda model: _time(model.modified_at))
-    return orjson.dumps({"models": [_tag(model) for model in models]})
+    return orjson.dumps({"models": [_tag(entry) for entry in _merged(listed, _age)]})
 
 
 def ps(listed: Listed) -> bytes:
     """The body of `GET /api/ps`, furthest expiry first. Of a model loaded on several nodes, the longest lasting."""
     resident = [(node, model) for node, model in listed if model.resident]
-    models = _merged(resident, lambda model: _time(model.expires_at or FOR_EVER))
-    return orjson.dumps({"models": [_process(model) for model in models]})
+    entries = _merged(resident, lambda model: _time(model.expires_at or FOR_EVER))
+    return orjson.dumps({"models": [_process(entry) for entry in entries]})
 
 
 def openai_models(listed: Listed) -> bytes:
     """The body of `GET /v1/models`, newest first. The ids are the names that the nodes list."""
-    models = _merged(listed, lambda model: _time(model.modified_at))
-    data = [
-        {
-            "id": model.name,
-            "object": "model",
-            "created": int(_time(model.modified_at).timestamp()),
-            "owned_by": namespace(model.name),
-        }
-        for model in models
-    ]
+    data = [_openai(entry.model) for entry in _merged(listed, _age)]
     return orjson.dumps({"object": "list", "data": data}) + b"\n"
+
+
+def openai_model(model: ModelInfo) -> bytes:
+    """The body of `GET /v1/models/NAME`."""
+    return orjson.dumps(_openai(model)) + b"\n"
+
+
+def shown(listed: Listed, name: str) -> ModelInfo | None:
+    """The build that the lists show under a canonical name; None when no node has any."""
+    entries = _merged([(node, model) for node, model in listed if canonical(model.name) == name], _age)
+    return entries[0].model if entries else None
+
+
+def show(model: ModelInfo) -> bytes:
+    """The body of `POST /api/show` for a model whose server has no such thing: what is known of it, in Ollama's words.
+
+    What the server does not say is left out. Its template is its own; clients look there for whether tools go into it.
+    """
+    details = _details(model)
+    architecture = details["family"] or "unknown"
+    context = model.context_max or model.context_length
+    information: dict[str, Any] = {"general.architecture": architecture, "general.basename": model.name}
+    if context:
+        information[f"{architecture}.context_length"] = context
+    return orjson.dumps(
+        {
+            "modelfile": "",
+            "template": "{{ .Tools }}" if Capability.TOOLS in model.capabilities else "",
+            "details": details,
+            "model_info": information,
+            "capabilities": model.capabilities or (Capability.COMPLETION,),
+            "modified_at": model.modified_at or UNKNOWN_TIME,
+        }
+    )
 
 
 def version(versions: Iterable[str]) -> bytes:
@@ -71,30 +100,45 @@ def version(versions: Iterable[str]) -> bytes:
     return orjson.dumps({"version": lowest})
 
 
-def _merged(listed: Listed, rank: Callable[[ModelInfo], datetime]) -> list[ModelInfo]:
+class _Entry(NamedTuple):
+    """A model in a list, and where it and its other builds are."""
+
+    model: ModelInfo
+    nodes: dict[str, list[NodeName]]  # by digest
+
+
+def _merged(listed: Listed, rank: Callable[[ModelInfo], datetime]) -> list[_Entry]:
     """One entry for each canonical name, the highest ranked, in falling order of rank; ties in order of name."""
     best: dict[str, tuple[datetime, ModelInfo]] = {}
-    for _, model in listed:
+    nodes: dict[str, dict[str, list[NodeName]]] = {}
+    for node, model in listed:
         name, standing = canonical(model.name), rank(model)
         if name not in best or standing > best[name][0]:
             best[name] = (standing, model)
-    by_name = sorted(best.items())
-    return [model for _, (_, model) in sorted(by_name, key=lambda item: item[1][0], reverse=True)]
+        holders = nodes.setdefault(name, {}).setdefault(model.digest, [])
+        if node not in holders:  # it may have two servers
+            holders.append(node)
+    ranked = sorted(sorted(best.items()), key=lambda item: item[1][0], reverse=True)
+    return [_Entry(model, nodes[name]) for name, (_, model) in ranked]
 
 
-def _tag(model: ModelInfo) -> dict[str, Any]:
-    entry = {
+def _tag(entry: _Entry) -> dict[str, Any]:
+    model = entry.model
+    shown = {
         **_identity(model),
         "modified_at": model.modified_at or UNKNOWN_TIME,
         "size": model.size,
         "digest": model.digest,
         "details": _details(model),
     }
-    return entry | {"capabilities": model.capabilities} if model.capabilities else entry
+    if model.capabilities:
+        shown["capabilities"] = model.capabilities
+    return shown | {"herd": {"digests": entry.nodes}} if len(entry.nodes) > 1 else shown
 
 
-def _process(model: ModelInfo) -> dict[str, Any]:
-    return {
+def _process(entry: _Entry) -> dict[str, Any]:
+    model = entry.model
+    shown = {
         **_identity(model),
         "size": model.size_resident or model.size,
         "digest": model.digest,
@@ -103,6 +147,21 @@ def _process(model: ModelInfo) -> dict[str, Any]:
         "size_vram": model.size_vram,
         "context_length": model.context_length,
     }
+    nodes = list(dict.fromkeys(node for holders in entry.nodes.values() for node in holders))
+    return shown | {"herd": {"nodes": nodes}} if len(nodes) > 1 else shown
+
+
+def _openai(model: ModelInfo) -> dict[str, Any]:
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": int(_age(model).timestamp()),
+        "owned_by": namespace(model.name),
+    }
+
+
+def _age(model: ModelInfo) -> datetime:
+    return _time(model.modified_at)
 
 
 def _identity(model: ModelInfo) -> dict[str, str]:

@@ -21,6 +21,7 @@ class EndpointKind(StrEnum):
     HERD = "herd"  # the router, about itself
     CONTROL = "control"  # the router, which does as it is told, if it may be
     BLOB = "blob"  # the node that keeps the parts of models to be made
+    MODELS = "models"  # the nodes that have a model, or are to have it: it is shown, fetched, made, copied, deleted
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +54,19 @@ ENDPOINTS = (
     Endpoint("ollama.chat", "/api/chat", _POST, Dialect.OLLAMA, EndpointKind.INFERENCE),
     Endpoint("ollama.generate", "/api/generate", _POST, Dialect.OLLAMA, EndpointKind.INFERENCE),
     Endpoint("ollama.blobs", "/api/blobs/", ("POST", "HEAD"), Dialect.OLLAMA, EndpointKind.BLOB, changes=True),
+    Endpoint("ollama.show", "/api/show", _POST, Dialect.OLLAMA, EndpointKind.MODELS),
+    Endpoint("ollama.pull", "/api/pull", _POST, Dialect.OLLAMA, EndpointKind.MODELS, changes=True),
+    Endpoint("ollama.push", "/api/push", _POST, Dialect.OLLAMA, EndpointKind.MODELS, changes=True),
+    Endpoint("ollama.create", "/api/create", _POST, Dialect.OLLAMA, EndpointKind.MODELS, changes=True),
+    Endpoint("ollama.copy", "/api/copy", _POST, Dialect.OLLAMA, EndpointKind.MODELS, changes=True),
+    Endpoint("ollama.delete", "/api/delete", ("DELETE",), Dialect.OLLAMA, EndpointKind.MODELS, changes=True),
     Endpoint("ollama.root", "/", _GET_HEAD, Dialect.OLLAMA, EndpointKind.ANSWERED),
     Endpoint("ollama.version", "/api/version", _GET_HEAD, Dialect.OLLAMA, EndpointKind.ANSWERED),
+    Endpoint("ollama.status", "/api/status", _GET, Dialect.OLLAMA, EndpointKind.ANSWERED),
     Endpoint("ollama.tags", "/api/tags", _GET_HEAD, Dialect.OLLAMA, EndpointKind.ANSWERED),
     Endpoint("ollama.ps", "/api/ps", _GET, Dialect.OLLAMA, EndpointKind.ANSWERED),
     Endpoint("openai.models", "/v1/models", _GET, Dialect.OPENAI, EndpointKind.ANSWERED),
+    Endpoint("openai.model", "/v1/models/", _GET, Dialect.OPENAI, EndpointKind.MODELS),
     Endpoint("herd.info", "/herd/v1/info", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.status", "/herd/v1/status", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.node", "/herd/v1/nodes/", _GET, Dialect.OLLAMA, EndpointKind.HERD),
@@ -74,8 +83,11 @@ _BY_PATH = {endpoint.path: endpoint for endpoint in ENDPOINTS if endpoint.path =
 _BLOBS = next(endpoint for endpoint in ENDPOINTS if endpoint.kind is EndpointKind.BLOB)  # its path goes on
 _STORY = next(endpoint for endpoint in ENDPOINTS if endpoint.name == "herd.story")  # its path goes on, with slashes too
 _PINS = next(endpoint for endpoint in ENDPOINTS if endpoint.name == "herd.pins")  # as does its
+_MODEL = next(endpoint for endpoint in ENDPOINTS if endpoint.name == "openai.model")  # and its: names hold slashes
 _NODE = next(endpoint for endpoint in ENDPOINTS if endpoint.name == "herd.node")  # and its
 _ORDER = next(endpoint for endpoint in ENDPOINTS if endpoint.name == "herd.order")  # its path names a node, and a word
+# After these a model server lists other models than before.
+LISTED_ANEW = ("/api/pull", "/api/create", "/api/copy", "/api/delete")
 ORDERS = ("drain", "resume", "pause")
 _BLOB = pattern(r"/api/blobs/sha256[:-][0-9a-fA-F]{64}", ASCII)  # the digest as Ollama's `manifest.BlobsPath` has it
 
@@ -117,6 +129,11 @@ def pinned_model(path: str) -> str:
     return _tail(_PINS, path)
 
 
+def shown_model(path: str) -> str:
+    """The model at the end of its path, decoded as `story_id` does it; empty when the path is none."""
+    return _tail(_MODEL, path)
+
+
 def shown_node(path: str) -> str:
     """The node at the end of its path, decoded; empty when the path is none. A slash in a name is percent-encoded."""
     clean = _joined(path)
@@ -144,7 +161,7 @@ def _cleaned(path: str) -> Endpoint | None:
         return _ORDER
     if shown_node(path):
         return _NODE
-    for endpoint in (_STORY, _PINS):
+    for endpoint in (_STORY, _PINS, _MODEL):
         if _tail(endpoint, path):
             return endpoint
     path = normalised(path)

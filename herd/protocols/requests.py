@@ -12,7 +12,8 @@ from typing import Any
 import orjson
 
 from herd.errors import RequestError
-from herd.protocols.body_fields import Attached, read_fields
+from herd.names import MAX_FALLBACKS
+from herd.protocols.body_fields import FALLBACKS, Attached, read_fields
 from herd.protocols.json_scan import Buffer, is_blank
 from herd.protocols.paths import Endpoint
 from herd.protocols.untrusted import MAX_INT, MAX_MODEL_NAME
@@ -38,7 +39,7 @@ class Routing:
     (seconds, or a Go duration; empty for what is neither). `prompt_tokens` is a guess. `max_tokens` is None where there
     is no limit. `conversation` is a digest of how a conversation begins, the same for each of its turns; empty for a
     prompt. A turn that is not the first one `continues` it. `odd_context`: its `num_ctx` is none, and for the model
-    server to refuse.
+    server to refuse. `fallbacks` are models that may serve it in place of the one it names; None: it does not say.
     """
 
     model: str
@@ -52,6 +53,7 @@ class Routing:
     conversation: str = ""
     continues: bool = False
     odd_context: bool = False
+    fallbacks: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,7 @@ def _routing(
         conversation=conversation,
         continues=continues,
         odd_context=num_ctx is None and options.get("num_ctx") is not None,
+        fallbacks=_fallbacks(form.struct, fields.get(FALLBACKS)),
     )
 
 
@@ -205,6 +208,23 @@ def _needs(fields: dict[str, Any], attached: Attached) -> tuple[Capability, ...]
     if attached.audio:
         needs += (Capability.AUDIO,)
     return needs
+
+
+def _fallbacks(struct: str, names: Any) -> tuple[str, ...] | None:
+    """The names in `fallback_models`, which is a field of the router's own: a wrong one is refused as Go would."""
+    if names is None:
+        return None
+    field = f"struct field {struct.partition('.')[2]}.{FALLBACKS} of type"
+    if type(names) is not list:
+        raise _mismatch(names, f"{field} []string")
+    for name in names:
+        if name is not None and type(name) is not str:
+            raise _mismatch(name, f"{field} string")
+        if not name or not 0 < len(name.strip()) <= MAX_MODEL_NAME or not name.isprintable():
+            raise RequestError("invalid model name")
+    if len(names) > MAX_FALLBACKS:
+        raise RequestError(f"{FALLBACKS} has {len(names)} names: at most {MAX_FALLBACKS} count")
+    return tuple(names)
 
 
 def _first(fields: dict[str, Any], *keys: str) -> Any:

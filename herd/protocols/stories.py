@@ -45,6 +45,7 @@ class RequestEntry(TypedDict):
     edited: tuple[str, ...]  # fields of the request that are changed on the way to `node`
     predicted_s: float | None  # from when it was placed at `node`, or moved there, until the whole answer; as told then
     took_s: float | None  # from then on, instead; null unless it was predicted and is served whole
+    served_model: str | None  # that it was placed for last, as `node` lists it; null where that is the one asked for
 
 
 class ReasonGiven(TypedDict):
@@ -91,6 +92,7 @@ class Placed(TypedDict):
     eliminated: list[EliminatedEntry]
     candidates_left_out: int  # of the story, for there were too many
     eliminated_left_out: int
+    model: NotRequired[str]  # canonical name, where several models may serve the request: they are tried in turn
 
 
 class Held(TypedDict):

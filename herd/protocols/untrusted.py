@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from herd.errors import ProtocolError
+from herd.names import MAX_NAME
 
 # Models read of one list. A heartbeat names every model; at some 300 bytes each this keeps it near half a MiB.
 MAX_MODELS = 2000
-# Ollama allows 80 characters for each of a name's four parts, a path of a GGUF file may be 255 long. The name stands in
-# logs, errors and tables, so it has to end somewhere.
-MAX_MODEL_NAME = 512
+MAX_MODEL_NAME = MAX_NAME
 # Far more than a machine has slots for; each takes some 200 bytes of a heartbeat.
 MAX_GPUS = 64
 MAX_INT = 2**63 - 1  # what the link's integers and a client's hold

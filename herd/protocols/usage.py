@@ -58,6 +58,7 @@ def _ollama(tail: bytes, streamed: bool) -> Usage:
     failed = "error" in last
     # When the tail starts within a long `context`, `done` is before it; the durations come with the last line only.
     done = last.get("done", "total_duration" in last) is True
+    done = done or last.get("status") == "success"  # of a model that was pulled, pushed or made
     return Usage(
         prompt=_count(last.get("prompt_eval_count")),
         completion=_count(last.get("eval_count")),

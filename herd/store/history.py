@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,13 @@ class AskedRequest:
     """The shape of a request that has ended. Its id, its place and its story are not read."""
 
     arrived: Seconds  # wall clock
-    model: str  # as asked for
+    model: str  # which served it; as asked for where that was the same, or none did
     client: str
     outcome: str
     status: int | None
     prompt: int | None
     completion: int | None
+    served_model: str | None = None  # as the router wrote it down, until it is `model`
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +84,18 @@ def _read(path: Path, now: Seconds, *, alone: bool) -> History:
         newer = [name for (name,) in connection.execute(sql, [MIGRATIONS.name]) if name not in STEPS]
         if newer:
             raise ConfigError(f"{path} was written by a newer Herd ({newer[-1]}): simulate with that one")
-        asked: list[AskedRequest] = _records(connection, _ASKED, tables)
+        found: list[AskedRequest] = _records(connection, _ASKED, tables)
+        asked = [replace(one, model=one.served_model or one.model, served_model=None) for one in found]
         return History(_recent(asked, now), tuple(_records(connection, RESIDENCIES, tables)))
 
 
 def _records(connection: sqlite3.Connection, table: Table, tables: Sequence[str]) -> list[Any]:
-    """The latest records of a table, in order of time; none of one that is newer than the file."""
+    """Latest records of a table, in order of time; nothing of a table or a column that is newer than the file."""
     if table.name not in tables:
         return []
-    sql = f'select {table.names} from "{table.name}" order by {table.time} desc limit ?'  # noqa: S608 - constants
+    there = {name for (_, name, *_) in connection.execute(f'pragma table_info("{table.name}")')}
+    columns = ", ".join(f'"{name}"' if name in there else f'null as "{name}"' for name in table.columns)
+    sql = f'select {columns} from "{table.name}" order by {table.time} desc limit ?'  # noqa: S608 - constants
     return list(table.records(connection.execute(sql, [table.rows])))[::-1]
 
 

@@ -151,6 +151,7 @@ class KnownTrace:
     scores: str  # of the nodes that could have served it, as JSON
     predicted: float | None = None
     took: float | None = None
+    served_model: str | None = None
 
 
 Record = (

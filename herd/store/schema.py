@@ -80,4 +80,18 @@ def m006_predictions(db: sqlite_utils.Database) -> None:
     )
 
 
-STEPS = ("m001_known_nodes", "m002_orders", "m003_pins", "m004_learned", "m005_traces", "m006_predictions")
+@MIGRATIONS()
+def m007_served_models(db: sqlite_utils.Database) -> None:
+    """Which model served a request that named another one, or an alias."""
+    db.execute("alter table traces add column served_model text")
+
+
+STEPS = (
+    "m001_known_nodes",
+    "m002_orders",
+    "m003_pins",
+    "m004_learned",
+    "m005_traces",
+    "m006_predictions",
+    "m007_served_models",
+)

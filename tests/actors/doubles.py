@@ -109,6 +109,9 @@ class Witness:
     def suspect(self) -> None:
         self._hear("suspect")
 
+    def changed(self) -> None:
+        self._hear("changed")
+
 
 async def settled() -> None:
     """Let everything happen that takes no time."""

@@ -77,6 +77,37 @@ async def test_ollama_is_recognised_and_its_models_are_told_once() -> None:
 
 
 @virtual_time
+async def test_what_has_changed_on_the_disk_is_told_at_once() -> None:
+    watched = Watched(ollama())
+    await watched.polls(2)
+    await watched.told()
+    watched.server.answers["/api/tags"] = {"models": [{"name": "new:1b"}]}
+    watched.backend.changed.tell()
+    (state,) = await watched.told()
+    assert [model.name for model in state.models] == ["new:1b"]
+    await watched.end()
+
+
+@pytest.mark.parametrize("into", [0.1, 1.1, 2.1])
+def test_what_changes_while_a_look_is_under_way_is_not_missed(into: float) -> None:
+    async def story() -> None:
+        watched = Watched(ollama())
+        await watched.polls(2)
+        await watched.told()
+        watched.server.slow = {"/api/tags": 1.0, "/api/ps": 1.0}
+        watched.backend.changed.tell()
+        await asyncio.sleep(into)
+        watched.server.answers["/api/tags"] = {"models": [{"name": "new:1b"}]}
+        watched.backend.changed.tell()
+        await asyncio.sleep(4.5)  # what is left of the look under way, and one more
+        *_, state = await watched.told()
+        assert [model.name for model in state.models] == ["new:1b"]
+        await watched.end()
+
+    run_virtual(story())
+
+
+@virtual_time
 async def test_a_load_and_an_unload_are_told_with_the_next_poll() -> None:
     watched = Watched(ollama())
     await watched.told()

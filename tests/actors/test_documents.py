@@ -1,7 +1,7 @@
 import math
 from dataclasses import replace
 
-from herd.actors.documents import can_serve, node_document, ollama_versions, served_models, status
+from herd.actors.documents import can_serve, node_document, ollama_versions, served_models, status, with_aliases
 from herd.actors.latency_learner import Lesson
 from herd.actors.model_queue import QueueStatus
 from herd.actors.node import NodeStatus
@@ -110,3 +110,16 @@ def test_the_status_shows_what_is_known_of_the_owner() -> None:
     told, unknown = status(INFO, (owned, node("b", NodeState.READY, report(dedicated=True))), held=0).nodes
     assert (told.workload, told.owner_load, told.thermal, told.dedicated) == ("light", 0.25, "throttled", False)
     assert (unknown.workload, unknown.owner_load, unknown.thermal, unknown.dedicated) == (None, None, None, True)
+
+
+def test_an_alias_is_listed_with_what_it_means_and_in_place_of_a_model_of_its_name() -> None:
+    listed = served_models((READY, PAUSED))
+    assert with_aliases(listed, {}) == listed
+
+    shown = with_aliases(listed, {"GPT": "m:latest", "N:latest": "m:latest", "other": "gone:latest"})
+
+    assert [(name, info.name) for name, info in shown] == [
+        *[("a", "m"), ("b", "m")],
+        *[("a", "GPT"), ("a", "N:latest"), ("b", "GPT"), ("b", "N:latest")],
+    ]
+    assert all(replace(info, name=listed[0][1].name) == listed[0][1] for _, info in shown)

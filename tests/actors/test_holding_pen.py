@@ -13,9 +13,15 @@ from tests.actors.doubles import settled
 
 
 def hold(
-    number: int = 1, model: str = "m", *, version: int = 0, size: int = 10, wait: float = 30.0, arrived: float = 0.0
+    number: int = 1, *models: str, version: int = 0, size: int = 10, wait: float = 30.0, arrived: float = 0.0
 ) -> Hold:
-    return Hold(Ticket(TicketId(f"t{number}"), "client", Seconds(arrived)), model, version, Bytes(size), Seconds(wait))
+    return Hold(
+        Ticket(TicketId(f"t{number}"), "client", Seconds(arrived)),
+        models or ("m",),
+        version,
+        Bytes(size),
+        Seconds(wait),
+    )
 
 
 @virtual_time
@@ -128,7 +134,7 @@ async def test_a_change_that_came_while_the_hold_was_under_way_is_not_missed() -
     pen.unlocked((("m", 9),), 5)
     assert await pen.hold(hold(version=4)) is HoldEnd.UNLOCKED
     assert await pen.hold(hold(version=5)) is HoldEnd.EXPIRED  # its placement knew of that change
-    assert await pen.hold(hold(model="n", version=4)) is HoldEnd.EXPIRED
+    assert await pen.hold(hold(1, "n", version=4)) is HoldEnd.EXPIRED
 
 
 @given(seen=st.integers(0, 6), unlocked=st.lists(st.integers(1, 6), unique=True).map(sorted), arrives=st.integers(0, 6))
@@ -197,3 +203,70 @@ async def test_there_is_room_for_so_many_bytes() -> None:
     task.cancel()
     await asyncio.wait([task])
     assert await pen.hold(hold(4, size=6, wait=1.0)) is HoldEnd.EXPIRED
+
+
+@virtual_time
+async def test_one_that_several_models_would_do_for_is_woken_by_any_of_them_and_once() -> None:
+    for model in ("m", "n"):
+        pen = HoldingPen()
+        either, other = asyncio.create_task(pen.hold(hold(1, "m", "n"))), asyncio.create_task(pen.hold(hold(2, model)))
+        await settled()
+        assert (pen.count(), pen.held()) == (2, {"m": 1, "n": 1} | {model: 2})
+        pen.unlocked(((model, 1),), 1)
+        pen.unlocked((("m", 1), ("n", 1)), 2)
+        assert await either is await other is HoldEnd.UNLOCKED
+        assert (pen.count(), pen._bytes, pen._held) == (0, 0, {})
+
+
+@virtual_time
+async def test_one_that_several_models_would_do_for_misses_no_change_of_any() -> None:
+    pen = HoldingPen()
+    pen.unlocked((("n", 9),), 5)
+    assert await pen.hold(hold(1, "m", "n", version=4)) is HoldEnd.UNLOCKED
+    assert await pen.hold(hold(1, "m", "n", version=5, wait=1.0)) is HoldEnd.EXPIRED
+
+
+@virtual_time
+async def test_who_takes_another_model_than_that_which_woke_it_leaves_its_turn_to_the_next() -> None:
+    for taken, woken in (("n", True), ("m", False)):
+        pen = HoldingPen()
+        first = asyncio.create_task(pen.hold(hold(1, "m", "n", arrived=1.0)))
+        second = asyncio.create_task(pen.hold(hold(2, "m", arrived=2.0, wait=1.0)))
+        await settled()
+        pen.unlocked((("m", 1),), 1)
+        assert await first is HoldEnd.UNLOCKED
+        pen.passed(TicketId("t1"), taken)
+        assert (await second is HoldEnd.UNLOCKED) == woken
+
+
+@given(st.data())
+@settings(max_examples=60)
+def test_whatever_waits_for_whatever_leaves_no_trace(data: st.DataObject) -> None:
+    """Requests for any of a few models come, are woken, give up or are closed out in any order."""
+
+    async def story() -> None:
+        pen = HoldingPen()
+        tasks: dict[int, asyncio.Task[HoldEnd]] = {}
+        for number in range(data.draw(st.integers(1, 20))):
+            match data.draw(st.sampled_from(("hold", "unlock", "leave", "pass"))):
+                case "hold":
+                    models = data.draw(st.lists(st.sampled_from("mno"), min_size=1, unique=True))
+                    arrived = data.draw(st.integers(0, 5))
+                    held = hold(number, *models, version=number, arrived=arrived)
+                    tasks[number] = asyncio.create_task(pen.hold(held))
+                case "unlock":
+                    pen.unlocked(((data.draw(st.sampled_from("mno")), data.draw(st.integers(1, 3))),), number)
+                case "leave" if tasks:
+                    tasks[data.draw(st.sampled_from(sorted(tasks)))].cancel()
+                case "pass" if tasks:
+                    left = data.draw(st.sampled_from(sorted(tasks)))
+                    pen.passed(TicketId(f"t{left}"), data.draw(st.sampled_from(("", "m", "n"))))
+            await settled()
+            waiting = sum(not task.done() for task in tasks.values())
+            assert (pen.count(), pen._bytes) == (waiting, 10 * waiting)
+            assert (pen.held() == {}) == (waiting == 0)
+        pen.close()
+        await settled()
+        assert (pen.count(), pen._bytes, pen._held) == (0, 0, {})
+
+    run_virtual(story())

@@ -224,3 +224,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
 TestLedgerMachine = LedgerMachine.TestCase
 TestLedgerMachine.settings = settings(max_examples=25, stateful_step_count=25)
+
+
+def test_a_node_is_left_out_for_the_model_that_failed_there() -> None:
+    ledger = Ledger()
+    placed(ledger, 1)
+    without = replace(ASK, excluded=(A,))
+    assert ledger.left_out(ticket(1), [replace(ASK, model="other"), without])
+    assert not ledger.left_out(ticket(1), [ASK, replace(without, model="other")])
+    assert not ledger.left_out(ticket(2), [without])

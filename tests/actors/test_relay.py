@@ -1,6 +1,7 @@
 """The Relay: one stream of the link, served by a model server."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -60,6 +61,25 @@ async def test_bytes_go_through_unchanged_both_ways_and_the_usage_follows() -> N
     assert isinstance(usage, Usage)
     assert (usage.prompt, usage.completion, usage.complete) == (3, 2, True)
     assert await node.suspected() == 0
+    await node.end()
+
+
+@pytest.mark.parametrize(
+    ("path", "told"), [("/api/pull", ["changed"]), ("/api/delete", ["changed"]), ("/api/chat", []), ("/api/show", [])]
+)
+@virtual_time
+async def test_what_changes_the_disk_is_known_before_its_answer_has_ended(path: str, told: list[str]) -> None:
+    node = Node()
+
+    async def serve(request: HttpRequest, sink: Sink) -> None:
+        await sink.start(200, ())
+        await sink.finish()
+
+    node.servers.serve(BASE, serve)
+    serving = FakeServing(replace(request_head(), path=path))
+    await node.relay(serving)
+    await settled()
+    assert [name for name, _ in await node.backend.heard.remote()] == told
     await node.end()
 
 

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from herd.actors import moves, names
 from herd.actors.scorer import Scorer
 from herd.policy.rebalancing import MAX_LOOKED_AT, MAX_MOVES, SETTLED_S
+from herd.policy.retrying import FREE_RETRIES
 from herd.policy.values import Ask, BreakerState, Circuit, ModelView
 from herd.runtime import ActorHandle, get_actor, remote, stop
 from herd.runtime.testing import run_virtual, virtual_time
@@ -373,3 +374,47 @@ async def test_it_tells_the_store_what_a_node_has_once_and_again_when_that_chang
     assert [(one.node, one.model) for one in told if isinstance(one, KnownUnload)] == [("a", "m")]
     await stop(pen)
     await stop(store)
+
+
+@virtual_time
+async def test_of_several_models_the_first_that_a_node_can_serve_gets_the_ticket_and_nobody_waits_for_the_others() -> (
+    None
+):
+    scorer, pen = await started()
+    asks = tuple(Ask(model, Api.OLLAMA_CHAT) for model in ("m", "n", "o"))
+    scorer.node_changed(view("a", has("m"), NodeState.PAUSED))
+    scorer.node_changed(view("b", has("n") | has("o")))
+    decisions = scorer.place_first(asks, ticket(1))
+    assert [decision.chosen and decision.chosen.model for decision in decisions] == [None, "n"]
+    assert scorer.ledger() == {"b": 1}
+    scorer.node_changed(view("a", has("m")))
+    assert await pen.heard.remote() == []
+    assert [decision.chosen and decision.chosen.model for decision in scorer.place_first(asks, ticket(1))] == ["m"]
+    assert scorer.ledger() == {"a": 1}
+    await stop(pen)
+
+
+@virtual_time
+async def test_when_no_node_can_serve_any_of_them_each_of_them_is_waited_for() -> None:
+    scorer, pen = await started()
+    for node, model in (("a", "m"), ("b", "n")):
+        scorer.node_changed(view(node, has(model), NodeState.PAUSED))
+    asks = tuple(Ask(model, Api.OLLAMA_CHAT) for model in ("m", "nobody-has-it", "n"))
+    decisions = scorer.place_first(asks, ticket(1))
+    assert [(one.chosen, one.known) for one in decisions] == [(None, True), (None, False), (None, True)]
+    assert len({one.version for one in decisions}) == 1
+    for node, model in (("a", "m"), ("b", "n")):
+        scorer.node_changed(view(node, has(model)))
+        assert [dict(args[0]) for _, args in await pen.heard.remote()] == [{model: 2}]
+    await stop(pen)
+
+
+@virtual_time
+async def test_a_retry_that_the_fleet_cannot_afford_is_none_with_another_model_either() -> None:
+    scorer, pen = await started()
+    scorer.node_changed(view("a", has("m") | has("n")))
+    asks = tuple(Ask(model, Api.OLLAMA_CHAT, retry=True) for model in ("m", "n"))
+    for number in range(FREE_RETRIES):
+        assert scorer.place_first(asks, ticket(number))[0].chosen
+    assert [one.over_budget for one in scorer.place_first(asks, ticket(99))] == [True]
+    await stop(pen)

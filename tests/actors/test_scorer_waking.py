@@ -129,3 +129,15 @@ async def test_who_waits_for_the_memory_of_a_pinned_model_is_woken_when_it_may_g
         await scorer.unpin.remote("n")
         assert await woken(pen) == [{"m": 1}]
         assert (await scorer.place.remote(ask("m"), ticket(1))).chosen is not None
+
+
+@virtual_time
+async def test_the_memory_of_a_load_that_failed_is_there_for_the_next_model_of_the_same_request() -> None:
+    async with started() as (scorer, _):
+        await scorer.node_changed.remote(node("a", ROOM, large("m"), large("n")))
+        [first] = await scorer.place_first.remote((ask("m"), ask("n")), ticket(1))
+        assert first.chosen.load is not None
+        without = replace(ask("m"), excluded=(NodeId("a"),))
+        _, second = await scorer.place_first.remote((without, ask("n")), ticket(1))
+        assert second.chosen is not None
+        assert await scorer.reserved.remote() == {"a": ("n",)}

@@ -132,6 +132,7 @@ async def test_what_happens_is_kept_in_order_with_its_time() -> None:
         "edited": ("model",),
         "predicted_s": None,
         "took_s": None,
+        "served_model": None,
     }
 
 

@@ -27,6 +27,7 @@ REQUEST: RequestEntry = {
     "edited": ("model", "keep_alive"),
     "predicted_s": 4.25,
     "took_s": 5.0,
+    "served_model": None,
 }
 
 
@@ -54,7 +55,8 @@ def kept(*events: Event) -> tuple[Event, ...]:
 
 
 def test_the_line_of_a_request_comes_back_as_it_was() -> None:
-    for entry in (REQUEST, {**REQUEST, "edited": (), "node": None, "score": None, "first_token_s": None}):
+    other = {**REQUEST, "served_model": "qwen3:8b"}
+    for entry in (REQUEST, other, {**REQUEST, "edited": (), "node": None, "score": None, "first_token_s": None}):
         assert entry_of(row_of(entry, ())) == entry  # type: ignore[arg-type]
 
 

@@ -37,6 +37,7 @@ def told(number: int, request_id: str = "", event: Event = ENDED) -> Told:
         "edited": (),
         "predicted_s": None,
         "took_s": None,
+        "served_model": None,
     }
     return Told(TicketId(f"t{number}"), Seconds(0.0), request, (event,))
 

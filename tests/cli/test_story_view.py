@@ -28,6 +28,7 @@ REQUEST: RequestEntry = {
     "edited": ("model",),
     "predicted_s": 4.25,
     "took_s": 3.25,
+    "served_model": None,
 }
 WHEN = time.strftime("%m-%d %H:%M:%S", time.localtime(REQUEST["arrived"]))  # where the reader is
 GONE: Any = {"kind": "offline", "text": "is offline: the link was lost"}
@@ -117,7 +118,7 @@ served by mini in 8.00 s (waited 4.50 s, first token after 5.25 s, 2 attempts); 
 4.500 s  attempt 1: sent to studio
 4.750 s  studio: attempt 1 failed: it said 503 (status)
 4.750 s  its turn at mini, at once
-4.750 s  attempt 2: sent to mini; its model set to llama3.2:3b-q4 (as the model server there spells it)
+4.750 s  attempt 2: sent to mini; its model set to llama3.2:3b-q4 (the model that serves it, as its server spells it)
 5.250 s  the answer begins to reach the client (HTTP 200)
 8.000 s  the answer of mini is whole: 12 tokens in, 50 out; by its own clock 0.125 s to read the prompt, 2.50 s to write
 
@@ -139,6 +140,18 @@ def story(*events: Event, **fields: Any) -> str:
 
 def test_a_story_reads_like_an_explanation() -> None:
     assert story(*EVENTS) + "\n" == TEXT
+
+
+def test_a_request_that_another_model_served_says_so_wherever_it_is_shown() -> None:
+    first, second = {**PLACED, "node": None, "candidates": [], "model": "qwen3:8b"}, {**PLACED, "model": "llama3.2:3b"}
+    served = {"model": "gpt-4o", "served_model": "llama3.2:3b"}
+    text = story(first, second, **served)  # type: ignore[arg-type] # they are events
+    assert "req_1: gpt-4o, by llama3.2:3b for 10.0.0.7" in text
+    assert "looked at for qwen3:8b: none can serve it now" in text
+    assert "looked at for llama3.2:3b: studio is the best" in text
+    entry: Any = REQUEST | served
+    for width in (60, 160):
+        assert "gpt-4o, by llama3.2:3b" in shown(story_view.requests([entry], width), width)
 
 
 @pytest.mark.parametrize("width", [36, 50, 80])

@@ -171,3 +171,25 @@ async def test_the_demo_answers_until_it_is_interrupted(tmp_path: Path) -> None:
         assert children
         assert await demo.stop(signal.SIGINT) == 0
         assert not [child for child in children if child.is_running()]
+
+
+async def test_a_request_names_the_model_that_may_serve_in_place_of_its_own(house: RealHouse) -> None:
+    own = {"fallback_models": ["nobody-has-it", MODEL]}
+    async with client(house) as openai:
+        raw = await openai.chat.completions.with_raw_response.create(
+            model="gpt-4o", messages=HELLO, max_tokens=4, extra_body=own
+        )
+    assert (raw.headers["X-Herd-Model"], raw.headers["X-Herd-Edited"]) == (MODEL, "model")
+    assert raw.parse().model == MODEL
+
+
+async def test_an_alias_is_listed_and_served(house: RealHouse, tmp_path: Path) -> None:
+    (tmp_path / ".herd").mkdir()
+    (tmp_path / ".herd" / "herd.toml").write_text(f'[herd.aliases]\n"gpt-4o" = "{MODEL}"\n', encoding="utf-8")
+    async with Programs(tmp_path) as programs:
+        url = await router(programs)
+        await programs.herd_node("--router-url", url, "--backend-url", house.llama, "--no-mdns")
+        async with client(RealHouse(url, "")) as openai, aiohttp.ClientSession() as session:
+            await models_listed(session, url, [MODEL, "gpt-4o"])
+            raw = await openai.chat.completions.with_raw_response.create(model="gpt-4o", messages=HELLO, max_tokens=4)
+    assert (raw.headers["X-Herd-Model"], raw.parse().model) == (MODEL, MODEL)

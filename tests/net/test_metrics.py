@@ -43,6 +43,7 @@ REQUEST: RequestEntry = {
     "edited": (),
     "predicted_s": 4.0,
     "took_s": 6.0,
+    "served_model": None,
 }
 HISTOGRAMS = (
     "herd_request_predicted_seconds",
@@ -120,6 +121,11 @@ async def test_what_was_predicted_and_what_came_is_measured_for_each_model_on_ea
     assert [value(families, name, "_count", node="mini") for name in HISTOGRAMS] == [1, 1, 1]
     assert value(families, HISTOGRAMS[2], "_bucket", le="0.5", **of_studio) == 1
     assert value(families, HISTOGRAMS[2], "_bucket", le="1.5", **of_studio) == 3
+
+
+async def test_it_is_measured_for_the_model_that_served() -> None:
+    families = await told({"model": "gpt-4o", "served_model": "library/qwen3:8b"})
+    assert list(pairs(families[HISTOGRAMS[0]])) == [("studio", "qwen3:8b")]
 
 
 async def test_a_request_that_was_not_predicted_or_has_no_whole_answer_is_only_counted() -> None:

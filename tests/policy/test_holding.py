@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 
 from herd.policy.catalog import preferred
-from herd.policy.holding import TRY_AGAIN_S, Patience, hold_for, unlocked
+from herd.policy.holding import TRY_AGAIN_S, Patience, hold_for, unlocked, worth_waiting_for
 from herd.policy.retrying import Blame, blame
-from herd.policy.values import CLOSED, BreakerState, Circuit, Decision, Memory, NodeView, Reason
-from herd.types import Bytes, GiB, NodeState, Seconds, Workload
+from herd.policy.values import CLOSED, BreakerState, Circuit, Decision, Eliminated, Memory, NodeView, Reason
+from herd.types import Bytes, GiB, NodeId, NodeName, NodeState, Seconds, Workload
 from tests.policy.views import CHAT_ONLY, OPENAI_ONLY, card, model, node
 
 NOW = Seconds(100.0)
@@ -126,3 +126,24 @@ def test_of_two_servers_with_one_model_the_one_that_can_serve_more_requests_does
     assert preferred(ollama, llamacpp) is ollama
     assert preferred(llamacpp, ollama) is ollama
     assert preferred(model(), model(resident=True)).resident
+
+
+OUT = Eliminated(NodeId("a"), NodeName("a"), Reason("offline", "is offline"))
+NEVER = replace(KNOWN, eliminated=(OUT._replace(reason=Reason("capability", "has a build of it without vision")),))
+
+
+def test_of_several_models_those_are_waited_for_that_a_change_may_help() -> None:
+    assert worth_waiting_for([KNOWN]) is KNOWN
+    assert worth_waiting_for([NEVER, KNOWN]) is KNOWN
+    assert worth_waiting_for([NEVER]) is worth_waiting_for([NEVER, NEVER]) is None
+
+
+def test_who_waits_for_several_models_waits_for_the_first_that_may_come_and_misses_no_change() -> None:
+    first = replace(UNKNOWN_YET, version=7, eliminated=(OUT,), retry_in=Seconds(9.0))
+    second = replace(KNOWN, version=5, eliminated=(OUT,), retry_in=Seconds(4.0))
+    third = replace(UNKNOWN, version=6)
+
+    assert worth_waiting_for([first, second, third]) == Decision(
+        (), (OUT, OUT), known=True, complete=False, version=5, retry_in=Seconds(4.0)
+    )
+    assert worth_waiting_for([UNKNOWN, UNKNOWN]) == UNKNOWN

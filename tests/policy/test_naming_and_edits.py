@@ -58,3 +58,20 @@ def test_what_is_no_number_of_tokens_is_left_for_the_model_server_to_refuse() ->
     ask = replace(ASK, api=Api.OLLAMA_CHAT, odd_context=True)
 
     assert edits(ask, model(), Tokens(8192), Tokens(4096)) == ()
+
+
+@pytest.mark.parametrize("api", [Api.OLLAMA_CHAT, Api.CHAT])
+def test_a_model_that_the_client_named_otherwise_gets_its_own_name_from_every_server(api: Api) -> None:
+    ask = replace(ASK, sent="gpt-4o", renamed=True, api=api)
+    named = Edit("model", "llama3.2:3b")
+    other = replace(model(), dialects=OPENAI_ONLY, apis=CHAT_ONLY)
+
+    assert edits(ask, model(), UNKNOWN, UNKNOWN) == (named,)
+    assert edits(ask, other, UNKNOWN, UNKNOWN) == (named,)
+
+
+def test_it_gets_the_other_edits_too() -> None:
+    ask = replace(ASK, sent="gpt-4o", renamed=True, api=Api.OLLAMA_CHAT)
+
+    found = edits(ask, model(), Tokens(8192), Tokens(4096), home=True)
+    assert [edit.field for edit in found] == ["model", "options.num_ctx", "keep_alive"]

@@ -298,6 +298,7 @@ def test_what_no_build_of_the_model_can_do_is_for_a_model_server_to_refuse() -> 
 
     assert decide(ask, [node("a", blind), node("b")]).chosen is not None
     assert decide(ask, [node("a", blind), node("b", seeing, state=NodeState.OFFLINE)]).chosen is None, "b may come back"
+    assert decide(replace(ask, replaceable=True), [node("a", blind)]).chosen is None, "another model may see"
     chosen = decide(ask, [node("a", blind), node("b", seeing)]).chosen
     assert chosen is not None
     assert chosen.node == "b"

@@ -71,3 +71,11 @@ def test_over_any_time_there_are_never_more_than_a_fifth_of_the_traffic_and_ten_
         recent = [time for time in retries if now - time < FREE_FOR_S]
         assert len(recent) <= FREE_RETRIES + requests / REQUESTS_PER_RETRY
         assert len(budget.taken) <= FREE_RETRIES
+
+
+def test_the_first_placement_of_a_request_pays_in_and_only_retries_take_out() -> None:
+    budget, now = RetryBudget(), Seconds(100.0)
+    assert budget.placed(now, retry=False, first=True) == budget.requested(now)
+    assert budget.placed(now, retry=False, first=False) == budget
+    assert budget.placed(now, retry=True, first=False) == budget.retried(now)
+    assert granted(budget, 20, now)[1].placed(now, retry=True, first=False) is None

@@ -6,7 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from herd.names import canonical
-from herd.protocols.listings import FALLBACK_VERSION, FOR_EVER, UNKNOWN_TIME, openai_models, ps, tags, version
+from herd.protocols.listings import (
+    FALLBACK_VERSION,
+    FOR_EVER,
+    UNKNOWN_TIME,
+    openai_model,
+    openai_models,
+    ps,
+    show,
+    shown,
+    tags,
+    version,
+)
 from herd.protocols.messages import ModelInfo
 from herd.types import BackendId, Bytes, ModelName, NodeName, Tokens
 
@@ -112,7 +123,50 @@ def test_only_resident_models_run_and_the_longest_lasting_instance_is_shown() ->
         "expires_at": "2026-08-01T10:05:00Z",
         "size_vram": 4,
         "context_length": 4096,
+        "herd": {"nodes": ["node-1", "node-2"]},
     }
+
+
+def test_builds_that_differ_are_one_entry_that_tells_who_has_which() -> None:
+    old, new = ({"digest": digest, "modified_at": f"2026-0{n}-01T10:00:00Z"} for n, digest in enumerate(("o", "n"), 1))
+    three = listed(model("m", **old), model("M:latest", **new), model("library/m", **old))
+    (entry,) = orjson.loads(tags(three))["models"]
+    assert (entry["digest"], entry["herd"]) == ("n", {"digests": {"o": ["node-0", "node-2"], "n": ["node-1"]}})
+    build = shown(three, "m:latest")
+    assert build is not None
+    assert build.digest == "n"
+
+
+def test_a_build_that_all_have_is_listed_as_by_one_ollama() -> None:
+    (entry,) = orjson.loads(tags(listed(model("m", digest="d"), model("m", digest="d"))))["models"]
+    (process,) = orjson.loads(ps(listed(model("m", resident=True), model("m"))))["models"]
+    assert "herd" not in entry
+    assert "herd" not in process
+
+
+def test_a_model_of_another_server_is_shown_with_what_clients_look_for() -> None:
+    info = model(
+        "Qwen/Qwen3-8B",
+        context_max=Tokens(40960),
+        details={"family": "qwen3"},
+        capabilities=("completion", "tools", "vision"),
+    )
+    answer = orjson.loads(show(info))
+    assert answer["model_info"]["general.architecture"] == "qwen3"
+    assert answer["model_info"]["qwen3.context_length"] == 40960
+    assert answer["capabilities"] == ["completion", "tools", "vision"]
+    assert "tools" in answer["template"].lower()
+    assert answer["details"]["families"] == []
+    plain = orjson.loads(show(model("x.gguf")))
+    assert (plain["capabilities"], plain["template"], plain["modified_at"]) == (["completion"], "", UNKNOWN_TIME)
+    assert plain["model_info"] == {"general.architecture": "unknown", "general.basename": "x.gguf"}
+
+
+def test_one_model_is_told_as_the_list_tells_it() -> None:
+    info = model("Qwen/Qwen3-8B", modified_at="2026-08-01T10:00:00Z")
+    (entry,) = orjson.loads(openai_models(listed(info)))["data"]
+    assert openai_model(info) == orjson.dumps(entry) + b"\n"
+    assert shown(listed(info), "x:latest") is None
 
 
 def test_openais_list_has_the_names_that_the_nodes_list() -> None:

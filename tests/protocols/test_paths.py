@@ -10,6 +10,7 @@ from herd.protocols.paths import (
     find,
     node_order,
     pinned_model,
+    shown_model,
     shown_node,
     story_id,
 )
@@ -26,10 +27,37 @@ def test_every_row_is_found_by_each_of_its_methods(endpoint: Endpoint) -> None:
         "herd.node": "den",
         "herd.order": "den/drain",
         "herd.pins": "m",
+        "openai.model": "m",
     }
     path = endpoint.path + tails.get(endpoint.name, "")
     for method in endpoint.methods:
         assert find(method, path) is endpoint
+
+
+def test_what_changes_something_is_marked_and_to_ask_for_it_changes_nothing() -> None:
+    marked = {
+        (method, endpoint.path) for endpoint in ENDPOINTS for method in endpoint.methods if endpoint.changed_by(method)
+    }
+    assert marked == {
+        *(("POST", f"/api/{name}") for name in ("pull", "push", "create", "copy", "blobs/")),
+        ("DELETE", "/api/delete"),
+        ("POST", "/herd/v1/nodes/"),
+        ("POST", "/herd/v1/pins/"),
+        ("DELETE", "/herd/v1/pins/"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v1/models/llama3.2:3b", "llama3.2:3b"),
+        ("/v1/models/Qwen/Qwen3-8B", "Qwen/Qwen3-8B"),
+        ("/v1/models/Qwen%2FQwen3-8B/", "Qwen/Qwen3-8B"),
+        ("//v1/models//x", "x"),
+    ],
+)
+def test_the_name_of_a_model_is_the_rest_of_its_path(path: str, name: str) -> None:
+    assert (find("GET", path).name, shown_model(path)) == ("openai.model", name)
 
 
 @pytest.mark.parametrize(

@@ -272,7 +272,9 @@ def test_a_mapped_file_is_read_like_bytes() -> None:
         st.sampled_from([b"{", b"}", b'"model"', b'"m"', b":", b",", b"[", b"]", b"1", b" ", b'"messages"'])
     ).map(b"".join)
     | st.dictionaries(
-        st.sampled_from(["model", "Model", "messages", "stream", "options", "images", "keep_alive", "max_tokens"]),
+        st.sampled_from(
+            ["model", "messages", "stream", "options", "images", "keep_alive", "max_tokens", "fallback_models"]
+        ),
         st.recursive(
             st.none() | st.booleans() | st.floats() | st.text(max_size=5),
             lambda inner: (
@@ -306,3 +308,41 @@ def test_a_name_without_end_is_no_name(name: str) -> None:
     with pytest.raises(RequestError, match=r"^invalid model name$") as error:
         read_request(endpoint, body)
     assert error.value.status == 400
+
+
+@pytest.mark.parametrize("endpoint", [CHAT, GENERATE, OPENAI_CHAT])
+@pytest.mark.parametrize("names", [None, [], ["a"], ["Qwen/Qwen3", " b ", "größer:1b"], ["x" * 512] * 8])
+def test_what_may_serve_in_place_of_the_model_is_read_in_every_dialect(
+    endpoint: Endpoint, names: list[str] | None
+) -> None:
+    fields: dict[str, Any] = {"model": "m", "messages": HELLO, "prompt": "hello"}
+    assert both_ways(endpoint, fields).fallbacks is None
+    expected = None if names is None else tuple(names)
+    assert both_ways(endpoint, {"Fallback_Models": names} | fields).fallbacks == expected
+    long = orjson.dumps(fields | {"fallback_models": names, "messages": [{"role": "user", "content": BIG}]})
+    assert read_request(endpoint, long).fallbacks == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (b'"a"', "json: cannot unmarshal string into Go struct field {}.fallback_models of type []string"),
+        (b"{}", "json: cannot unmarshal object into Go struct field {}.fallback_models of type []string"),
+        (b"[1]", "json: cannot unmarshal number into Go struct field {}.fallback_models of type string"),
+        (b'["a",["b"]]', "json: cannot unmarshal array into Go struct field {}.fallback_models of type string"),
+        (b'["a",""]', "invalid model name"),
+        (b'["a",null]', "invalid model name"),
+        (b'["a\\n"]', "invalid model name"),
+        (b'["\xff"]', "invalid model name"),
+        (b'["' + b"x" * 513 + b'"]', "invalid model name"),
+        (b"[" + b" " * 70_000 + b'"a"' + b" " * body_fields.PARSE_LIMIT + b"]", "invalid model name"),
+        (b'["a","b","c","d","e","f","g","h","i"]', "fallback_models has 9 names: at most 8 count"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("endpoint", "struct"),
+    [(CHAT, "ChatRequest"), (GENERATE, "GenerateRequest"), (OPENAI_CHAT, "ChatCompletionRequest")],
+)
+def test_what_names_no_models_is_refused(endpoint: Endpoint, struct: str, value: bytes, words: str) -> None:
+    body = b'{"model":"m","messages":[{"role":"user","content":"x"}],"prompt":"x","fallback_models":' + value + b"}"
+    assert refusal(endpoint, body) == refusal(endpoint, body + b"}") == (400, words.format(struct))

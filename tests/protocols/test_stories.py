@@ -35,6 +35,7 @@ REQUEST: RequestEntry = {
     "edited": ("model",),
     "predicted_s": 4.25,
     "took_s": 5.0,
+    "served_model": None,
 }
 REASON: Any = {"kind": "no-model", "text": "does not have m on disk"}
 PLACED: Event = {

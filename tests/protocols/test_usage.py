@@ -197,3 +197,19 @@ def test_what_is_kept_is_bounded() -> None:
     for _ in range(40):
         reader.feed(b"x" * 10_000)
     assert len(reader._tail) <= 2 * TAIL
+
+
+@pytest.mark.parametrize(
+    ("tail", "complete", "failed"),
+    [
+        (b'{"status":"writing manifest"}\n{"status":"success"}\n', True, False),
+        (b'{"status":"writing manifest"}\n', False, False),
+        (b'{"status":"writing manifest"}\n{"error":"the disk is full"}\n', False, True),
+    ],
+)
+def test_a_model_that_was_pulled_or_made_is_there_when_its_last_line_says_so(
+    tail: bytes, complete: bool, failed: bool
+) -> None:
+    reader = UsageReader(Dialect.OLLAMA, True)
+    reader.feed(tail)
+    assert (reader.usage().complete, reader.usage().failed) == (complete, failed)

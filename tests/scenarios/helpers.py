@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from herd.names import Names
 from herd.simulation.chaos.invariants import left_over
 from herd.simulation.clock import EPOCH
 from herd.simulation.fleet.house import Disk, House, Sent, house
@@ -113,12 +114,18 @@ def remembers(*nodes: str) -> Disk:
 
 @asynccontextmanager
 async def scenario(
-    *, seed: int = 0, hold_timeout: float = 30.0, join_grace: float = 10.0, knows: tuple[str, ...] = ()
+    *,
+    seed: int = 0,
+    hold_timeout: float = 30.0,
+    join_grace: float = 10.0,
+    knows: tuple[str, ...] = (),
+    names: Names | None = None,
 ) -> AsyncIterator[House]:
     """A house in which, at the end of the scenario, nothing may be left over. `knows`: nodes of earlier days."""
     disk = remembers(*knows)
     try:
-        async with house(seed=seed, hold_timeout=hold_timeout, join_grace=join_grace, open_store=disk.open) as home:
+        options: dict[str, Any] = {"seed": seed, "hold_timeout": hold_timeout, "join_grace": join_grace, "names": names}
+        async with house(**options, open_store=disk.open) as home:
             async with asyncio.timeout(TOO_LONG_S):
                 yield home
                 await assert_nothing_is_out(home)

@@ -2,11 +2,12 @@
 
 import asyncio
 
+from herd.names import Names
 from herd.policy.rebalancing import SETTLED_S
 from herd.runtime.testing import serialize_messages, virtual_time
 from herd.simulation.fleet.house import House
 from herd.types import NodeState
-from tests.scenarios.helpers import CHAT, LLAMA, chat, scenario, served_by, until_held, until_waiting
+from tests.scenarios.helpers import CHAT, LLAMA, QWEN, chat, scenario, served_by, until_held, until_waiting
 
 
 async def a_busy_hour(home: House) -> None:
@@ -31,6 +32,21 @@ async def test_every_message_of_the_request_flow_survives_the_codec() -> None:
 
 
 @virtual_time
+async def test_so_does_every_message_about_models() -> None:
+    async with scenario() as home:
+        with serialize_messages():
+            await home.node("a", [LLAMA], resident=[LLAMA])
+            for path, body in (
+                ("/api/pull", {"model": QWEN}),
+                ("/api/copy", {"source": QWEN, "destination": "x"}),
+                ("/api/generate", {"model": LLAMA, "keep_alive": 0}),
+                ("/api/show", {"model": "nobody"}),
+            ):
+                assert (await home.ask(path, body)).status == (404 if path == "/api/show" else 200)
+            assert (await home.ask("/api/delete", {"model": QWEN}, method="DELETE")).status == 200
+
+
+@virtual_time
 async def test_so_does_every_message_of_moves_and_of_what_people_tell_nodes() -> None:
     async with scenario() as home:
         with serialize_messages():
@@ -43,3 +59,17 @@ async def test_so_does_every_message_of_moves_and_of_what_people_tell_nodes() ->
             await home.node("b", [LLAMA], resident=[LLAMA])
             await asyncio.gather(*(one.task for one in sent))
             assert {served_by(one.sink) for one in sent} == {"a", "b"}
+
+
+@virtual_time
+async def test_so_does_every_message_of_a_request_that_several_models_would_do_for() -> None:
+    async with scenario(names=Names(fallbacks={QWEN: [LLAMA]})) as home:
+        with serialize_messages():
+            for name, model in (("big", QWEN), ("small", LLAMA)):
+                await home.node(name, [model])
+                assert (await home.ask(f"/herd/v1/nodes/{name}/drain")).json["state"] == "draining"
+            held = home.send(CHAT, chat(QWEN))
+            await until_held(home, 1)
+            await home.ask("/herd/v1/nodes/small/resume")
+            await held.task
+            assert served_by(held.sink) == "small"

@@ -391,6 +391,24 @@ def test_requests_of_the_version_before_are_known_without_what_was_predicted_of_
     database.close()
 
 
+def test_requests_of_the_version_before_are_known_as_those_of_the_model_that_was_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "herd.db"
+    old = Database(file)
+    old.save([trace(1)])
+    old.close()
+    before = sqlite_utils.Database(file)
+    before.execute("alter table traces drop column served_model")
+    before.table(MIGRATIONS.migrations_table).delete_where("name = ?", ["m007_served_models"])
+    before.close()
+
+    database = Database(file)
+    assert database.traces(9) == (trace(1),)
+    other = replace(trace(2), served_model="qwen3:8b")
+    database.save([other])
+    assert database.trace("r2") == other
+    database.close()
+
+
 def test_pins_are_known_after_reopening(tmp_path: Path) -> None:
     first = Database(tmp_path / "herd.db")
     for pin in (Pin("qwen3:8b", NodeId("")), Pin("llama3.2:3b", NodeId("a1")), Pin("qwen3:8b", NodeId("b2"))):

@@ -148,6 +148,18 @@ def test_columns_of_a_later_version_are_no_obstacle(path: Path, running: Databas
     assert whole(read_history(path, NOW))
 
 
+def test_a_request_is_one_for_the_model_that_served_it(path: Path, running: Database) -> None:
+    running.save([replace(trace(9, NOW - 1.0), model="gpt-4o", served_model="qwen3:8b")])
+    assert [one.model for one in read_history(path, NOW).requests] == ["m"] * len(TRACES) + ["qwen3:8b"]
+
+
+def test_a_file_of_the_version_before_is_read_without_the_column_that_it_lacks(path: Path, running: Database) -> None:
+    running.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("alter table traces drop column served_model")
+    assert whole(read_history(path, NOW))
+
+
 def test_a_file_of_an_older_version_is_read_and_stays_as_it_is(path: Path) -> None:
     db = sqlite_utils.Database(path)
     MIGRATIONS.apply(db, stop_before="m004_learned")

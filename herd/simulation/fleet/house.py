@@ -23,6 +23,7 @@ from herd.actors.node import NodeStatus
 from herd.actors.ports import Dialer, Handler, Headers, Sink
 from herd.actors.router import JOIN_GRACE_S, RouterOptions, RouterPorts, RunningRouter, running_router
 from herd.actors.sensor_ports import OwnerProbe
+from herd.names import Names
 from herd.protocols.access import Access
 from herd.protocols.messages import PROTOCOL_VERSIONS, Hello
 from herd.simulation.clock import LoopClock
@@ -345,6 +346,7 @@ async def house(
     links: InMemoryLinks | None = None,
     scorer: ScorerKind = ScorerKind.SEVEN_SIGNALS,
     access: Access | None = None,
+    names: Names | None = None,
 ) -> AsyncIterator[House]:
     """Run a router in memory until the block ends; its nodes stop before it.
 
@@ -357,6 +359,7 @@ async def house(
         links: between the nodes and the router; some that also listen, say.
         scorer: what the router ranks nodes by.
         access: who may do what; None is a fresh start.
+        names: aliases, and which models stand in for which; None: there are neither.
     """
     links, http, disk = links or InMemoryLinks(), InMemoryListener(), Disk()
     options = RouterOptions(
@@ -367,6 +370,7 @@ async def house(
         Seconds(join_grace),
         scorer=scorer,
         access=access or Access(),
+        names=names or Names(),
     )
     ports = RouterPorts(LoopClock(), http, links, links, links, advertiser=None, open_store=open_store or disk.open)
     home = House(options, ports, http, links)
