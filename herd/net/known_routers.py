@@ -85,11 +85,8 @@ class Expectation:
 
     def __init__(self, known: KnownRouters, address: RouterAddress, *, proven: bool) -> None:
         self._known = known
-        self._names: set[str] = set()
-        if address.router_id:
-            self._names.add(_id_name(address.router_id))
-        if address.url:
-            self._names.add(f"at {address.url.partition('://')[2]}")
+        self._claims = _id_names(address.router_id)
+        self._names = {f"at {address.url.partition('://')[2]}"} if address.url else set()
         self._proven = proven
 
     def check(self, certificate: bytes) -> None:
@@ -98,7 +95,7 @@ class Expectation:
         Args:
             certificate: SHA-256 of the one that it has shown; empty when it does not speak TLS.
         """
-        known = self._known.certificates(self._names)
+        known = self._known.certificates(self._names | self._claims)
         if not known:
             return
         if not certificate:
@@ -116,16 +113,18 @@ class Expectation:
             )
 
     def met(self, certificate: bytes, router_id: str) -> None:
-        """It lets this agent in, and says who it is: if it can be, know it by its certificate. Raises JoinRefused."""
-        if router_id:
-            self._names.add(_id_name(router_id))
+        """It lets this agent in, and says who it is: if it can be, know it by its certificate. Raises JoinRefused.
+
+        What others said of it is not remembered.
+        """
+        self._names |= _id_names(router_id)
         self.check(certificate)
         if certificate:
             self._known.remember(self._names, certificate)
 
 
-def _id_name(router_id: str) -> str:
-    return f"id {router_id[:MAX_ID]}"
+def _id_names(router_id: str) -> set[str]:
+    return {f"id {router_id[:MAX_ID]}"} if router_id else set()
 
 
 def _read(file: Path) -> dict[str, str]:

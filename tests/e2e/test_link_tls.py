@@ -117,6 +117,15 @@ async def test_a_router_that_has_lost_its_certificate_is_not_joined_in_plain_tex
     assert await agent.stop() == 0
 
 
+async def test_an_agent_does_not_start_with_a_damaged_list_of_known_routers(home: Home) -> None:
+    known = home.programs.home / KNOWN
+    known.parent.mkdir()
+    known.write_text("{")
+    agent = await home.start_agent(url="http://127.0.0.1:1")
+    await agent.says(r"error: agent/known-routers\.json is damaged\. Delete it")
+    assert await agent.ended() == 2
+
+
 @asynccontextmanager
 async def false_front(info: dict[str, Any]) -> AsyncIterator[str]:
     """A URL where a router seems to be: its `/herd/v1/info`, changed."""

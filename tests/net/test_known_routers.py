@@ -88,6 +88,13 @@ def test_a_stranger_that_says_in_the_end_that_it_is_the_known_router_is_none(fil
     assert OTHER.hex() not in file.read_text()
 
 
+def test_of_a_router_its_own_word_is_remembered_and_not_what_others_said_of_it(file: Path) -> None:
+    expected = Expectation(KnownRouters(file), named(router_id="r-2"), proven=True)
+    expected.check(HOUSE)
+    expected.met(HOUSE, "r-1")
+    assert json.loads(file.read_text()) == {"at studio.local:11435": HOUSE.hex(), "id r-1": HOUSE.hex()}
+
+
 def test_the_same_router_by_its_url_and_by_mdns_is_one(file: Path) -> None:
     known = KnownRouters(file)
     join(known, named(), HOUSE)

@@ -138,6 +138,25 @@ def test_bytes_that_are_no_tls_are_more_to_come_or_the_end(noise: bytes, server_
     assert not layer.ready
 
 
+@given(flight=st.integers(0, 2), place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
+def test_a_handshake_that_was_tampered_with_fails_or_is_the_one_that_was_meant(
+    flight: int, place: float, flip: int
+) -> None:
+    """Of a record's version nobody takes notice (RFC 8446, section 5.1)."""
+    server, client = TlsLayer(context(), server_side=True), TlsLayer(client_context())
+    speaker, listener = client, server
+    with suppress(ProtocolError):
+        for turn in range(4):
+            words = bytearray(speaker.take())
+            if turn == flight:
+                words[int(place * len(words))] ^= flip
+            listener.receive(bytes(words))
+            speaker, listener = listener, speaker
+    if server.ready:
+        assert client.certificate == fingerprint(context())
+        assert server.receive(client.seal(b"meant")) == b"meant"
+
+
 @given(st.data())
 def test_a_byte_that_was_changed_on_the_way_is_found(data: st.DataObject) -> None:
     server, client = TlsLayer(context(), server_side=True), TlsLayer(client_context())
