@@ -5,7 +5,9 @@ nothing would take the process's file descriptors, one after another. Here they 
 """
 
 import asyncio
+import errno
 import logging
+import os
 import socket
 import ssl
 import sys
@@ -64,7 +66,10 @@ class TlsListener:
         sockets: list[socket.socket] = []
         try:
             for family, kind, number, _, address in dict.fromkeys(infos):
-                sock = socket.socket(family, kind, number)
+                try:
+                    sock = socket.socket(family, kind, number)
+                except OSError:  # the resolver knows families that this machine does not have
+                    continue
                 sockets.append(sock)
                 sock.setblocking(False)
                 if sys.platform != "win32":  # there it would let two programs share the port
@@ -78,6 +83,8 @@ class TlsListener:
             for sock in sockets:
                 sock.close()
             raise
+        if not sockets:
+            raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
         self._sockets = sockets
         self._accepting = [loop.create_task(self._accept(sock)) for sock in sockets]
         return port

@@ -63,6 +63,9 @@ async def a_router_with_keys(tmp_path_factory: pytest.TempPathFactory) -> AsyncI
                 while await asked(client, "/readyz") != 200:  # noqa: ASYNC110 - the router tells nobody
                     await asyncio.sleep(LOOK_EVERY_S)
             yield keyed
+            kept = [path for path in home.rglob("*") if path.is_file() and path.name != "herd.toml"]
+            assert "herd.db" in {path.name for path in kept}
+            assert not [path for path in kept for key in SECRETS if key.encode() in path.read_bytes()]
             assert not [line for program in (router, agent) for line in program.lines for key in SECRETS if key in line]
     finally:
         await server.stop()

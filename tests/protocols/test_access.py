@@ -4,6 +4,7 @@ Failure 11: control endpoints open to anyone on the network or to any web page i
 """
 
 import hmac
+import json
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 
 from herd.errors import RequestError
 from herd.protocols.access import Access, Key, digest_of
+from herd.protocols.answers import error_answer
 from herd.protocols.origins import Hosts
-from herd.protocols.paths import ENDPOINTS, Endpoint, find
+from herd.protocols.paths import ENDPOINTS, Endpoint, EndpointKind, find
 from herd.protocols.visits import visit
 from herd.types import Dialect
 
@@ -268,6 +270,18 @@ def test_the_refusal_names_the_scheme_and_has_openais_code(given: tuple[tuple[st
         if endpoint is BLOB:
             assert str(error) == "unauthorized"
         assert endpoint.dialect in Dialect
+
+
+def test_anthropics_clients_are_told_in_its_words() -> None:
+    messages = Endpoint("anthropic.messages", "/v1/messages", ("POST",), Dialect.ANTHROPIC, EndpointKind.INFERENCE)
+    for headers, words in (
+        ((), "x-api-key header is required"),
+        ((("x-api-key", "guess-guess"),), "invalid x-api-key"),
+    ):
+        with pytest.raises(RequestError) as refused:
+            KEYED.admit(messages, visit("POST", FAR, headers))
+        body = json.loads(error_answer(messages.dialect, refused.value, request_id="req_1").body)
+        assert body["error"] == {"type": "authentication_error", "message": words}
 
 
 NAMES = st.sampled_from(["Authorization", "x-api-key", "Host", "Origin", "Sec-Fetch-Site", "X-Forwarded-For", "Cookie"])
