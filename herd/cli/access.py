@@ -17,12 +17,12 @@ _KEY = pattern(r"[\x21-\x7e]+")  # what a header can carry without being changed
 _HOST = pattern(r"(\*\.)?[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?", ASCII)
 
 
-def access_of(settings: RouterSettings, host_name: str) -> Access:
+def access_of(settings: RouterSettings, own_names: tuple[str, ...]) -> Access:
     """What the settings say of access. No error shows a key.
 
     Args:
         settings: of the router.
-        host_name: of this machine.
+        own_names: what this machine is called, in lower case.
 
     Raises:
         ConfigError: a key, a host or an origin is none.
@@ -38,9 +38,7 @@ def access_of(settings: RouterSettings, host_name: str) -> Access:
         admin = digest_of(settings.admin_key)
         if admin in {key.digest for key in keys}:
             raise ConfigError("--admin-key is one of --api-key too: every client could change the fleet")
-    full = host_name.lower().rstrip(".")
-    own = tuple(dict.fromkeys(name for name in (full, full.partition(".")[0]) if name))
-    hosts = Hosts(own, tuple(map(_allowed_host, settings.allowed_host)))
+    hosts = Hosts(own_names, tuple(map(_allowed_host, settings.allowed_host)))
     return Access(keys, admin, settings.lan_admin, hosts, Origins(tuple(map(_allowed_origin, settings.allowed_origin))))
 
 

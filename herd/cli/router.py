@@ -23,11 +23,12 @@ from herd.cli.simulate import simulate_command
 from herd.cli.stories import requests_command, story_command
 from herd.config import RouterSettings
 from herd.net.clock import SystemClock
-from herd.net.http_server import AiohttpServer, host_name
+from herd.net.http_server import AiohttpServer
 from herd.net.identity import Identity, open_identity
 from herd.net.link_server import LinkServer
 from herd.net.mdns import MdnsAdvertiser
 from herd.net.metrics import Metrics
+from herd.net.own_names import own_names
 from herd.net.tls import server_context
 from herd.protocols.access import Access
 from herd.store.database import DATABASE, Database
@@ -50,7 +51,7 @@ def serve(settings: RouterSettings) -> None:
     Example: herd serve --port 11435
     """
     set_up_logs(settings.log_level, settings.log_format)
-    access, tls = access_of(settings, host_name()), server_context(settings.tls_cert, settings.tls_key)
+    access, tls = access_of(settings, own_names()), server_context(settings.tls_cert, settings.tls_key)
     with open_identity(settings.data_dir.expanduser(), "router") as identity:
         run(_serve(settings, identity, access, tls))
 

@@ -190,11 +190,6 @@ class AiohttpSink:
         transport.abort()
 
 
-def host_name() -> str:
-    """What this machine is called, by itself."""
-    return socket.gethostname()
-
-
 class AiohttpServer:
     """Listens on one address; implements the port `HttpServer`.
 

@@ -12,7 +12,7 @@ SECRET = "sesame-and-lilies"
 
 
 def access(**settings: object) -> Access:
-    return access_of(RouterSettings(**settings), "Studio.example.org")  # type: ignore[arg-type]
+    return access_of(RouterSettings(**settings), ("studio.example.org", "studio"))  # type: ignore[arg-type]
 
 
 def test_a_fresh_start_has_no_keys_and_knows_its_name() -> None:

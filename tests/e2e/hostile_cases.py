@@ -1,11 +1,13 @@
 """Bytes that no honest client sends to the HTTP port, each with the only right answer and the reason for it."""
 
 import gzip
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from herd.net.http_connections import MAX_HEAD_SIZE
 from herd.types import KiB, MiB
+from tests.net.http_house import RawClient, Reply
 
 CHAT = "/api/chat"
 COMPLETIONS = "/v1/chat/completions"
@@ -38,6 +40,24 @@ class Case:
 
     def __str__(self) -> str:
         return self.name
+
+
+def sentence(reply: Reply) -> str:
+    """What an answer says to a person, whatever its form."""
+    if not reply.headers["content-type"].startswith("application/json"):
+        return reply.body.decode()
+    error = json.loads(reply.body)["error"]
+    return str(error if isinstance(error, str) else error["message"])
+
+
+async def answers(client: RawClient, case: Case) -> list[Reply]:
+    """Send a case, and read all its answers."""
+    for part in case.parts:
+        client.send(part)
+        await client.writer.drain()
+    if case.ends:
+        client.writer.write_eof()
+    return [await client.reply() for _ in case.statuses]
 
 
 def post(body: bytes, *headers: bytes, path: str = CHAT, length: int | None = None) -> bytes:
