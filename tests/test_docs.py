@@ -36,7 +36,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 def test_every_dependency_has_its_reason_in_the_readme() -> None:
     table = README.partition("## Dependencies")[2].partition("\n## ")[0]
-    named = set(re.findall(r"pypi\.org/project/([a-z-]+)/", table))
+    named = set(re.findall(r"pypi\.org/project/([a-z.-]+)/", table))
 
     declared = {re.split(r"[><=; \[]", line)[0] for line in PROJECT["project"]["dependencies"]}
     assert named == declared

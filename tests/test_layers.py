@@ -60,6 +60,8 @@ HOMES = {
     "psutil": {"net/"},
     "pynvml": {"net/nvidia.py"},
     "socket": {"net/"},
+    "backports": {"net/inflating.py"},
+    "compression": {"net/inflating.py"},
     "typer": {"cli/"},
     "rich": {"cli/"},
     "prometheus_client": {"net/metrics.py"},

@@ -6,12 +6,19 @@ from dataclasses import dataclass, field
 from herd.actors.ports import Exchange, Headers, Sink
 from herd.errors import ProtocolError, StreamFailed
 from herd.policy.retrying import RETRIED_STATUSES
-from herd.protocols.answers import BoundaryWatch, StreamFormat, error_event, stream_format
+from herd.protocols.answers import (
+    RETRY_AFTER_S,
+    RETRY_LATER,
+    BoundaryWatch,
+    StreamFormat,
+    error_event,
+    stream_format,
+)
 from herd.protocols.headers import value_of
 from herd.protocols.messages import Failure, Head, Usage
 from herd.protocols.session import DataReceived, HeadReceived, StreamEnded, StreamEvent, StreamReset
 from herd.protocols.usage import TAIL
-from herd.types import Dialect, MiB
+from herd.types import Api, Dialect, MiB
 
 # Whole answers are held until their end, so that they can be retried; a longer one is let through as it comes.
 HOLD_LIMIT = MiB
@@ -26,6 +33,8 @@ class Attempt:
     headers: Headers  # of Herd's own, for the client
     closes: bool = True  # a whole answer has an end that its dialect knows; that to a blob has none
     begins: Callable[[int], None] = lambda _status: None  # called when the answer begins to reach the client
+    api: Api | None = None  # what was asked of a model; None: it was something else
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +90,7 @@ class Delivery:
         if not isinstance(event, HeadReceived):
             raise ProtocolError("the node's answer does not begin with its head")
         head = event.head
-        form = stream_format(self._attempt.dialect, value_of(head.headers, "content-type"))
+        form = stream_format(self._attempt.dialect, value_of(head.headers, "content-type"), self._attempt.api)
         if form is not None and head.status == 200:
             return await self._stream(head, form)
         return await self._whole(head)
@@ -146,14 +155,18 @@ class Delivery:
         if not watch.at_boundary:
             sink.abort()
             raise _broken(failure)
-        await sink.write(error_event(form, _broken(failure)))
+        last_words = error_event(form, _broken(failure), request_id=self._attempt.request_id, last=watch.last)
+        await sink.write(last_words)
         await sink.finish()
         raise _broken(failure)
 
     def _headers(self, head: Head) -> Headers:
         """The backend's, and Herd's own, which are not a backend's to set."""
         own = {name.lower() for name, _ in self._attempt.headers}
-        return (*[pair for pair in head.headers if pair[0].lower() not in own], *self._attempt.headers)
+        headers = (*[pair for pair in head.headers if pair[0].lower() not in own], *self._attempt.headers)
+        if head.status in RETRY_LATER and not value_of(headers, "retry-after"):  # Ollama never says when
+            headers = (*headers, ("Retry-After", str(RETRY_AFTER_S)))
+        return headers
 
 
 def _ended_itself(usage: Usage) -> bool:

@@ -13,17 +13,16 @@ from herd.policy.holding import Patience, hold_for, worth_waiting_for
 from herd.policy.placement import hopeless, why_none
 from herd.policy.retrying import MAX_ATTEMPTS, MAX_PLACEMENTS
 from herd.policy.values import Ask, Candidate, Decision, Ticket
+from herd.protocols.refusals import unknown
 from herd.runtime import ActorHandle, ActorUnavailableError
-from herd.types import Bytes, NodeId, Seconds
-
-RETRY_AFTER_S = 5
+from herd.types import Api, Bytes, NodeId, Seconds
 
 BUSY = "server busy, please try again.  maximum pending requests exceeded"  # Ollama's own words: clients match on them
 
 
 def unavailable(text: str) -> RequestError:
     """It cannot be served now, but soon may be."""
-    return RequestError(text, status=503, headers=(("Retry-After", str(RETRY_AFTER_S)),))
+    return RequestError(text, status=503)
 
 
 @dataclass(slots=True)
@@ -72,6 +71,7 @@ class Placing:
     patience: Patience
     size: Bytes  # of the body, in memory
     sent: str  # the model as the client named it, and is told of it
+    api: Api  # that was asked
     choices: tuple[Choice, ...]  # the models, the first choice first
     ask: Callable[[Choice], Ask]  # what the request needs of a node now, by model
     tried: Tried = field(default_factory=Tried)
@@ -161,7 +161,7 @@ class Placing:
         never = next((reason for reason in map(hopeless, decisions) if reason is not None), None)
         if never is not None:
             return RequestError(f"no node can do this with {self.sent}: the one that has it {never.text}", status=400)
-        return RequestError(f"model '{self.sent}' not found", status=404)
+        return unknown(self.api, self.sent)
 
     def _why_none(self, decisions: Sequence[Decision]) -> str:
         if len(decisions) == 1:

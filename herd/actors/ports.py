@@ -91,12 +91,17 @@ class HttpRequest(Protocol):
     def size(self) -> int:
         """Bytes of the body as declared; -1 when only its end will tell."""
 
-    async def read_body(self, limit: Bytes) -> Body:
+    async def read_body(self, limit: Bytes, *, inflate: bool = False) -> Body:
         """Read the body to its end.
+
+        Args:
+            limit: bytes that it may have, and without its compression, too.
+            inflate: undo Zstandard, where the head says that the body is in it. All other codings are refused.
 
         Raises:
             BodyTooLarge: it is declared or turns out longer than `limit`.
-            RequestError: it ended before its declared length, or its chunks are malformed.
+            RequestError: it ended before its declared length, or its chunks are malformed; it is compressed, or not in
+                the way that the head says.
         """
 
     def stream_body(self) -> AsyncGenerator[bytes]:

@@ -45,7 +45,7 @@ class Relay:
             return
         try:
             await serving.send_head(Head(answer.status, to_client(answer.headers)))
-            usage = UsageReader(head.dialect, head.streamed)
+            usage = UsageReader(head.path, head.streamed)
             while data := await answer.read():
                 usage.feed(data)
                 await serving.send(data)

@@ -24,12 +24,13 @@ from herd.policy.holding import Patience
 from herd.policy.pace import Observed
 from herd.policy.retrying import Blame, blame, costs
 from herd.policy.values import Ask, Candidate, Lease, Ticket
+from herd.protocols.answers import request_ids
 from herd.protocols.messages import RequestHead, Usage
 from herd.protocols.paths import Endpoint
 from herd.protocols.requests import Routing
 from herd.protocols.splice import Splice, Splicer, plan, spliced_size
 from herd.runtime import ActorHandle
-from herd.types import Bytes, MiB, Outcome, Priority, RequestId, Seconds
+from herd.types import Api, Bytes, MiB, Outcome, Priority, RequestId, Seconds
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +116,7 @@ class _Flow:
             patience=Patience(Seconds(self._arrived + parts.hold_timeout), parts.grace_until),
             size=Bytes(min(inbound.body.size, MiB)),  # longer ones lie in files
             sent=inbound.routing.model,
+            api=inbound.endpoint.api,
             choices=tuple([Choice(model, Attempts(parts.find, parts.clock, model)) for model in models]),
             ask=self._ask,
         )
@@ -196,7 +198,10 @@ class _Flow:
             self._tried.sent = True
             self.diary.opened(placed, self._tried.attempts)
             begins = self._placing.choice.attempts.answering(placed)
-            attempt = Attempt(head.dialect, head.streamed, self._shown(placed), begins=begins)
+            api, request_id = self._inbound.endpoint.api, str(self._inbound.id)
+            attempt = Attempt(
+                head.dialect, head.streamed, self._shown(placed), begins=begins, api=api, request_id=request_id
+            )
             pieces = _spliced(self._inbound.body, splices)
             # Nothing that it raises is an attempt that failed: bytes of the answer may be out.
             return await carried(exchange, pieces, head.size, Delivery(exchange, self._sink, attempt))
@@ -225,7 +230,7 @@ class _Flow:
     def _shown(self, placed: Candidate) -> Headers:
         """What the answer says of its way, always of the node that really served."""
         shown = [
-            ("X-Request-Id", str(self._inbound.id)),
+            *request_ids(self._inbound.endpoint.dialect, str(self._inbound.id)),
             ("X-Herd-Node", str(placed.name)),
             ("X-Herd-Model", str(placed.model)),
             ("X-Herd-Score", f"{placed.score:.1f}"),
@@ -244,8 +249,11 @@ class _Flow:
 
     def _served(self, placed: Candidate, usage: Usage) -> Outcome:
         outcome = Outcome.FAILED if usage.failed else Outcome.SERVED
-        check = self._line.check() if usage.complete and not usage.failed else None
-        self._teach(placed, usage, check)
+        whole = usage.complete and not usage.failed
+        teaches = whole and self._inbound.endpoint.api is not Api.COUNT_TOKENS  # which is no work for a model
+        check = self._line.check() if teaches else None
+        if teaches:
+            self._teach(placed, usage, check)
         self.diary.served(placed.name, usage, outcome, check)
         logger.info(
             "request %s: %s %s by %s in %.0f ms (queued %.0f ms, attempt %d, %d tokens in, %d out)",
@@ -263,8 +271,6 @@ class _Flow:
 
     def _teach(self, placed: Candidate, usage: Usage, check: Check | None) -> None:
         """Tell whoever learns from whole answers."""
-        if not usage.complete or usage.failed:
-            return
         observed = Observed(
             placed.node,
             self._placing.choice.model,

@@ -8,6 +8,7 @@ from functools import partial
 from herd.actors import documents, names
 from herd.actors.capacity_learner import LearnedHour
 from herd.actors.control import obey, unknown_node
+from herd.actors.counting import count
 from herd.actors.homes import MAX_PINS, PinEnd
 from herd.actors.latency_learner import Lesson
 from herd.actors.marked import MarkedSink
@@ -32,7 +33,7 @@ from herd.protocols.untrusted import MAX_MODEL_NAME
 from herd.protocols.visits import visit
 from herd.runtime import ActorHandle, ActorUnavailableError
 from herd.store.tables import MAX_TRACES
-from herd.types import Bytes, NodeId, NodeName, Priority, RequestId
+from herd.types import Api, Bytes, Dialect, NodeId, NodeName, Priority, RequestId
 
 logger = logging.getLogger(__name__)
 
@@ -146,14 +147,15 @@ class Surface:
 
         `key` is the name of the client's key; empty where it has none.
         """
-        body = await request.read_body(self._settings.json_limit)
+        inflate = endpoint.dialect is not Dialect.OLLAMA  # as Ollama does it: not on its own API
+        body = await request.read_body(self._settings.json_limit, inflate=inflate)
         client = value_of(request.headers, "x-openwebui-user-id")[:MAX_CLIENT_NAME] or key or request.peer
         try:
             inbound = Inbound(
                 id=request_id,
                 endpoint=endpoint,
                 target=f"{endpoint.path}?{request.query}" if request.query else endpoint.path,
-                headers=to_backend(request.headers),
+                headers=tuple(pair for pair in to_backend(request.headers) if pair[0].lower() != "content-encoding"),
                 routing=await body.examine(partial(read_request, endpoint)),
                 body=body,
                 client=client,
@@ -161,7 +163,9 @@ class Surface:
                 priority=_priority(request.headers),
                 session=_session(request.headers, client),
             )
-            if not await self._keeping.unload(request_id, endpoint, inbound.routing, sink):
+            if endpoint.api is Api.COUNT_TOKENS:
+                await count(inbound, sink, self._parts, await self._nodes())
+            elif not await self._keeping.unload(request_id, endpoint, inbound.routing, sink):
                 await serve(inbound, sink, self._parts)
         finally:
             body.close()

@@ -15,9 +15,9 @@ from herd.actors.ports import Body, Handler, Headers
 from herd.errors import ConfigError, RequestError, StreamFailed
 from herd.net.bodies import Collector, Room, too_large
 from herd.net.http_connections import MAX_FIELD_SIZE, MAX_LINE_SIZE, SERVER, Answer, Connections
+from herd.net.inflating import Inflater
 from herd.net.raw import plain_headers
 from herd.net.tls_listener import TlsListener
-from herd.protocols.headers import value_of
 from herd.types import Bytes, KiB, Seconds
 
 # Longer than any client's own pool keeps an idle connection, short enough that forgotten ones do not pile up. Whoever
@@ -40,15 +40,17 @@ GRACE_S = Seconds(30.0)
 RESET_ON_CLOSE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 MAX_CODING = 40  # characters of a Content-Encoding that are repeated to the client: any that exists
 _CONTINUED = web.RequestKey("continued", bool)  # noted at a request whose client was told to go on
+ZSTD = "zstd"  # the one coding that Ollama undoes
 BODYLESS = (204, 304)  # RFC 9110: no body follows, whatever Content-Length says
 
 
 class AiohttpRequest:
     """One request of aiohttp's as the port `HttpRequest`."""
 
-    def __init__(self, request: BaseRequest, room: Room) -> None:
+    def __init__(self, request: BaseRequest, room: Room, inflater: Inflater) -> None:
         self._request = request
         self._room = room
+        self._inflater = inflater
         self._received = 0
         self._waited = 0.0  # seconds, for the client's bytes
         self.method = request.method
@@ -66,14 +68,21 @@ class AiohttpRequest:
             return self._request.content_length
         return -1 if self._request.body_exists else 0
 
-    async def read_body(self, limit: Bytes) -> Body:
+    async def read_body(self, limit: Bytes, *, inflate: bool = False) -> Body:
         """The whole body. Raises BodyTooLarge, or RequestError when it is cut short or malformed."""
         if self.size > limit:
             raise too_large(limit)
-        coding = value_of(self.headers, "content-encoding").strip()
-        if coding.lower() not in {"", "identity"}:  # Ollama would read it as it stands, and say that it is no JSON
-            text = f"the request body must not be compressed (Content-Encoding: {coding[:MAX_CODING]})"
-            raise RequestError(text, status=415, headers=(("Accept-Encoding", "identity"),))
+        codings = [value.strip().lower() for name, value in self.headers if name.lower() == "content-encoding"]
+        if inflate and codings == [ZSTD]:
+            return await self._inflater.inflate(await self._read(limit), limit)
+        if any(coding not in {"", "identity"} for coding in codings):  # Ollama would say that it is no JSON
+            text = f"the request body must not be compressed (Content-Encoding: {', '.join(codings)[:MAX_CODING]})"
+            accepted = f"{ZSTD}, identity" if inflate else "identity"
+            raise RequestError(text, status=415, headers=(("Accept-Encoding", accepted),))
+        return await self._read(limit)
+
+    async def _read(self, limit: Bytes) -> Body:
+        """The body as it is. Raises as `read_body` does."""
         collector = Collector(limit, self._room)
         try:
             async for data in self.stream_body():
@@ -206,6 +215,7 @@ class AiohttpServer:
         self._grace = grace
         self._tls = tls
         self._room = Room()
+        self._inflater = Inflater(self._room)
         self._runner: web.ServerRunner | None = None
         self._listener: TlsListener | None = None  # with TLS
         self._handler: Handler | None = None
@@ -257,7 +267,7 @@ class AiohttpServer:
             raise RuntimeError("a request before start")
         sink = AiohttpSink(request)
         try:
-            await self._handler(AiohttpRequest(request, self._room), sink)
+            await self._handler(AiohttpRequest(request, self._room, self._inflater), sink)
         except ConnectionError:
             # The client went away under a write: aiohttp's own task is about to be cancelled, there is nobody to tell.
             sink.abort()

@@ -26,8 +26,6 @@ def absent(key: str, node: NodeView) -> Reason | None:
 
 def unable(ask: Ask, node: NodeView, model: ModelView) -> Reason | None:
     """Why this request cannot have the model from a node that serves it to others, or None when it can."""
-    if node.id in ask.excluded:
-        return FAILED
     if ask.api not in model.apis:
         return Reason("dialect", f"serves it through a program that has no {ask.api}")
     if ask.needs and model.capabilities:
@@ -35,4 +33,5 @@ def unable(ask: Ask, node: NodeView, model: ModelView) -> Reason | None:
             # Servers list what is special about a model; that it completes text goes without saying for some.
             if need is not Capability.COMPLETION and need not in model.capabilities:
                 return Reason("capability", f"has a build of it without {need.value}")
-    return None
+    # Last: what a node can never do is known of it, whatever came of the request there.
+    return FAILED if node.id in ask.excluded else None

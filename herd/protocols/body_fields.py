@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from herd.protocols.json_scan import Buffer, Outline, Span, is_empty, outline, text
+from herd.protocols.json_scan import Buffer, Nested, Outline, Span, is_empty, outline, text
 from herd.types import MiB
 
 # Up to here a body is parsed whole: orjson takes about a millisecond for a MiB of chat, and gives back its memory at
@@ -19,20 +19,32 @@ FALLBACKS = "fallback_models"
 # Bytes of a list of fallbacks: twice as many as the longest names take when every character of them is escaped.
 MAX_FALLBACKS_SIZE = 64 * 1024
 
-# What a body is scanned for, by depth. Of attachments: `images` of a message, and the parts of a message's content.
-_ATTACHMENT_PARTS = ("image_url", "input_audio")
+# What a body is scanned for, by depth; of files at all places that any endpoint has for them.
+_PART_DEPTH = 5  # of the members of a part of a message's content
 _WANTED = {
     1: frozenset(
         (
-            *("model", "stream", "messages", "prompt", "suffix", "images", "tools", "options", "keep_alive"),
-            *("max_tokens", "max_completion_tokens", FALLBACKS),
+            *("model", "stream", "messages", "input", "prompt", "suffix", "images", "tools", "options", "keep_alive"),
+            *("max_tokens", "max_completion_tokens", "max_output_tokens", FALLBACKS),
         )
     ),
     3: frozenset(("images",)),
-    5: frozenset(_ATTACHMENT_PARTS),
+    _PART_DEPTH: frozenset(("image_url", "input_audio", "source")),
+    7: frozenset(("source",)),
 }
 _WANTED_OPTIONS = {1: frozenset(("num_ctx", "num_predict"))}
-_ONLY_EMPTINESS = frozenset(("prompt", "suffix"))  # strings as long as a body; only whether they are empty counts
+_WANTED_SOURCE = {1: frozenset(("media_type",))}
+# Strings as long as a body, of which only counts whether they are empty.
+_ONLY_EMPTINESS = frozenset(("prompt", "suffix", "input"))
+_IMAGES = "image/"  # a media type begins so
+
+
+class Files(NamedTuple):
+    """Where the bodies of an endpoint have files."""
+
+    images: str = ""  # the field with a list of images, or with messages that have one as `images`; empty: none
+    parts: str = ""  # the field with messages whose content, or output, is made of parts with files; empty: none
+    members: tuple[str, ...] = ("image_url", "input_audio")  # of a part: those that are files
 
 
 class Attached(NamedTuple):
@@ -44,10 +56,11 @@ class Attached(NamedTuple):
 
 
 _NOTHING = Attached()
+_NOWHERE = Span(0, 0)
 
 
-def read_fields(body: Buffer) -> tuple[Any, Attached]:
-    """The top-level value of a body, and what is attached to it.
+def read_fields(body: Buffer, files: Files) -> tuple[Any, Attached]:
+    """The top-level value of a body, and what is attached to it, in the places named by `files`.
 
     The fields of an object have their keys in lower case; of duplicates the last counts. Of a body that was scanned
     there are only the fields that routing reads, and of long and nested values only the type, and whether it is empty.
@@ -55,10 +68,10 @@ def read_fields(body: Buffer) -> tuple[Any, Attached]:
     Raises:
         RequestError: 400 in Go's words, when the body is not JSON.
     """
-    return _parsed(body) or _scanned(body)
+    return _parsed(body, files) or _scanned(body, files)
 
 
-def _parsed(body: Buffer) -> tuple[Any, Attached] | None:
+def _parsed(body: Buffer, where: Files) -> tuple[Any, Attached] | None:
     """By orjson; None when only the scanner can say."""
     if len(body) > PARSE_LIMIT:
         return None
@@ -73,31 +86,36 @@ def _parsed(body: Buffer) -> tuple[Any, Attached] | None:
         if len(folded) != len(fields):
             return None
         fields = folded
-    return fields, _attached(fields)
+    return fields, _attached(fields, where)
 
 
-def _attached(fields: dict[str, Any]) -> Attached:
-    messages = fields.get("messages")
-    holders = [fields, *messages] if type(messages) is list else [fields]
+def _attached(fields: dict[str, Any], where: Files) -> Attached:
     files: list[Any] = []
-    parts: list[dict[str, Any]] = []
-    for holder in holders:
-        if type(holder) is not dict:
-            continue
-        if images := holder.get("images"):
-            files += images if type(images) is list else ()
-        if type(content := holder.get("content")) is list:
-            parts += [part for part in content if type(part) is dict]
-    if not files and not parts:
-        return _NOTHING
-    image = bool(files)
-    for part in parts:
-        files += [part[key] for key in _ATTACHMENT_PARTS if key in part]
-    return Attached(
-        image=image or any("image_url" in part for part in parts),
-        audio=any("input_audio" in part for part in parts),
-        size=_length(files),
-    )
+    if where.images:
+        holders = [fields] if where.images == "images" else _objects(fields.get(where.images))
+        for holder in holders:
+            if type(images := holder.get("images")) is list:
+                files += images
+    image, audio = bool(files), False
+    for message in _objects(fields.get(where.parts)) if where.parts else ():
+        for part in (*_objects(message.get("content")), *_objects(message.get("output"))):
+            found = {key: part[key] for key in where.members if key in part}
+            image = image or "image_url" in found or _is_image(found.get("source"))
+            audio = audio or "input_audio" in found
+            files += found.values()
+            if "source" in where.members:  # what a tool has seen
+                files += [block["source"] for block in _objects(part.get("content")) if "source" in block]
+    return Attached(image, audio, _length(files)) if files else _NOTHING
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    """The objects in a list; none in anything else."""
+    return [item for item in value if type(item) is dict] if type(value) is list else []
+
+
+def _is_image(source: Any) -> bool:
+    """Whether that is the image of one of Anthropic's blocks; their documents have sources too."""
+    return type(source) is dict and str(source.get("media_type")).startswith(_IMAGES)
 
 
 def _length(values: list[Any]) -> int:
@@ -106,13 +124,13 @@ def _length(values: list[Any]) -> int:
     return sum(len(value) for value in (*values, *inner) if type(value) is str)
 
 
-def _scanned(body: Buffer) -> tuple[Any, Attached]:
+def _scanned(body: Buffer, where: Files) -> tuple[Any, Attached]:
     """By the scanner, which explains what is wrong with a body that no JSON decoder takes."""
     found = outline(body, _WANTED)
     if body[found.value.start] != ord("{"):
         return _sample(body, "", found.value), Attached()
     fields = {key: _sample(body, key, span) for key, span in found.members.items()}
-    return fields, _attached_spans(body, found)
+    return fields, _attached_spans(body, found, where)
 
 
 def _sample(body: Buffer, key: str, span: Span) -> Any:
@@ -149,16 +167,41 @@ def _sample_options(body: Buffer, span: Span) -> dict[str, Any]:
     return {key: _sample(body, key, where) for key, where in found.members.items()}
 
 
-def _attached_spans(body: Buffer, found: Outline) -> Attached:
-    messages = found.members.get("messages", Span(0, 0))
-    spans = [(item.key, item.span) for item in found.nested if messages.start <= item.span.start < messages.end]
-    if "images" in found.members:
-        spans.append(("images", found.members["images"]))
+def _attached_spans(body: Buffer, found: Outline, where: Files) -> Attached:
+    images = found.members.get(where.images, _NOWHERE)
+    parts = found.members.get(where.parts, _NOWHERE)
+    spans = [
+        item
+        for item in found.nested
+        if (item.key == "images" and _within(item.span, images))
+        or (item.key in where.members and _within(item.span, parts))
+    ]
+    if where.images == "images" and images is not _NOWHERE:
+        spans.append(Nested(1, "images", images))
     return Attached(
-        image=any(
-            key == "image_url" or (key == "images" and body[span.start] == ord("[") and not is_empty(body, span))
-            for key, span in spans
-        ),
-        audio=any(key == "input_audio" for key, _ in spans),
-        size=sum(span.end - span.start for _, span in spans),
+        image=any(_shows(body, item) for item in spans),
+        audio=any(item.key == "input_audio" for item in spans),
+        size=sum(item.span.end - item.span.start for item in spans),
     )
+
+
+def _within(inner: Span, outer: Span) -> bool:
+    return outer.start <= inner.start < outer.end
+
+
+def _shows(body: Buffer, item: Nested) -> bool:
+    """Whether an attachment is an image that the model has to see; what a tool has seen is at a greater depth."""
+    start = item.span.start
+    match item.key:
+        case "image_url":
+            return True
+        case "images":
+            return body[start] == ord("[") and not is_empty(body, item.span)
+        case "source" if item.depth == _PART_DEPTH and body[start] == ord("{"):
+            media_type = outline(body, _WANTED_SOURCE, start=start, fold=False).members.get("media_type")
+            return media_type is not None and _begins(body, media_type.start + 1, _IMAGES)
+    return False
+
+
+def _begins(body: Buffer, start: int, words: str) -> bool:
+    return bytes(body[start : start + len(words)]) == words.encode()

@@ -41,7 +41,7 @@ _PREFLIGHT_AGE = "43200"  # seconds: twelve hours
 _PREFLIGHT_VARY = ("Origin", "Access-Control-Request-Method", "Access-Control-Request-Headers")
 # What a page may read of an answer beside its body.
 _EXPOSED = (
-    "X-Request-Id,X-Herd-Node,X-Herd-Model,X-Herd-Score,X-Herd-Queue-Ms,X-Herd-Attempts,X-Herd-Edited,"
+    "X-Request-Id,Request-Id,X-Herd-Node,X-Herd-Model,X-Herd-Score,X-Herd-Queue-Ms,X-Herd-Attempts,X-Herd-Edited,"
     "X-Herd-Placed-Ms,X-Herd-Predicted-Ms,Retry-After"
 )
 

@@ -4,7 +4,6 @@ Everything else is the model server's to judge, so the body is forwarded as it c
 refused here, in the words and with the status that Ollama has for it on each endpoint.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -16,6 +15,7 @@ from herd.names import MAX_FALLBACKS
 from herd.protocols.body_fields import FALLBACKS, Attached, read_fields
 from herd.protocols.json_scan import Buffer, is_blank
 from herd.protocols.paths import Endpoint
+from herd.protocols.request_forms import FORMS, INT, KINDS, Form
 from herd.protocols.untrusted import MAX_INT, MAX_MODEL_NAME
 from herd.types import Capability, Tokens
 
@@ -26,8 +26,6 @@ BYTES_PER_TOKEN = 4
 NO_TOKENS = Tokens(0)
 
 _DIGEST = 8  # bytes: among some thousand conversations two are never taken for one
-
-_Field = tuple[type, str]  # the JSON type as Python has it, and Go's name for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,87 +54,22 @@ class Routing:
     fallbacks: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Form:
-    """One endpoint's way with bodies."""
-
-    struct: str  # the Go struct a body is decoded into, package included: it stands in error texts
-    fields: Mapping[str, _Field]  # what is checked of it
-    prompt: str  # the field without which nothing is asked
-    empty_body: str
-    no_model: tuple[int, str]
-    streams: bool  # when the body does not say
-    native: bool  # Ollama's own API: knows `options` and `keep_alive`, and loads a model when there is no prompt
-
-
-_STRING: _Field = (str, "string")
-_BOOL: _Field = (bool, "bool")
-_OPTIONS: _Field = (dict, "map[string]interface {}")
-
-_FORMS = {
-    "ollama.chat": _Form(
-        struct="api.ChatRequest",
-        fields={
-            "model": _STRING,
-            "stream": _BOOL,
-            "messages": (list, "[]api.Message"),
-            "tools": (list, "api.Tools"),
-            "options": _OPTIONS,
-        },
-        prompt="messages",
-        empty_body="missing request body",
-        no_model=(400, "model is required"),
-        streams=True,
-        native=True,
-    ),
-    "ollama.generate": _Form(
-        struct="api.GenerateRequest",
-        fields={
-            "model": _STRING,
-            "stream": _BOOL,
-            "prompt": _STRING,
-            "suffix": _STRING,
-            "images": (list, "[]api.ImageData"),
-            "options": _OPTIONS,
-        },
-        prompt="prompt",
-        empty_body="missing request body",
-        no_model=(404, "model '' not found"),
-        streams=True,
-        native=True,
-    ),
-    "openai.chat": _Form(
-        struct="openai.ChatCompletionRequest",
-        fields={
-            "model": _STRING,
-            "stream": _BOOL,
-            "messages": (list, "[]openai.Message"),
-            "tools": (list, "[]api.Tool"),
-        },
-        prompt="messages",
-        empty_body="EOF",
-        no_model=(400, "model is required"),
-        streams=False,
-        native=False,
-    ),
-}
-
 _NUMBERS = frozenset((int, float))
 _DURATIONS = frozenset((int, float, str))
+_CACHE_MARK = "cache_control"
 _BLANK = (b"", b" ", b"\t", b"\r", b"\n")
-_KINDS = {str: "string", bool: "bool", int: "number", float: "number", list: "array", dict: "object"}
 
 
 def read_request(endpoint: Endpoint, body: Buffer) -> Routing:
     """Read the body of an inference request.
 
     Raises:
-        RequestError: 400 or 404 as Ollama answers: no body, broken JSON, a wrong type, no model, no messages.
+        RequestError: 400 or 404 as Ollama answers: no body, broken JSON, a wrong type, no model, nothing asked.
     """
-    form = _FORMS[endpoint.name]
+    form = FORMS[endpoint.api]
     if body[:1] in _BLANK and is_blank(body):
         raise RequestError(form.empty_body)
-    fields, attached = read_fields(body)
+    fields, attached = read_fields(body, form.files)
     if fields is None:
         fields = {}  # to Go a null is a body without fields
     if type(fields) is not dict:
@@ -144,37 +77,37 @@ def read_request(endpoint: Endpoint, body: Buffer) -> Routing:
     for key, value in fields.items():
         expected = form.fields.get(key)
         if expected is not None and type(value) is not expected[0] and value is not None:
-            raise _mismatch(value, f"struct field {form.struct.partition('.')[2]}.{key} of type {expected[1]}")
-    prompted = bool(fields.get(form.prompt))
-    if not prompted and not form.native:
-        raise RequestError("[] is too short - 'messages'")
+            target = f"struct field {form.struct.partition('.')[2]}.{key} of type {expected[1]}"
+            raise _mismatch(value, target, whole=expected is INT)
+    form.before(fields)
     model = (fields.get("model") or "").strip()
     if not model:
         status, words = form.no_model
         raise RequestError(words, status=status)
     if len(model) > MAX_MODEL_NAME:
         raise RequestError("invalid model name")
-    return _routing(form, fields, attached, model=model, prompted=prompted, size=len(body))
+    form.after(fields)
+    return _routing(form, fields, attached, model=model, size=len(body))
 
 
-def _routing(
-    form: _Form, fields: dict[str, Any], attached: Attached, *, model: str, prompted: bool, size: int
-) -> Routing:
+def _routing(form: Form, fields: dict[str, Any], attached: Attached, *, model: str, size: int) -> Routing:
     options = (fields.get("options") or {}) if form.native else {}
-    streamed = fields.get("stream")
+    prompted = bool(fields.get(form.prompt))
+    loads_only = form.native and form.answers and not prompted
+    streamed = form.streams if form.streams is None or fields.get("stream") is None else fields["stream"]
     keep_alive = fields.get("keep_alive") if form.native else None
     num_ctx = _tokens(options.get("num_ctx"))
-    conversation, continues = _conversation(fields.get("messages"))
-    limit = options.get("num_predict") if form.native else _first(fields, "max_tokens", "max_completion_tokens")
+    conversation, continues = _conversation(fields.get(form.prompt) if form.answers else None)
+    limit = _first(fields, *form.limits) if form.limits else options.get("num_predict")
     return Routing(
         model=model,
-        streamed=(form.streams if streamed is None else streamed) and prompted,
-        needs=_needs(fields, attached),
+        streamed=bool(streamed) and not loads_only,
+        needs=_needs(form, fields, attached),
         keep_alive=keep_alive if keep_alive is None or type(keep_alive) in _DURATIONS else "",
         num_ctx=num_ctx,
-        loads_only=not prompted,
+        loads_only=loads_only,
         prompt_tokens=Tokens(max(0, size - attached.size) // BYTES_PER_TOKEN),
-        max_tokens=_tokens(limit),
+        max_tokens=_tokens(limit) if form.answers else NO_TOKENS,
         conversation=conversation,
         continues=continues,
         odd_context=num_ctx is None and options.get("num_ctx") is not None,
@@ -191,23 +124,45 @@ def _conversation(messages: Any) -> tuple[str, bool]:
     if type(messages) is list:
         for count, message in enumerate(messages, 1):
             if type(message) is dict and message.get("role") == "user":
-                digest = blake2b(orjson.dumps(messages[:count]), digest_size=_DIGEST).hexdigest()
-                return digest, count < len(messages)
+                try:
+                    said = orjson.dumps([_unmarked(message) for message in messages[:count]])
+                except TypeError:  # nested more deeply than orjson writes: no conversation has 250 levels
+                    break
+                return blake2b(said, digest_size=_DIGEST).hexdigest(), count < len(messages)
     return "", False
 
 
-def _needs(fields: dict[str, Any], attached: Attached) -> tuple[Capability, ...]:
+def _unmarked(message: Any) -> Any:
+    """A message without the marks of what is to be cached, which Anthropic's clients move on from turn to turn."""
+    content = message.get("content") if type(message) is dict else None
+    if type(content) is not list or not any(type(block) is dict and _CACHE_MARK in block for block in content):
+        return message
+    blocks = [
+        {key: value for key, value in block.items() if key != _CACHE_MARK} if type(block) is dict else block
+        for block in content
+    ]
+    return message | {"content": blocks}
+
+
+def _needs(form: Form, fields: dict[str, Any], attached: Attached) -> tuple[Capability, ...]:
     """What a model must be able to do beside completing text, in the order of `Capability`."""
     needs: tuple[Capability, ...] = ()
-    if fields.get("tools"):
+    if "tools" in form.fields and any(_calls(form, tool) for tool in fields.get("tools") or ()):
         needs += (Capability.TOOLS,)
-    if fields.get("suffix"):
+    if "suffix" in form.fields and fields.get("suffix"):
         needs += (Capability.INSERT,)
     if attached.image:
         needs += (Capability.VISION,)
+    if form.vectors:
+        needs += (Capability.EMBEDDING,)
     if attached.audio:
         needs += (Capability.AUDIO,)
     return needs
+
+
+def _calls(form: Form, tool: Any) -> bool:
+    """Whether the model itself must be able to call a tool; of a long body none is seen, and then it is taken to."""
+    return not form.functions or type(tool) is not dict or str(tool.get("type")) in form.functions
 
 
 def _fallbacks(struct: str, names: Any) -> tuple[str, ...] | None:
@@ -236,5 +191,7 @@ def _tokens(value: Any) -> Tokens | None:
     return Tokens(int(value)) if type(value) in _NUMBERS and 0 <= value <= MAX_INT else None
 
 
-def _mismatch(value: Any, target: str) -> RequestError:
-    return RequestError(f"json: cannot unmarshal {_KINDS[type(value)]} into Go {target}")
+def _mismatch(value: Any, target: str, *, whole: bool = False) -> RequestError:
+    """Go's words for a value of a wrong type; `whole`: of a number it says which, for it is not any number."""
+    found = f"number {value}" if whole and type(value) is float else KINDS[type(value)]
+    return RequestError(f"json: cannot unmarshal {found} into Go {target}")

@@ -3,14 +3,16 @@
 While bytes pass nothing is parsed. At the end the tail of the answer is, once: the sums stand there in every dialect.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from herd.protocols.messages import Usage
-from herd.types import Dialect, KiB, Seconds, Tokens
+from herd.types import Api, KiB, Seconds, Tokens
 
 # The sums and the terminator take under 2 KiB. The rest is for what can stand between them, such as Ollama's `context`.
 TAIL = 64 * KiB
@@ -25,40 +27,76 @@ _TRIES = 8
 
 _COUNTING = (b'"usage"', b'"timings"', b'"error"')
 
+# llama.cpp has the sums of a list of vectors before them, and in Anthropic's streams the prompt's are at the beginning:
+# names and ids of some dozens of bytes are all there is before.
+_BEGINNING = KiB
+_EARLY_USAGE = re.compile(rb'"usage"[ \t\r\n]*:[ \t\r\n]*(\{[^{}]*\})')
+# What a tail holds of a vector that began before it, to the end of its object.
+_END_OF_VECTOR = re.compile(rb"[-+0-9.eE, \t\r\n]*\][ \t\r\n]*\}")
+_LAST_USAGE = re.compile(rb'"usage"[ \t\r\n]*:[ \t\r\n]*(?=\{)')
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """What is left of an answer once it has ended."""
+
+    tail: bytes  # without white space around it
+    start: bytes  # its first bytes
+    whole: bool  # the tail is all there was
+    streamed: bool
+
 
 class UsageReader:
     """Told every chunk of an answer's body, it says at the end what the answer took.
 
     Args:
-        dialect: the one of the request: the model server answers in it.
+        path: of the request, perhaps with a query: its answer is written in the words of that endpoint.
         streamed: a stream was asked for; a server may still answer with one document, such as an error.
     """
 
-    def __init__(self, dialect: Dialect, streamed: bool) -> None:
-        self._read = _READERS[dialect]
+    def __init__(self, path: str, streamed: bool) -> None:
+        self._read = _READERS.get(path.partition("?")[0], _ollama)
         self._streamed = streamed
+        self._start = b""
         self._tail = bytearray()
+        self._size = 0
 
     def feed(self, chunk: bytes) -> None:
         """Keep the last bytes. Each byte is copied twice at most."""
+        if self._size < _BEGINNING:
+            self._start += chunk[: _BEGINNING - self._size]
+        self._size += len(chunk)
         self._tail += chunk[-TAIL:]
         if len(self._tail) > 2 * TAIL:
             del self._tail[:-TAIL]
 
     def usage(self) -> Usage:
         """The sums, zero where the answer has none. Never raises; an answer that makes no sense is not complete."""
-        return self._read(bytes(self._tail[-TAIL:]).strip(), self._streamed)
+        tail = bytes(self._tail[-TAIL:]).strip()
+        return self._read(_Ending(tail, self._start, self._size <= TAIL, self._streamed))
 
 
 # --- Ollama: the last line, or the only object ------------------------------------------------------------------------
 
 
-def _ollama(tail: bytes, streamed: bool) -> Usage:
-    last = _closing_object(tail[tail.rfind(b"\n") + 1 :] if streamed else tail)
-    failed = "error" in last
+def _ollama(end: _Ending) -> Usage:
+    last = _closing_object(end.tail[end.tail.rfind(b"\n") + 1 :] if end.streamed else end.tail)
     # When the tail starts within a long `context`, `done` is before it; the durations come with the last line only.
     done = last.get("done", "total_duration" in last) is True
-    done = done or last.get("status") == "success"  # of a model that was pulled, pushed or made
+    return _ollama_usage(last, done=done or last.get("status") == "success")  # of a model that was pulled, or made
+
+
+def _ollama_vectors(end: _Ending) -> Usage:
+    """There is no terminator, and without a text there are no sums."""
+    last = _closing_object(end.tail)
+    cut_off = not end.whole and _END_OF_VECTOR.fullmatch(end.tail) is not None
+    return _ollama_usage(
+        last, done=cut_off or not last.keys().isdisjoint(("embeddings", "embedding", "total_duration"))
+    )
+
+
+def _ollama_usage(last: dict[str, Any], *, done: bool) -> Usage:
+    failed = "error" in last
     return Usage(
         prompt=_count(last.get("prompt_eval_count")),
         completion=_count(last.get("eval_count")),
@@ -74,13 +112,23 @@ def _ollama(tail: bytes, streamed: bool) -> Usage:
 # --- OpenAI: the last events, or the only object ----------------------------------------------------------------------
 
 
-def _openai(tail: bytes, streamed: bool) -> Usage:
-    events = list(_events(tail)) if streamed else []
+def _openai(end: _Ending) -> Usage:
+    events = list(_events(end.tail)) if end.streamed else []
     if not events:
-        whole = _closing_object(tail)
+        whole = _closing_object(end.tail)
         return _openai_usage([whole], ended=bool(whole))
     values = [_object(event) for event in events if any(word in event for word in _COUNTING)]
     return _openai_usage(values, ended=events[-1] == b"[DONE]")
+
+
+def _openai_vectors(end: _Ending) -> Usage:
+    """The sums come after the vectors, or before them: then the tail may not have them."""
+    last = _closing_object(end.tail)
+    if last or end.whole:
+        return _openai_usage([last], ended=bool(last))
+    early = _EARLY_USAGE.search(end.start)
+    counts = {"usage": _object(early[1])} if early else {}
+    return _openai_usage([counts], ended=end.tail.endswith(b"}"))
 
 
 def _openai_usage(values: list[dict[str, Any]], *, ended: bool) -> Usage:
@@ -101,16 +149,69 @@ def _openai_usage(values: list[dict[str, Any]], *, ended: bool) -> Usage:
     )
 
 
+# --- OpenAI's responses: the last event, which repeats the whole answer -----------------------------------------------
+
+_RESPONSE_ENDS = ("response.completed", "response.incomplete")
+_RESPONSE_FAILS = ("response.failed", "error")
+
+
+def _response(end: _Ending) -> Usage:
+    events = list(_events(end.tail)) if end.streamed else []
+    if not events:
+        whole = _closing_object(end.tail)
+        if whole or end.whole or not end.streamed:
+            return _response_usage(whole, ended=bool(whole), failed=bool(whole.get("error")))
+        # The tail begins within the last event. Only that which ends a response has sums.
+        counts = _last_usage(end.tail)
+        return _response_usage({"usage": counts}, ended=bool(counts), failed=False)
+    last = _object(events[-1])
+    kind = last.get("type")
+    inner = _inner(last, "response")
+    return _response_usage(inner, ended=kind in _RESPONSE_ENDS, failed=kind in _RESPONSE_FAILS or "error" in last)
+
+
+def _response_usage(response: dict[str, Any], *, ended: bool, failed: bool) -> Usage:
+    counts = _inner(response, "usage")
+    return Usage(
+        prompt=_count(counts.get("input_tokens")),
+        completion=_count(counts.get("output_tokens")),
+        complete=ended and not failed,
+        failed=failed,
+        cached=_count(_inner(counts, "input_tokens_details").get("cached_tokens")),
+    )
+
+
+def _last_usage(tail: bytes) -> dict[str, Any]:
+    """The last object of that name, wherever it stands. In a string its quotes have backslashes before them."""
+    found = [match.end() for match in _LAST_USAGE.finditer(tail)]
+    if not found or not tail.endswith(b"}"):
+        return {}
+    try:
+        value, _ = json.JSONDecoder().raw_decode(tail[found[-1] :].decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 # --- Anthropic: the last events, or the only object -------------------------------------------------------------------
 
 
-def _anthropic(tail: bytes, streamed: bool) -> Usage:
-    events = list(_events(tail)) if streamed else []
+def _counted(end: _Ending) -> Usage:
+    """How many tokens a request has: the question costs none."""
+    answer = _closing_object(end.tail)
+    failed = bool(answer.get("error"))
+    return Usage(complete=not failed and type(answer.get("input_tokens")) is int, failed=failed)
+
+
+def _anthropic(end: _Ending) -> Usage:
+    events = list(_events(end.tail)) if end.streamed else []
     if not events:
-        whole = _closing_object(tail)
+        whole = _closing_object(end.tail)
         return _anthropic_usage([whole], ended=bool(whole))
     values = [_object(event) for event in events if any(word in event for word in _COUNTING)]
-    starts = [_inner(value, "message") for value in values]
+    early = _EARLY_USAGE.search(end.start)  # of the start of the message, which a long one has left behind
+    starts = [{"usage": _object(early[1])}] if early else []
+    starts += [_inner(value, "message") for value in values]
     return _anthropic_usage(starts + values, ended=_object(events[-1]).get("type") == "message_stop")
 
 
@@ -126,10 +227,16 @@ def _anthropic_usage(values: list[dict[str, Any]], *, ended: bool) -> Usage:
     )
 
 
-_READERS: dict[Dialect, Callable[[bytes, bool], Usage]] = {
-    Dialect.OLLAMA: _ollama,
-    Dialect.OPENAI: _openai,
-    Dialect.ANTHROPIC: _anthropic,
+# What is not here is Ollama's.
+_READERS: dict[str, Callable[[_Ending], Usage]] = {
+    Api.OLLAMA_EMBED: _ollama_vectors,
+    Api.OLLAMA_EMBEDDINGS: _ollama_vectors,
+    Api.CHAT: _openai,
+    Api.COMPLETIONS: _openai,
+    Api.EMBEDDINGS: _openai_vectors,
+    Api.RESPONSES: _response,
+    Api.MESSAGES: _anthropic,
+    Api.COUNT_TOKENS: _counted,
 }
 
 

@@ -42,8 +42,9 @@ class InMemoryRequest:
         self.peer = peer
         self._body = body
 
-    async def read_body(self, limit: Bytes) -> MemoryBody:
-        """Raises BodyTooLarge."""
+    async def read_body(self, limit: Bytes, *, inflate: bool = False) -> MemoryBody:
+        """Raises BodyTooLarge. Nothing is compressed here."""
+        del inflate
         if len(self._body) > limit:
             raise BodyTooLarge(f"the request body is longer than {limit} bytes")
         return MemoryBody(self._body)

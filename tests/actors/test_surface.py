@@ -157,7 +157,7 @@ async def test_the_clients_request_id_is_kept_where_it_is_fit_for_a_header() -> 
 @virtual_time
 async def test_a_body_over_the_limit_is_too_large() -> None:
     class Endless(InMemoryRequest):
-        async def read_body(self, limit: Bytes) -> Any:
+        async def read_body(self, limit: Bytes, *, inflate: bool = False) -> Any:
             raise BodyTooLarge("request body too large")
 
     async with house() as home:

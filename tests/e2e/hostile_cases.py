@@ -11,6 +11,7 @@ from tests.net.http_house import RawClient, Reply
 
 CHAT = "/api/chat"
 COMPLETIONS = "/v1/chat/completions"
+MESSAGES = "/v1/messages"
 GET = b"GET /api/version HTTP/1.1\r\nHost: localhost\r\n\r\n"
 QUESTION = (
     b'{"model":"llama3.2:3b","stream":false,"messages":[{"role":"user","content":"Hello?"}],'
@@ -232,18 +233,20 @@ JSON = [
         415,
         "compressed",
     ),
+    refused(
+        "a body that is called Zstandard",
+        "which alone is inflated, and it is none",
+        post(BOMB[:99], b"Content-Encoding: zstd", path=COMPLETIONS),
+        400,
+        "cannot be decompressed",
+    ),
+    refused(
+        "Zstandard for Ollama", "which takes it on /v1 alone", post(b"x", b"Content-Encoding: zstd"), 415, "compressed"
+    ),
     refused("a model name of 1 MB", "it would be in logs", post(b'{"model":"%b"}' % (b"a" * 10**6)), 400, "model name"),
-    refused("a name that is no UTF-8", "as Go has it", post(b'{"model":"\xff"}'), 404, "model '\ufffd' not found"),
-    refused(
-        "half a surrogate as a name", "as Go has it", post(b'{"model":"\\ud800"}'), 404, "model '\ufffd' not found"
-    ),
-    refused(
-        "controls in a name",
-        "they are escaped, here and in the log",
-        post(b'{"model":"a\\u0000\\u001b[31m"}'),
-        404,
-        "model 'a\x00\x1b[31m' not found",
-    ),
+    refused("a name that is no UTF-8", "as Go has it", post(b'{"model":"\xff"}'), 400, "invalid model name"),
+    refused("half a surrogate as a name", "as Go has it", post(b'{"model":"\\ud800"}'), 400, "invalid model name"),
+    refused("controls in a name", "as Go has it", post(b'{"model":"a\\u0000\\u001b[31m"}'), 400, "invalid model name"),
     served("half a surrogate in the text", "the model server's to judge", post(QUESTION.replace(b"Hello", b"\\ud800"))),
     served("no UTF-8 in the text", "the model server's to judge", post(QUESTION.replace(b"Hello", b"\xff"))),
     refused("NaN", "there is none in JSON", post(b'{"keep_alive":NaN}'), 400, f"invalid character 'N' {NO_VALUE}"),
@@ -378,6 +381,16 @@ KEYS = [
         post(QUESTION, b"x-api-key: guess-guess", path=COMPLETIONS),
         401,
         "Incorrect API key provided",
+    ),
+    refused(
+        "a wrong key, in Anthropic's form",
+        "",
+        post(QUESTION, b"x-api-key: guess", path=MESSAGES),
+        401,
+        "invalid x-api-",
+    ),
+    refused(
+        "a pull without a key", "the client surfaces are closed", post(b"{}", path="/api/pull"), 401, "unauthorized"
     ),
     refused("metrics through a proxy", "", get(b"/metrics", b"X-Forwarded-For: ::1"), 401, "this router has keys"),
     served("a scheme in capitals", "schemes have no case", guess(b"AUTHORIZATION: BEARER " + PHONE.encode())),

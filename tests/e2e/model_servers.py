@@ -88,8 +88,8 @@ class _Watched:
         self.method, self.path, self.query = request.method, request.path, request.query
         self.headers, self.peer, self.size = request.headers, request.peer, request.size
 
-    async def read_body(self, limit: Bytes) -> Body:
-        body = await self._request.read_body(limit)
+    async def read_body(self, limit: Bytes, *, inflate: bool = False) -> Body:
+        body = await self._request.read_body(limit, inflate=inflate)
         target = f"{self.path}?{self.query}" if self.query else self.path
         self._sent.append(Sent(self.method, target, self.headers, await body.examine(_copy)))
         return body

@@ -37,7 +37,7 @@ def ollama(path: str, body: bytes, status: int, text: str) -> Case:
 
 def openai(body: bytes, status: int, text: str, kind: str) -> Case:
     error = {"error": {"message": text, "type": kind, "param": None, "code": None}}
-    return Case("POST", "/v1/chat/completions", body, status, OPENAI, json.dumps(error, separators=(",", ":")))
+    return Case("POST", "/v1/chat/completions", body, status, OPENAI, json.dumps(error, separators=(",", ":")) + "\n")
 
 
 def wrong_method(method: str, path: str, allow: str) -> Case:
@@ -98,12 +98,17 @@ async def test_a_body_that_is_declared_too_long_is_refused_before_it_is_sent(hou
     assert sentence == "request body too large: the limit is 268435456 bytes (herd --max-body)"
 
 
+async def test_what_can_be_no_name_is_told_so(house: House) -> None:
+    async with house.chat("Ünheard") as answer:
+        assert (answer.status, await answer.json()) == (400, {"error": "invalid model name"})
+
+
 async def test_what_a_node_refuses_comes_in_its_own_words(house: House) -> None:
     async with house.chat("llama3.2:3b", think=True) as answer:
         assert (answer.status, await answer.json()) == (400, {"error": '"llama3.2:3b" does not support thinking'})
 
 
-@pytest.mark.parametrize("name", ["nobody/has:this", "Ünheard"])
+@pytest.mark.parametrize("name", ["nobody/has:this", "unheard"])
 async def test_a_model_that_nobody_has_is_not_found(house: House, name: str) -> None:
     async with house.chat(name) as answer:
         assert (answer.status, answer.headers["Content-Type"]) == (404, OLLAMA)

@@ -72,5 +72,14 @@ def test_a_model_that_says_what_it_can_do_is_held_to_it() -> None:
     assert eliminate(seeing, node("studio", replace(blind, capabilities=(Capability.VISION,)))) is None
 
 
+def test_what_a_model_cannot_do_is_said_of_a_node_that_failed_too() -> None:
+    """Else its failure, which may pass, would hide that nobody can."""
+    ask = replace(ASK, needs=(Capability.VISION,), excluded=(NodeId("studio"),))
+    for abilities, kind in ((("completion",), "capability"), (("completion", "vision"), "failed")):
+        reason = eliminate(ask, node("studio", model(capabilities=abilities)))
+        assert reason is not None
+        assert reason.kind == kind
+
+
 def test_a_model_that_does_not_say_is_trusted() -> None:
     assert eliminate(replace(ASK, needs=(Capability.VISION,)), node("studio", model())) is None

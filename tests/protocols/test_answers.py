@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from herd.errors import BodyTooLarge, HerdError, RequestError, StreamFailed
 from herd.protocols.answers import BoundaryWatch, StreamFormat, error_answer, error_event, stream_format
-from herd.types import Dialect
+from herd.types import Api, Dialect
 
 
 def test_ollamas_errors_are_one_string() -> None:
@@ -20,6 +20,8 @@ def test_ollamas_errors_are_one_string() -> None:
     [
         (RequestError("no"), 400, "invalid_request_error"),
         (RequestError("no", status=404), 404, "not_found_error"),
+        (RequestError("no", status=401), 401, "invalid_request_error"),  # OpenAI's own, as its clients know it
+        (RequestError("no", status=429), 429, "rate_limit_error"),
         (RequestError("no", status=503), 503, "api_error"),
         (BodyTooLarge("no"), 413, "api_error"),
         (StreamFailed("no"), 502, "api_error"),
@@ -39,7 +41,9 @@ def test_openais_errors_have_ollamas_types(error: HerdError, status: int, kind: 
         (401, "authentication_error"),
         (403, "permission_error"),
         (404, "not_found_error"),
+        (413, "request_too_large"),
         (429, "rate_limit_error"),
+        (504, "timeout_error"),
         (503, "overloaded_error"),
         (529, "overloaded_error"),
         (502, "api_error"),
@@ -59,6 +63,34 @@ def test_codes_and_headers_of_an_error_reach_the_client() -> None:
     reply = error_answer(Dialect.OPENAI, busy)
     assert orjson.loads(reply.body)["error"]["code"] == "queue_full"
     assert reply.headers[-1] == ("Retry-After", "2")
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize(("status", "wait"), [(429, "5"), (503, "5"), (500, None), (404, None)])
+def test_whoever_is_to_come_back_later_is_told_when(dialect: Dialect, status: int, wait: str | None) -> None:
+    reply = error_answer(dialect, RequestError("busy", status=status))
+    assert dict(reply.headers).get("Retry-After") == wait
+
+
+def test_errors_are_written_as_go_writes_them() -> None:
+    odd = RequestError("model '<a&b>' not found", status=404)
+    assert error_answer(Dialect.OLLAMA, odd).body == b'{"error":"model \'\\u003ca\\u0026b\\u003e\' not found"}'
+    assert error_answer(Dialect.OPENAI, odd).body.endswith(b"}}\n")  # an encoder ends its document with a line
+
+
+def test_the_error_of_a_response_is_the_next_of_its_events() -> None:
+    last = b'event: a\ndata: {"type":"a","sequence_number":6}\n\nevent: b\ndata: {"type":"b","sequence_number":7}\n\n'
+    event = error_event(StreamFormat.RESPONSES_SSE, StreamFailed("the node left"), last=last)
+    name, data = event.decode().rstrip("\n").split("\n")
+    assert (name, event[-2:]) == ("event: error", b"\n\n")
+    assert orjson.loads(data.removeprefix("data: ")) == {
+        "type": "error",
+        "sequence_number": 8,
+        "code": "server_error",
+        "message": "the node left",
+        "param": None,
+        "error": {"message": "the node left", "type": "api_error", "param": None, "code": None},
+    }
 
 
 @pytest.mark.parametrize(
@@ -95,6 +127,12 @@ def test_the_content_type_tells_how_an_answer_is_cut(
     dialect: Dialect, content_type: str, form: StreamFormat | None
 ) -> None:
     assert stream_format(dialect, content_type) is form
+
+
+def test_the_events_of_a_response_have_a_format_of_their_own() -> None:
+    assert stream_format(Dialect.OPENAI, "text/event-stream", Api.RESPONSES) is StreamFormat.RESPONSES_SSE
+    assert stream_format(Dialect.OPENAI, "text/event-stream", Api.COMPLETIONS) is StreamFormat.OPENAI_SSE
+    assert stream_format(Dialect.OPENAI, "application/json", Api.RESPONSES) is None
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,13 @@ from herd.types import Capability
 OPENAI_CHAT = find("POST", "/v1/chat/completions")
 CHAT = find("POST", "/api/chat")
 GENERATE = find("POST", "/api/generate")
+EMBED = find("POST", "/api/embed")
+OLD_EMBEDDINGS = find("POST", "/api/embeddings")
+COMPLETIONS = find("POST", "/v1/completions")
+EMBEDDINGS = find("POST", "/v1/embeddings")
+RESPONSES = find("POST", "/v1/responses")
+MESSAGES = find("POST", "/v1/messages")
+COUNT = find("POST", "/v1/messages/count_tokens")
 INFERENCE = [endpoint for endpoint in ENDPOINTS if endpoint.kind is EndpointKind.INFERENCE]
 
 HELLO = [{"role": "user", "content": "hello"}]
@@ -34,7 +41,7 @@ def both_ways(endpoint: Endpoint, fields: dict[str, Any]) -> Routing:
     body = orjson.dumps(fields)
     routing = read_request(endpoint, body)
     scanned = read_request(endpoint, body + b"}")
-    assert abs(scanned.prompt_tokens - routing.prompt_tokens) <= 8  # quotes and brackets of attachments
+    assert abs(scanned.prompt_tokens - routing.prompt_tokens) <= 20  # what stands around attachments
     assert scanned == replace(routing, prompt_tokens=scanned.prompt_tokens, conversation="", continues=False)
     return routing
 
@@ -56,6 +63,48 @@ def both_ways(endpoint: Endpoint, fields: dict[str, Any]) -> Routing:
         (OPENAI_CHAT, b'{"model":"m"}', (400, "[] is too short - 'messages'")),
         (OPENAI_CHAT, b"{}", (400, "[] is too short - 'messages'")),
         (OPENAI_CHAT, b'{"model":"m","messages":[]}', (400, "[] is too short - 'messages'")),
+        (EMBED, b"", (400, "missing request body")),
+        (OLD_EMBEDDINGS, b"", (400, "missing request body")),
+        (COMPLETIONS, b"", (400, "EOF")),
+        (EMBEDDINGS, b"", (400, "EOF")),
+        (RESPONSES, b" ", (400, "EOF")),
+        (MESSAGES, b"", (400, "EOF")),
+        (COUNT, b"", (400, "EOF")),
+        (EMBED, b'{"input":"x"}', (404, "model '' not found")),
+        (EMBED, b'{"model":"m","input":5}', (400, "invalid input type")),
+        (EMBED, b'{"model":"m","input":{}}', (400, "invalid input type")),
+        (OLD_EMBEDDINGS, b'{"prompt":"x"}', (400, "model is required")),
+        (COMPLETIONS, b'{"prompt":"x"}', (404, "model '' not found")),
+        (EMBEDDINGS, b'{"input":"x"}', (404, "model '' not found")),
+        (EMBEDDINGS, b'{"input":null}', (400, "invalid input")),
+        (EMBEDDINGS, b'{"model":"m","input":[ ]} scanned', (400, "invalid input")),
+        (EMBEDDINGS, b'{"model":"m","input":true}', (400, "invalid input type")),
+        (RESPONSES, b'{"input":"x"}', (400, "model is required")),
+        (
+            RESPONSES,
+            b'{"model":"m","input":true}',
+            (
+                400,
+                "input must be a string or array: json: cannot unmarshal bool into Go value of type []json.RawMessage",
+            ),
+        ),
+        (MESSAGES, b'{"max_tokens":1,"messages":[{}]}', (400, "model is required")),
+        (MESSAGES, b'{"model":"m","messages":[{}]}', (400, "max_tokens is required and must be positive")),
+        (MESSAGES, b'{"model":"m","max_tokens":0}', (400, "max_tokens is required and must be positive")),
+        (MESSAGES, b'{"model":"m","max_tokens":1,"messages":[]}', (400, "messages is required")),
+        (
+            MESSAGES,
+            b'{"model":"m","max_tokens":1.5}',
+            (400, "json: cannot unmarshal number 1.5 into Go struct field MessagesRequest.max_tokens of type int"),
+        ),
+        (COUNT, b'{"messages":[{}]}', (400, "model is required")),
+        (COUNT, b'{"model":"m"}', (400, "messages is required")),
+        (EMBED, b"[]", (400, "json: cannot unmarshal array into Go value of type api.EmbedRequest")),
+        (
+            RESPONSES,
+            b'{"model":[]}',
+            (400, "json: cannot unmarshal array into Go struct field ResponsesRequest.model of type string"),
+        ),
         (CHAT, b"[]", (400, "json: cannot unmarshal array into Go value of type api.ChatRequest")),
         (GENERATE, b'"x"', (400, "json: cannot unmarshal string into Go value of type api.GenerateRequest")),
         (
@@ -107,6 +156,28 @@ def test_what_cannot_be_routed_is_refused_in_ollamas_words(
     assert refusal(endpoint, body) == expected
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "fields"),
+    [
+        (COMPLETIONS, {"prompt": ["a", "b"]}),  # llama.cpp and vLLM take lists of texts, and of tokens
+        (COMPLETIONS, {"prompt": [1, 2, 3]}),
+        (COMPLETIONS, {}),
+        (EMBEDDINGS, {"input": [[1, 2], [3]]}),
+        (EMBEDDINGS, {"input": ""}),
+        (EMBEDDINGS, {"input": "x", "encoding_format": "odd", "dimensions": "all"}),
+        (RESPONSES, {}),
+        (RESPONSES, {"input": [{"type": "nobody knows"}], "previous_response_id": "resp_1"}),
+        (MESSAGES, {"max_tokens": 1, "messages": [7], "system": 5}),
+        (COUNT, {"messages": HELLO, "max_tokens": "many"}),
+        (OLD_EMBEDDINGS, {"prompt": None}),
+    ],
+)
+def test_what_does_not_hinder_routing_is_for_the_model_server_to_judge(
+    endpoint: Endpoint, fields: dict[str, Any]
+) -> None:
+    assert both_ways(endpoint, {"model": "m", **fields}).model == "m"
+
+
 def test_the_model_is_trimmed_and_otherwise_as_sent() -> None:
     assert both_ways(CHAT, {"model": " Llama3.3:70B\n", "messages": HELLO}).model == "Llama3.3:70B"
 
@@ -137,16 +208,32 @@ def test_bodies_are_read_as_go_reads_them(body: bytes, model: str) -> None:
         (GENERATE, None, True),
         (OPENAI_CHAT, None, False),
         (OPENAI_CHAT, True, True),
+        (COMPLETIONS, None, False),
+        (COMPLETIONS, True, True),
+        (RESPONSES, None, False),
+        (RESPONSES, True, True),
+        (MESSAGES, None, False),
+        (MESSAGES, True, True),
+        (EMBED, True, False),
+        (OLD_EMBEDDINGS, True, False),
+        (EMBEDDINGS, True, False),
+        (COUNT, True, False),
     ],
 )
 def test_each_dialect_has_its_own_default_for_streams(endpoint: Endpoint, stream: bool | None, streamed: bool) -> None:
-    fields = {"model": "m", "messages": HELLO, "prompt": "hello", "stream": stream}
+    fields = {"model": "m", "messages": HELLO, "prompt": "hello", "input": "hello", "max_tokens": 1, "stream": stream}
     assert both_ways(endpoint, fields).streamed is streamed
 
 
 @pytest.mark.parametrize(
     ("endpoint", "fields"),
-    [(GENERATE, {}), (GENERATE, {"prompt": ""}), (CHAT, {}), (CHAT, {"messages": []}), (CHAT, {"messages": None})],
+    [
+        (GENERATE, {}),
+        (GENERATE, {"prompt": ""}),
+        (CHAT, {}),
+        (CHAT, {"messages": []}),
+        (CHAT, {"messages": None}),
+    ],
 )
 def test_a_request_without_a_prompt_only_loads_and_is_answered_by_one_object(
     endpoint: Endpoint, fields: dict[str, Any]
@@ -158,6 +245,9 @@ def test_a_request_without_a_prompt_only_loads_and_is_answered_by_one_object(
 IMAGE_PART = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 AUDIO_PART = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
 TEXT_PART = {"type": "text", "text": "hi"}
+IMAGE_BLOCK = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
+PAGES_BLOCK = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "AAAA"}}
+LOOKED_BLOCK = {"type": "tool_result", "content": [TEXT_PART, IMAGE_BLOCK]}
 
 
 @pytest.mark.parametrize(
@@ -174,6 +264,20 @@ TEXT_PART = {"type": "text", "text": "hi"}
         (OPENAI_CHAT, {"messages": [{"role": "user", "content": [TEXT_PART, IMAGE_PART]}]}, (Capability.VISION,)),
         (OPENAI_CHAT, {"messages": [{"role": "user", "content": [AUDIO_PART]}]}, (Capability.AUDIO,)),
         (OPENAI_CHAT, {"messages": HELLO, "tools": [{"x": {"images": ["not one"]}}]}, (Capability.TOOLS,)),
+        (CHAT, {"messages": [{"role": "user", "content": [IMAGE_PART]}]}, ()),  # Ollama has none there
+        (OPENAI_CHAT, {"messages": [{"role": "user", "images": ["AAAA"], "content": [IMAGE_BLOCK]}]}, ()),
+        (COMPLETIONS, {"prompt": "def f(", "suffix": "return"}, (Capability.INSERT,)),
+        (COMPLETIONS, {"prompt": "hello", "images": ["AAAA"], "tools": [{}]}, ()),
+        (RESPONSES, {"input": "hello", "tools": [{"type": "function", "name": "f"}]}, (Capability.TOOLS,)),
+        (RESPONSES, {"input": [{"role": "user", "content": [IMAGE_PART]}]}, (Capability.VISION,)),
+        (RESPONSES, {"input": [{"type": "function_call_output", "output": [IMAGE_PART]}]}, (Capability.VISION,)),
+        (RESPONSES, {"input": [{"role": "user", "content": [AUDIO_PART]}]}, (Capability.AUDIO,)),
+        (MESSAGES, {"max_tokens": 1, "messages": [{"role": "user", "content": [IMAGE_BLOCK]}]}, (Capability.VISION,)),
+        (MESSAGES, {"max_tokens": 1, "messages": [{"role": "user", "content": [PAGES_BLOCK, LOOKED_BLOCK]}]}, ()),
+        (MESSAGES, {"max_tokens": 1, "messages": HELLO, "tools": [{"name": "f"}]}, (Capability.TOOLS,)),
+        (EMBED, {"input": "hello"}, (Capability.EMBEDDING,)),
+        (OLD_EMBEDDINGS, {"prompt": "hello", "images": ["AAAA"]}, (Capability.EMBEDDING,)),
+        (EMBEDDINGS, {"input": ["hello"]}, (Capability.EMBEDDING,)),
     ],
 )
 def test_what_a_model_must_be_able_to_do(
@@ -194,12 +298,19 @@ def test_what_a_model_must_be_able_to_do(
         (OPENAI_CHAT, {"max_tokens": 7, "options": {"num_ctx": 8192}}, None, 7),
         (OPENAI_CHAT, {"max_tokens": None, "max_completion_tokens": 9}, None, 9),
         (OPENAI_CHAT, {}, None, None),
+        (COMPLETIONS, {"max_tokens": 7, "max_completion_tokens": 9}, None, 7),
+        (RESPONSES, {"max_output_tokens": 7, "max_tokens": 9}, None, 7),
+        (MESSAGES, {"max_tokens": 7}, None, 7),
+        (EMBED, {"options": {"num_ctx": 2048, "num_predict": 5}}, 2048, 0),
+        (OLD_EMBEDDINGS, {"options": {"num_ctx": 2048}}, 2048, 0),
+        (EMBEDDINGS, {"input": "hello"}, None, 0),
+        (COUNT, {"max_tokens": 7}, None, 0),
     ],
 )
 def test_lengths_asked_for(
     endpoint: Endpoint, fields: dict[str, Any], num_ctx: int | None, max_tokens: int | None
 ) -> None:
-    routing = both_ways(endpoint, {"model": "m", "messages": HELLO, **fields})
+    routing = both_ways(endpoint, {"model": "m", "messages": HELLO, "input": "hello", **fields})
     assert (routing.num_ctx, routing.max_tokens) == (num_ctx, max_tokens)
 
 
@@ -239,6 +350,46 @@ def test_a_conversation_is_known_by_how_it_begins_whatever_follows() -> None:
     assert read_request(GENERATE, b'{"model": "m", "prompt": "hello"}').conversation == ""
 
 
+def test_a_response_goes_on_as_a_chat_does() -> None:
+    first = beginning_of(RESPONSES, {"input": HELLO})
+    assert first == beginning_of(RESPONSES, {"input": [*HELLO, {"role": "assistant", "content": "hi"}]}, continues=True)
+    assert read_request(RESPONSES, b'{"model":"m","input":"hello"}').conversation == ""
+
+
+def test_messages_as_deep_as_no_chat_is_make_no_conversation() -> None:
+    nested = b'{"model":"m","messages":[{"role":"user","content":%b%b}]}' % (b"[" * 300, b"]" * 300)
+    assert read_request(CHAT, nested).conversation == ""
+
+
+def test_to_count_a_chat_is_no_turn_of_it() -> None:
+    assert both_ways(COUNT, {"model": "m", "messages": HELLO}).conversation == ""
+
+
+def test_marks_of_what_is_to_be_cached_make_no_other_conversation() -> None:
+    def content(**mark: Any) -> list[dict[str, Any]]:
+        return [{"role": "user", "content": [{"type": "text", "text": "hello"}, {**TEXT_PART, **mark}]}]
+
+    first = beginning_of(MESSAGES, {"max_tokens": 1, "messages": content(cache_control={"type": "ephemeral"})})
+    later = [*content(), {"role": "assistant", "content": "hi"}]
+    assert first == beginning_of(MESSAGES, {"max_tokens": 1, "messages": later}, continues=True)
+
+
+def beginning_of(endpoint: Endpoint, fields: dict[str, Any], *, continues: bool = False) -> str:
+    """The conversation that a request is of, after a look whether it is its beginning."""
+    routing = read_request(endpoint, orjson.dumps({"model": "m", **fields}))
+    assert routing.conversation
+    assert routing.continues is continues
+    return routing.conversation
+
+
+def test_what_a_block_holds_does_not_count_as_prompt() -> None:
+    for block in (IMAGE_BLOCK, PAGES_BLOCK, LOOKED_BLOCK):
+        small, large = orjson.dumps(block), orjson.dumps(block).replace(b"AAAA", b"A" * 100_000)
+        body = b'{"model":"m","max_tokens":1,"messages":[{"role":"user","content":[%b]}]}'
+        assert read_request(MESSAGES, body % small).prompt_tokens == read_request(MESSAGES, body % large).prompt_tokens
+        assert read_request(MESSAGES, body % large + b" scanned").prompt_tokens < 100
+
+
 def test_images_do_not_count_as_prompt() -> None:
     without = both_ways(CHAT, {"model": "m", "messages": [{"images": [""], "content": "four"}]})
     with_image = both_ways(CHAT, {"model": "m", "messages": [{"images": ["A" * 100_000], "content": "four"}]})
@@ -273,13 +424,16 @@ def test_a_mapped_file_is_read_like_bytes() -> None:
     ).map(b"".join)
     | st.dictionaries(
         st.sampled_from(
-            ["model", "messages", "stream", "options", "images", "keep_alive", "max_tokens", "fallback_models"]
+            [
+                *("model", "Model", "messages", "stream", "options", "images", "keep_alive", "max_tokens", "input"),
+                *("tools", "fallback_models"),
+            ]
         ),
         st.recursive(
             st.none() | st.booleans() | st.floats() | st.text(max_size=5),
             lambda inner: (
                 st.lists(inner, max_size=3)
-                | st.dictionaries(st.sampled_from(["num_ctx", "images", "content", "image_url"]), inner, max_size=3)
+                | st.dictionaries(st.sampled_from(["num_ctx", "images", "content", "source"]), inner, max_size=3)
             ),
             max_leaves=5,
         ),
@@ -300,10 +454,9 @@ def test_any_bytes_give_a_routing_or_a_refusal(endpoint: Endpoint, body: bytes) 
         assert routing.prompt_tokens >= 0
 
 
-@pytest.mark.parametrize("name", ["ollama.chat", "ollama.generate", "openai.chat"])
-def test_a_name_without_end_is_no_name(name: str) -> None:
-    endpoint = next(row for row in ENDPOINTS if row.name == name)
-    body = orjson.dumps({"model": "x" * 513, "messages": [{}], "prompt": "x"})
+@pytest.mark.parametrize("endpoint", INFERENCE, ids=lambda endpoint: endpoint.name)
+def test_a_name_without_end_is_no_name(endpoint: Endpoint) -> None:
+    body = orjson.dumps({"model": "x" * 513, "messages": [{}], "prompt": "x", "input": "x"})
 
     with pytest.raises(RequestError, match=r"^invalid model name$") as error:
         read_request(endpoint, body)

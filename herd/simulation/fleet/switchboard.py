@@ -175,7 +175,7 @@ class Stream:
         self._events: deque[StreamEvent] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
-        self._usage = UsageReader(head.dialect, head.streamed)
+        self._usage = UsageReader(head.path, head.streamed)
         self._started = False
         self._over = False
         if head.size == 0:

@@ -5,7 +5,7 @@ from typing import Any
 from herd.simulation.ollama.asks.ask import Ask, OllamaError, Surface, Tool, Turn, Wishes, compose, model_name, positive
 from herd.simulation.ollama.asks.fields import nested, read_fields
 from herd.simulation.ollama.asks.native import ANY_JSON, check_top_logprobs, read_tool, read_tool_calls
-from herd.simulation.ollama.golang import lowered, well_formed
+from herd.simulation.ollama.golang import kind, lowered, well_formed
 
 # An empty body reaches the decoder of these endpoints, which says so in its own way.
 EMPTY = "EOF"
@@ -126,8 +126,11 @@ def _input(value: Any) -> list[Turn]:
     """The conversation of a response: a text, or items."""
     if isinstance(value, str):
         return [Turn("user", value)] if value else []
-    if not isinstance(value, list):
+    if value is None:
         return []
+    if not isinstance(value, list):
+        wrong = f"json: cannot unmarshal {kind(value)} into Go value of type []json.RawMessage"
+        raise OllamaError(400, f"input must be a string or array: {wrong}")
     return [turn for index, item in enumerate(value) for turn in _item(index, item)]
 
 

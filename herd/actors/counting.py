@@ -1,0 +1,51 @@
+"""Counting the tokens of a request: by a node whose model server does it, else by the guess that routing uses."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+
+from herd.actors.node import NodeStatus
+from herd.actors.node_views import models_of
+from herd.actors.ports import Sink
+from herd.actors.request import Inbound, RouterParts, serve
+from herd.names import canonical
+from herd.policy.elimination import TAKES_REQUESTS
+from herd.protocols import herd_api
+from herd.protocols.answers import request_ids
+from herd.types import Api
+
+logger = logging.getLogger(__name__)
+
+
+async def count(inbound: Inbound, sink: Sink, parts: RouterParts, nodes: Iterable[NodeStatus]) -> None:
+    """Answer how many tokens a request has.
+
+    A node that could count but has all its slots taken is not waited for: clients ask before they ask anything else.
+
+    Raises:
+        RequestError: nobody has the model, or the node that counts failed; no byte of an answer is out yet.
+    """
+    model = canonical(parts.names.resolve(inbound.routing.model))
+    ready = [node for node in nodes if node.state in TAKES_REQUESTS]
+    views = [(node, models_of(node.report).get(model)) for node in ready]
+    having = [(node, view) for node, view in views if view is not None]
+    if not having or any(Api.COUNT_TOKENS in view.apis and _has_room(node, model) for node, view in having):
+        await serve(replace(inbound, session=""), sink, parts)  # the conversation goes on where its messages are
+        return
+    guess = max(1, inbound.routing.prompt_tokens)
+    logger.info("request %s: %s is guessed to have %d tokens", inbound.id, model, guess)
+    body = herd_api.encode({"input_tokens": guess})
+    headers = (
+        ("Content-Type", "application/json"),
+        ("Content-Length", str(len(body))),
+        *request_ids(inbound.endpoint.dialect, str(inbound.id)),
+        ("X-Herd-Estimated", "input_tokens"),
+    )
+    await sink.start(200, headers)
+    await sink.write(body)
+    await sink.finish()
+
+
+def _has_room(node: NodeStatus, model: str) -> bool:
+    queue = next((queue for queue in node.queues if queue.model == model), None)
+    return queue is None or queue.running < queue.limit
