@@ -253,7 +253,7 @@ async def running_agent(options: AgentOptions, ports: AgentPorts) -> AsyncIterat
             for settings in options.backends
         }
         base_urls = {settings.id: settings.base_url for settings in options.backends}
-        relay = Relay(base_urls, backends, ports.servers)
+        relay = Relay(base_urls, backends, ports.servers, ports.clock)
         commands = Commands(
             base_urls, ports.servers, partial(_kind_of, backends), lambda backend: backends[backend].poll.tell()
         )

@@ -2,17 +2,18 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from herd.actors.ports import ModelServers
 from herd.actors.sensor_ports import ServerProcesses
 from herd.actors.shape_book import ShapeBook
-from herd.errors import HerdError, ProtocolError
+from herd.errors import HerdError, ProtocolError, StreamFailed
 from herd.protocols import apis, openai_servers, servers
 from herd.protocols.messages import BackendInfo, ModelInfo
 from herd.protocols.model_shapes import read_ollama_show
 from herd.runtime import ActorHandle, context
-from herd.types import BackendId, BackendKind, Seconds, Tokens
+from herd.types import Api, BackendId, BackendKind, Seconds, Tokens
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +68,8 @@ class Backend:
         self._state = BackendState(settings.id, trouble="has not answered yet")
         self._listed: tuple[ModelInfo, ...] = ()
         self._props: openai_servers.Props | None = None  # what a llama.cpp server says of itself, once
+        self._native: tuple[Api, ...] | None = None  # what it can be asked for by itself
+        self._program = ""  # a BackendKind
         self._polls = 0
         self._failures = 0
         self._again = False  # somebody knows that what is on the disk has changed since the latest look began
@@ -101,6 +104,19 @@ class Backend:
     def kind(self) -> str:
         """Which program it is, a `BackendKind`; empty while it does not answer."""
         return self._state.info.kind if self._state.info is not None else ""
+
+    def resident(self, model: str) -> bool | None:
+        """Whether the model, by the name that the server lists, is in memory; None: it lists no such model."""
+        return next((known.resident for known in self._state.models if known.name == model), None)
+
+    def translated(self, api: str) -> str | None:
+        """Which program it is, if this agent stands in for it when `api` is asked; empty if not, None if nobody knows.
+
+        A server that is away is taken to come back as it was.
+        """
+        if self._native is None:
+            return None
+        return self._program if api in apis.translated(BackendKind(self._program), self._native) else ""
 
     def suspect(self) -> None:
         """A request could not reach the server: if it does not answer now either, it is down."""
@@ -192,17 +208,30 @@ class Backend:
         self._props = openai_servers.read_llamacpp_props(answers["/props"]) if kind is BackendKind.LLAMACPP else None
         slots = await self._declared_slots(kind)
         version = servers.read_ollama_version(answers["/api/version"]) if kind is BackendKind.OLLAMA else ""
-        native = apis.native(kind, version)
+        native = self._native = await self._own_apis(kind, version)
+        self._program = kind
         return BackendInfo(
             self._settings.id,
             kind,
             version=version,
             dialects=tuple(dict.fromkeys(api.dialect for api in native)),
-            apis=native,
+            apis=(*native, *apis.translated(kind, native)),
             parallel=self._settings.parallel or slots,
             context_length=Tokens(await self._declared(kind, "OLLAMA_CONTEXT_LENGTH", MAX_CONTEXT)),
             slots=slots,
         )
+
+    async def _own_apis(self, kind: BackendKind, version: str) -> tuple[Api, ...]:
+        """What the server can be asked for by itself, by what is known of its kind and by what it says."""
+        found = list(apis.native(kind, version))
+        if kind in {BackendKind.VLLM, BackendKind.OPENAI}:
+            with suppress(StreamFailed):  # too long, or too slow: then what it has is translated
+                _, description = await self._answer("/openapi.json")
+                found += apis.listed(description)
+        elif kind is BackendKind.LMSTUDIO:
+            _, newer = await self._answer("/api/v1/models")  # it has that since 0.4.0, and responses since 0.3.29
+            found += [Api.RESPONSES] if isinstance(newer, dict) and "models" in newer else []
+        return tuple(dict.fromkeys(found))
 
     async def _declared_slots(self, kind: BackendKind) -> int:
         """How many requests a model runs at once by the server's own word; 0 when it gives none."""

@@ -1,10 +1,11 @@
-"""Which endpoints each kind of model server has.
+"""Which endpoints each kind of model server has, and which an agent can stand in for.
 
 Since which version Ollama has one is said in its release notes (https://github.com/ollama/ollama/releases).
 """
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from herd.types import Api, BackendKind, Dialect
 
@@ -24,6 +25,8 @@ _OLLAMA = (
 )
 _OPENAI = (Api.CHAT, Api.COMPLETIONS, Api.EMBEDDINGS)
 
+_YOUNGER = (Api.RESPONSES, Api.MESSAGES, Api.COUNT_TOKENS)
+
 _NATIVE: dict[BackendKind, tuple[Api, ...]] = {
     BackendKind.OLLAMA: _OLLAMA,
     BackendKind.LLAMACPP: (*_OPENAI, Api.RESPONSES, Api.MESSAGES, Api.COUNT_TOKENS),
@@ -31,6 +34,19 @@ _NATIVE: dict[BackendKind, tuple[Api, ...]] = {
     BackendKind.VLLM: _OPENAI,
     BackendKind.OPENAI: _OPENAI,
 }
+
+# An endpoint that is translated -> the one that the server must have itself.
+STOOD_IN_FOR: dict[Api, Api] = {
+    Api.OLLAMA_CHAT: Api.CHAT,
+    Api.OLLAMA_GENERATE: Api.CHAT,
+    Api.OLLAMA_EMBED: Api.EMBEDDINGS,
+    Api.OLLAMA_EMBEDDINGS: Api.EMBEDDINGS,
+    Api.RESPONSES: Api.CHAT,
+    Api.MESSAGES: Api.CHAT,
+    Api.COUNT_TOKENS: Api.CHAT,
+}
+# Nobody but them can say how long a prompt is without answering it.
+_COUNTING = frozenset((BackendKind.VLLM,))
 
 # What agents stand for that name dialects only.
 _IMPLIED: dict[str, tuple[Api, ...]] = {
@@ -51,6 +67,24 @@ def native(kind: BackendKind, version: str) -> tuple[Api, ...]:
     if kind is not BackendKind.OLLAMA or not any(number):
         return _NATIVE[kind]
     return tuple(api for api in _OLLAMA if number >= _OLLAMA_SINCE.get(api, number))
+
+
+def listed(answer: Any) -> tuple[Api, ...]:
+    """Which of the younger endpoints a server's own description has (`GET /openapi.json`); none where it gives none."""
+    paths = answer.get("paths") if isinstance(answer, dict) else None
+    return tuple(api for api in _YOUNGER if isinstance(paths, dict) and api in paths)
+
+
+def translated(kind: BackendKind, own: Iterable[Api]) -> tuple[Api, ...]:
+    """The endpoints that an agent answers for in front of a server that has its `own` ones only."""
+    has = tuple(own)
+    if kind is BackendKind.OLLAMA:
+        return ()  # an old one is to be renewed
+    return tuple(
+        api
+        for api, needed in STOOD_IN_FOR.items()
+        if api not in has and needed in has and (api is not Api.COUNT_TOKENS or kind in _COUNTING)
+    )
 
 
 def implied(dialects: Iterable[str]) -> tuple[Api, ...]:

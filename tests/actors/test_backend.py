@@ -259,6 +259,65 @@ def test_other_servers_are_recognised_by_what_they_answer(
     run_virtual(story())
 
 
+OLLAMAS_OWN = ("/api/chat", "/api/generate", "/api/embed", "/api/embeddings")
+
+
+@pytest.mark.parametrize("answers", [LLAMACPP, VLLM, LMSTUDIO, {"/v1/models": OPENAI_LIST}])
+def test_ollamas_endpoints_can_be_asked_of_other_servers_because_the_agent_translates(answers: dict[str, Any]) -> None:
+    async def story() -> None:
+        watched = Watched(dict(answers))
+        assert await watched.backend.translated.remote("/api/chat") is None  # nobody knows yet
+        (state,) = await watched.told()
+        assert state.info is not None
+        assert set(OLLAMAS_OWN) < set(state.info.apis)
+        assert await watched.backend.translated.remote("/api/chat") == state.info.kind
+        assert await watched.backend.translated.remote("/v1/chat/completions") == ""
+        watched.server.down = DOWN
+        await watched.polls(3)
+        assert await watched.backend.translated.remote("/api/chat") == state.info.kind  # it will be the same again
+        await watched.end()
+
+    run_virtual(story())
+
+
+@virtual_time
+async def test_what_a_server_says_of_itself_is_asked_of_it_as_it_is() -> None:
+    described = {"openapi": "3.1.0", "paths": {"/v1/messages": {"post": {}}, "/v1/responses": {}, "/api/chat": {}}}
+    newer = {"/api/v1/models": {"models": [{"key": "m"}]}}
+    for answers, own in (
+        ({**VLLM, "/openapi.json": described}, {"/v1/messages", "/v1/responses"}),
+        ({**LMSTUDIO, **newer}, {"/v1/responses"}),
+        (LMSTUDIO, set()),
+    ):
+        watched = Watched(dict(answers))
+        (state,) = await watched.told()
+        assert state.info is not None
+        assert "ollama" not in state.info.dialects  # whoever copies its paths is not one
+        younger = ("/v1/messages", "/v1/responses", "/v1/messages/count_tokens")
+        translated = {api: await watched.backend.translated.remote(api) for api in younger}
+        assert {api for api in younger if api in state.info.apis and not translated[api]} == own
+        assert translated["/v1/messages/count_tokens"] == ("vllm" if "/openapi.json" in answers else "")
+        await watched.end()
+
+
+@virtual_time
+async def test_nothing_is_translated_for_ollama() -> None:
+    watched = Watched(ollama())
+    (state,) = await watched.told()
+    assert state.info is not None
+    assert len(set(state.info.apis)) == len(state.info.apis)
+    assert {await watched.backend.translated.remote(api) for api in OLLAMAS_OWN} == {""}
+    await watched.end()
+
+
+@virtual_time
+async def test_a_model_is_resident_or_not_or_not_there() -> None:
+    watched = Watched(dict(LMSTUDIO))
+    await watched.told()
+    assert [await watched.backend.resident.remote(model) for model in ("m", "n", "o")] == [True, False, None]
+    await watched.end()
+
+
 @virtual_time
 async def test_lm_studio_tells_what_is_loaded() -> None:
     watched = Watched(dict(LMSTUDIO))

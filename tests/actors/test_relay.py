@@ -11,6 +11,7 @@ from herd.protocols.messages import Failure, Head, Usage
 from herd.protocols.session import UnsendableError
 from herd.runtime import ActorHandle, remote, stop
 from herd.runtime.testing import virtual_time
+from herd.simulation.clock import LoopClock
 from herd.simulation.http import InMemoryServers
 from herd.types import BackendId, Bytes, MiB
 from tests.actors.doubles import FakeServing, Witness, request_head, settled
@@ -25,7 +26,7 @@ class Node:
     def __init__(self) -> None:
         self.servers = InMemoryServers()
         self.backend: ActorHandle = remote(Witness).remote()
-        self.relay = Relay({BackendId("ollama"): BASE}, {BackendId("ollama"): self.backend}, self.servers)
+        self.relay = Relay({BackendId("ollama"): BASE}, {BackendId("ollama"): self.backend}, self.servers, LoopClock())
         self.closed = False
 
     async def suspected(self) -> int:

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from herd.actors.relay import Relay
+from herd.net.clock import SystemClock
 from herd.net.http_client import AiohttpServers
 from herd.protocols.messages import RequestHead
 from herd.protocols.session import DataReceived, HeadReceived
@@ -216,7 +217,10 @@ async def nothing_is_kept(served: Backend, servers: AiohttpServers, server: Slow
 @asynccontextmanager
 async def agent(url: str) -> AsyncIterator[Joined]:
     """An agent with one model server. It has nobody to tell that the server is suspect: a hang-up is not its fault."""
-    async with AiohttpServers() as servers, linked(Relay({BackendId("ollama"): url}, {}, servers)) as joined:
+    async with (
+        AiohttpServers() as servers,
+        linked(Relay({BackendId("ollama"): url}, {}, servers, SystemClock())) as joined,
+    ):
         yield joined
 
 

@@ -78,7 +78,7 @@ def _first_value(data: bytes) -> Any:
     try:
         value, _ = _DECODER.raw_decode(text)
     except json.JSONDecodeError as error:
-        raise GoError(_words(text, error)) from None
+        raise GoError(_words(data.decode("utf-8", "surrogateescape").lstrip(" \t\r\n"), error)) from None
     except RecursionError:
         raise GoError("exceeded max depth") from None
     except GoError:
@@ -91,8 +91,29 @@ def _first_value(data: bytes) -> Any:
 def _words(text: str, error: json.JSONDecodeError) -> str:
     if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string"):
         return "unexpected EOF"
+    if (words := _broken_literal(text[error.pos :])) is not None:
+        return words
     context = next((go for python, go in _CONTEXTS if error.msg.startswith(python)), "looking for beginning of value")
-    return f"invalid character '{text[error.pos]}' {context}"
+    byte = text[error.pos].encode("utf-8", "surrogateescape")[0]  # Go says it as a character
+    return f"invalid character {_quoted(chr(byte))} {context}"
+
+
+def _quoted(letter: str) -> str:
+    """As Go's decoder quotes a character."""
+    if letter == "'":
+        return r"'\''"
+    return "'" + (letter if letter.isprintable() else f"\\x{ord(letter):02x}") + "'"
+
+
+def _broken_literal(text: str) -> str | None:
+    """What is wrong with a literal that begins here; None where none does."""
+    for literal in ("true", "false", "null", "-"):
+        if text[0] == literal[0]:
+            for found, expected in zip(text, literal, strict=False):
+                if found != expected:
+                    return f"invalid character {_quoted(found)} in literal {literal} (expecting '{expected}')"
+            return "unexpected EOF" if len(text) <= len(literal) else None
+    return None
 
 
 def kind(value: Any) -> str:
