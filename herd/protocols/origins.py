@@ -29,21 +29,14 @@ _OWN_HOSTS = ("localhost", "127.0.0.1", "0.0.0.0")  # noqa: S104 - addresses tha
 _OWN_SCHEMES = ("app://", "file://", "tauri://", "vscode-webview://", "vscode-file://")
 
 _METHODS = "GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS"
-# Those that Ollama allows, then those that Anthropic's client and Herd's own headers need.
 _HEADERS = (
     "Authorization,Content-Type,User-Agent,Accept,X-Requested-With,Openai-Beta,X-Stainless-Arch,X-Stainless-Async,"
     "X-Stainless-Custom-Poll-Interval,X-Stainless-Helper-Method,X-Stainless-Lang,X-Stainless-Os,"
     "X-Stainless-Package-Version,X-Stainless-Poll-Helper,X-Stainless-Retry-Count,X-Stainless-Runtime,"
-    "X-Stainless-Runtime-Version,X-Stainless-Timeout,X-Api-Key,Anthropic-Version,Anthropic-Beta,"
-    "Anthropic-Dangerous-Direct-Browser-Access,X-Request-Id,X-Herd-Session,X-Herd-Priority"
+    "X-Stainless-Runtime-Version,X-Stainless-Timeout"
 )
 _PREFLIGHT_AGE = "43200"  # seconds: twelve hours
 _PREFLIGHT_VARY = ("Origin", "Access-Control-Request-Method", "Access-Control-Request-Headers")
-# What a page may read of an answer beside its body.
-_EXPOSED = (
-    "X-Request-Id,Request-Id,X-Herd-Node,X-Herd-Model,X-Herd-Score,X-Herd-Queue-Ms,X-Herd-Attempts,X-Herd-Edited,"
-    "X-Herd-Placed-Ms,X-Herd-Predicted-Ms,Retry-After"
-)
 
 
 class Page(NamedTuple):
@@ -160,7 +153,7 @@ class Origins:
         vary = () if everybody else _PREFLIGHT_VARY if preflight else ("Origin",)
         varies = tuple(("Vary", name) for name in vary)
         if not preflight:
-            return (allowed, ("Access-Control-Expose-Headers", _EXPOSED), *varies)
+            return (allowed, *varies)
         permits = (
             ("Access-Control-Allow-Methods", _METHODS),
             ("Access-Control-Allow-Headers", _HEADERS),
@@ -184,7 +177,8 @@ def _always_allowed(origin: str) -> bool:
         return True
     scheme, _, rest = origin.partition("://")
     host, colon, port = rest.partition(":")
-    return scheme in {"http", "https"} and host in _OWN_HOSTS and (not colon or (port.isascii() and port.isdigit()))
+    # Whatever stands behind the colon, as for Ollama: no browser lets a page be called anything there but a number.
+    return scheme in {"http", "https"} and host in _OWN_HOSTS and (not colon or port != "")
 
 
 def is_own_page(origin: str, host: str, hosts: Hosts) -> bool:
