@@ -93,9 +93,12 @@ class Commands:
         body: dict[str, Any] = {"model": order.model, "stream": False, "keep_alive": order.keep_alive}
         if order.num_ctx is not None:
             body["options"] = {"num_ctx": order.num_ctx}
-        status, answer = await self._servers.fetch(
-            self._base_urls[order.backend] + "/api/generate", body, timeout=timeout
-        )
+        base_url = self._base_urls[order.backend]
+        status, answer = await self._servers.fetch(base_url + "/api/generate", body, timeout=timeout)
+        if status == 400 and order.keep_alive:
+            # A model that only makes vectors "does not support generate", but is loaded to make none.
+            body["input"] = []
+            status, answer = await self._servers.fetch(base_url + "/api/embed", body, timeout=timeout)
         self._changed(order.backend)
         if status != 200:
             said = answer.get("error") if isinstance(answer, dict) else None

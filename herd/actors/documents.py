@@ -1,7 +1,7 @@
 """From what the actors know to what people and clients are shown."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from types import MappingProxyType
 
 from herd.actors.capacity_learner import LearnedHour
@@ -27,8 +27,10 @@ from herd.protocols.herd_api import (
     QueueEntry,
     RateEntry,
     ReasonEntry,
+    RouterEntry,
     SpeedEntry,
     StatusDocument,
+    TotalsEntry,
 )
 from herd.protocols.messages import ModelInfo
 from herd.types import BackendKind, ModelName, NodeId, NodeName, NodeState, Seconds
@@ -100,23 +102,23 @@ def status(
         for queue in node.queues
     )
     return StatusDocument(
-        router={
-            "id": info.router_id,
-            "version": info.version,
-            "link_port": info.link_port,
-            "protocol_versions": info.protocol_versions,
-            "pins": {model: named.get(node) for model, node in sorted(pins.items())},
-        },
+        router=RouterEntry(
+            id=info.router_id,
+            version=info.version,
+            link_port=info.link_port,
+            protocol_versions=info.protocol_versions,
+            pins={model: named.get(node) for model, node in sorted(pins.items())},
+        ),
         nodes=entries,
         queues=queues,
-        totals={
-            "nodes": len(nodes),
-            "serving": sum(_serves(node) for node in nodes),
-            "models": len({model for node in nodes for model in models_of(node.report)}),
-            "running": sum(entry.running for entry in entries),
-            "waiting": sum(entry.waiting for entry in entries),
-            "held": held,
-        },
+        totals=TotalsEntry(
+            nodes=len(nodes),
+            serving=sum(_serves(node) for node in nodes),
+            models=len({model for node in nodes for model in models_of(node.report)}),
+            running=sum(entry.running for entry in entries),
+            waiting=sum(entry.waiting for entry in entries),
+            held=held,
+        ),
     )
 
 
@@ -145,8 +147,8 @@ def node_entry(node: NodeStatus, pins: Mapping[str, NodeId] = MappingProxyType({
         cpu=node.report.cpu,
         memory_total=node.report.memory_total,
         memory_free=node.report.memory_free,
-        machine=asdict(node.machine),
-        backends=tuple(asdict(backend) for backend in node.report.backends),
+        machine=node.machine,
+        backends=node.report.backends,
         agent_version=node.agent_version,
         gpus=tuple(
             GpuEntry(gpu.id, gpu.name, gpu.vendor, gpu.memory_total, gpu.memory_free, gpu.unified)

@@ -21,7 +21,7 @@ from herd.actors.traces import Story
 from herd.actors.upload import upload
 from herd.errors import HerdError, RequestError, StreamFailed
 from herd.names import canonical
-from herd.protocols import herd_api, listings, stories
+from herd.protocols import herd_api, listings, openapi, stories
 from herd.protocols.access import Access
 from herd.protocols.answers import error_answer
 from herd.protocols.headers import to_backend, value_of
@@ -76,6 +76,7 @@ class Surface:
             "ollama.ps": self._ps,
             "openai.models": self._models,
             "herd.info": self._info,
+            "herd.openapi": self._openapi,
             "herd.status": self._status,
             "herd.healthz": self._healthz,
             "herd.readyz": self._readyz,
@@ -200,6 +201,9 @@ class Surface:
 
     async def _info(self) -> tuple[int, str, bytes]:
         return 200, JSON, herd_api.encode(self._settings.info)
+
+    async def _openapi(self) -> tuple[int, str, bytes]:
+        return 200, JSON, openapi.document(self._settings.info.version)
 
     async def _status(self) -> tuple[int, str, bytes]:
         held: int = await self._parts.pen.count.remote()

@@ -5,6 +5,8 @@ from typing import Any
 
 import orjson
 
+from herd.protocols.messages import BackendInfo, Machine
+
 
 @dataclass(frozen=True, slots=True)
 class InfoDocument:
@@ -77,8 +79,8 @@ class NodeEntry:
     cpu: float
     memory_total: int
     memory_free: int
-    machine: dict[str, Any]
-    backends: tuple[dict[str, Any], ...]
+    machine: Machine
+    backends: tuple[BackendInfo, ...]
     agent_version: str
     gpus: tuple[GpuEntry, ...] = ()
     workload: str | None = None  # of its owner: idle, light, moderate, heavy; None: nobody can say
@@ -154,13 +156,36 @@ class QueueEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class RouterEntry:
+    """The router itself."""
+
+    id: str
+    version: str
+    link_port: int
+    protocol_versions: tuple[int, ...]
+    pins: dict[str, str | None]  # by canonical name: the name of the node that keeps the model loaded; null: none can
+
+
+@dataclass(frozen=True, slots=True)
+class TotalsEntry:
+    """The fleet in numbers."""
+
+    nodes: int
+    serving: int  # nodes that take requests and have a model
+    models: int
+    running: int
+    waiting: int
+    held: int  # requests that no node qualifies for
+
+
+@dataclass(frozen=True, slots=True)
 class StatusDocument:
     """`GET /herd/v1/status`."""
 
-    router: dict[str, Any]
+    router: RouterEntry
     nodes: tuple[NodeEntry, ...]
     queues: tuple[QueueEntry, ...]
-    totals: dict[str, int]
+    totals: TotalsEntry
 
 
 @dataclass(frozen=True, slots=True)

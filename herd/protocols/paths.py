@@ -75,6 +75,7 @@ ENDPOINTS = (
     Endpoint("openai.models", "/v1/models", _GET, Dialect.OPENAI, EndpointKind.ANSWERED),
     Endpoint("openai.model", "/v1/models/", _GET, Dialect.OPENAI, EndpointKind.MODELS),
     Endpoint("herd.info", "/herd/v1/info", _GET, Dialect.OLLAMA, EndpointKind.HERD),
+    Endpoint("herd.openapi", "/herd/v1/openapi.json", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.status", "/herd/v1/status", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.node", "/herd/v1/nodes/", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.order", "/herd/v1/nodes/", _POST, Dialect.OLLAMA, EndpointKind.CONTROL, changes=True),

@@ -15,14 +15,14 @@ from herd.simulation.ollama.server import FakeOllama
 from herd.types import BackendId
 
 URL = "http://studio:11434"
-LLAMA, QWEN = "llama3.2:3b", "qwen3:8b"
+LLAMA, QWEN, NOMIC = "llama3.2:3b", "qwen3:8b", "nomic-embed-text:latest"
 
 
 class Beside:
     """An Ollama, and the agent's commands."""
 
     def __init__(self, kind: str = "ollama") -> None:
-        self.ollama = FakeOllama(PROFILES["mac-studio"], [CATALOG[LLAMA], CATALOG[QWEN]])
+        self.ollama = FakeOllama(PROFILES["mac-studio"], [CATALOG[LLAMA], CATALOG[QWEN], CATALOG[NOMIC]])
         servers = InMemoryServers()
         servers.serve(URL, self.ollama.handle)
         self.kind = kind
@@ -46,6 +46,15 @@ async def test_a_load_brings_the_model_and_has_the_server_looked_at() -> None:
     assert beside.looked == ["ollama"]
     await asyncio.sleep(10_000)
     assert beside.ollama.listed == (LLAMA,)  # for ever
+
+
+@virtual_time
+async def test_a_model_that_only_makes_vectors_is_loaded_and_unloaded_like_any_other() -> None:
+    beside = Beside()
+    assert await beside.do("load", model=NOMIC, keep_alive=-1, num_ctx=1024) == Result(1, True)
+    assert beside.ollama.listed == (NOMIC,)
+    assert (await beside.do("unload", model=NOMIC)).ok
+    assert not beside.ollama.listed
 
 
 @virtual_time

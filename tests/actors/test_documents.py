@@ -9,7 +9,7 @@ from herd.policy.breaker import Breaker
 from herd.policy.calibration import HALF_LIFE_S, Calibration
 from herd.policy.pace import Learned
 from herd.policy.values import Circuit, Reason
-from herd.protocols.herd_api import BreakerEntry, CalibrationEntry, GpuEntry, InfoDocument, ReasonEntry
+from herd.protocols.herd_api import BreakerEntry, CalibrationEntry, GpuEntry, InfoDocument, ReasonEntry, TotalsEntry
 from herd.protocols.messages import Gpu, Machine, Report
 from herd.types import Bytes, NodeId, NodeName, NodeState, Seconds
 from tests.actors.doubles import LLAMACPP, OLLAMA, model, report
@@ -53,8 +53,8 @@ def test_the_router_can_serve_when_a_node_takes_requests_and_has_a_model() -> No
 
 def test_the_status_adds_up() -> None:
     document = status(INFO, (READY, PAUSED, OFFLINE), held=4)
-    assert document.totals == {"nodes": 3, "serving": 1, "models": 3, "running": 3, "waiting": 3, "held": 4}
-    assert document.router["pins"] == {}
+    assert document.totals == TotalsEntry(nodes=3, serving=1, models=3, running=3, waiting=3, held=4)
+    assert document.router.pins == {}
     assert [(entry.running, entry.waiting) for entry in document.nodes] == [(2, 3), (1, 0), (0, 0)]
     assert [(entry.node, entry.running) for entry in document.queues] == [("a", 2), ("b", 1)]
     assert document.nodes[1].reasons == (ReasonEntry("meeting", "is in a meeting", 1.0, 2.0),)
@@ -63,7 +63,7 @@ def test_the_status_adds_up() -> None:
 
 def test_the_status_lists_every_pin_also_of_models_that_live_nowhere_now() -> None:
     pins = {"n:latest": NodeId(""), "m:latest": READY.id}
-    assert status(INFO, (READY, PAUSED), 0, pins).router["pins"] == {"m:latest": READY.name, "n:latest": None}
+    assert status(INFO, (READY, PAUSED), 0, pins).router.pins == {"m:latest": READY.name, "n:latest": None}
 
 
 def test_the_status_shows_the_memory_that_models_run_in() -> None:

@@ -7,9 +7,13 @@ from herd.protocols.herd_api import (
     NodeEntry,
     QueueEntry,
     ReasonEntry,
+    RouterEntry,
     StatusDocument,
+    TotalsEntry,
     encode,
 )
+from herd.protocols.messages import BackendInfo, Machine
+from herd.types import BackendId
 
 NODE = NodeEntry(
     id="6f1c",
@@ -23,11 +27,15 @@ NODE = NodeEntry(
     cpu=0.25,
     memory_total=2**37,
     memory_free=2**36,
-    machine={"os": "darwin"},
-    backends=({"id": "ollama", "kind": "ollama"},),
+    machine=Machine(os="darwin"),
+    backends=(BackendInfo(BackendId("ollama"), "ollama"),),
     agent_version="0.1.0",
     gpus=(GpuEntry("apple", "Apple M2 Ultra", "apple", 3 * 2**35, 2**35, unified=True),),
 )
+
+
+ROUTER = RouterEntry("r-1", "0.1.0", 11436, (1,), {"m:latest": None})
+TOTALS = TotalsEntry(nodes=1, serving=0, models=1, running=1, waiting=0, held=4)
 
 
 def test_info_says_who_the_router_is_and_where_agents_connect() -> None:
@@ -42,9 +50,11 @@ def test_info_says_who_the_router_is_and_where_agents_connect() -> None:
 
 def test_status_has_the_fields_of_the_contract() -> None:
     """Programs outside read these: docs/contracts.md."""
-    status = StatusDocument({"id": "r-1"}, (NODE,), (QueueEntry("studio", "llama3.3:70b", 1, 0, 2),), {"held": 0})
+    status = StatusDocument(ROUTER, (NODE,), (QueueEntry("studio", "llama3.3:70b", 1, 0, 2),), TOTALS)
     document = json.loads(encode(status))
     assert list(document) == ["router", "nodes", "queues", "totals"]
+    assert document["router"]["pins"] == {"m:latest": None}
+    assert document["totals"] == {"nodes": 1, "serving": 0, "models": 1, "running": 1, "waiting": 0, "held": 4}
     (node,) = document["nodes"]
     assert {"id", "name", "state", "reasons", "breaker", "models", "running", "waiting"} <= set(node)
     assert node["breaker"] is None
@@ -64,7 +74,4 @@ def test_status_has_the_fields_of_the_contract() -> None:
     assert document["queues"] == [
         {"node": "studio", "model": "llama3.3:70b", "running": 1, "waiting": 0, "limit": 2},
     ]
-
-
-def test_a_router_without_nodes_has_a_status_too() -> None:
-    assert encode(StatusDocument({}, (), (), {})) == b'{"router":{},"nodes":[],"queues":[],"totals":{}}'
+    assert (node["machine"]["os"], node["backends"][0]["kind"]) == ("darwin", "ollama")
