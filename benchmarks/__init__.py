@@ -5,6 +5,8 @@
 `programs` and `targets` (the processes), `measures` (what is measured, and how much of it), `figures` (the tables),
 `profiled` and `profiling` (where the time goes).
 
+`python benchmarks/hostile.py --help`: what hostile clients cost an honest one (`hostile_load`: what they do).
+
 `python benchmarks/runtime.py --help`: what a message between actors costs. In reading order: `runtime_contenders` (a
 bare queue and `herd.runtime`), `runtime_guests` (Pykka's threads, xoscar, Ray), `runtime_worker`, `runtime_processes`
 (each in a process of its own), `runtime_figures` (the table).

@@ -139,11 +139,15 @@ class Asker(Connection):
     Args:
         answered: told the seconds that an answer took; says whether to ask again.
         failed: told what went wrong.
+        request: the question.
     """
 
-    def __init__(self, answered: Callable[["Asker", float], bool], failed: Callable[[str], None]) -> None:
+    def __init__(
+        self, answered: Callable[["Asker", float], bool], failed: Callable[[str], None], request: bytes = SMALL_REQUEST
+    ) -> None:
         super().__init__(failed)
         self.answered = answered
+        self._request = request
         self._asked = 0.0
 
     def connected(self) -> None:
@@ -153,7 +157,7 @@ class Asker(Connection):
     def ask(self) -> None:
         """Send the question."""
         self._asked = perf_counter()
-        self._transport.write(SMALL_REQUEST)
+        self._transport.write(self._request)
 
     def body(self, data: bytes) -> None:
         """The whole answer, which has a Content-Length."""

@@ -17,6 +17,7 @@ import psutil
 import uvloop
 
 from benchmarks.client import Asker, Listener
+from benchmarks.traffic import small_request
 from herd.cli.process import raise_file_limit
 
 # A first request opens connections all the way down; by the third everything is as it stays.
@@ -39,6 +40,7 @@ class Plan:
     tokens: int = 0  # of each stream
     rate: float = 0.0  # tokens a second; 0: flat out
     port: int = 0
+    key: str = ""  # sent with small questions, where the router wants one
     watched: Mapping[str, int] = field(default_factory=dict)  # processes whose CPU time is taken: name -> pid
 
     @property
@@ -134,7 +136,7 @@ class Run:
             return False
 
         for _ in range(self._plan.connections):
-            await self._connect(partial(Asker, warming, self._failed))
+            await self._connect(partial(Asker, warming, self._failed, small_request(self._plan.key)))
 
     def _answered(self, asker: Asker, seconds: float) -> bool:
         self._times.append(seconds)

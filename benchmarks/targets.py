@@ -24,12 +24,33 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Guard:
+    """What a router asks of those who come: nothing, unless said otherwise."""
+
+    api_key: str = ""
+    join_token: str = ""
+
+    @property
+    def serve_words(self) -> Sequence[str]:
+        """For the router."""
+        return [*(("--api-key", self.api_key) if self.api_key else ()), *self.node_words]
+
+    @property
+    def node_words(self) -> Sequence[str]:
+        """For its agent."""
+        return ["--join-token", self.join_token] if self.join_token else []
+
+
+@dataclass(frozen=True, slots=True)
 class House:
     """A router and its agent."""
 
     router: Program
     agent: Program
     port: int
+
+
+OPEN = Guard()
 
 
 def start_backend(programs: Programs) -> Target:
@@ -50,19 +71,21 @@ def start_herd(programs: Programs, direct: Target) -> Target:
     return Target(HERD, house.port, {"router": house.router.pid, "agent": house.agent.pid, **direct.watched})
 
 
-def start_house(programs: Programs, direct: Target, profiles: Path | None = None) -> House:
+def start_house(programs: Programs, direct: Target, profiles: Path | None = None, guard: Guard = OPEN) -> House:
     """Start router and agent with their defaults, on free ports and in directories of their own; wait until they serve.
 
     Args:
         programs: where they are started.
         direct: the backend.
         profiles: directory for their profiles; None runs them as they are.
+        guard: what the router asks of those who come.
     """
     number = sum(1 for _ in programs.home.glob("router*"))
     words = _serve_words(f"router{number}")
-    router = programs.start("router", [*_runner("herd", profiles), *words])
+    router = programs.start("router", [*_runner("herd", profiles), *words, *guard.serve_words])
     url = router.says(r"is up: (http://\S+)")
-    agent = programs.start("agent", [*_runner("herd-node", profiles), *_node_words(f"agent{number}", url, direct)])
+    words = (*_node_words(f"agent{number}", url, direct), *guard.node_words)
+    agent = programs.start("agent", [*_runner("herd-node", profiles), *words])
     agent.says(r"(joined router)")
     port = int(url.rpartition(":")[2])
     _wait_ready(port, router)

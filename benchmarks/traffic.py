@@ -42,6 +42,13 @@ def _line(content: str, **more: Any) -> bytes:
 SMALL_REQUEST = _chat(stream=False)
 SMALL_ANSWER = _line("Rayleigh scattering.", **_SUMS, eval_count=6)
 
+
+def small_request(key: str = "") -> bytes:
+    """The small chat, with a key where there is one."""
+    host = b"Host: localhost\r\n"
+    return SMALL_REQUEST.replace(host, host + f"x-api-key: {key}\r\n".encode()) if key else SMALL_REQUEST
+
+
 TAGS = {"name": MODEL, "model": MODEL, "size": 2_019_393_189, "digest": "a80c4f17acd5", "details": {"family": "llama"}}
 
 # What an agent asks an Ollama for, and what this one says. Its model stays loaded.

@@ -31,12 +31,10 @@ LINK_PORT = 11436
 OLLAMA_PORT = 11434
 
 
-def _setting(default: Any, help_text: str, *, many: bool = False) -> Any:
-    """A dataclass field that is also a flag, an environment variable and a key of the file."""
-    metadata = {"help": help_text, "many": many}
-    if many:
-        return field(default=(), metadata=metadata)
-    return field(default=default, metadata=metadata)
+def _setting(default: Any, help_text: str, *, many: bool = False, secret: bool = False) -> Any:
+    """A dataclass field that is also a flag, an environment variable and a key of the file; a secret is never shown."""
+    metadata = {"help": help_text, "many": many, "secret": secret}
+    return field(default=() if many else default, metadata=metadata, repr=not secret)
 
 
 _TABLE = {"table": True}  # of a dataclass field that is a table of the file, and no flag
@@ -59,11 +57,18 @@ class RouterSettings:
     dashboard: bool | None = _setting(None, "Show a live dashboard.")
     log_level: str = _setting("info", "debug, info, warning or error.")
     log_format: str = _setting("text", "text or json.")
-    api_key: tuple[str, ...] = _setting((), "Key that clients must send (repeatable).", many=True)
-    admin_key: str = _setting("", "Key for commands that change the fleet.")
+    api_key: tuple[str, ...] = _setting(
+        (), "KEY or NAME=KEY that clients must send (repeatable; others see flags, not files).", many=True, secret=True
+    )
+    admin_key: str = _setting("", "Key that opens everything, from anywhere.", secret=True)
     lan_admin: bool = _setting(False, "Let the whole local network change the fleet.")
-    join_token: str = _setting("", "Secret that agents must share to join.")
-    allowed_host: tuple[str, ...] = _setting((), "Further name under which clients call (repeatable).", many=True)
+    join_token: str = _setting("", "Secret that agents must share to join.", secret=True)
+    allowed_host: tuple[str, ...] = _setting(
+        (), "Further name under which clients call, or *.example.com (repeatable).", many=True
+    )
+    allowed_origin: tuple[str, ...] = _setting(
+        (), "Further origin of web pages that may ask, with one * at most (repeatable).", many=True
+    )
     tls_cert: str = _setting("", "Certificate file (PEM) for TLS, towards agents and clients.")
     tls_key: str = _setting("", "Key file (PEM) for TLS.")
     hold_timeout: float = _setting(30.0, "Seconds a request waits for a node that can serve it.")
@@ -99,7 +104,7 @@ class NodeSettings:
     data_dir: Path = _setting(Path("~/.herd-node"), "Directory of what the agent remembers.")
     no_mdns: bool = _setting(False, "Do not look for the router on the local network.")
     dashboard: bool | None = _setting(None, "Show a live dashboard.")
-    join_token: str = _setting("", "Secret shared with the router.")
+    join_token: str = _setting("", "Secret shared with the router.", secret=True)
     log_level: str = _setting("info", "debug, info, warning or error.")
 
 
@@ -193,7 +198,8 @@ def _names_in(name: str, value: Any, file: Path) -> dict[str, Any]:
 
 def _converted(role: type, name: str, value: Any, source: str) -> Any:
     """`value` as the field's type; strings from the environment are understood as numbers and booleans."""
-    annotation = next(item.type for item in fields(role) if item.name == name)
+    item = next(item for item in fields(role) if item.name == name)
+    annotation = item.type
     if annotation is Path and isinstance(value, str | Path):
         return Path(value)
     if annotation in {bool, bool | None} and isinstance(value, str):
@@ -204,6 +210,8 @@ def _converted(role: type, name: str, value: Any, source: str) -> Any:
     try:
         converted = msgspec.convert(value, annotation, strict=False)
     except msgspec.ValidationError as error:
+        if item.metadata["secret"]:  # `from None`: the chain shows it too
+            raise ConfigError(f"{source} must be {'a list of texts' if item.metadata['many'] else 'text'}") from None
         raise ConfigError(f"{source} cannot be {value!r}: {error}") from error
     _check_range(name, converted, source)
     return converted
@@ -249,6 +257,11 @@ def asked_router(flag: str | None, environ: Mapping[str, str]) -> str:
     if flag is not None:
         return _base_url(flag, "--router-url", example)
     return _base_url(environ.get("HERD_ROUTER_URL") or example, "the environment variable HERD_ROUTER_URL", example)
+
+
+def asked_with(flag: str | None, environ: Mapping[str, str]) -> str:
+    """The key that a command sends to the router: as given, else by environment, else none."""
+    return flag if flag is not None else environ.get("HERD_ADMIN_KEY", "")
 
 
 def _base_url(given: str, flag: str, example: str) -> str:

@@ -20,7 +20,7 @@ class MemoryBody:
         return Bytes(len(self._data))
 
     async def examine(self, read: Callable[[bytes | memoryview], T]) -> T:
-        """What `read` makes of it, at once: so short a body holds the loop for a millisecond at most."""
+        """What `read` makes of it, at once."""
         return read(self._data)
 
     async def chunks(self, size: int) -> AsyncGenerator[bytes]:

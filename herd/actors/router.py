@@ -29,6 +29,7 @@ from herd.names import Names
 from herd.policy.liveness import HEARTBEAT_S
 from herd.policy.placement import Ranking
 from herd.policy.scorers import SCORERS
+from herd.protocols.access import Access
 from herd.protocols.discovery import RouterAddress
 from herd.protocols.herd_api import InfoDocument
 from herd.protocols.messages import PROTOCOL_VERSIONS
@@ -64,6 +65,7 @@ class RouterOptions:
     pre_warm: bool = True  # load models ahead; False only to measure what that is worth, as is
     homes: bool = True  # keep models loaded where they live
     rebalance: bool = True  # move what waits
+    access: Access = field(default_factory=Access)  # who may do what; by default what needs no key
     link_tls: bool = False  # agents have to speak TLS
     names: Names = field(default_factory=Names)  # what models are called, and which stand in for which
 
@@ -154,7 +156,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         )
         identity, tls = options.identity, options.link_tls
         info = InfoDocument(identity.id, identity.version, ports.listener.port, PROTOCOL_VERSIONS, tls)
-        surface = Surface(SurfaceSettings(info, options.json_limit), parts, fleet)
+        surface = Surface(SurfaceSettings(info, options.json_limit, options.access), parts, fleet)
         stack.push_async_callback(ports.http.stop)  # if the Gateway is dead by then; else it has stopped it
         gateway = start(vital, Gateway, names.GATEWAY, ports.http, surface.handle)
         await gateway.listen.remote()

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from herd.actors import documents, names
@@ -11,6 +11,7 @@ from herd.actors.control import obey, unknown_node
 from herd.actors.counting import count
 from herd.actors.homes import MAX_PINS, PinEnd
 from herd.actors.latency_learner import Lesson
+from herd.actors.marked import MarkedSink
 from herd.actors.models import Models
 from herd.actors.node import NodeStatus
 from herd.actors.placing import unavailable
@@ -21,13 +22,15 @@ from herd.actors.upload import upload
 from herd.errors import HerdError, RequestError, StreamFailed
 from herd.names import canonical
 from herd.protocols import herd_api, listings, openapi, stories
+from herd.protocols.access import Access
 from herd.protocols.answers import error_answer
-from herd.protocols.control import check_allowed
 from herd.protocols.headers import to_backend, value_of
 from herd.protocols.messages import ModelInfo
+from herd.protocols.origins import Page
 from herd.protocols.paths import Endpoint, EndpointKind, find, pinned_model, shown_node, story_id
 from herd.protocols.requests import read_request
 from herd.protocols.untrusted import MAX_MODEL_NAME
+from herd.protocols.visits import visit
 from herd.runtime import ActorHandle, ActorUnavailableError
 from herd.store.tables import MAX_TRACES
 from herd.types import Api, Bytes, Dialect, NodeId, NodeName, Priority, RequestId
@@ -48,6 +51,7 @@ class SurfaceSettings:
 
     info: herd_api.InfoDocument
     json_limit: Bytes
+    access: Access = field(default_factory=Access)
 
 
 class Surface:
@@ -91,9 +95,17 @@ class Surface:
         request_id = self._parts.ids.request(value_of(request.headers, "x-request-id"))
         endpoint: Endpoint | None = None
         try:
+            visitor, access = visit(request.method, request.peer, request.headers), self._settings.access
+            page = access.origins.answer(visitor, access.hosts)
+            if isinstance(page, Page):
+                await _send(sink, page.status, page.headers, b"", request_id)
+                return
+            if page:
+                sink = MarkedSink(sink, page)
             endpoint = find(request.method, request.path)
+            key = access.admit(endpoint, visitor)
             if endpoint.kind is EndpointKind.INFERENCE:
-                await self._infer(request_id, endpoint, request, sink)
+                await self._infer(request_id, endpoint, request, sink, key)
             elif endpoint.kind is EndpointKind.MODELS:
                 await self._keeping.handle(request_id, endpoint, request, sink)
             elif endpoint.kind is EndpointKind.BLOB:
@@ -129,11 +141,16 @@ class Surface:
         reply = error_answer(endpoint.dialect if endpoint else None, error, request_id=request_id)
         await _send(sink, reply.status, reply.headers, reply.body, request_id)
 
-    async def _infer(self, request_id: RequestId, endpoint: Endpoint, request: HttpRequest, sink: Sink) -> None:
-        """Read the request to its end, understand it as far as needed, and let the fleet serve it."""
+    async def _infer(
+        self, request_id: RequestId, endpoint: Endpoint, request: HttpRequest, sink: Sink, key: str
+    ) -> None:
+        """Read the request to its end, understand it as far as needed, and let the fleet serve it.
+
+        `key` is the name of the client's key; empty where it has none.
+        """
         inflate = endpoint.dialect is not Dialect.OLLAMA  # as Ollama does it: not on its own API
         body = await request.read_body(self._settings.json_limit, inflate=inflate)
-        client = value_of(request.headers, "x-openwebui-user-id")[:MAX_CLIENT_NAME] or request.peer
+        client = value_of(request.headers, "x-openwebui-user-id")[:MAX_CLIENT_NAME] or key or request.peer
         try:
             inbound = Inbound(
                 id=request_id,
@@ -220,7 +237,6 @@ class Surface:
 
     async def _pin(self, request: HttpRequest) -> tuple[int, str, bytes]:
         """Keep a model loaded, or let it go."""
-        check_allowed(request.peer, request.headers)
         name = pinned_model(request.path)
         shown, scorer, pinned = repr(name[:MAX_MODEL_NAME]), self._parts.scorer, request.method == "POST"
         end: PinEnd = await (scorer.pin if pinned else scorer.unpin).remote(canonical(name))

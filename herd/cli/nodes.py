@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from herd.cli import node_view
-from herd.cli.asking import AsJson, RouterUrl, asked
+from herd.cli.asking import AdminKey, AsJson, RouterUrl, asked
 from herd.errors import HerdError
 
 
@@ -18,6 +18,7 @@ def nodes_command(
     ] = None,
     router_url: RouterUrl = None,
     as_json: AsJson = False,
+    admin_key: AdminKey = None,
 ) -> None:
     """List the nodes; or show one, with its learned speeds and its owner's week.
 
@@ -26,7 +27,7 @@ def nodes_command(
     if name == "":
         raise typer.BadParameter("a node's name is not empty")
     path = "/herd/v1/status" if name is None else f"/herd/v1/nodes/{quote(name, safe='')}"
-    document = asked(router_url, path)
+    document = asked(router_url, path, admin_key=admin_key)
     if as_json:
         shown_as_json = document if name is not None else {"nodes": document.get("nodes")}
         typer.echo(json.dumps(shown_as_json, indent=2))

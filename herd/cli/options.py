@@ -18,16 +18,9 @@ from herd.errors import ConfigError
 Settings = TypeVar("Settings", RouterSettings, NodeSettings)
 
 # Settings that are part of the contract and whose features this version does not have: given, they are refused, for
-# a router that silently ignored its --api-key would be worse than one that does not start.
+# a router that silently ignored a setting would be worse than one that does not start.
 _NOT_YET: dict[type, tuple[str, ...]] = {
-    RouterSettings: (
-        "dashboard",
-        "api_key",
-        "admin_key",
-        "lan_admin",
-        "allowed_host",
-        "auto_pull",
-    ),
+    RouterSettings: ("dashboard", "auto_pull"),
     NodeSettings: ("dashboard",),
 }
 

@@ -1,14 +1,14 @@
 """`herd drain`, `herd pause` and `herd resume`: what people tell a node."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from herd.cli.asking import AsJson, RouterUrl, asked
+from herd.cli.asking import AdminKey, AsJson, RouterUrl, asked
 from herd.cli.process import printable
 from herd.cli.words import clock_time
 from herd.errors import RequestError
@@ -18,22 +18,26 @@ from herd.types import Seconds
 _Node = Annotated[str, typer.Argument(metavar="NODE", help="Its name, or its id; GET /herd/v1/status lists them.")]
 
 
-def drain_command(node: _Node, router_url: RouterUrl = None, as_json: AsJson = False) -> None:
+def drain_command(
+    node: _Node, router_url: RouterUrl = None, as_json: AsJson = False, admin_key: AdminKey = None
+) -> None:
     """Send a node nothing new: what runs there ends, what waits there goes elsewhere at once.
 
     Example: herd drain studio
     """
-    _tell(node, "drain", {}, router_url, as_json=as_json)
+    _tell(node, "drain", {}, _Asking(router_url, as_json, admin_key))
 
 
-def resume_command(node: _Node, router_url: RouterUrl = None, as_json: AsJson = False) -> None:
+def resume_command(
+    node: _Node, router_url: RouterUrl = None, as_json: AsJson = False, admin_key: AdminKey = None
+) -> None:
     """Let a node that was drained or paused by hand take requests again.
 
     What its own agent pauses it for, a meeting say, stays.
 
     Example: herd resume studio
     """
-    _tell(node, "resume", {}, router_url, as_json=as_json)
+    _tell(node, "resume", {}, _Asking(router_url, as_json, admin_key))
 
 
 def pause_command(
@@ -43,6 +47,7 @@ def pause_command(
     ] = None,
     router_url: RouterUrl = None,
     as_json: AsJson = False,
+    admin_key: AdminKey = None,
 ) -> None:
     """Send a node nothing new for some time.
 
@@ -50,7 +55,7 @@ def pause_command(
     """
     if lasts is not None:
         seconds_of(lasts)
-    _tell(node, "pause", {} if lasts is None else {"for": lasts}, router_url, as_json=as_json)
+    _tell(node, "pause", {} if lasts is None else {"for": lasts}, _Asking(router_url, as_json, admin_key))
 
 
 def seconds_of(lasts: str) -> Seconds:
@@ -61,11 +66,20 @@ def seconds_of(lasts: str) -> Seconds:
         raise typer.BadParameter(printable(str(error)), param_hint="--for") from error
 
 
-def _tell(node: str, order: str, body: dict[str, str], router_url: str | None, *, as_json: bool) -> None:
+class _Asking(NamedTuple):
+    """Which router is asked, and how."""
+
+    router_url: str | None
+    as_json: bool
+    admin_key: str | None
+
+
+def _tell(node: str, order: str, body: dict[str, str], how: _Asking) -> None:
     if not node:
         raise typer.BadParameter("a node's name is not empty")
-    document = asked(router_url, f"/herd/v1/nodes/{quote(node, safe='')}/{order}", body)
-    if as_json:
+    path = f"/herd/v1/nodes/{quote(node, safe='')}/{order}"
+    document = asked(how.router_url, path, body, admin_key=how.admin_key)
+    if how.as_json:
         typer.echo(json.dumps(document, indent=2))
         return
     Console(highlight=False).print(_line(document))

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import typer
 
+from herd.cli.asking import AdminKey, AsJson, RouterUrl, key_headers
 from herd.cli.process import printable, set_up_logs
 from herd.config import asked_router
 from herd.errors import HerdError, StreamFailed
@@ -19,19 +20,16 @@ ANSWER_S = 10.0  # a router answers within milliseconds
 MOST = 64 * 1024  # bytes of its answer, which is a line
 
 _Model = Annotated[str, typer.Argument(metavar="MODEL", help="The model, as clients name it.")]
-_RouterUrl = Annotated[
-    str | None,
-    typer.Option(help="URL of the router (HERD_ROUTER_URL; default: http://127.0.0.1:11435).", show_default=False),
-]
-_AsJson = Annotated[bool, typer.Option("--json", help="Print the router's JSON, and nothing else.")]
 
 
-def pin_command(model: _Model, router_url: _RouterUrl = None, as_json: _AsJson = False) -> None:
+def pin_command(
+    model: _Model, router_url: RouterUrl = None, as_json: AsJson = False, admin_key: AdminKey = None
+) -> None:
     """Keep a model loaded on the machine that serves it most; nothing else makes it go.
 
     Example: herd pin llama3.2:3b
     """
-    answer = _ordered(router_url, "POST", model)
+    answer = _ordered(router_url, "POST", model, admin_key)
     typer.echo(json.dumps(answer, indent=2) if as_json else _pinned(printable(answer["model"]), answer.get("home")))
 
 
@@ -41,23 +39,27 @@ def _pinned(model: str, home: Any) -> str:
     return f"{model} is pinned, but no machine can keep it loaded now: that takes one with Ollama that has room for it"
 
 
-def unpin_command(model: _Model, router_url: _RouterUrl = None, as_json: _AsJson = False) -> None:
+def unpin_command(
+    model: _Model, router_url: RouterUrl = None, as_json: AsJson = False, admin_key: AdminKey = None
+) -> None:
     """Let a pinned model go when it is not used, like any other.
 
     Example: herd unpin llama3.2:3b
     """
-    answer = _ordered(router_url, "DELETE", model)
+    answer = _ordered(router_url, "DELETE", model, admin_key)
     typer.echo(json.dumps(answer, indent=2) if as_json else f"{printable(answer['model'])} is like any other again")
 
 
-def _ordered(router_url: str | None, method: str, model: str) -> Any:
+def _ordered(router_url: str | None, method: str, model: str, admin_key: str | None) -> Any:
     """The router's answer. Raises HerdError when there is none, or it says why not."""
     if not model.strip():
         raise typer.BadParameter("a model's name is not empty")
     set_up_logs("error")
     url = asked_router(router_url, os.environ)
+    path = f"/herd/v1/pins/{quote(model, safe='')}"
+    head = RequestHead(RequestId(""), BackendId(""), method, path, headers=key_headers(admin_key))
     try:
-        status, document = asyncio.run(_sent(url, method, f"/herd/v1/pins/{quote(model, safe='')}"))
+        status, document = asyncio.run(_sent(url, head))
     except (StreamFailed, TimeoutError) as error:
         why = str(error) or "no answer"
         raise HerdError(f"is a router running at {url}? {why}; --router-url names another") from error
@@ -69,9 +71,8 @@ def _ordered(router_url: str | None, method: str, model: str) -> Any:
     raise HerdError(f"{url} does not answer as a router that pins models does ({status}): is it a newer Herd?")
 
 
-async def _sent(url: str, method: str, path: str) -> tuple[int, Any]:
+async def _sent(url: str, head: RequestHead) -> tuple[int, Any]:
     """The status and the JSON of an answer; None for what is no JSON."""
-    head = RequestHead(RequestId(""), BackendId(""), method, path)
     async with AiohttpServers() as servers, asyncio.timeout(ANSWER_S):
         answer = await servers.exchange(url, head, None)
         try:

@@ -11,6 +11,7 @@ from rich.markup import escape
 import herd
 from herd.actors.fleet import RouterIdentity
 from herd.actors.router import RouterOptions, RouterPorts, RunningRouter, running_router
+from herd.cli.access import access_of
 from herd.cli.application import application
 from herd.cli.demo import demo
 from herd.cli.nodes import nodes_command
@@ -27,7 +28,9 @@ from herd.net.identity import Identity, open_identity
 from herd.net.link_server import LinkServer
 from herd.net.mdns import MdnsAdvertiser
 from herd.net.metrics import Metrics
+from herd.net.own_names import own_names
 from herd.net.tls import server_context
+from herd.protocols.access import Access
 from herd.store.database import DATABASE, Database
 from herd.store.executor import ThreadExecutor
 from herd.types import Bytes, RouterId, ScorerKind, Seconds
@@ -48,13 +51,13 @@ def serve(settings: RouterSettings) -> None:
     Example: herd serve --port 11435
     """
     set_up_logs(settings.log_level, settings.log_format)
-    tls = server_context(settings.tls_cert, settings.tls_key)
+    access, tls = access_of(settings, own_names()), server_context(settings.tls_cert, settings.tls_key)
     with open_identity(settings.data_dir.expanduser(), "router") as identity:
-        run(_serve(settings, identity, tls))
+        run(_serve(settings, identity, access, tls))
 
 
-async def _serve(settings: RouterSettings, identity: Identity, tls: ssl.SSLContext | None) -> None:
-    async with running_router(_options(settings, identity), _ports(settings, tls)) as router:
+async def _serve(settings: RouterSettings, identity: Identity, access: Access, tls: ssl.SSLContext | None) -> None:
+    async with running_router(_options(settings, identity, access), _ports(settings, tls)) as router:
         spare_collector()
         told = stop_signals()
         announce(Console(highlight=False), settings, router)
@@ -62,13 +65,14 @@ async def _serve(settings: RouterSettings, identity: Identity, tls: ssl.SSLConte
         logger.info("stopping: running requests may end")
 
 
-def _options(settings: RouterSettings, identity: Identity) -> RouterOptions:
+def _options(settings: RouterSettings, identity: Identity, access: Access) -> RouterOptions:
     return RouterOptions(
         identity=RouterIdentity(RouterId(identity.id), herd.__version__),
         seed=secrets.randbits(64),
         hold_timeout=Seconds(settings.hold_timeout),
         json_limit=Bytes(settings.json_limit),
         scorer=ScorerKind(settings.scorer),
+        access=access,
         link_tls=settings.tls_cert != "",
         names=settings.names,
     )
@@ -78,7 +82,7 @@ def _ports(settings: RouterSettings, tls: ssl.SSLContext | None) -> RouterPorts:
     links = LinkServer(settings.host, settings.link_port, settings.join_token, tls)
     return RouterPorts(
         clock=SystemClock(),
-        http=AiohttpServer(settings.host, settings.port),
+        http=AiohttpServer(settings.host, settings.port, tls=tls),
         listener=links,
         links=links,
         streams=links,
@@ -93,10 +97,11 @@ def announce(console: Console, settings: RouterSettings, router: RunningRouter) 
     """Tell the person at the terminal that the router is up, and what to do next."""
     everywhere = settings.host in {"", "0.0.0.0", "::"}  # noqa: S104 - compared
     host = "localhost" if everywhere else f"[{settings.host}]" if ":" in settings.host else settings.host
-    console.print(f"herd {herd.__version__} is up: [bold]{escape(f'http://{host}:{router.http_port}')}[/bold]")
+    scheme = "https" if settings.tls_cert else "http"
+    console.print(f"herd {herd.__version__} is up: [bold]{escape(f'{scheme}://{host}:{router.http_port}')}[/bold]")
     console.print(f"agents connect to port {router.link_port}; start [bold]herd-node[/bold] next to each model server")
     if settings.no_mdns:
-        console.print(f"mDNS is off: herd-node --router-url http://<this machine>:{router.http_port}")
+        console.print(f"mDNS is off: herd-node --router-url {scheme}://<this machine>:{router.http_port}")
 
 
 app.command(name="serve")(settings_command(RouterSettings, serve))

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from herd.cli import story_view
-from herd.cli.asking import AsJson, RouterUrl, asked
+from herd.cli.asking import AdminKey, AsJson, RouterUrl, asked
 from herd.protocols.stories import DEFAULT_LIMIT, KEPT, read_requests, read_story
 
 
@@ -16,12 +16,13 @@ def requests_command(
     limit: Annotated[int, typer.Option(min=1, max=KEPT, help="Requests, at most.")] = DEFAULT_LIMIT,
     router_url: RouterUrl = None,
     as_json: AsJson = False,
+    admin_key: AdminKey = None,
 ) -> None:
     """List the latest requests: those under way, then those that ended, the latest first.
 
     Example: herd requests --limit 20
     """
-    document = asked(router_url, f"/herd/v1/requests?limit={limit}")
+    document = asked(router_url, f"/herd/v1/requests?limit={limit}", admin_key=admin_key)
     if as_json:
         typer.echo(json.dumps(document, indent=2))
         return
@@ -35,6 +36,7 @@ def story_command(
     ],
     router_url: RouterUrl = None,
     as_json: AsJson = False,
+    admin_key: AdminKey = None,
 ) -> None:
     """Tell the story of a request: machines, scores and reasons, waits, attempts, and how it ended.
 
@@ -42,7 +44,7 @@ def story_command(
     """
     if not request_id:
         raise typer.BadParameter("a request id is not empty")
-    document = asked(router_url, f"/herd/v1/requests/{quote(request_id, safe='')}")
+    document = asked(router_url, f"/herd/v1/requests/{quote(request_id, safe='')}", admin_key=admin_key)
     if as_json:
         typer.echo(json.dumps(document, indent=2))
         return

@@ -14,13 +14,16 @@ from typing import IO, TypeVar
 
 from herd.actors.body import MemoryBody
 from herd.errors import BodyTooLarge, RequestError
-from herd.types import Bytes, MiB
+from herd.types import Bytes, KiB, MiB
 
 # Chat requests are a few KiB; images and long contexts are the rest, and those are worth a file.
 MEMORY_LIMIT = MiB
 # What all bodies hold in memory together: thousands of usual requests at once, on a machine that has a model to hold.
 # Whoever sends a mebibyte on each of a thousand connections gets files.
 SHARED_MEMORY = 64 * MiB
+# Of a body that is read on the loop. JSON that is none is read token by token, for the words in which Ollama says so:
+# 2 ms for as much as this, and a quarter of a second for a mebibyte, in which no stream would move.
+READ_AT_ONCE = 16 * KiB
 # Room on the disk that bodies leave to the store, the log and everybody else on the machine.
 DISK_RESERVE = 64 * MiB
 
@@ -69,6 +72,12 @@ class HeldBody(MemoryBody):
     def __init__(self, data: bytes, room: Room) -> None:
         super().__init__(data)
         self._room: Room | None = room
+
+    async def examine(self, read: Callable[[bytes | memoryview], T]) -> T:
+        """What `read` makes of it; off the loop, unless it is short."""
+        if self.size <= READ_AT_ONCE:
+            return read(self._data)
+        return await asyncio.to_thread(read, self._data)
 
     def close(self) -> None:
         """Give the room back. Idempotent."""

@@ -75,9 +75,14 @@ _reused: ContextVar[bool] = ContextVar("the task's latest connection has carried
 
 
 class AiohttpServers:
-    """A pool of connections to model servers. Use as an async context manager."""
+    """A pool of connections to model servers. Use as an async context manager.
 
-    def __init__(self) -> None:
+    Args:
+        headers: that every request gets.
+    """
+
+    def __init__(self, headers: Headers = ()) -> None:
+        self._headers = headers
         self._session: aiohttp.ClientSession | None = None
         # For second attempts: a restarted server may have left more than one dead connection in the pool.
         self._unpooled: aiohttp.ClientSession | None = None
@@ -87,10 +92,10 @@ class AiohttpServers:
         self._unpooled = self._new_session(_Pool(force_close=True))
         return self
 
-    @staticmethod
-    def _new_session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    def _new_session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             connector=connector,
+            headers=self._headers,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -182,14 +187,24 @@ def _has_begun(error: aiohttp.ClientConnectionError) -> bool:
     return isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str)
 
 
+def _unconnected(error: aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError) -> str:
+    """Why no connection came about."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        why = getattr(error.certificate_error, "verify_message", "") or str(error.certificate_error)
+        return f"its certificate is not trusted: {why} (SSL_CERT_FILE names a file of authorities that are)"
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return "it does not speak HTTPS, or no version of TLS that is spoken here"
+    return error.os_error.strerror or str(error.os_error)
+
+
 def _reason(error: BaseException) -> str:
     """A few words for an error of the client library."""
     if isinstance(error, TimeoutError):
         return "it took too long"
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
         return "it closed the connection"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or str(error.os_error)
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
+        return _unconnected(error)
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     # What aiohttp says of an answer that it cannot read quotes the answer, and that is nobody's business.

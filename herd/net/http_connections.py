@@ -117,8 +117,11 @@ class Connection(web.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         """Write an answer to its end, and after the last one the end of all."""
         outcome = await super().finish_response(request, resp, start_time)
-        if self._broken and not self._messages and self.transport is not None and self.transport.can_write_eof():
-            self.transport.write_eof()
+        if self._broken and not self._messages and self.transport is not None:
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            else:  # TLS says goodbye, and waits for the client's goodbye with what it still sends
+                self.transport.close()
         return outcome
 
     def handle_error(
@@ -180,6 +183,10 @@ class Connections(web.Server):
     def __call__(self) -> Connection:
         """A new connection."""
         return Connection(self, loop=self._loop, **self._kwargs)
+
+    def room(self) -> int:
+        """How many more connections there may be."""
+        return self._most - len(self._connections)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Let it in, or turn it away."""

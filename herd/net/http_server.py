@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import ssl
 import struct
 import sys
 from collections.abc import AsyncGenerator
@@ -16,6 +17,7 @@ from herd.net.bodies import Collector, Room, too_large
 from herd.net.http_connections import MAX_FIELD_SIZE, MAX_LINE_SIZE, SERVER, Answer, Connections
 from herd.net.inflating import Inflater
 from herd.net.raw import plain_headers
+from herd.net.tls_listener import TlsListener
 from herd.types import Bytes, KiB, Seconds
 
 # Longer than any client's own pool keeps an idle connection, short enough that forgotten ones do not pile up. Whoever
@@ -37,6 +39,7 @@ GRACE_S = Seconds(30.0)
 # struct linger {on, 0 seconds}: a close sends RST in place of FIN.
 RESET_ON_CLOSE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 MAX_CODING = 40  # characters of a Content-Encoding that are repeated to the client: any that exists
+_CONTINUED = web.RequestKey("continued", bool)  # noted at a request whose client was told to go on
 ZSTD = "zstd"  # the one coding that Ollama undoes
 BODYLESS = (204, 304)  # RFC 9110: no body follows, whatever Content-Length says
 
@@ -91,7 +94,8 @@ class AiohttpRequest:
     async def stream_body(self) -> AsyncGenerator[bytes]:
         """The body as it comes. Raises RequestError when it is cut short or malformed."""
         request = self._request
-        if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.version >= HttpVersion11:
+        if _asks_first(request):
+            request[_CONTINUED] = True
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0
         content = request.content
@@ -122,6 +126,11 @@ class AiohttpRequest:
         return data
 
 
+def _asks_first(request: BaseRequest) -> bool:
+    """Whether a client waits to be told that its body is wanted."""
+    return request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.version >= HttpVersion11
+
+
 class AiohttpSink:
     """An answer of aiohttp's as the port `Sink`."""
 
@@ -139,6 +148,9 @@ class AiohttpSink:
     async def start(self, status: int, headers: Headers) -> None:
         """The head; it goes out with the first bytes of the body, or with the end."""
         response = Answer(status=status)
+        if _asks_first(self._request) and self._request.body_exists and _CONTINUED not in self._request:
+            # Whether the client sends the body all the same is its choice, and what it sends next could be either.
+            response.force_close()
         for name, value in headers:
             response.headers.add(name, value)
         response.headers[hdrs.SERVER] = SERVER
@@ -194,15 +206,18 @@ class AiohttpServer:
         host: address or name to bind; empty for all interfaces.
         port: 0 picks a free one, to be read from `port` after `start`.
         grace: seconds that running requests have to end when the server stops.
+        tls: for HTTPS; None is HTTP.
     """
 
-    def __init__(self, host: str, port: int, grace: Seconds = GRACE_S) -> None:
+    def __init__(self, host: str, port: int, grace: Seconds = GRACE_S, tls: ssl.SSLContext | None = None) -> None:
         self._host = host
         self.port = port
         self._grace = grace
+        self._tls = tls
         self._room = Room()
         self._inflater = Inflater(self._room)
         self._runner: web.ServerRunner | None = None
+        self._listener: TlsListener | None = None  # with TLS
         self._handler: Handler | None = None
 
     async def start(self, handler: Handler) -> None:
@@ -223,9 +238,12 @@ class AiohttpServer:
         # no time at all for all the time in the world.
         runner = web.ServerRunner(server, shutdown_timeout=max(self._grace / 2, 0.01))
         await runner.setup()
-        site = web.TCPSite(runner, self._host, self.port, backlog=BACKLOG)
         try:
-            await site.start()
+            if self._tls is not None:
+                self._listener = TlsListener(self._tls, server, server.room)
+                self.port = await self._listener.start(self._host, self.port, BACKLOG)
+            else:
+                await web.TCPSite(runner, self._host, self.port, backlog=BACKLOG).start()
         except (OSError, OverflowError) as error:
             await runner.cleanup()
             reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
@@ -237,6 +255,9 @@ class AiohttpServer:
     async def stop(self) -> None:
         """Stop listening, let running requests end within the grace, then cut them."""
         runner, self._runner = self._runner, None
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            await listener.stop()
         if runner is not None:
             await runner.cleanup()
 

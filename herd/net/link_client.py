@@ -18,6 +18,7 @@ from herd.types import RouterId, Seconds
 CONNECT_S = 3.0  # per address: a machine that is there answers in milliseconds, and there may be more addresses
 JOIN_S = 10.0
 INFO_S = Seconds(5.0)
+MAX_REFUSAL = 300  # characters of what a router says
 
 
 class LinkDialer:
@@ -65,6 +66,10 @@ class LinkDialer:
 
     async def _info(self, url: str) -> dict[str, Any]:
         status, info = await self._servers.fetch(f"{url.rstrip('/')}/herd/v1/info", timeout=INFO_S, verified=False)
+        if (
+            status == 403 and isinstance(info, dict) and isinstance(info.get("error"), str)
+        ):  # by a name that is not its own
+            raise StreamFailed(f"the router at {url} refuses: {info['error'][:MAX_REFUSAL]}")
         if status != 200 or not isinstance(info, dict) or not isinstance(info.get("link_port"), int):
             raise StreamFailed(f"{url} does not answer as a Herd router does")
         return info

@@ -37,7 +37,7 @@ RETRY_LATER = (429, 503)
 # As Ollama has them, and OpenAI's for what Ollama never says.
 _OPENAI_TYPES = {
     400: "invalid_request_error",
-    401: "authentication_error",
+    401: "invalid_request_error",
     403: "permission_error",
     404: "not_found_error",
     429: "rate_limit_error",

@@ -1,19 +1,13 @@
-"""Control endpoints: who may tell the router something, and what a person says to it.
+"""Control endpoints: what a person says to the router."""
 
-Until there are keys, whoever can log in on the router's machine may; nobody else on the network, and no web page that
-somebody there looks at.
-"""
-
-from ipaddress import ip_address
 from re import ASCII
 from re import compile as pattern
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import orjson
 
 from herd.errors import RequestError
-from herd.protocols.headers import Headers, value_of
 from herd.types import KiB, Seconds
 
 MAX_BODY = 4 * KiB  # a command is a line
@@ -25,59 +19,6 @@ LONGEST_S = Seconds(366 * 86_400.0)
 _UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 # Large units first, each once: 1h30m, not 30m1h.
 _DURATION = pattern("".join(rf"(?:(\d{{1,9}}){unit})?" for unit in _UNITS), ASCII)
-
-# What proxies add. One on this machine makes everybody look as if they were here.
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
-
-_HERE = "control commands are taken on the router's own machine only: run the command there, or log in there by ssh"
-_PAGE = "control commands are not taken from web pages: run the herd command in a terminal instead"
-
-
-def check_allowed(peer: str, headers: Headers) -> None:
-    """Let a control request pass, or say why not.
-
-    Args:
-        peer: the address at the other end of the connection.
-        headers: of the request.
-
-    Raises:
-        RequestError: 403.
-    """
-    if not _is_loopback(peer) or any(value_of(headers, name) for name in _FORWARDED):
-        raise RequestError(_HERE, status=403)
-    # Browsers send one or the other with every request that a page has them make.
-    if value_of(headers, "sec-fetch-site").strip().lower() in {"cross-site", "same-site"}:
-        raise RequestError(_PAGE, status=403)
-    origins = [value for name, value in headers if name.lower() == "origin"]
-    if not all(_is_own(origin.strip().lower(), value_of(headers, "host").strip().lower()) for origin in origins):
-        raise RequestError(_PAGE, status=403)
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        found = ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(found, "ipv4_mapped", None)
-    return (mapped or found).is_loopback
-
-
-def _is_own(origin: str, host: str) -> bool:
-    """Whether a page is the router's own: of its host and port, by a name that can only mean this machine.
-
-    Any other name may be that of a stranger who has it resolved to 127.0.0.1.
-    """
-    try:
-        parts = urlsplit(origin)
-        name = parts.hostname or ""
-    except ValueError:
-        return False
-    if parts.scheme not in {"http", "https"} or parts.netloc != host:
-        return False
-    return name == "localhost" or _is_loopback(name)
-
-
-# --- what is said -----------------------------------------------------------------------------------------------------
 
 
 def pause_of(query: str, body: bytes | memoryview) -> Seconds | None:

@@ -58,6 +58,12 @@ def test_what_is_no_command_or_flag_is_refused(run: CommandLine, script: str, wo
         ("herd --log-format xml", "--log-format must be one of text, json, not 'xml'"),
         ("herd --hold-timeout nan", "--hold-timeout must be from 0 to 3600 seconds, not nan"),
         ("herd --max-body 0", "--max-body must be at least 1 byte, not 0"),
+        ("herd --api-key short", "--api-key (number 1) must have at least 8 characters"),
+        ("herd --admin-key short", "--admin-key must have at least 8 characters"),
+        ("herd --tls-cert cert.pem", "--tls-cert needs --tls-key beside it: give both, or neither"),
+        ("herd --tls-key key.pem", "--tls-key needs --tls-cert beside it: give both, or neither"),
+        ("herd --tls-cert no.pem --tls-key no.pem", "cannot read --tls-cert 'no.pem': No such file or directory"),
+        ("herd --allowed-host x:1", "--allowed-host must be a name such as ai.example.com or *.example.com, not 'x:1'"),
         ("herd --scorer best", "--scorer must be one of seven-signals, completion-time, not 'best'"),
         ("herd --config nowhere.toml", "cannot read nowhere.toml: No such file or directory"),
         ("herd --config .", "cannot read .: Is a directory"),
@@ -76,13 +82,7 @@ def test_a_word_where_a_number_belongs_is_refused(run: CommandLine) -> None:
     assert "Invalid value for '--port'" in ended.err
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        *("herd --dashboard", "herd --api-key x", "herd --admin-key x", "herd --lan-admin", "herd --allowed-host x"),
-        *("herd --auto-pull", "herd-node --dashboard"),
-    ],
-)
+@pytest.mark.parametrize("line", ["herd --dashboard", "herd --auto-pull", "herd-node --dashboard"])
 def test_what_this_version_cannot_do_is_refused_and_not_ignored(run: CommandLine, line: str) -> None:
     ended = run(line)
     flag = line.split(" ")[1]
@@ -118,7 +118,7 @@ def test_the_environment_is_held_to_the_same(run: CommandLine, line: str, name: 
         ("[herd]\nprt = 1", 'there is no setting "prt" in [herd]'),
         ("[herd]\nport = [1]", '"port" in [herd] cannot be [1]'),
         ('[herd]\nlink-port = "x"', "\"link-port\" in [herd] cannot be 'x'"),
-        ('[herd]\nadmin-key = "x"', "--admin-key is not available in Herd"),
+        ("[herd]\ndashboard = true", "--dashboard is not available in Herd"),
         ("\xff", "is not valid TOML: "),
     ],
 )

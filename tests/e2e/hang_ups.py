@@ -220,7 +220,7 @@ class Client:
 def request(path: str, model: str, *, mark: str = "", tokens: int = ENDLESS, **fields: Any) -> bytes:
     """A whole request, for an answer of so many tokens."""
     body = json.dumps(question(model, tokens=tokens, **fields)).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: herd\r\n{CLIENT_MARK}: {mark}\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{CLIENT_MARK}: {mark}\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 

@@ -1,15 +1,18 @@
 """Bytes that no honest client sends to the HTTP port, each with the only right answer and the reason for it."""
 
 import gzip
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from herd.net.http_connections import MAX_HEAD_SIZE
 from herd.types import KiB, MiB
+from tests.net.http_house import RawClient, Reply
 
 CHAT = "/api/chat"
 COMPLETIONS = "/v1/chat/completions"
-GET = b"GET /api/version HTTP/1.1\r\nHost: herd\r\n\r\n"
+MESSAGES = "/v1/messages"
+GET = b"GET /api/version HTTP/1.1\r\nHost: localhost\r\n\r\n"
 QUESTION = (
     b'{"model":"llama3.2:3b","stream":false,"messages":[{"role":"user","content":"Hello?"}],'
     b'"options":{"num_predict":2}}'
@@ -40,6 +43,24 @@ class Case:
         return self.name
 
 
+def sentence(reply: Reply) -> str:
+    """What an answer says to a person, whatever its form."""
+    if not reply.headers["content-type"].startswith("application/json"):
+        return reply.body.decode()
+    error = json.loads(reply.body)["error"]
+    return str(error if isinstance(error, str) else error["message"])
+
+
+async def answers(client: RawClient, case: Case) -> list[Reply]:
+    """Send a case, and read all its answers."""
+    for part in case.parts:
+        client.send(part)
+        await client.writer.drain()
+    if case.ends:
+        client.writer.write_eof()
+    return [await client.reply() for _ in case.statuses]
+
+
 def post(body: bytes, *headers: bytes, path: str = CHAT, length: int | None = None) -> bytes:
     """A POST with a Content-Length."""
     declared = b"Content-Length: %d" % (len(body) if length is None else length)
@@ -48,12 +69,12 @@ def post(body: bytes, *headers: bytes, path: str = CHAT, length: int | None = No
 
 def with_headers(body: bytes, *headers: bytes, path: str = CHAT, version: bytes = b"1.1") -> bytes:
     """A POST with just these headers."""
-    head = b"\r\n".join((b"POST %b HTTP/%b" % (path.encode(), version), b"Host: herd", *headers))
+    head = b"\r\n".join((b"POST %b HTTP/%b" % (path.encode(), version), b"Host: localhost", *headers))
     return head + b"\r\n\r\n" + body
 
 
 def get(path: bytes, *headers: bytes, method: bytes = b"GET") -> bytes:
-    return b"\r\n".join((b"%b %b HTTP/1.1" % (method, path), b"Host: herd", *headers)) + b"\r\n\r\n"
+    return b"\r\n".join((b"%b %b HTTP/1.1" % (method, path), b"Host: localhost", *headers)) + b"\r\n\r\n"
 
 
 def unreadable(name: str, why: str, sent: bytes, words: str = "", status: int = 400) -> Case:
@@ -179,7 +200,7 @@ PROTOCOLS = [
     ),
     refused("CONNECT", "this is no proxy", get(b"mail.example:25", method=b"CONNECT"), 404, "404 page not found"),
     refused("TRACE", "it would echo credentials", get(b"/", method=b"TRACE"), 405, "405 method not allowed"),
-    refused("OPTIONS *", "there is no such page", get(b"*", method=b"OPTIONS"), 404, "404 page not found"),
+    served("OPTIONS *", "what it asks for is what may be asked", get(b"*", method=b"OPTIONS"), statuses=(204,)),
     unreadable("an unknown method", "it may have a body, or not", get(b"/", method=b"BREW")),
 ]
 
@@ -236,4 +257,145 @@ JSON = [
     ),
 ]
 
-CASES = [*SMUGGLING, *CHUNKS, *HEADS, *PROTOCOLS, *JSON]
+
+def named(host: bytes, *headers: bytes, path: bytes = b"/api/version") -> bytes:
+    """A GET by another name."""
+    return get(path, *headers).replace(b"Host: localhost", b"Host: " + host)
+
+
+def from_page(origin: bytes, *headers: bytes) -> bytes:
+    """A question that a web page has somebody's browser ask."""
+    return post(QUESTION, b"Origin: " + origin, *headers)
+
+
+REBOUND = "a stranger's page whose name was made to lead here would be of the router's own origin"
+OWN_NAMES = [
+    b"127.0.0.1:1",
+    b"[::1]:11435",
+    b"LOCALHOST:80",
+    b"nas.local",
+    b"host.docker.internal:11435",
+    b"localhost.",
+]
+OTHER_NAMES = [
+    *(
+        b"evil.example",
+        b"evil.example:11435",
+        b"localhost.evil.example",
+        b"127.0.0.1.evil.example",
+        b"127.1",
+        b"0x7f.1",
+    ),
+    *(b"localhost:1:2", b"localhost:x", b"[::1", b"[localhost]", b"user@localhost", b"localhost, evil.example", b"*"),
+    b"e" * 30_000,
+]
+NAMES = [
+    *[served(f"Host {name.decode()}", "it is the router's", named(name)) for name in OWN_NAMES],
+    served("no Host in HTTP/1.0", "there need be none", b"GET /api/version HTTP/1.0\r\n\r\n", closes=True),
+    *[refused(f"Host {name[:30].decode()}", REBOUND, named(name), 403, "--allowed-host") for name in OTHER_NAMES],
+    refused("a name in OpenAI's form", REBOUND, named(b"evil.example", path=b"/v1/models"), 403, "--allowed-host"),
+    refused("its own origin by a wrong name", REBOUND, named(b"e.com", b"Origin: http://e.com"), 403, "--allowed-host"),
+]
+
+PAGES = [
+    *[
+        refused(f"Origin {origin!r}", "no stranger's page drives or reads the fleet", from_page(origin), 403, "")
+        for origin in (
+            *(
+                b"null",
+                b"http://evil.example",
+                b"http://localhost.evil.com",
+                b"http://127.0.0.1.evil",
+                b"ftp://localhost",
+            ),
+            *(b"http://localhost@evil.com", b"http://LOCALHOST.evil", b"http://[::1", b"\xff"),
+        )
+    ],
+    refused("two Origins", "one of them is none", from_page(b"http://localhost:1", b"Origin: null"), 403, ""),
+    refused("a foreign preflight", "", get(b"/api/chat", b"Origin: http://evil.example", method=b"OPTIONS"), 403, ""),
+    *[
+        served(f"Origin {origin.decode()}", "Ollama allows it", from_page(origin))
+        for origin in (b"http://localhost:3000", b"https://127.0.0.1", b"file://", b"app://x", b"http://localhost")
+    ],
+    served(
+        "a preflight",
+        "for what the page is about to ask",
+        get(b"/nowhere", b"Origin: http://localhost:3000", b"Access-Control-Request-Method: POST", method=b"OPTIONS"),
+        statuses=(204,),
+    ),
+    served("OPTIONS by a name", "as Ollama has it", get(b"/api/chat", method=b"OPTIONS"), statuses=(204,)),
+    *[
+        refused(
+            f"a drain: {header.decode()}", "pages do not change the fleet", drain, 403, "not changed from web pages"
+        )
+        for header in (
+            *(b"Sec-Fetch-Site: cross-site", b"Sec-Fetch-Site: same-site", b"Origin: http://localhost:3000"),
+            b"Origin: file://",
+        )
+        for drain in (post(b"", header, path="/herd/v1/nodes/attic/drain"),)
+    ],
+    refused(
+        "a drain through a proxy",
+        "who is behind it is anybody's guess",
+        post(b"", b"X-Forwarded-For: 127.0.0.1", path="/herd/v1/nodes/attic/drain"),
+        403,
+        "--lan-admin",
+    ),
+]
+
+CASES = [*SMUGGLING, *CHUNKS, *HEADS, *PROTOCOLS, *JSON, *NAMES, *PAGES]
+
+# Of a router with keys.
+PHONE = "phone-secret-0001"
+
+
+def guess(*headers: bytes) -> bytes:
+    return post(QUESTION, *headers)
+
+
+KEYS = [
+    *[
+        refused(f"a key: {name}", "it is none of the router's", guess(*headers), 401, "unauthorized")
+        for name, headers in {
+            "none": (),
+            "a wrong one": (b"Authorization: Bearer guess-guess",),
+            "one letter short": (b"Authorization: Bearer " + PHONE[:-1].encode(),),
+            "one letter more": (b"x-api-key: " + PHONE.encode() + b"x",),
+            "of 30 kB": (b"Authorization: Bearer " + b"k" * 30_000,),
+            "no ASCII": ("x-api-key: phöne-secret".encode(),),
+            "no UTF-8": (b"Authorization: Bearer \xff\xfe" + PHONE.encode(),),
+            "Basic": (b"Authorization: Basic " + PHONE.encode(),),
+            "without its scheme": (b"Authorization: " + PHONE.encode(),),
+            "a list": (b"Authorization: Bearer a, Bearer " + PHONE.encode(),),
+            "sixty wrong ones": tuple(b"x-api-key: guess-%d" % number for number in range(60)),
+            "in a cookie": (b"Cookie: key=" + PHONE.encode(),),
+            "in the query": (b"Referer: http://localhost/?key=" + PHONE.encode(),),
+        }.items()
+    ],
+    refused("a blob's beginning", "it is not read", post(b"x", path="/api/blobs/sha256:" + "0" * 64), 401, ""),
+    refused("no key, in OpenAI's form", "", post(QUESTION, path=COMPLETIONS), 401, "You didn't provide an API key"),
+    refused(
+        "a wrong key, in OpenAI's form",
+        "",
+        post(QUESTION, b"x-api-key: guess-guess", path=COMPLETIONS),
+        401,
+        "Incorrect API key provided",
+    ),
+    refused(
+        "a wrong key, in Anthropic's form",
+        "",
+        post(QUESTION, b"x-api-key: guess", path=MESSAGES),
+        401,
+        "invalid x-api-",
+    ),
+    refused(
+        "a pull without a key", "the client surfaces are closed", post(b"{}", path="/api/pull"), 401, "unauthorized"
+    ),
+    refused("metrics through a proxy", "", get(b"/metrics", b"X-Forwarded-For: ::1"), 401, "this router has keys"),
+    served("a scheme in capitals", "schemes have no case", guess(b"AUTHORIZATION: BEARER " + PHONE.encode())),
+    served(
+        "two headers, one of them right",
+        "clients send the key of another service too",
+        guess(b"Authorization: Bearer sk-another", b"x-api-key: " + PHONE.encode()),
+    ),
+]

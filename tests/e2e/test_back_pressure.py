@@ -116,7 +116,7 @@ async def slow_client(house: House) -> AsyncIterator[socket.socket]:
         sock.setblocking(False)
         await loop.sock_connect(sock, (LOOPBACK, house.router_port))
         body = f'{{"model":"{ONLY["attic"]}","messages":[]}}'.encode()
-        head = b"POST /api/chat HTTP/1.1\r\nHost: herd\r\nX-Odd: pour\r\nContent-Length: %d\r\n\r\n" % len(body)
+        head = b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nX-Odd: pour\r\nContent-Length: %d\r\n\r\n" % len(body)
         await loop.sock_sendall(sock, head + body)
         assert await loop.sock_recv(sock, 1) == b"H"
         yield sock

@@ -10,10 +10,10 @@ import pytest
 
 from herd.types import MiB
 from tests.e2e.battered import all_given_back, status_until
-from tests.e2e.hostile_cases import CASES, CHAT, COMPLETIONS, GET, QUESTION, Case, post
+from tests.e2e.hostile_cases import CASES, CHAT, COMPLETIONS, GET, QUESTION, Case, answers, post, sentence
 from tests.e2e.house import ONLY, House, question
 from tests.e2e.processes import PATIENCE_S
-from tests.net.http_house import RawClient, Reply, connection
+from tests.net.http_house import connection
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -37,23 +37,6 @@ async def others_served(house: House) -> AsyncIterator[None]:
         assert (await neighbour.ask(post(QUESTION))).status == 200
         assert memory(house) - before < GROWTH
     await all_given_back(house)
-
-
-def sentence(reply: Reply) -> str:
-    """What an answer says to a person, whatever its form."""
-    if not reply.headers["content-type"].startswith("application/json"):
-        return reply.body.decode()
-    error = json.loads(reply.body)["error"]
-    return str(error if isinstance(error, str) else error["message"])
-
-
-async def answers(client: RawClient, case: Case) -> list[Reply]:
-    for part in case.parts:
-        client.send(part)
-        await client.writer.drain()
-    if case.ends:
-        client.writer.write_eof()
-    return [await client.reply() for _ in case.statuses]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

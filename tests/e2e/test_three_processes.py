@@ -134,7 +134,7 @@ async def test_the_clients_headers_go_on_and_those_of_the_connection_do_not(hous
         "User-Agent": "GitHubCopilotChat/1",
         "Connection": "keep-alive, X-Hop",
         "X-Hop": "1",
-        "Origin": "http://x",
+        "Origin": "http://localhost:3000",
     }
     sent, _ = await sent_to(house, "/api/chat", ODD_BODY, client)
     assert sent.header("user-agent") == "GitHubCopilotChat/1"

@@ -63,7 +63,7 @@ async def test_a_client_that_leaves_in_the_middle_of_its_blob_leaves_no_blob(hou
         keeper = house.servers[answer.headers["X-Herd-Node"]].fake
     cancelled, received = keeper.cancelled, keeper.blobs.received
     _, writer = await asyncio.open_connection("127.0.0.1", house.router_port)
-    head = f"POST /api/blobs/{digest_of(9)} HTTP/1.1\r\nHost: herd\r\nContent-Length: {9 * MiB}\r\n\r\n"
+    head = f"POST /api/blobs/{digest_of(9)} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {9 * MiB}\r\n\r\n"
     writer.write(head.encode() + PIECE * 4)
     async with asyncio.timeout(PATIENCE_S):
         while keeper.blobs.received == received:  # noqa: ASYNC110 - bytes make no event

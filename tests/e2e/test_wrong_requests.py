@@ -88,7 +88,7 @@ async def test_it_is_answered_as_ollama_and_openai_answer(house: House, case: Ca
 @pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions"])
 async def test_a_body_that_is_declared_too_long_is_refused_before_it_is_sent(house: House, path: str) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", house.router_port)
-    writer.write(f"POST {path} HTTP/1.1\r\nHost: herd\r\nContent-Length: {2**40}\r\n\r\n".encode())
+    writer.write(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {2**40}\r\n\r\n".encode())
     head = await reader.readuntil(b"\r\n\r\n")
     body = json.loads(await reader.read(1000))
     writer.close()

@@ -1,6 +1,7 @@
 """An HTTP listener of ours and clients that speak to it by hand; and a server by hand for our client."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -67,8 +68,10 @@ class RawClient:
 
 
 @asynccontextmanager
-async def connection(port: int) -> AsyncIterator[RawClient]:
-    reader, writer = await asyncio.open_connection(LOOPBACK, port)
+async def connection(port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[RawClient]:
+    reader, writer = await asyncio.open_connection(
+        LOOPBACK, port, ssl=tls, server_hostname="localhost" if tls else None
+    )
     try:
         yield RawClient(reader, writer)
     finally:
@@ -78,9 +81,9 @@ async def connection(port: int) -> AsyncIterator[RawClient]:
 
 
 @asynccontextmanager
-async def listening(handler: Handler) -> AsyncIterator[int]:
+async def listening(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """Our listener; its port."""
-    server = AiohttpServer(LOOPBACK, 0, grace=Seconds(0.0))
+    server = AiohttpServer(LOOPBACK, 0, grace=Seconds(0.0), tls=tls)
     await server.start(handler)
     try:
         yield server.port

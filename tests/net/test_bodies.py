@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from herd.actors.body import MemoryBody
 from herd.errors import BodyTooLarge, RequestError
-from herd.net.bodies import MEMORY_LIMIT, Collector, FileBody, HeldBody, Room, directory
+from herd.net.bodies import MEMORY_LIMIT, READ_AT_ONCE, Collector, FileBody, HeldBody, Room, directory
 from herd.types import KiB, MiB
 
 
@@ -45,6 +45,16 @@ async def test_a_body_is_in_memory_up_to_a_mebibyte_and_in_a_file_beyond(size: i
     assert await whole(body.chunks(64 * KiB)) == data
     assert await whole(body.chunks(64 * KiB)) == data  # and again, for another attempt
     assert await body.examine(bytes) == data
+    body.close()
+
+
+@pytest.mark.parametrize(
+    ("size", "at_once"), [(100, True), (READ_AT_ONCE, True), (READ_AT_ONCE + 1, False), (3 * MiB, False)]
+)
+async def test_whatever_may_take_long_to_read_is_read_off_the_loop(size: int, at_once: bool) -> None:
+    body = await collected(bytes(size))
+    reader = await body.examine(lambda _: threading.get_ident())
+    assert (reader == threading.get_ident()) is at_once
     body.close()
 
 

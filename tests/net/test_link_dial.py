@@ -205,6 +205,13 @@ async def test_a_router_at_https_is_asked_where_its_link_is_whoever_vouches_for_
             await servers.fetch(f"{url}/api/tags", timeout=Seconds(5.0))
 
 
+async def test_a_router_that_does_not_know_the_name_it_was_asked_by_is_quoted() -> None:
+    refusal = "this router is not known by the name 'nas.lan'" + "!" * 1000
+    with pytest.raises(StreamFailed, match=r"the router at http://nas\.lan refuses: this router is not") as failed:
+        await link_client.LinkDialer(Info(403, {"error": refusal})).locate("http://nas.lan")
+    assert len(str(failed.value)) < 400
+
+
 @pytest.mark.parametrize(
     "info",
     [(404, None), (200, None), (200, []), (200, {}), (200, {"link_port": "1"}), (500, {"link_port": 1})],

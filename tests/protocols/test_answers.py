@@ -20,7 +20,7 @@ def test_ollamas_errors_are_one_string() -> None:
     [
         (RequestError("no"), 400, "invalid_request_error"),
         (RequestError("no", status=404), 404, "not_found_error"),
-        (RequestError("no", status=401), 401, "authentication_error"),
+        (RequestError("no", status=401), 401, "invalid_request_error"),  # OpenAI's own, as its clients know it
         (RequestError("no", status=429), 429, "rate_limit_error"),
         (RequestError("no", status=503), 503, "api_error"),
         (BodyTooLarge("no"), 413, "api_error"),

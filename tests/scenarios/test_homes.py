@@ -125,7 +125,7 @@ async def test_what_cannot_be_pinned_is_refused_in_a_sentence() -> None:
         assert (unknown.status, unknown.json["error"]) == (404, "no node has 'nobody:1b'")
         not_pinned = await home.ask(PIN, method="DELETE")
         assert (not_pinned.status, not_pinned.json["error"]) == (404, f"'{LLAMA}' is not pinned")
-        page = await home.ask(PIN, headers=(("Origin", "https://evil.example"),))
+        page = await home.ask(PIN, headers=(("Origin", "http://localhost:3000"),))
         assert (page.status, "web pages" in page.json["error"]) == (403, True)
 
 

@@ -24,6 +24,7 @@ from herd.actors.ports import Dialer, Handler, Headers, Sink
 from herd.actors.router import JOIN_GRACE_S, RouterOptions, RouterPorts, RunningRouter, running_router
 from herd.actors.sensor_ports import OwnerProbe
 from herd.names import Names
+from herd.protocols.access import Access
 from herd.protocols.messages import PROTOCOL_VERSIONS, Hello
 from herd.simulation.clock import LoopClock
 from herd.simulation.fleet.links import InMemoryLinks
@@ -344,6 +345,7 @@ async def house(
     open_store: Callable[[], Database] | None = None,
     links: InMemoryLinks | None = None,
     scorer: ScorerKind = ScorerKind.SEVEN_SIGNALS,
+    access: Access | None = None,
     names: Names | None = None,
 ) -> AsyncIterator[House]:
     """Run a router in memory until the block ends; its nodes stop before it.
@@ -356,6 +358,7 @@ async def house(
             when it starts again.
         links: between the nodes and the router; some that also listen, say.
         scorer: what the router ranks nodes by.
+        access: who may do what; None is a fresh start.
         names: aliases, and which models stand in for which; None: there are neither.
     """
     links, http, disk = links or InMemoryLinks(), InMemoryListener(), Disk()
@@ -366,6 +369,7 @@ async def house(
         Bytes(256 * MiB),
         Seconds(join_grace),
         scorer=scorer,
+        access=access or Access(),
         names=names or Names(),
     )
     ports = RouterPorts(LoopClock(), http, links, links, links, advertiser=None, open_store=open_store or disk.open)

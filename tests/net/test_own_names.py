@@ -1,0 +1,41 @@
+import threading
+
+import pytest
+
+from herd.net import own_names as module
+from herd.net.own_names import own_names
+
+
+@pytest.mark.parametrize(
+    ("host_name", "full_name", "names"),
+    [
+        ("studio", "studio", ("studio",)),
+        ("Studio", "studio.fritz.box", ("studio", "studio.fritz.box")),
+        ("studio.example.org", "studio.example.org", ("studio.example.org", "studio")),
+        ("Studio.local", "studio.fritz.box.", ("studio.local", "studio", "studio.fritz.box")),
+        ("studio", "localhost", ("studio",)),
+        ("studio", "evil.example", ("studio",)),  # a resolver may be anybody's
+        ("studio", "studioevil.example", ("studio",)),
+        ("", "localhost", ()),
+    ],
+)
+def test_a_machine_is_called_with_its_domain_and_without(
+    host_name: str, full_name: str, names: tuple[str, ...]
+) -> None:
+    assert own_names(lambda: host_name, lambda: full_name) == names
+
+
+def test_a_resolver_that_does_not_answer_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RESOLVER_S", 0.01)
+    answers = threading.Event()
+
+    def slow() -> str:
+        answers.wait()
+        return "studio.fritz.box"
+
+    assert own_names(lambda: "studio", slow) == ("studio",)
+    answers.set()
+
+
+def test_this_machine_has_a_name() -> None:
+    assert own_names()
