@@ -6,7 +6,8 @@ The packages in reading order; imports point from the bottom of this list to its
     config                 settings of both commands, and the one reader of the environment
     runtime/               actors: Pykka actors on one asyncio loop with a Ray-shaped API; knows no LLM
     policy/                pure decisions: which node, in which order, and why
-    protocols/             bytes to values and back, without a socket: the link, OpenAI, Ollama, SSE, NDJSON
+    protocols/             bytes to values and back, without a socket: the link, OpenAI, Ollama, Anthropic, SSE, NDJSON,
+                           who may do what; `translation/` puts one API in front of another
     store/                 what outlives the process
     actors/                state and mailboxes, one file per actor; `request.py` is the life of one request,
                            `router.py` and `agent.py` the life of each process

@@ -102,7 +102,7 @@ _HERD = {
         body_required=False,
         tail=(_NODE, _parameter("path", "order", {"enum": list(ORDERS)}, "What the node is told.")),
         query=(_parameter("query", "for", {"type": "string"}, "How long a pause lasts: `30m`, `2h`."),),
-        refusals=(400, 403, 404),
+        refusals=(400, 404),
     ),
     "herd.requests": Operation(
         "The latest requests, those under way first.",
@@ -123,9 +123,7 @@ _HERD = {
         tail=(_parameter("path", "id", _NAME, "A request's id, as it is or percent-encoded."),),
         refusals=(404,),
     ),
-    "herd.pins": Operation(
-        "Keeps a model loaded, or lets it go.", "PinDocument", tail=(_MODEL,), refusals=(403, 404, 409)
-    ),
+    "herd.pins": Operation("Keeps a model loaded, or lets it go.", "PinDocument", tail=(_MODEL,), refusals=(404, 409)),
     "herd.healthz": Operation("Whether the process lives.", openapi_schemas.HEALTH),
     "herd.readyz": Operation(
         "Whether a node can serve a model now.",
@@ -154,6 +152,7 @@ _ANSWER_HEADERS = {
     "X-Herd-Placed-Ms": "Milliseconds until it was placed.",
     "X-Herd-Predicted-Ms": "Milliseconds from then on that were predicted.",
     "X-Herd-Edited": "Fields that were changed on the way.",
+    "X-Herd-Estimated": "What of the answer is a guess of the router's.",
 }
 _MODEL_HEADERS = {
     "X-Request-Id": "The id of the request.",
@@ -235,7 +234,8 @@ def _responses(endpoint: Endpoint, method: str, described: Operation) -> Iterato
     yield str(status), _response("What was asked for.", content, headers)
     error: Schema = {} if method == "HEAD" else {_JSON: {"schema": _schema(_error_name(endpoint.dialect))}}
     told = error if described.refusal is None else {_JSON: {"schema": described.refusal}}
-    for refusal in described.refusals:
+    changed_elsewhere = (403,) if endpoint.changed_by(method) else ()
+    for refusal in (*described.refusals, *changed_elsewhere):
         yield str(refusal), _response(HTTPStatus(refusal).phrase, told, _ID)
     yield "default", _response("Why not.", error, _ID)
 

@@ -48,7 +48,7 @@ def test_every_endpoint_answers_as_ollama_does(asker: Asker, path: str) -> None:
 
 
 def test_every_method_path_and_origin_meets_what_ollama_has_for_it(asker: Asker) -> None:
-    @settings(max_examples=100, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=400, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(looked_up())
     def ask(call: Call) -> None:
         asker.same(call)

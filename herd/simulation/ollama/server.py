@@ -290,7 +290,7 @@ class FakeOllama:
         await send_to(request, sink, 200, JSON, encode({"version": self._version}))
 
     async def _status(self, request: HttpRequest, sink: Sink) -> None:
-        await send_to(request, sink, 200, JSON, encode({"cloud": {"disabled": True, "source": "env"}}))
+        await send_to(request, sink, 200, JSON, encode({"cloud": {"disabled": True, "source": "config"}}))
 
     async def _tags(self, request: HttpRequest, sink: Sink) -> None:
         await send_to(request, sink, 200, JSON, encode(self._library.tags()))

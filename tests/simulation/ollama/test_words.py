@@ -23,7 +23,7 @@ def fake() -> FakeOllama:
     [
         ("/", "text/plain; charset=utf-8", b"Ollama is running"),
         ("/api/version", JSON, b'{"version":"0.33.0"}'),
-        ("/api/status", JSON, b'{"cloud":{"disabled":true,"source":"env"}}'),
+        ("/api/status", JSON, b'{"cloud":{"disabled":true,"source":"config"}}'),
         ("/api/ps", JSON, b'{"models":[]}'),
     ],
 )
