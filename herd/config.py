@@ -113,6 +113,9 @@ Settings = TypeVar("Settings", RouterSettings, NodeSettings)
 ENV_PREFIX: dict[type, str] = {RouterSettings: "HERD_", NodeSettings: "HERD_NODE_"}
 TABLE: dict[type, str] = {RouterSettings: "herd", NodeSettings: "node"}
 
+# Whoever gives these means to close something: `--join-token "$TOKEN"` without a TOKEN shall not leave it open.
+_CLOSING = ("admin_key", "join_token", "tls_cert", "tls_key")
+
 _CHOICES = {
     "log_level": ("debug", "info", "warning", "error"),
     "log_format": ("text", "json"),
@@ -139,12 +142,22 @@ def load(
         value = environ.get(ENV_PREFIX[role] + name.upper())
         if value:  # compose files and service managers leave unset variables empty
             source = f"the environment variable {ENV_PREFIX[role]}{name.upper()}"
-            parts = tuple(part.strip() for part in value.split(",") if part.strip())
-            merged[name] = _converted(role, name, parts if item.metadata["many"] else value, source)
+            merged[name] = _converted(role, name, _parts(value, source) if item.metadata["many"] else value, source)
     for name, value in flags.items():
         if value is not None and value != ():
-            merged[name] = _converted(role, name, value, f"--{name.replace('_', '-')}")
+            flag = f"--{name.replace('_', '-')}"
+            if value == "" and name in _CLOSING:
+                raise ConfigError(f"{flag} is empty: give it a value, or leave it out")
+            merged[name] = _converted(role, name, value, flag)
     return role(**merged)
+
+
+def _parts(value: str, source: str) -> tuple[str, ...]:
+    """What stands between the commas of a variable. Raises ConfigError where it is nothing at all."""
+    parts = tuple(part.strip() for part in value.split(",") if part.strip())
+    if not parts:
+        raise ConfigError(f"{source} has nothing beside its commas: give it a value, or leave it out")
+    return parts
 
 
 def _from_file(role: type, file: Path) -> dict[str, Any]:

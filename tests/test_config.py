@@ -78,6 +78,7 @@ def test_flag_wins_over_environment_over_file_over_default(role: Any, name: str,
         (RouterSettings, {"HERD_LOG_LEVEL": "loud"}, "must be one of debug, info, warning, error, not 'loud'"),
         (RouterSettings, {"HERD_HOLD_TIMEOUT": "-1"}, "must be from 0 to 3600 seconds"),
         (RouterSettings, {"HERD_MAX_BODY": "0"}, "must be at least 1 byte"),
+        (RouterSettings, {"HERD_API_KEY": " ,"}, "HERD_API_KEY has nothing beside its commas"),
         (NodeSettings, {"HERD_NODE_PARALLEL": "0"}, "must be from 1 to 1024"),
     ],
 )
@@ -86,6 +87,19 @@ def test_a_value_that_makes_no_sense_is_refused_with_its_source(role: Any, envir
         load(role, {}, environ)
 
     assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("role", "name"),
+    [(RouterSettings, name) for name in ("admin_key", "join_token", "tls_cert", "tls_key")]
+    + [(NodeSettings, "join_token")],
+)
+def test_what_closes_something_is_refused_where_it_is_given_empty(role: Any, name: str) -> None:
+    """`--join-token "$TOKEN"` in a shell that has no TOKEN."""
+    with pytest.raises(ConfigError) as error:
+        load(role, {name: ""}, {})
+
+    assert f"--{name.replace('_', '-')} is empty" in str(error.value)
 
 
 @pytest.mark.parametrize(
