@@ -22,6 +22,7 @@ from herd.types import BackendKind, NodeId, NodeName, NodeState, RequestId, Toke
 from tests.actors.doubles import LLAMACPP, OLLAMA, model, report
 
 MODEL = "llama3.2:3b"
+FALLBACK = "gemma3:4b"
 COUNTS = replace(LLAMACPP, apis=apis.native(BackendKind.LLAMACPP, ""))
 DOES_NOT = replace(OLLAMA, apis=apis.native(BackendKind.OLLAMA, "0.33.0"))
 
@@ -46,7 +47,7 @@ async def asked(monkeypatch: pytest.MonkeyPatch, *nodes: NodeStatus) -> Recordin
     routing = Routing(MODEL, streamed=False, prompt_tokens=Tokens(41))
     inbound = Inbound(RequestId("r1"), find("POST", path), path, (), routing, MemoryBody(b"{}"), "client")
     sink = RecordingSink()
-    parts = cast("RouterParts", SimpleNamespace(names=Names({"haiku": MODEL})))
+    parts = cast("RouterParts", SimpleNamespace(names=Names({}, {MODEL: [FALLBACK]})))
     await counting.count(inbound, sink, parts, nodes)
     assert sink.started is not bool(served)
     return sink if sink.started else None
@@ -59,9 +60,9 @@ async def asked(monkeypatch: pytest.MonkeyPatch, *nodes: NodeStatus) -> Recordin
         [node(DOES_NOT), node(COUNTS, running=1)],
         [],
         [node(DOES_NOT, name="another:1b")],
-        [node(DOES_NOT, state=NodeState.OFFLINE)],
+        [node(COUNTS, name=FALLBACK)],
     ],
-    ids=["it counts", "one of two counts", "nobody", "not that model", "nobody now"],
+    ids=["it counts", "one of two counts", "nobody", "not that model", "its fallback's counts"],
 )
 async def test_a_node_is_asked_where_one_counts_or_nobody_can_say(
     monkeypatch: pytest.MonkeyPatch, nodes: list[NodeStatus]
@@ -71,8 +72,15 @@ async def test_a_node_is_asked_where_one_counts_or_nobody_can_say(
 
 @pytest.mark.parametrize(
     "nodes",
-    [[node(DOES_NOT)], [node(COUNTS, running=2)], [node(DOES_NOT), node(COUNTS, state=NodeState.PAUSED)]],
-    ids=["none counts", "the one that counts is full", "the one that counts is paused"],
+    [
+        [node(DOES_NOT)],
+        [node(COUNTS, running=2)],
+        [node(DOES_NOT), node(COUNTS, state=NodeState.PAUSED)],
+        [node(COUNTS, state=NodeState.OFFLINE)],
+        [node(DOES_NOT, name=FALLBACK)],
+        [node(DOES_NOT), node(COUNTS, name=FALLBACK)],
+    ],
+    ids=["none counts", "that one is full", "that one is paused", "none is there", "its fallback's", "not its fallback"],
 )
 async def test_else_the_router_guesses_and_says_so(monkeypatch: pytest.MonkeyPatch, nodes: list[NodeStatus]) -> None:
     answer = await asked(monkeypatch, *nodes)
