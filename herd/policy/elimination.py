@@ -26,6 +26,12 @@ def absent(key: str, node: NodeView) -> Reason | None:
 
 def unable(ask: Ask, node: NodeView, model: ModelView) -> Reason | None:
     """Why this request cannot have the model from a node that serves it to others, or None when it can."""
+    # First: what a node can never do is known of it, whatever came of the request there.
+    return lacking(ask, model) or (FAILED if node.id in ask.excluded else None)
+
+
+def lacking(ask: Ask, model: ModelView) -> Reason | None:
+    """What this request needs and the model will not have on its node, be that there or not; None: nothing."""
     if ask.api not in model.apis:
         return Reason("dialect", f"serves it through a program that has no {ask.api}")
     if ask.needs and model.capabilities:
@@ -33,5 +39,4 @@ def unable(ask: Ask, node: NodeView, model: ModelView) -> Reason | None:
             # Servers list what is special about a model; that it completes text goes without saying for some.
             if need is not Capability.COMPLETION and need not in model.capabilities:
                 return Reason("capability", f"has a build of it without {need.value}")
-    # Last: what a node can never do is known of it, whatever came of the request there.
-    return FAILED if node.id in ask.excluded else None
+    return None

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from herd.policy.breaker import breaker_reason, openness
 from herd.policy.edits import edits
-from herd.policy.elimination import unable
+from herd.policy.elimination import lacking, unable
 from herd.policy.loads import NO_LOAD, NodeLoad
 from herd.policy.prospects import Prospect
 from herd.policy.scoring import Crowded, Moment, Outlook, look, made_to_end, points
@@ -80,7 +80,10 @@ def _decided(
     picky = bool(ask.excluded or ask.needs)  # most requests are not, and nodes are many
     for one in looked_at:
         if isinstance(one, Eliminated):
-            eliminated.append(one)
+            # A node that is back, or free, some day will lack then what it lacks now: nobody should wait for it.
+            # Of one that has not reported since the router started nothing is known but names.
+            never = lacking(ask, one.model) if one.model is not None and one.model.apis else None
+            eliminated.append(one if never is None else one._replace(reason=never))
             continue
         node = one.node
         there: Outlook | Crowded | Reason | None = None

@@ -237,11 +237,12 @@ class Candidate(NamedTuple):
 
 
 class Eliminated(NamedTuple):
-    """A node that could not, and why."""
+    """A node that could not, and why. `model`: what it has of it, where nobody can have that from it now."""
 
     node: NodeId
     name: NodeName
     reason: Reason
+    model: ModelView | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,14 @@ async def test_a_node_is_asked_where_one_counts_or_nobody_can_say(
         [node(DOES_NOT, name=FALLBACK)],
         [node(DOES_NOT), node(COUNTS, name=FALLBACK)],
     ],
-    ids=["none counts", "that one is full", "that one is paused", "none is there", "its fallback's", "not its fallback"],
+    ids=[
+        "none counts",
+        "that one is full",
+        "that one is paused",
+        "none is there",
+        "its fallback's",
+        "not its fallback",
+    ],
 )
 async def test_else_the_router_guesses_and_says_so(monkeypatch: pytest.MonkeyPatch, nodes: list[NodeStatus]) -> None:
     answer = await asked(monkeypatch, *nodes)

@@ -289,6 +289,7 @@ def test_waiting_helps_a_request_unless_all_that_have_the_model_lack_something_f
     assert hopeless(decide(ASK, [node("a")])) is None
     assert hopeless(decide(native, [node("a", deaf), node("b")])) is not None
     assert hopeless(decide(native, [node("a", deaf), node("b", model(), state=NodeState.OFFLINE)])) is None
+    assert hopeless(decide(native, [node("a", deaf), node("b", deaf, state=NodeState.OFFLINE)])) is not None
 
 
 def test_what_no_build_of_the_model_can_do_is_for_a_model_server_to_refuse() -> None:
@@ -298,6 +299,7 @@ def test_what_no_build_of_the_model_can_do_is_for_a_model_server_to_refuse() -> 
 
     assert decide(ask, [node("a", blind), node("b")]).chosen is not None
     assert decide(ask, [node("a", blind), node("b", seeing, state=NodeState.OFFLINE)]).chosen is None, "b may come back"
+    assert decide(ask, [node("a", blind), node("b", blind, state=NodeState.PAUSED)]).chosen is not None, "b never will"
     assert decide(replace(ask, replaceable=True), [node("a", blind)]).chosen is None, "another model may see"
     chosen = decide(ask, [node("a", blind), node("b", seeing)]).chosen
     assert chosen is not None
