@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from http import HTTPStatus
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +16,8 @@ from herd.types import Seconds
 
 # A router answers within milliseconds; one that takes longer is in trouble, and so is its fleet.
 ANSWER_S = Seconds(10.0)
+
+_OLDER = "is it of another version"
 
 RouterUrl = Annotated[
     str | None,
@@ -47,7 +50,14 @@ def asked(router_url: str | None, path: str, body: Any = None, *, admin_key: str
     said = document.get("error") if isinstance(document, dict) else None
     if isinstance(said, str):
         raise HerdError(printable(said))
-    raise HerdError(f"{url} does not answer this as a router does ({status}): is it of another version?")
+    raise HerdError(puzzled(url, status))
+
+
+def puzzled(url: str, status: int) -> str:
+    """What to make of an answer without a router's JSON."""
+    # So answers a port that speaks HTTPS, this router's own and that of a proxy before it.
+    why = "does it want https://" if status == HTTPStatus.BAD_REQUEST and url.startswith("http://") else _OLDER
+    return f"{url} does not answer this as a router does ({status}): {why}?"
 
 
 def key_headers(admin_key: str | None) -> Headers:

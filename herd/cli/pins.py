@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import typer
 
-from herd.cli.asking import AdminKey, AsJson, RouterUrl, key_headers
+from herd.cli.asking import AdminKey, AsJson, RouterUrl, key_headers, puzzled
 from herd.cli.process import printable, set_up_logs
 from herd.config import asked_router
 from herd.errors import HerdError, StreamFailed
@@ -68,7 +68,7 @@ def _ordered(router_url: str | None, method: str, model: str, admin_key: str | N
     said = document.get("error") if isinstance(document, dict) else None
     if isinstance(said, str):
         raise HerdError(printable(said))
-    raise HerdError(f"{url} does not answer as a router that pins models does ({status}): is it a newer Herd?")
+    raise HerdError(puzzled(url, status))
 
 
 async def _sent(url: str, head: RequestHead) -> tuple[int, Any]:

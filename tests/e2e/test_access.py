@@ -150,6 +150,8 @@ async def test_a_router_with_a_certificate_is_asked_by_https(tmp_path: Path) -> 
             code, said = await keyed.command(*line)
             assert code == 1
             assert "its certificate is not trusted: unable to get local issuer certificate (SSL_CERT_FILE names" in said
+            code, said = await Keyed(programs, router, url.replace("https", "http")).command(*line)
+            assert (code, said.endswith("(400): does it want https://?")) == (1, True)
         context = ssl.create_default_context(cafile=AUTHORITY)
         async with connection(keyed.port, context) as client, connection(keyed.port) as plain:
             assert (await client.ask(GET)).status == 200
