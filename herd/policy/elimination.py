@@ -15,9 +15,11 @@ FAILED = Reason("failed", "already failed this request")
 
 def absent(key: str, node: NodeView) -> Reason | None:
     """Why nobody can have the model `key` (a canonical name) from `node` now, or None when somebody can."""
-    if node.state not in TAKES_REQUESTS:
-        return node.reasons[0] if node.reasons else Reason(node.state.value, f"is {node.state.value}")
-    if key in node.models:
+    away = node.state not in TAKES_REQUESTS
+    # A server that does not answer says nothing of its models, and of a node without any nothing is known.
+    if key in node.models or (away and (not node.models or any(reason.kind == UNSERVED for reason in node.reasons))):
+        if away:
+            return node.reasons[0] if node.reasons else Reason(node.state.value, f"is {node.state.value}")
         model = node.models[key]
         return breaker_reason(node, model, outstanding=0) or (None if model.resident else pressure(node))
     unserved = (reason for reason in node.reasons if reason.kind == UNSERVED)

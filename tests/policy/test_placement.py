@@ -290,6 +290,9 @@ def test_waiting_helps_a_request_unless_all_that_have_the_model_lack_something_f
     assert hopeless(decide(native, [node("a", deaf), node("b")])) is not None
     assert hopeless(decide(native, [node("a", deaf), node("b", model(), state=NodeState.OFFLINE)])) is None
     assert hopeless(decide(native, [node("a", deaf), node("b", deaf, state=NodeState.OFFLINE)])) is not None
+    other = model(name="another:1b")
+    assert hopeless(decide(native, [node("a", deaf), node("b", other, state=NodeState.PAUSED)])) is not None
+    assert hopeless(decide(native, [node("a", deaf), node("b", state=NodeState.OFFLINE)])) is None, "b may have it"
 
 
 def test_what_no_build_of_the_model_can_do_is_for_a_model_server_to_refuse() -> None:

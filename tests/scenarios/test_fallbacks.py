@@ -227,8 +227,9 @@ async def test_at_its_deadline_the_client_is_told_of_every_model() -> None:
         began = now()
         answer = await home.ask(CHAT, chat("smart"))
         assert (answer.status, now() - began, answer.header("Retry-After")) == (503, 7.0, "5")
-        drained = "big is drained by hand; small is drained by hand"
-        assert answer.json["error"] == f"no node can serve smart now: {QWEN} ({drained}), {LLAMA} ({drained})"
+        qwen = f"big is drained by hand; small does not have {QWEN} on disk"
+        llama = f"big does not have {LLAMA} on disk; small is drained by hand"
+        assert answer.json["error"] == f"no node can serve smart now: {QWEN} ({qwen}), {LLAMA} ({llama})"
 
 
 @virtual_time
