@@ -4,10 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
 from herd.errors import RequestError
-from herd.protocols.translation.fields import Fields, checked, read_body, strings
+from herd.protocols.translation.fields import Fields, checked, read_body, strings, written
 from herd.protocols.translation.keep_alive import unloads
 from herd.protocols.translation.messages import chat_messages, content
 from herd.protocols.translation.options import response_format, sampling, thinking
@@ -121,7 +119,7 @@ def _embed(fields: Fields, kind: BackendKind) -> Wanted:
         Api.OLLAMA_EMBED,
         model,
         Api.EMBEDDINGS,
-        orjson.dumps(asked) if given else None,
+        written(asked) if given else None,
         dimensions=max(0, fields.get("dimensions", 0)),
     )
 
@@ -137,17 +135,13 @@ def _embeddings(fields: Fields, kind: BackendKind) -> Wanted:
         Api.OLLAMA_EMBEDDINGS,
         model,
         Api.EMBEDDINGS,
-        orjson.dumps(asked) if prompt else None,
+        written(asked) if prompt else None,
         many=False,
     )
 
 
 def _wanted(api: Api, path: Api, model: str, asked: dict[str, Any], logprobs: int | None) -> Wanted:
-    try:
-        body = orjson.dumps(asked)
-    except orjson.JSONEncodeError as error:  # nested beyond what orjson writes
-        raise RequestError(f"the request cannot be translated: {error}") from None
-    return Wanted(api, model, path, body, asked["stream"], logprobs)
+    return Wanted(api, model, path, written(asked), asked["stream"], logprobs)
 
 
 def _model(fields: Fields, missing: RequestError) -> str:

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import orjson
-
 from herd.errors import RequestError
-from herd.protocols.translation.fields import Fields, read_object
+from herd.protocols.translation.fields import Fields, read_object, written
 from herd.protocols.translation.messages import THOUGHTS
 from herd.protocols.translation.options import response_format, sampling, thinking, tool_choice
 from herd.protocols.translation.wanted import Wanted
@@ -33,7 +31,7 @@ def read_messages(kind: BackendKind, body: bytes) -> Wanted:
     asked |= thinking(_think(fields), kind)
     form = _mapping(_mapping(fields.get("output_config")).get("format")) or _mapping(fields.get("output_format"))
     asked |= response_format(form.get("schema"), kind)
-    return Wanted(Api.MESSAGES, model, Api.CHAT, _written(asked), streamed)
+    return Wanted(Api.MESSAGES, model, Api.CHAT, written(asked), streamed)
 
 
 def read_count(kind: BackendKind, body: bytes) -> Wanted:
@@ -43,7 +41,7 @@ def read_count(kind: BackendKind, body: bytes) -> Wanted:
     asked = {"model": model, "messages": _conversation(fields, kind)}
     if tools := _tools(fields, kind).get("tools"):
         asked["tools"] = tools
-    return Wanted(Api.COUNT_TOKENS, model, "/tokenize", _written(asked))
+    return Wanted(Api.COUNT_TOKENS, model, "/tokenize", written(asked))
 
 
 def _model(fields: Fields) -> str:
@@ -104,7 +102,7 @@ def _assistant(blocks: list[Fields], where: str, kind: BackendKind) -> dict[str,
             case "thinking":
                 thoughts.append(_text(block, "thinking"))
             case "tool_use":
-                arguments = orjson.dumps(_mapping(block.get("input"))).decode()
+                arguments = written(_mapping(block.get("input"))).decode()
                 function = {"name": _text(block, "name"), "arguments": arguments}
                 calls.append({"id": _text(block, "id"), "type": "function", "function": function})
             case "redacted_thinking":
@@ -208,10 +206,3 @@ def _mapping(value: Any) -> Fields:
 
 def _unknown(where: str, kind: Any) -> RequestError:
     return RequestError(f"{where}: blocks of the type {str(kind)[:40]} cannot be translated for this model server")
-
-
-def _written(asked: dict[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(asked)
-    except orjson.JSONEncodeError as error:  # nested beyond what orjson writes
-        raise RequestError(f"the request cannot be translated: {error}") from None

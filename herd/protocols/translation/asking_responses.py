@@ -5,10 +5,8 @@ Nothing is kept from one request to the next, as Ollama and llama.cpp do it: eac
 
 from typing import Any
 
-import orjson
-
 from herd.errors import RequestError
-from herd.protocols.translation.fields import Fields, read_object
+from herd.protocols.translation.fields import Fields, read_object, written
 from herd.protocols.translation.messages import THOUGHTS
 from herd.protocols.translation.options import response_format, sampling, thinking, tool_choice
 from herd.protocols.translation.wanted import Wanted
@@ -50,12 +48,9 @@ def read_responses(kind: BackendKind, body: bytes) -> Wanted:
     asked |= _format(fields, kind)
     effort = _mapping(fields.get("reasoning")).get("effort")
     asked |= thinking(_EFFORTS.get(effort) if isinstance(effort, str) else None, kind)
-    try:
-        translated = orjson.dumps(asked)
-    except orjson.JSONEncodeError as error:  # nested beyond what orjson writes
-        raise RequestError(f"the request cannot be translated: {error}") from None
     echoed = {name: fields[name] for name in _ECHOED if name in fields}
-    return Wanted(Api.RESPONSES, model.strip(), Api.CHAT, translated, streamed, echoed=echoed)
+    written({"response": echoed})  # as deep as each event will have it
+    return Wanted(Api.RESPONSES, model.strip(), Api.CHAT, written(asked), streamed, echoed=echoed)
 
 
 def _sampling(fields: Fields, kind: BackendKind) -> dict[str, Any]:

@@ -118,6 +118,14 @@ def strings(values: list[Any], go_type: str, path: str) -> list[str]:
     return [checked(value, (str, go_type), path) for value in values]
 
 
+def written(value: Any) -> bytes:
+    """What a server is asked, as JSON. Raises RequestError, 400: it is nested deeper than orjson writes, 254 levels."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError as error:
+        raise RequestError(f"the request cannot be translated: {error}") from None
+
+
 def _typed(value: Fields, struct: str, path: str) -> Fields:
     types = _STRUCTS[struct]
     fields = {name.lower(): item for name, item in value.items()}

@@ -288,6 +288,30 @@ def test_what_is_no_request_is_refused(body: bytes) -> None:
             standin(api, OPENAI, body)
 
 
+def nested(levels: int) -> bytes:
+    return b'{"a":' * levels + b"1" + b"}" * levels
+
+
+@pytest.mark.parametrize(
+    ("api", "body"),
+    [
+        (CHAT, b'{"model":"m","messages":[{"role":"assistant","tool_calls":[{"function":{"arguments":%b}}]}]}'),
+        (CHAT, b'{"model":"m","messages":[{"role":"user","content":"a"}],"format":[%b]}'),
+        (CHAT, b'{"model":"m","messages":[{"role":"user","content":"a"}],"format":%b}'),
+        (
+            Api.MESSAGES,
+            b'{"model":"m","max_tokens":1,"messages":[{"role":"assistant","content":[{"type":"tool_use","input":%b}]}]}',
+        ),
+        (Api.RESPONSES, b'{"model":"m","input":"a","metadata":%b}'),
+    ],
+)
+def test_what_is_nested_deeper_than_can_be_written_is_refused(api: Api, body: bytes) -> None:
+    for levels in (255, 900):
+        with pytest.raises(RequestError) as refused:
+            standin(api, OPENAI, body % nested(levels))
+        assert refused.value.status == 400
+
+
 # --- Properties -------------------------------------------------------------------------------------------------------
 
 texts = st.text(max_size=20)
