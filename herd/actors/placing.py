@@ -13,11 +13,9 @@ from herd.policy.holding import Patience, hold_for, worth_waiting_for
 from herd.policy.placement import hopeless, why_none
 from herd.policy.retrying import MAX_ATTEMPTS, MAX_PLACEMENTS
 from herd.policy.values import Ask, Candidate, Decision, Ticket
-from herd.protocols.refusals import unknown
+from herd.protocols.refusals import BUSY, unknown
 from herd.runtime import ActorHandle, ActorUnavailableError
 from herd.types import Api, Bytes, NodeId, Seconds
-
-BUSY = "server busy, please try again.  maximum pending requests exceeded"  # Ollama's own words: clients match on them
 
 
 def unavailable(text: str) -> RequestError:

@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from herd.actors.model_queue import MAX_WAITING
-from herd.actors.placing import BUSY
 from herd.names import Names
+from herd.protocols.refusals import BUSY
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.http import RecordingSink
 from herd.simulation.ollama.faults import Lie

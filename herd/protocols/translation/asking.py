@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from herd.errors import RequestError
+from herd.protocols.keep_alive import unloads
 from herd.protocols.translation.fields import Fields, checked, read_body, strings, written
-from herd.protocols.translation.keep_alive import unloads
 from herd.protocols.translation.messages import chat_messages, content
 from herd.protocols.translation.options import response_format, sampling, thinking
 from herd.protocols.translation.wanted import Wanted

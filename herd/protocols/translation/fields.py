@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from herd.errors import RequestError
+from herd.protocols.request_forms import KINDS
 
 Fields = dict[str, Any]
 
@@ -59,7 +60,6 @@ _STRUCTS: Mapping[str, Mapping[str, _Type]] = {
     "api.EmbeddingRequest": {"model": _STRING, "prompt": _STRING, "options": _MAP},
 }
 
-_KINDS = {str: "string", bool: "bool", int: "number", float: "number", list: "array", dict: "object"}
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -79,7 +79,7 @@ def read_body(body: bytes, struct: str) -> Fields:
     if value is None:
         return {}
     if type(value) is not dict:
-        raise RequestError(f"json: cannot unmarshal {_KINDS[type(value)]} into Go value of type {struct}")
+        raise RequestError(f"json: cannot unmarshal {KINDS[type(value)]} into Go value of type {struct}")
     return _typed(value, struct, struct.partition(".")[2])
 
 
@@ -109,7 +109,7 @@ def checked(value: Any, wanted: _Type, path: str) -> Any:
     # To Python a bool is an int; to Go it is no number.
     if isinstance(value, wanted[0]) and (type(value) is not bool or wanted[0] is bool):
         return value
-    found = f"number {value}" if type(value) is float and wanted is _INT else _KINDS.get(type(value), "null")
+    found = f"number {value}" if type(value) is float and wanted is _INT else KINDS.get(type(value), "null")
     raise RequestError(f"json: cannot unmarshal {found} into Go struct field {path} of type {wanted[1]}")
 
 
