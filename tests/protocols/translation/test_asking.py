@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from herd.errors import RequestError
 from herd.protocols.translation import standin
+from herd.protocols.translation.fields import MAX_ODD
 from herd.simulation.ollama.asks.native import read_chat
 from herd.simulation.ollama.asks.openai import read_chat_completion, read_completion
 from herd.types import Api, BackendKind
@@ -279,6 +280,13 @@ def test_what_ollama_refuses_or_a_server_cannot_do_is_refused(
 def test_a_suffix_is_refused_where_it_would_be_ignored() -> None:
     for kind in (LLAMACPP, VLLM):
         assert refusal(GENERATE, {"prompt": "a", "suffix": "b"}, kind) == (400, "m does not support insert")
+
+
+def test_a_long_body_is_not_repaired() -> None:
+    body = b'{"model":"m","messages":[{"content":"\\ud800%b"}]}'
+    assert standin(CHAT, OPENAI, body % b"").wanted.body is not None
+    with pytest.raises(RequestError, match=r"not JSON: .* at character"):
+        standin(CHAT, OPENAI, body % (b"x" * MAX_ODD))
 
 
 @pytest.mark.parametrize("body", [b"", b" \n", b"[]", b"{", b'{"model":', b"\xff", b"[" * 100_000, b"nul"])
