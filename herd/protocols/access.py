@@ -19,6 +19,10 @@ from herd.types import Dialect
 _OPEN = frozenset({"ollama.root", "herd.info", "herd.healthz", "herd.readyz"})
 _OWN = frozenset({EndpointKind.HERD, EndpointKind.CONTROL})
 
+# Keys of one request that are looked at: clients send one, some the same in both headers. A head has room for hundreds,
+# and each is compared with every key there is.
+MAX_GIVEN = 4
+
 _CHALLENGE = (("WWW-Authenticate", "Bearer"),)
 # In the words of each service where its clients have come to know them.
 _NO_KEY = {
@@ -96,7 +100,7 @@ class Access:
         """
         name, admin = None, False
         if self.keys or self.admin is not None:
-            for each in given:
+            for each in given[:MAX_GIVEN]:
                 digest = digest_of(each)
                 for key in self.keys:
                     if hmac.compare_digest(digest, key.digest):
