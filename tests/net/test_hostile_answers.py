@@ -205,7 +205,9 @@ async def test_hellos_of_one_id_over_and_over_do_not_keep_another_node_from_serv
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with mallory_serves(200, [["Content-Type", "application/json"]], b"{}") as client:
-        port = json.loads((await client.ask(b"GET /herd/v1/info HTTP/1.1\r\nHost: localhost\r\n\r\n")).body)["link_port"]
+        port = json.loads((await client.ask(b"GET /herd/v1/info HTTP/1.1\r\nHost: localhost\r\n\r\n")).body)[
+            "link_port"
+        ]
         for _ in range(200):
             async with peer(port) as another:
                 another.send(encode(F.HELLO, 0, replace(MALLORY, node_id=NodeId("other"), name=NodeName("other"))))

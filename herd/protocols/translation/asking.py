@@ -8,7 +8,7 @@ from herd.errors import RequestError
 from herd.protocols.keep_alive import unloads
 from herd.protocols.translation.fields import Fields, checked, read_body, strings, written
 from herd.protocols.translation.messages import chat_messages, content
-from herd.protocols.translation.options import response_format, sampling, thinking
+from herd.protocols.translation.options import USAGE, response_format, sampling, thinking
 from herd.protocols.translation.wanted import Wanted
 from herd.types import Api, BackendKind
 
@@ -16,7 +16,6 @@ MAX_LOGPROBS = 20  # alternatives for each token that Ollama gives
 
 _RAW = "raw mode does not support template, system, or context"
 _TOOL = (dict, "api.Tool")
-_USAGE = {"stream_options": {"include_usage": True}}  # the counts of a streamed answer come only when asked for
 
 
 def read_asking(api: Api, kind: BackendKind, body: bytes) -> Wanted:
@@ -76,7 +75,7 @@ def _generate(fields: Fields, kind: BackendKind) -> Wanted:
     asked |= {"suffix": suffix} if suffix else {}
     asked |= _shape(fields.get("format"), kind)
     asked["stream"] = fields.get("stream", True)
-    asked |= _USAGE if asked["stream"] else {}
+    asked |= USAGE if asked["stream"] else {}
     if alternatives is not None:
         asked["logprobs"] = max(1, alternatives)  # with 0 some give no probabilities at all
     return _wanted(Api.OLLAMA_GENERATE, Api.COMPLETIONS, model, asked, alternatives)
@@ -84,7 +83,7 @@ def _generate(fields: Fields, kind: BackendKind) -> Wanted:
 
 def _chat_body(fields: Fields, kind: BackendKind, model: str, messages: list[dict[str, Any]]) -> dict[str, Any]:
     streamed = fields.get("stream", True)
-    asked = {"model": model, "messages": messages, "stream": streamed, **(_USAGE if streamed else {})}
+    asked = {"model": model, "messages": messages, "stream": streamed, **(USAGE if streamed else {})}
     asked |= sampling(fields.get("options", {}), kind)
     asked |= response_format(fields.get("format"), kind)
     asked |= thinking(fields.get("think"), kind)

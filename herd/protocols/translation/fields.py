@@ -1,4 +1,5 @@
-"""The bodies of Ollama's API, read strictly: what has no place in Ollama's own types is refused in Go's words.
+"""Bodies that are to be translated, read: those of Ollama's API strictly, in whose types what has no place is refused in
+Go's words. And written, as the model server gets them.
 
 The router has read the outermost fields; it forwards the rest unread, so it may be anything.
 """
@@ -120,6 +121,11 @@ def checked(value: Any, wanted: _Type, path: str) -> Any:
 def strings(values: list[Any], go_type: str, path: str) -> list[str]:
     """A list of nothing but strings. Raises RequestError, 400."""
     return [checked(value, (str, go_type), path) for value in values]
+
+
+def members(value: Any) -> Fields:
+    """Those of an object within a body; of anything else none."""
+    return value if isinstance(value, dict) else {}
 
 
 def written(value: Any) -> bytes:

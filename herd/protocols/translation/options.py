@@ -55,6 +55,9 @@ _NAMES: Mapping[BackendKind, Mapping[str, str]] = {
     BackendKind.OPENAI: _COMMON,
 }
 
+# The counts of a streamed answer come only when they are asked for.
+USAGE = {"stream_options": {"include_usage": True}}
+
 _LEVELS = ("high", "medium", "low", "max")
 
 
