@@ -8,7 +8,6 @@ from herd.actors.node import NodeStatus
 from herd.actors.node_views import models_of
 from herd.actors.ports import Sink
 from herd.actors.request import Inbound, RouterParts, serve
-from herd.names import canonical
 from herd.policy.elimination import TAKES_REQUESTS
 from herd.protocols import herd_api
 from herd.protocols.answers import request_ids
@@ -20,15 +19,16 @@ logger = logging.getLogger(__name__)
 async def count(inbound: Inbound, sink: Sink, parts: RouterParts, nodes: Iterable[NodeStatus]) -> None:
     """Answer how many tokens a request has.
 
-    A node that could count but has all its slots taken is not waited for: clients ask before they ask anything else.
+    Of the models that may serve the request, it is counted for the first one that a node has. A node that could count
+    but has all its slots taken is not waited for: clients ask before they ask anything else.
 
     Raises:
         RequestError: nobody has the model, or the node that counts failed; no byte of an answer is out yet.
     """
-    model = canonical(parts.names.resolve(inbound.routing.model))
-    ready = [node for node in nodes if node.state in TAKES_REQUESTS]
-    views = [(node, models_of(node.report).get(model)) for node in ready]
-    having = [(node, view) for node, view in views if view is not None]
+    ready = [(node, models_of(node.report)) for node in nodes if node.state in TAKES_REQUESTS]
+    models = parts.names.chain(inbound.routing.model, inbound.routing.fallbacks)
+    model = next((model for model in models if any(model in views for _, views in ready)), "")
+    having = [(node, views[model]) for node, views in ready if model in views]
     if not having or any(Api.COUNT_TOKENS in view.apis and _has_room(node, model) for node, view in having):
         await serve(replace(inbound, session=""), sink, parts)  # the conversation goes on where its messages are
         return

@@ -178,6 +178,17 @@ async def test_a_count_is_guessed_for_what_a_name_means() -> None:
 
 
 @virtual_time
+async def test_a_count_is_guessed_for_the_model_that_would_serve() -> None:
+    asked = {"model": "haiku", "messages": HELLO}
+    async with scenario(names=Names({}, {"haiku": [LLAMA]})) as home:
+        await home.node("a", [LLAMA])
+        assert (await home.ask(COUNT, asked)).json["input_tokens"] > 0
+        assert (await home.ask(COUNT, asked | {"fallback_models": []})).status == 404
+        own = asked | {"model": "opus", "fallback_models": ["sonnet", LLAMA]}
+        assert (await home.ask(COUNT, own)).json["input_tokens"] > 0
+
+
+@virtual_time
 async def test_vectors_teach_nothing_of_how_quickly_a_machine_answers() -> None:
     async with scenario() as home:
         await home.node("a", [LLAMA], resident=[LLAMA])

@@ -1,5 +1,5 @@
-"""Bodies that are to be translated, read: those of Ollama's API strictly, in whose types what has no place is refused in
-Go's words. And written, as the model server gets them.
+"""Bodies that are to be translated: read, those of Ollama's API strictly (what has no place in its types is refused in
+Go's words), and written for the model server.
 
 The router has read the outermost fields; it forwards the rest unread, so it may be anything.
 """
