@@ -312,3 +312,9 @@ def test_nothing_shows_a_key() -> None:
 
 def test_a_wrong_name_is_refused_before_any_key_is_looked_at() -> None:
     assert "--allowed-host" in refusal(KEYED, CHAT, HERE, ("Host", "evil.example"), bearer(PHONE))
+
+
+@pytest.mark.parametrize("name", ["herd.healthz", "herd.readyz"])
+def test_watchdogs_ask_by_any_name(name: str) -> None:
+    probe = next(each for each in ENDPOINTS if each.name == name)
+    assert status_of(KEYED, probe, FAR, ("Host", "herd:11435")) == 200
