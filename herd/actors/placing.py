@@ -156,9 +156,11 @@ class Placing:
         """Nobody can serve it, and there is nothing to wait for, or no time left."""
         if awaited is not None and awaited.known:
             return unavailable(f"no node can serve {self.sent} now: {self._why_none(decisions)}")
-        never = next((reason for reason in map(hopeless, decisions) if reason is not None), None)
-        if never is not None:
-            return RequestError(f"no node can do this with {self.sent}: the one that has it {never.text}", status=400)
+        for choice, decision in zip(self.choices, decisions, strict=False):
+            never = hopeless(decision)
+            if never is not None:
+                model = self.sent if choice is self.choices[0] else choice.model
+                return RequestError(f"no node can do this with {model}: the one that has it {never.text}", status=400)
         return unknown(self.api, self.sent)
 
     def _why_none(self, decisions: Sequence[Decision]) -> str:
