@@ -246,14 +246,14 @@ async def running_agent(options: AgentOptions, ports: AgentPorts) -> AsyncIterat
             terms = Terms(options.dedicated, options.hello.machine.memory_total)
             watched = OwnerPorts(ports.clock, ports.owner, ports.desk)
             start(sensors, OwnerWatch, names.OWNER_WATCH, watched, terms, agent)
-        backends = {
-            settings.id: start(
-                sensors, Backend, names.backend(settings.id), settings, ports.servers, agent, ports.processes
-            )
-            for settings in options.backends
-        }
         base_urls = {settings.id: settings.base_url for settings in options.backends}
+        backends: dict[BackendId, ActorHandle] = {}
         relay = Relay(base_urls, backends, ports.servers, ports.clock)
+        for settings in options.backends:
+            told = partial(relay.recognised, settings.id)
+            backends[settings.id] = start(
+                sensors, Backend, names.backend(settings.id), settings, ports.servers, agent, ports.processes, told
+            )
         commands = Commands(
             base_urls, ports.servers, partial(_kind_of, backends), lambda backend: backends[backend].poll.tell()
         )

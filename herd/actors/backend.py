@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -52,6 +53,7 @@ class Backend:
         http: the HTTP client.
         agent: the Agent.
         processes: shows the settings of servers on this machine; None where they cannot be seen.
+        recognised: told which program the server is, and what the agent stands in for when it is asked for that.
     """
 
     def __init__(
@@ -60,16 +62,16 @@ class Backend:
         http: ModelServers,
         agent: ActorHandle,
         processes: ServerProcesses | None = None,
+        recognised: Callable[[BackendKind, tuple[Api, ...]], None] = lambda _kind, _translated: None,
     ) -> None:
         self._settings = settings
         self._http = http
         self._agent = agent
         self._processes = processes
+        self._tell_recognised = recognised
         self._state = BackendState(settings.id, trouble="has not answered yet")
         self._listed: tuple[ModelInfo, ...] = ()
         self._props: openai_servers.Props | None = None  # what a llama.cpp server says of itself, once
-        self._native: tuple[Api, ...] | None = None  # what it can be asked for by itself
-        self._program = ""  # a BackendKind
         self._polls = 0
         self._failures = 0
         self._again = False  # somebody knows that what is on the disk has changed since the latest look began
@@ -108,15 +110,6 @@ class Backend:
     def resident(self, model: str) -> bool | None:
         """Whether the model, by the name that the server lists, is in memory; None: it lists no such model."""
         return next((known.resident for known in self._state.models if known.name == model), None)
-
-    def translated(self, api: str) -> str | None:
-        """Which program it is, if this agent stands in for it when `api` is asked; empty if not, None if nobody knows.
-
-        A server that is away is taken to come back as it was.
-        """
-        if self._native is None:
-            return None
-        return self._program if api in apis.translated(BackendKind(self._program), self._native) else ""
 
     def suspect(self) -> None:
         """A request could not reach the server: if it does not answer now either, it is down."""
@@ -208,14 +201,15 @@ class Backend:
         self._props = openai_servers.read_llamacpp_props(answers["/props"]) if kind is BackendKind.LLAMACPP else None
         slots = await self._declared_slots(kind)
         version = servers.read_ollama_version(answers["/api/version"]) if kind is BackendKind.OLLAMA else ""
-        native = self._native = await self._own_apis(kind, version)
-        self._program = kind
+        native = await self._own_apis(kind, version)
+        translated = apis.translated(kind, native)
+        self._tell_recognised(kind, translated)
         return BackendInfo(
             self._settings.id,
             kind,
             version=version,
             dialects=tuple(dict.fromkeys(api.dialect for api in native)),
-            apis=(*native, *apis.translated(kind, native)),
+            apis=(*native, *translated),
             parallel=self._settings.parallel or slots,
             context_length=Tokens(await self._declared(kind, "OLLAMA_CONTEXT_LENGTH", MAX_CONTEXT)),
             slots=slots,

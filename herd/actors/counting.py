@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 async def count(inbound: Inbound, sink: Sink, parts: RouterParts, nodes: Iterable[NodeStatus]) -> None:
     """Answer how many tokens a request has.
 
-    A node that could count but is away, or has all its slots taken, is not waited for: clients ask before they ask
-    anything else.
+    Of the models that may serve the request, it is counted for the first one that a node has. A node that could count
+    but is away, or has all its slots taken, is not waited for: clients ask before they ask anything else.
 
     Raises:
         RequestError: nobody has the model, or the node that counts failed; no byte of an answer is out yet.

@@ -8,6 +8,7 @@ from herd.errors import BodyTooLarge, HerdError, RequestError, StreamFailed
 from herd.protocols.answers import Reply, error_answer
 from herd.protocols.headers import value_of
 from herd.protocols.messages import Head, Headers, RequestHead, Usage
+from herd.protocols.refusals import BUSY
 from herd.protocols.translation import Now, StandIn, standin
 from herd.runtime import ActorDiedError, ActorHandle, ActorUnavailableError
 from herd.types import Api, BackendKind, Bytes, Dialect, KiB, MiB, Seconds
@@ -19,8 +20,6 @@ MAX_BODY = Bytes(64 * MiB)
 MAX_BODIES = Bytes(256 * MiB)
 # Of a refusal: longer ones have the request in them.
 MAX_REFUSAL = 64 * KiB
-
-BUSY = "server busy, please try again.  maximum pending requests exceeded"  # Ollama's own words: clients match on them
 
 # Of the client's headers these speak of its own body and of the answer that it gets.
 _NOT_THE_SERVERS = frozenset(("content-type", "content-encoding", "accept"))

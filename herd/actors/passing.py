@@ -8,7 +8,7 @@ from herd.actors.ports import Headers, Sink
 from herd.actors.request import RouterParts
 from herd.actors.sending import SEND_SIZE, carried, opened
 from herd.protocols.messages import Failure, RequestHead, Usage
-from herd.protocols.progress import is_success
+from herd.protocols.progress import MAX_LINE, is_success
 from herd.types import NodeId
 
 
@@ -92,6 +92,7 @@ class SettledSink:
     def __init__(self, sink: Sink, settle: Callable[[], Awaitable[None]]) -> None:
         self._sink = sink
         self._settle = settle
+        self._rest = b""  # of the answer since its last line end
 
     @property
     def started(self) -> bool:
@@ -101,7 +102,10 @@ class SettledSink:
         await self._sink.start(status, headers)
 
     async def write(self, data: bytes) -> None:
-        if is_success(data.rstrip(b"\n").rpartition(b"\n")[2]):
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines[-1][-MAX_LINE:]
+        if any(map(is_success, lines)):
+            self._rest = b""
             await self._settle()
         await self._sink.write(data)
 

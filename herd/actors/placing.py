@@ -13,11 +13,9 @@ from herd.policy.holding import Patience, hold_for, worth_waiting_for
 from herd.policy.placement import hopeless, why_none
 from herd.policy.retrying import MAX_ATTEMPTS, MAX_PLACEMENTS
 from herd.policy.values import Ask, Candidate, Decision, Ticket
-from herd.protocols.refusals import unknown
+from herd.protocols.refusals import BUSY, unknown
 from herd.runtime import ActorHandle, ActorUnavailableError
 from herd.types import Api, Bytes, NodeId, Seconds
-
-BUSY = "server busy, please try again.  maximum pending requests exceeded"  # Ollama's own words: clients match on them
 
 
 def unavailable(text: str) -> RequestError:
@@ -158,9 +156,11 @@ class Placing:
         """Nobody can serve it, and there is nothing to wait for, or no time left."""
         if awaited is not None and awaited.known:
             return unavailable(f"no node can serve {self.sent} now: {self._why_none(decisions)}")
-        never = next((reason for reason in map(hopeless, decisions) if reason is not None), None)
-        if never is not None:
-            return RequestError(f"no node can do this with {self.sent}: the one that has it {never.text}", status=400)
+        for choice, decision in zip(self.choices, decisions, strict=False):
+            never = hopeless(decision)
+            if never is not None:
+                model = self.sent if choice is self.choices[0] else choice.model
+                return RequestError(f"no node can do this with {model}: the one that has it {never.text}", status=400)
         return unknown(self.api, self.sent)
 
     def _why_none(self, decisions: Sequence[Decision]) -> str:

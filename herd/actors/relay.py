@@ -1,21 +1,17 @@
 """The agent's request flow: one stream of the link, served by a model server beside the agent."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 
 from herd.actors.interpreter import Counterpart, Interpreter
 from herd.actors.ports import Clock, ModelServers, Serving
 from herd.errors import StreamFailed
-from herd.protocols import apis
 from herd.protocols.headers import to_client
 from herd.protocols.messages import Failure, Head
 from herd.protocols.paths import LISTED_ANEW, normalised
 from herd.protocols.session import UnsendableError
 from herd.protocols.usage import UsageReader
-from herd.runtime import ActorDiedError, ActorHandle, ActorUnavailableError
+from herd.runtime import ActorHandle
 from herd.types import Api, BackendId, BackendKind
-
-_APIS = {str(api): api for api in Api}
 
 
 class Relay:
@@ -41,8 +37,14 @@ class Relay:
         self._backends = backends
         self._servers = servers
         self._interpreter = Interpreter(servers, clock)
-        # As it was last, for while nobody can say.
-        self._kinds: dict[tuple[BackendId, Api | None], BackendKind | None] = {}
+        self._stands_in: dict[BackendId, dict[str, BackendKind]] = {}  # by path
+
+    def recognised(self, backend: BackendId, kind: BackendKind, translated: tuple[Api, ...]) -> None:
+        """A server has said which program it is: the agent stands in for it when one of `translated` is asked.
+
+        One that is away is taken to come back as it was.
+        """
+        self._stands_in[backend] = dict.fromkeys(translated, kind)
 
     async def __call__(self, serving: Serving) -> None:
         """Serve one stream to its end. Cancelled when nobody waits for it any more: the server sees it closed."""
@@ -51,12 +53,13 @@ class Relay:
         if base_url is None:
             serving.reset(Failure("no-backend", f"this node has no model server {head.backend}"))
             return
-        api = _api(head.path)
-        kind = await self._stands_in_for(head.backend, api) if api in apis.STOOD_IN_FOR else None
-        if api is None or kind is None:
+        stands_in = self._stands_in.get(head.backend)
+        path = normalised(head.path.partition("?")[0]) if stands_in else ""
+        kind = stands_in.get(path) if stands_in else None
+        if kind is None:
             await self._pass_on(serving, base_url)
         else:
-            await self._translate(serving, api, Counterpart(base_url, kind, self._backends[head.backend]))
+            await self._translate(serving, Api(path), Counterpart(base_url, kind, self._backends[head.backend]))
 
     async def _translate(self, serving: Serving, api: Api, server: Counterpart) -> None:
         try:
@@ -64,14 +67,6 @@ class Relay:
         except StreamFailed as error:
             self._backends[serving.head.backend].suspect.tell()
             serving.reset(Failure(error.kind, str(error)))
-
-    async def _stands_in_for(self, backend: BackendId, api: Api | None) -> BackendKind | None:
-        """Which program the server is, if it does not have `api` itself; None if it has, or nobody could ever say."""
-        with suppress(KeyError, ActorDiedError, ActorUnavailableError):
-            kind = await self._backends[backend].translated.remote(api)
-            if kind is not None:
-                self._kinds[backend, api] = BackendKind(kind) if kind else None
-        return self._kinds.get((backend, api))
 
     async def _pass_on(self, serving: Serving, base_url: str) -> None:
         head = serving.head
@@ -98,11 +93,3 @@ class Relay:
             serving.reset(Failure("reset", str(error)))
         finally:
             answer.close()
-
-
-def _api(path: str) -> Api | None:
-    """The endpoint at a path, query included; None for those that nobody translates."""
-    path = path.partition("?")[0]
-    if (api := _APIS.get(path)) is None:
-        api = _APIS.get(normalised(path))
-    return api

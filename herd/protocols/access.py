@@ -15,9 +15,15 @@ from herd.protocols.paths import Endpoint, EndpointKind
 from herd.protocols.visits import Visit
 from herd.types import Dialect
 
-# Those who look after the router ask these, and agents that look for its link port.
-_OPEN = frozenset({"ollama.root", "herd.info", "herd.healthz", "herd.readyz"})
+# Watchdogs ask these, by whatever name containers have for each other; they tell a stranger's page nothing.
+_PROBES = frozenset({"herd.healthz", "herd.readyz"})
+# And these are asked by clients that look whether an Ollama is there, and by agents that look for the link port.
+_OPEN = frozenset({"ollama.root", "herd.info"})
 _OWN = frozenset({EndpointKind.HERD, EndpointKind.CONTROL})
+
+# Keys of one request that are looked at: clients send one, some the same in both headers. A head has room for hundreds,
+# and each is compared with every key there is.
+MAX_GIVEN = 4
 
 _CHALLENGE = (("WWW-Authenticate", "Bearer"),)
 # In the words of each service where its clients have come to know them.
@@ -72,6 +78,8 @@ class Access:
         Raises:
             RequestError: 401 without a key or with a wrong one, 403 by a wrong name or from where it may not come.
         """
+        if endpoint.name in _PROBES:
+            return ""
         self.hosts.check(visit.host)
         if endpoint.name in _OPEN:
             return ""
@@ -96,7 +104,7 @@ class Access:
         """
         name, admin = None, False
         if self.keys or self.admin is not None:
-            for each in given:
+            for each in given[:MAX_GIVEN]:
                 digest = digest_of(each)
                 for key in self.keys:
                     if hmac.compare_digest(digest, key.digest):

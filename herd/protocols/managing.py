@@ -4,7 +4,7 @@ Like inference, such a request goes to a model server as it came. What no server
 the words that Ollama has for it on each endpoint; everything else is the server's to judge.
 """
 
-import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +15,8 @@ import orjson
 from herd.errors import RequestError
 from herd.names import DEFAULT_HOST, DEFAULT_NAMESPACE, tagged
 from herd.protocols.json_scan import Buffer, Span, is_blank, outline, text
+from herd.protocols.keep_alive import unloads
+from herd.protocols.request_forms import KINDS
 from herd.protocols.splice import Splicer, plan
 from herd.protocols.untrusted import MAX_MODEL_NAME
 from herd.types import Bytes, MiB
@@ -63,10 +65,6 @@ _STRUCTS: dict[str, tuple[str, _Fields]] = {
     "ollama.delete": ("api.DeleteRequest", _NAMED),
 }
 _NO_MODEL = {"ollama.pull": "invalid model name", "ollama.create": "invalid model name"}
-_KINDS = {str: "string", bool: "bool", int: "number", float: "number", list: "array", dict: "object"}
-
-# Nothing of a duration is left: Ollama counts in nanoseconds, which nobody writes out to the last zero.
-_NO_TIME = re.compile(r"[+-]?(?:0|(?:(?:0+(?:\.0*)?|\.0+)(?:ns|us|µs|μs|ms|s|m|h))+)", re.ASCII)
 
 
 def read(endpoint: str, body: Buffer) -> ModelRequest:
@@ -83,12 +81,12 @@ def read(endpoint: str, body: Buffer) -> ModelRequest:
     if body[found.value.start] == ord("{"):
         fields = {key: _value(body, span) for key, span in found.members.items()}
     elif (value := _value(body, found.value)) is not None:  # to Go a null is a body without fields
-        raise RequestError(f"json: cannot unmarshal {_KINDS[type(value)]} into Go value of type {struct}")
+        raise RequestError(f"json: cannot unmarshal {KINDS[type(value)]} into Go value of type {struct}")
     for key, value in fields.items():
         kind, name = types[key]
         if value is not None and type(value) is not kind:
             where = f"struct field {struct.partition('.')[2]}.{key} of type {name}"
-            raise RequestError(f"json: cannot unmarshal {_KINDS[type(value)]} into Go {where}")
+            raise RequestError(f"json: cannot unmarshal {KINDS[type(value)]} into Go {where}")
     return _request(endpoint, fields, found.members.get("stream"))
 
 
@@ -166,9 +164,9 @@ def wanted_node(query: str) -> str:
 
 def lets_go(keep_alive: str | float | None) -> bool:
     """Whether this `keep_alive` says that a model shall not stay loaded at all."""
-    if isinstance(keep_alive, str):
-        return _NO_TIME.fullmatch(keep_alive) is not None
-    return keep_alive is not None and keep_alive == 0
+    with suppress(RequestError):  # which is for the model server to say
+        return unloads(keep_alive)
+    return False
 
 
 def error_in(body: bytes) -> str:

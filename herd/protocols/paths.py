@@ -38,13 +38,14 @@ class Endpoint:
     @property
     def api(self) -> Api:
         """What it asks of a model; of an inference endpoint only."""
-        return Api(self.path)
+        return _APIS[self.path]
 
     def changed_by(self, method: str) -> bool:
         """Whether a request with this method changes something, beyond having a model answer."""
         return self.changes and method not in _GET_HEAD
 
 
+_APIS = {str(api): api for api in Api}  # a tenth of what `Api(path)` takes, which is asked for several times a request
 _POST = ("POST",)
 _GET = ("GET",)
 _GET_HEAD = ("GET", "HEAD")

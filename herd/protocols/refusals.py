@@ -1,9 +1,11 @@
-"""What the router says where there is no model server to ask, in Ollama's words: clients match on them."""
+"""What Herd says in place of a model server, in Ollama's words: clients match on them."""
 
 import re
 
 from herd.errors import RequestError
 from herd.types import Api
+
+BUSY = "server busy, please try again.  maximum pending requests exceeded"
 
 # Ollama's `types/model`: what is no such name is no model's. Other servers have names of other kinds, so this is only
 # asked of a name that nobody has.
@@ -19,6 +21,11 @@ def unknown(api: Api, model: str) -> RequestError:
     """No node has ever had the model, whose name is in the client's spelling."""
     if not _NAME.fullmatch(model):
         return RequestError("invalid model name")
+    return RequestError(not_found(api, model), status=404)
+
+
+def not_found(api: Api, model: str) -> str:
+    """The sentence for a model that is not there."""
     if api in _VECTORS:
-        return RequestError(f'model "{model}" not found, try pulling it first', status=404)
-    return RequestError(f"model '{model}' not found", status=404)
+        return f'model "{model}" not found, try pulling it first'
+    return f"model '{model}' not found"

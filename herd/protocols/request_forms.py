@@ -20,6 +20,7 @@ BOOL: FieldType = (bool, "bool")
 INT: FieldType = (int, "int")
 OPTIONS: FieldType = (dict, "map[string]interface {}")
 
+# What Go calls the type of a JSON value, by the one that Python has for it.
 KINDS = {str: "string", bool: "bool", int: "number", float: "number", list: "array", dict: "object"}
 
 _NO_FILES = Files()

@@ -109,10 +109,6 @@ class Witness:
     def suspect(self) -> None:
         self._hear("suspect")
 
-    def translated(self, api: str) -> str:
-        """A Backend's word to the Relay: its server has every API itself."""
-        return ""
-
     def changed(self) -> None:
         self._hear("changed")
 

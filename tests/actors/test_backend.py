@@ -10,7 +10,7 @@ from herd.actors.shape_book import ASKED_A_ROUND, ROUNDS_AFTER_FAILURE
 from herd.errors import StreamFailed
 from herd.runtime import ActorHandle, remote, stop
 from herd.runtime.testing import run_virtual, virtual_time
-from herd.types import BackendId
+from herd.types import Api, BackendId, BackendKind
 from tests.actors.doubles import FakeServers, Witness, settled
 
 DOWN = StreamFailed("connection refused")
@@ -44,7 +44,10 @@ class Watched:
         processes = FakeProcesses(environment or {})
         self.agent: ActorHandle = remote(Witness).remote()
         settings = BackendSettings(BackendId("b1"), "http://127.0.0.1:11434", parallel)
-        self.backend: ActorHandle = remote(Backend).remote(settings, self.server, self.agent, processes)
+        self.recognised: list[tuple[BackendKind, tuple[Api, ...]]] = []  # as the Relay is told
+        self.backend: ActorHandle = remote(Backend).remote(
+            settings, self.server, self.agent, processes, lambda *told: self.recognised.append(told)
+        )
 
     async def told(self) -> list[BackendState]:
         """The states that the agent was told since the last time."""
@@ -266,15 +269,16 @@ OLLAMAS_OWN = ("/api/chat", "/api/generate", "/api/embed", "/api/embeddings")
 def test_ollamas_endpoints_can_be_asked_of_other_servers_because_the_agent_translates(answers: dict[str, Any]) -> None:
     async def story() -> None:
         watched = Watched(dict(answers))
-        assert await watched.backend.translated.remote("/api/chat") is None  # nobody knows yet
         (state,) = await watched.told()
         assert state.info is not None
         assert set(OLLAMAS_OWN) < set(state.info.apis)
-        assert await watched.backend.translated.remote("/api/chat") == state.info.kind
-        assert await watched.backend.translated.remote("/v1/chat/completions") == ""
+        ((kind, translated),) = watched.recognised
+        assert kind == state.info.kind
+        assert set(OLLAMAS_OWN) <= set(translated)
+        assert "/v1/chat/completions" not in translated
         watched.server.down = DOWN
         await watched.polls(3)
-        assert await watched.backend.translated.remote("/api/chat") == state.info.kind  # it will be the same again
+        assert len(watched.recognised) == 1  # it will be the same again
         await watched.end()
 
     run_virtual(story())
@@ -294,9 +298,9 @@ async def test_what_a_server_says_of_itself_is_asked_of_it_as_it_is() -> None:
         assert state.info is not None
         assert "ollama" not in state.info.dialects  # whoever copies its paths is not one
         younger = ("/v1/messages", "/v1/responses", "/v1/messages/count_tokens")
-        translated = {api: await watched.backend.translated.remote(api) for api in younger}
-        assert {api for api in younger if api in state.info.apis and not translated[api]} == own
-        assert translated["/v1/messages/count_tokens"] == ("vllm" if "/openapi.json" in answers else "")
+        ((_, translated),) = watched.recognised
+        assert {api for api in younger if api in state.info.apis and api not in translated} == own
+        assert ("/v1/messages/count_tokens" in translated) == ("/openapi.json" in answers)
         await watched.end()
 
 
@@ -306,7 +310,7 @@ async def test_nothing_is_translated_for_ollama() -> None:
     (state,) = await watched.told()
     assert state.info is not None
     assert len(set(state.info.apis)) == len(state.info.apis)
-    assert {await watched.backend.translated.remote(api) for api in OLLAMAS_OWN} == {""}
+    assert watched.recognised == [(BackendKind.OLLAMA, ())]
     await watched.end()
 
 

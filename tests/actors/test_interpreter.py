@@ -20,7 +20,7 @@ from herd.simulation.http import InMemoryServers, call
 from herd.simulation.machine.catalog import CATALOG
 from herd.simulation.machine.profiles import PROFILES
 from herd.simulation.ollama.server import FakeOllama
-from herd.types import BackendId, BackendKind, Bytes, MiB
+from herd.types import Api, BackendId, BackendKind, Bytes, MiB
 from tests.actors.doubles import FakeServing, Witness, request_head, settled
 
 BASE = "http://127.0.0.1:8080"
@@ -35,15 +35,15 @@ STREAM = (
 )
 
 
+OLLAMAS_OWN = (Api.OLLAMA_CHAT, Api.OLLAMA_GENERATE, Api.OLLAMA_EMBED, Api.OLLAMA_EMBEDDINGS)
+
+
 class OtherBackend(Witness):
-    """A Backend whose server has none of Ollama's endpoints."""
+    """A Backend whose server has a model, or has not."""
 
-    def __init__(self, kind: BackendKind, resident: bool | None) -> None:
+    def __init__(self, resident: bool | None) -> None:
         super().__init__()
-        self._kind, self._resident = kind, resident
-
-    def translated(self, api: str) -> str:
-        return self._kind if api.startswith("/api/") else ""
+        self._resident = resident
 
     def resident(self, model: str) -> bool | None:
         return self._resident
@@ -57,9 +57,10 @@ class Node:
 
     def __init__(self, kind: BackendKind = BackendKind.OPENAI, *, resident: bool | None = True) -> None:
         self.servers = InMemoryServers()
-        self.backend: ActorHandle = remote(OtherBackend).remote(kind, resident)
+        self.backend: ActorHandle = remote(OtherBackend).remote(resident)
         known = BackendId("ollama")
         self.relay = Relay({known: BASE}, {known: self.backend}, self.servers, LoopClock())
+        self.relay.recognised(known, kind, OLLAMAS_OWN)
         self.asked: list[tuple[str, Any, dict[str, str]]] = []
         self.answers: list[tuple[int, tuple[tuple[str, str], ...], tuple[bytes, ...]]] = []
         self.servers.serve(BASE, self._serve)

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -84,6 +84,16 @@ class Pair:
             _VARIES.sub(rb'"\g<key>":0', body),
             {name: value for name, value in pairs if _OWN.fullmatch(name)},
         )
+
+
+async def soon_the_same(pair: Pair, call: Call) -> None:
+    """Compare what a node takes a moment to report: another build of a model, one that was loaded, or has expired."""
+    straight, through = await pair.ask(call)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE_S):
+            while through != straight:
+                straight, through = await pair.ask(call)
+    assert through == straight, call
 
 
 @asynccontextmanager

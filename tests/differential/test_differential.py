@@ -8,11 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.differential.calls import BODIES, asked, looked_up
-from tests.differential.pair import Call, Pair, running_pair
+from tests.differential.pair import Call, Pair, running_pair, soon_the_same
 
-EXAMPLES = int(
-    __import__("os").environ.get("EX", "40")
-)  # of each endpoint in the default suite; some four hundred in all
+EXAMPLES = 40  # of each endpoint; some four hundred in all
 
 
 class Asker:
@@ -24,6 +22,9 @@ class Asker:
 
     def same(self, call: Call) -> None:
         """Ask both, and compare."""
+        if call.path.endswith("/ps"):
+            self._runner.run(soon_the_same(self._pair, call))
+            return
         straight, through = self._runner.run(self._pair.ask(call))
         assert through == straight
 

@@ -1,9 +1,7 @@
 """Changes of what models there are, made straight or through Herd, leave the same models and say the same."""
 
 import asyncio
-import operator
 import re
-from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -12,7 +10,7 @@ import orjson
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.differential.pair import PATIENCE_S, Answer, Call, Pair, running_pair
+from tests.differential.pair import Answer, Call, Pair, running_pair, soon_the_same
 
 BLOB = b"GGUF" + bytes(60)
 DIGEST = f"sha256:{sha256(BLOB).hexdigest()}"
@@ -66,12 +64,3 @@ def without_progress(answer: Answer) -> Answer:
     """How far a layer was, and how often that is said, depends on the moment."""
     body = b"".join(line for line in answer.body.splitlines(keepends=True) if not PROGRESS.search(line))
     return replace(answer, body=body)
-
-
-async def soon_the_same(pair: Pair, call: Call) -> None:
-    """The same, but for the moment that a node takes to report another build of a model that it had before."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(PATIENCE_S):
-            while operator.ne(*await pair.ask(call)):
-                pass
-    await same(pair, call)

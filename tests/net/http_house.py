@@ -11,7 +11,7 @@ from herd.net.http_server import AiohttpServer
 from herd.types import Bytes, Seconds
 
 LOOPBACK = "127.0.0.1"
-GET = b"GET / HTTP/1.1\r\nHost: herd\r\n\r\n"
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @dataclass

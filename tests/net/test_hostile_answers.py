@@ -29,9 +29,9 @@ REPORT = Report((BACKEND,), (ModelInfo(ModelName("m"), BACKEND.id),))
 SECOND = b"HTTP/1.1 200 OK\r\nX-Injected: 1\r\nContent-Length: 8\r\n\r\ninjected"
 
 ASK = b'{"model":"m","messages":[],"stream":false}'
-CHAT = b"POST /api/chat HTTP/1.1\r\nHost: herd\r\nContent-Length: %d\r\n\r\n%b" % (len(ASK), ASK)
-READY = b"GET /readyz HTTP/1.1\r\nHost: herd\r\n\r\n"
-HEALTH = b"GET /healthz HTTP/1.1\r\nHost: herd\r\n\r\n"
+CHAT = b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(ASK), ASK)
+READY = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 # Heads that HTTP does not know: the node has failed.
 NO_HEADS: dict[str, tuple[int, list[list[str]]]] = {
@@ -184,7 +184,7 @@ async def test_what_an_agent_calls_itself_reaches_neither_a_terminal_nor_a_heade
         mallory.send(encode(F.HEARTBEAT, 0, REPORT))
         while (await client.ask(READY)).status != 200:
             pass
-        reply = await client.ask(b"GET /herd/v1/status HTTP/1.1\r\nHost: herd\r\n\r\n")
+        reply = await client.ask(b"GET /herd/v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert not [byte for byte in reply.body if byte < 0x20]
         (node,) = json.loads(reply.body)["nodes"]
         assert (node["agent_version"], node["machine"]["cpu"]) == ("\x1b[2J\r\n", '"}]}\u2028')
@@ -205,12 +205,14 @@ async def test_hellos_of_one_id_over_and_over_do_not_keep_another_node_from_serv
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with mallory_serves(200, [["Content-Type", "application/json"]], b"{}") as client:
-        port = json.loads((await client.ask(b"GET /herd/v1/info HTTP/1.1\r\nHost: herd\r\n\r\n")).body)["link_port"]
+        port = json.loads((await client.ask(b"GET /herd/v1/info HTTP/1.1\r\nHost: localhost\r\n\r\n")).body)[
+            "link_port"
+        ]
         for _ in range(200):
             async with peer(port) as another:
                 another.send(encode(F.HELLO, 0, replace(MALLORY, node_id=NodeId("other"), name=NodeName("other"))))
                 await another.until(F.WELCOME)
             assert (await client.ask(CHAT)).body == b"{}"
-        status = json.loads((await client.ask(b"GET /herd/v1/status HTTP/1.1\r\nHost: herd\r\n\r\n")).body)
+        status = json.loads((await client.ask(b"GET /herd/v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")).body)
         assert sorted(node["name"] for node in status["nodes"]) == ["mallory", "other"]
     assert no_traceback(caplog)

@@ -47,7 +47,7 @@ ALWAYS: dict[str, tuple[bytes, str]] = {
     "a frame of 4 GiB": (b"\xff\xff\xff\xff", "4294967295 bytes is too long"),
     "an empty frame": (bytes(4), "not valid msgpack"),
     "JSON": (packed(b'[1, 0, {"versions": [1]}]'), "not valid msgpack|not an array"),
-    "HTTP": (b"GET /herd/v1/status HTTP/1.1\r\nHost: herd\r\n\r\n", "too long"),
+    "HTTP": (b"GET /herd/v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n", "too long"),
     "a number": (packed(b"\x01"), "not an array"),
     "a list of 4 billion": (packed(b"\xdd\xff\xff\xff\xff"), "not valid msgpack"),
     "a map of 4 billion": (packed(b"\xdf\xff\xff\xff\xff"), "not valid msgpack"),

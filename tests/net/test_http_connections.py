@@ -56,9 +56,9 @@ async def test_a_head_that_comes_byte_by_byte_has_as_long_as_an_idle_connection(
         await asyncio.wait([dripping])
 
 
-CHUNKED = b"POST / HTTP/1.1\r\nHost: herd\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 ENDLESS = {
-    "a body": (b"POST / HTTP/1.1\r\nHost: herd\r\nContent-Length: 1000000\r\n\r\n", b"a", "too slowly"),
+    "a body": (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n", b"a", "too slowly"),
     "a body in chunks": (CHUNKED, b"1\r\na\r\n", "too slowly"),
     "a chunk extension": (CHUNKED + b"1;", b"a", "nothing came"),
     "a trailer": (CHUNKED + b"0\r\nX: ", b"a", "nothing came"),
@@ -87,7 +87,7 @@ async def test_a_body_that_comes_slowly_but_fast_enough_is_taken(monkeypatch: py
     monkeypatch.setattr(http_server, "BODY_SILENCE_S", 5 * SOON)
     monkeypatch.setattr(http_server, "SLOWEST_BODY", 1)
     async with client_of(size) as client:
-        client.send(b"POST / HTTP/1.1\r\nHost: herd\r\nContent-Length: 12\r\n\r\n")
+        client.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12\r\n\r\n")
         for _ in range(12):
             client.send(b"a")
             await asyncio.sleep(SOON / 2)  # longer in all than it may be silent
@@ -98,7 +98,7 @@ async def test_a_body_that_comes_slowly_but_fast_enough_is_taken(monkeypatch: py
 async def test_the_bytes_of_bodies_are_no_head_however_they_are_cut() -> None:
     """Many long bodies on one connection, some of them in the same segment as the next request's head."""
     body = b"a" * 200 * KiB
-    request = b"POST / HTTP/1.1\r\nHost: herd\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    request = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     async with client_of(size) as client:
         client.send(request * 5)
         for _ in range(5):
@@ -227,7 +227,7 @@ async def served_again(port: int) -> bool:
 
 @on_every_loop
 async def test_a_compressed_body_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
-    ask = b"POST / HTTP/1.1\r\nHost: herd\r\nContent-Encoding: %b\r\nContent-Length: 2\r\n\r\nhi"
+    ask = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: %b\r\nContent-Length: 2\r\n\r\nhi"
     async with client_of(size) as client:
         assert (await client.ask(ask % b"Identity")).body == b"2"
         reply = await client.ask(ask % b"br, zstd")
@@ -242,7 +242,7 @@ async def test_a_request_that_the_disk_has_no_room_for_is_refused_and_the_next_o
 ) -> None:
     monkeypatch.setattr("herd.net.bodies.DISK_RESERVE", 2**62)  # more than any disk has
     async with client_of(size) as client:
-        body = b"POST / HTTP/1.1\r\nHost: herd\r\nContent-Length: %d\r\n\r\n" % (2 * MiB) + bytes(2 * MiB)
+        body = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (2 * MiB) + bytes(2 * MiB)
         reply = await client.ask(body)
         assert (reply.status, reply.body) == (
             507,

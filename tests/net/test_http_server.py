@@ -12,11 +12,11 @@ from herd.types import Bytes, KiB, MiB, Seconds
 from tests.net.http_house import GET, LOOPBACK, answer, client_of, connection, listening, read_all
 from tests.net.loops import on_every_loop
 
-CHUNKED = b"POST / HTTP/1.1\r\nHost: herd\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def post(size: int) -> bytes:
-    return f"POST / HTTP/1.1\r\nHost: herd\r\nContent-Length: {size}\r\n\r\n".encode()
+    return f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n".encode()
 
 
 async def echo(request: HttpRequest, sink: Sink) -> None:
@@ -135,7 +135,7 @@ async def test_a_client_that_asks_first_is_told_to_go_on_only_when_the_body_is_w
         except BodyTooLarge as error:
             await answer(sink, str(error).encode())
 
-    ask = b"POST / HTTP/1.1\r\nHost: herd\r\nExpect: 100-Continue\r\nContent-Length: %d\r\n\r\n"
+    ask = b"POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-Continue\r\nContent-Length: %d\r\n\r\n"
     async with client_of(limited) as client:
         assert (await client.ask(ask % 5)).status == 100
         assert (await client.ask(b"hello")).body == b"hello"
@@ -196,7 +196,7 @@ async def test_a_client_that_falls_silent_in_its_body_is_told_and_let_go(monkeyp
 @on_every_loop
 async def test_a_client_that_takes_the_server_for_a_proxy_is_served() -> None:
     async with client_of(path) as client:
-        client.send(b"GET http://herd:11435/api/tags?x=http://y HTTP/1.1\r\nHost: herd\r\n\r\n")
+        client.send(b"GET http://herd:11435/api/tags?x=http://y HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert (await client.reply()).body == b"/api/tags"
 
 
@@ -235,7 +235,7 @@ async def test_a_header_of_30_kib_passes_and_one_of_40_kib_is_a_clean_error() ->
     async def size(request: HttpRequest, sink: Sink) -> None:
         await answer(sink, str(len(dict(request.headers)["Cookie"])).encode())
 
-    ask = b"GET / HTTP/1.1\r\nHost: herd\r\nCookie: %b\r\n\r\n"
+    ask = b"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: %b\r\n\r\n"
     async with listening(size) as port:
         async with connection(port) as client:
             assert (await client.ask(ask % (b"x" * 30 * KiB))).body == str(30 * KiB).encode()

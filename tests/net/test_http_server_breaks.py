@@ -46,7 +46,7 @@ async def test_a_client_that_hangs_up_cancels_the_handler(when: str, farewell: s
 @on_every_loop
 async def test_a_client_that_hangs_up_is_missed_even_while_nothing_is_read_from_it(stalled: str, farewell: str) -> None:
     cancelled, begun = asyncio.Event(), asyncio.Event()
-    head = b"POST / HTTP/1.1\r\nHost: herd\r\nContent-Length: %d\r\n\r\n"
+    head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
 
     async def stall(request: HttpRequest, _: Sink) -> None:
         try:

@@ -37,7 +37,7 @@ async def never(_: HttpRequest, __: Sink) -> None:
 
 
 def post(body: bytes) -> bytes:
-    return b"POST / HTTP/1.1\r\nHost: herd\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    return b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------
@@ -106,7 +106,7 @@ async def test_a_cut_answer_looks_cut(version: bytes) -> None:
 
     server, tls = contexts()
     async with listening(cut, server) as port, connection(port, tls) as client:
-        client.send(b"GET / HTTP/%b\r\nHost: herd\r\n\r\n" % version)
+        client.send(b"GET / HTTP/%b\r\nHost: localhost\r\n\r\n" % version)
         whole = False
         with suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
             whole = (await client.reply()).whole
@@ -155,7 +155,7 @@ async def test_bytes_that_are_no_http_get_their_sentence_and_the_end() -> None:
 async def test_plain_http_is_told_what_to_speak() -> None:
     server, _ = contexts()
     async with listening(never, server) as port, connection(port) as client:
-        client.send(b"POST / HTTP/1.1\r\nHost: herd\r\nContent-Length: 20000\r\n\r\n" + bytes(20_000))
+        client.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20000\r\n\r\n" + bytes(20_000))
         reply = await client.reply()
         assert (reply.status, reply.body) == (400, b"This port speaks HTTPS: ask with https:// in place of http://.\n")
         assert await client.reader.read() == b""

@@ -118,7 +118,7 @@ async def length(request: HttpRequest, sink: Sink) -> None:
 @on_every_loop
 async def test_only_zstandard_is_undone_and_only_where_it_may_be() -> None:
     packed = zstd.compress(CHAT)
-    ask = b"POST %b HTTP/1.1\r\nHost: herd\r\nContent-Encoding: %b\r\nContent-Length: %d\r\n\r\n"
+    ask = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: %b\r\nContent-Length: %d\r\n\r\n"
     async with client_of(length) as client:
         for coding in (b"zstd", b" ZSTD "):
             reply = await client.ask(ask % (b"/v1", coding, len(packed)) + packed)

@@ -19,7 +19,7 @@ from tests.net.link_house import (
 from tests.net.loops import on_every_loop
 
 GARBAGE = {
-    "http": b"GET / HTTP/1.1\r\nHost: herd\r\n\r\n",
+    "http": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "tls": bytes.fromhex("16030100c5010000c10303") + bytes(200),
     "zeros": bytes(4096),
     "ones": b"\xff" * 4096,

@@ -19,9 +19,9 @@ from tests.net.http_house import connection
 from tests.net.loops import on_every_loop
 
 ASK = b'{"model":"m","messages":[],"stream":false}'
-CHAT = b"POST /api/chat HTTP/1.1\r\nHost: herd\r\nContent-Length: %d\r\n\r\n%b" % (len(ASK), ASK)
-READY = b"GET /readyz HTTP/1.1\r\nHost: herd\r\n\r\n"
-METRICS = b"GET /metrics HTTP/1.1\r\nHost: herd\r\n%b\r\n"
+CHAT = b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(ASK), ASK)
+READY = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+METRICS = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n%b\r\n"
 BACKEND = BackendInfo(BackendId("b"), "ollama", dialects=("ollama",))
 REPORT = Report((BACKEND,), (ModelInfo(ModelName("m"), BACKEND.id),))
 

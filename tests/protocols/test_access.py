@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from herd.errors import RequestError
-from herd.protocols.access import Access, Key, digest_of
+from herd.protocols.access import MAX_GIVEN, Access, Key, digest_of
 from herd.protocols.answers import error_answer
 from herd.protocols.origins import Hosts
 from herd.protocols.paths import ENDPOINTS, Endpoint, EndpointKind, find
@@ -243,6 +243,12 @@ def test_of_several_any_may_be_the_key() -> None:
     assert status_of(KEYED, CHAT, FAR, bearer("wrong-one"), bearer("wrong-too")) == 401
 
 
+def test_a_head_full_of_keys_is_not_compared_to_its_end() -> None:
+    wrong = [bearer("wrong-one")] * MAX_GIVEN
+    assert status_of(KEYED, CHAT, FAR, *wrong[1:], bearer(PHONE)) == 200
+    assert status_of(KEYED, CHAT, FAR, *wrong, bearer(PHONE)) == 401
+
+
 def test_every_key_is_compared_in_constant_time_whichever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[tuple[int, int]] = []
     original = hmac.compare_digest
@@ -306,3 +312,9 @@ def test_nothing_shows_a_key() -> None:
 
 def test_a_wrong_name_is_refused_before_any_key_is_looked_at() -> None:
     assert "--allowed-host" in refusal(KEYED, CHAT, HERE, ("Host", "evil.example"), bearer(PHONE))
+
+
+@pytest.mark.parametrize("name", ["herd.healthz", "herd.readyz"])
+def test_watchdogs_ask_by_any_name(name: str) -> None:
+    probe = next(each for each in ENDPOINTS if each.name == name)
+    assert status_of(KEYED, probe, FAR, ("Host", "herd:11435")) == 200

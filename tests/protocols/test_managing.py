@@ -90,6 +90,7 @@ def test_a_pull_becomes_one_that_tells_its_progress_and_nothing_else_of_it_chang
     [
         *((value, True) for value in (0, 0.0, -0.0, "0", "-0", "+0s", "0s", "0h0m", "0.00ms", ".0s", "0µs")),
         *((value, False) for value in (None, 1, -1, 0.5, "", "5m", "-1s", "0x", "0 s", "00", "1ns", "0s1s", "s")),
+        ("0s" * 200, False),
     ],
 )
 def test_a_model_shall_go_only_by_a_duration_of_nothing(keep_alive: Any, goes: bool) -> None:

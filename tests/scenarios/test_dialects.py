@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from herd.actors.model_queue import MAX_WAITING
-from herd.actors.placing import BUSY
 from herd.names import Names
+from herd.protocols.refusals import BUSY
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.http import RecordingSink
 from herd.simulation.ollama.faults import Lie
@@ -175,6 +175,17 @@ async def test_a_count_is_guessed_for_what_a_name_means() -> None:
     async with scenario(names=Names({"haiku": LLAMA})) as home:
         await home.node("a", [LLAMA])
         assert (await home.ask(COUNT, {"model": "haiku", "messages": HELLO})).json["input_tokens"] > 0
+
+
+@virtual_time
+async def test_a_count_is_guessed_for_the_model_that_would_serve() -> None:
+    asked = {"model": "haiku", "messages": HELLO}
+    async with scenario(names=Names({}, {"haiku": [LLAMA]})) as home:
+        await home.node("a", [LLAMA])
+        assert (await home.ask(COUNT, asked)).json["input_tokens"] > 0
+        assert (await home.ask(COUNT, asked | {"fallback_models": []})).status == 404
+        own = asked | {"model": "opus", "fallback_models": ["sonnet", LLAMA]}
+        assert (await home.ask(COUNT, own)).json["input_tokens"] > 0
 
 
 @virtual_time

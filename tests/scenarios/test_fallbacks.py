@@ -248,6 +248,17 @@ async def test_a_model_that_can_never_do_it_is_passed_over_and_refuses_when_ther
 
 
 @virtual_time
+async def test_who_can_never_do_it_is_named_by_the_model_that_it_has() -> None:
+    async with scenario() as home:
+        await home.node("a", [QWEN])
+        image = {"role": "user", "content": "what is this?", "images": ["aGVsbG8="]}
+        body = {"model": "unknown:1b", "messages": [image], "fallback_models": [QWEN, "unknown:2b"]}
+        refused = await home.ask(CHAT, body)
+        assert refused.status == 400
+        assert refused.json["error"].startswith(f"no node can do this with {QWEN}: the one that has it")
+
+
+@virtual_time
 async def test_each_turn_of_a_conversation_begins_with_the_first_model_again() -> None:
     async with scenario(names=INSTEAD) as home:
         await home.node("big", [QWEN])

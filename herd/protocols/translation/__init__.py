@@ -1,7 +1,7 @@
 """Ollama's API, Anthropic's messages and OpenAI's responses in front of model servers that have OpenAI's chats alone:
 requests translated on the way in, answers on the way out.
 
-    fields, keep_alive       Ollama's bodies, read as strictly as Ollama reads them
+    fields                   bodies read, Ollama's as strictly as Ollama reads them; and written
     options, messages        their parts in OpenAI's words, and in each server's own beyond those
     asking                   a whole request -> the request that the server gets (wanted); asking_messages,
                              asking_responses

@@ -209,7 +209,7 @@ def _nanoseconds(times: dict[str, Any], key: str) -> int:
 def _arguments(function: dict[str, Any]) -> str:
     """As OpenAI has them, a string; or, as some servers do, an object."""
     value = function.get("arguments")
-    return orjson.dumps(value).decode() if isinstance(value, dict) else text(function, "arguments")
+    return _written(value).decode() if isinstance(value, dict) else text(function, "arguments")
 
 
 def _call(identity: str, name: str, arguments: str) -> ToolCall:
@@ -220,7 +220,16 @@ def _call(identity: str, name: str, arguments: str) -> ToolCall:
     if not isinstance(value, dict):
         # Cut off by the limit of tokens, say. Ollama's form has no place for what is no object.
         raise StreamFailed("the model's tool call has arguments that are no JSON object")
+    _written([[[[[[[[value]]]]]]]])  # deeper than any client's event has them
     return ToolCall(identity, name, value)
+
+
+def _written(value: Any) -> bytes:
+    """Of arguments. Raises StreamFailed: they are nested deeper than orjson writes, which reads four times as deep."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        raise StreamFailed("the model's tool call has arguments that are nested too deeply") from None
 
 
 def _choice(value: dict[str, Any]) -> dict[str, Any]:

@@ -4,13 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
 from herd.errors import RequestError
-from herd.protocols.translation.fields import Fields, checked, read_body, strings
-from herd.protocols.translation.keep_alive import unloads
+from herd.protocols.keep_alive import unloads
+from herd.protocols.translation.fields import Fields, checked, read_body, strings, written
 from herd.protocols.translation.messages import chat_messages, content
-from herd.protocols.translation.options import response_format, sampling, thinking
+from herd.protocols.translation.options import USAGE, response_format, sampling, thinking
 from herd.protocols.translation.wanted import Wanted
 from herd.types import Api, BackendKind
 
@@ -18,7 +16,6 @@ MAX_LOGPROBS = 20  # alternatives for each token that Ollama gives
 
 _RAW = "raw mode does not support template, system, or context"
 _TOOL = (dict, "api.Tool")
-_USAGE = {"stream_options": {"include_usage": True}}  # the counts of a streamed answer come only when asked for
 
 
 def read_asking(api: Api, kind: BackendKind, body: bytes) -> Wanted:
@@ -78,7 +75,7 @@ def _generate(fields: Fields, kind: BackendKind) -> Wanted:
     asked |= {"suffix": suffix} if suffix else {}
     asked |= _shape(fields.get("format"), kind)
     asked["stream"] = fields.get("stream", True)
-    asked |= _USAGE if asked["stream"] else {}
+    asked |= USAGE if asked["stream"] else {}
     if alternatives is not None:
         asked["logprobs"] = max(1, alternatives)  # with 0 some give no probabilities at all
     return _wanted(Api.OLLAMA_GENERATE, Api.COMPLETIONS, model, asked, alternatives)
@@ -86,7 +83,7 @@ def _generate(fields: Fields, kind: BackendKind) -> Wanted:
 
 def _chat_body(fields: Fields, kind: BackendKind, model: str, messages: list[dict[str, Any]]) -> dict[str, Any]:
     streamed = fields.get("stream", True)
-    asked = {"model": model, "messages": messages, "stream": streamed, **(_USAGE if streamed else {})}
+    asked = {"model": model, "messages": messages, "stream": streamed, **(USAGE if streamed else {})}
     asked |= sampling(fields.get("options", {}), kind)
     asked |= response_format(fields.get("format"), kind)
     asked |= thinking(fields.get("think"), kind)
@@ -121,7 +118,7 @@ def _embed(fields: Fields, kind: BackendKind) -> Wanted:
         Api.OLLAMA_EMBED,
         model,
         Api.EMBEDDINGS,
-        orjson.dumps(asked) if given else None,
+        written(asked) if given else None,
         dimensions=max(0, fields.get("dimensions", 0)),
     )
 
@@ -137,17 +134,13 @@ def _embeddings(fields: Fields, kind: BackendKind) -> Wanted:
         Api.OLLAMA_EMBEDDINGS,
         model,
         Api.EMBEDDINGS,
-        orjson.dumps(asked) if prompt else None,
+        written(asked) if prompt else None,
         many=False,
     )
 
 
 def _wanted(api: Api, path: Api, model: str, asked: dict[str, Any], logprobs: int | None) -> Wanted:
-    try:
-        body = orjson.dumps(asked)
-    except orjson.JSONEncodeError as error:  # nested beyond what orjson writes
-        raise RequestError(f"the request cannot be translated: {error}") from None
-    return Wanted(api, model, path, body, asked["stream"], logprobs)
+    return Wanted(api, model, path, written(asked), asked["stream"], logprobs)
 
 
 def _model(fields: Fields, missing: RequestError) -> str:

@@ -2,17 +2,14 @@
 
 from typing import Any
 
-import orjson
-
 from herd.errors import RequestError
-from herd.protocols.translation.fields import Fields, read_object
+from herd.protocols.translation.fields import Fields, members, read_object, written
 from herd.protocols.translation.messages import THOUGHTS
-from herd.protocols.translation.options import response_format, sampling, thinking, tool_choice
+from herd.protocols.translation.options import USAGE, response_format, sampling, thinking, tool_choice
 from herd.protocols.translation.wanted import Wanted
 from herd.protocols.untrusted import text as _text
 from herd.types import Api, BackendKind
 
-_USAGE = {"stream_options": {"include_usage": True}}
 _THINKING = {"enabled": True, "adaptive": True, "disabled": False}
 # To Ollama's words, which `options.thinking` knows.
 _EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "max", "max": "max"}
@@ -27,13 +24,13 @@ def read_messages(kind: BackendKind, body: bytes) -> Wanted:
         raise RequestError("max_tokens is required and must be positive")
     streamed = fields.get("stream") is True
     asked = {"model": model, "messages": _conversation(fields, kind), "stream": streamed, "max_tokens": limit}
-    asked |= _USAGE if streamed else {}
+    asked |= USAGE if streamed else {}
     asked |= _sampling(fields, kind)
     asked |= _tools(fields, kind)
     asked |= thinking(_think(fields), kind)
-    form = _mapping(_mapping(fields.get("output_config")).get("format")) or _mapping(fields.get("output_format"))
+    form = members(members(fields.get("output_config")).get("format")) or members(fields.get("output_format"))
     asked |= response_format(form.get("schema"), kind)
-    return Wanted(Api.MESSAGES, model, Api.CHAT, _written(asked), streamed)
+    return Wanted(Api.MESSAGES, model, Api.CHAT, written(asked), streamed)
 
 
 def read_count(kind: BackendKind, body: bytes) -> Wanted:
@@ -43,7 +40,7 @@ def read_count(kind: BackendKind, body: bytes) -> Wanted:
     asked = {"model": model, "messages": _conversation(fields, kind)}
     if tools := _tools(fields, kind).get("tools"):
         asked["tools"] = tools
-    return Wanted(Api.COUNT_TOKENS, model, "/tokenize", _written(asked))
+    return Wanted(Api.COUNT_TOKENS, model, "/tokenize", written(asked))
 
 
 def _model(fields: Fields) -> str:
@@ -64,8 +61,8 @@ def _sampling(fields: Fields, kind: BackendKind) -> dict[str, Any]:
 
 
 def _think(fields: Fields) -> bool | str | None:
-    effort = _mapping(fields.get("output_config")).get("effort")
-    wanted = _THINKING.get(str(_mapping(fields.get("thinking")).get("type")))
+    effort = members(fields.get("output_config")).get("effort")
+    wanted = _THINKING.get(str(members(fields.get("thinking")).get("type")))
     if wanted is False or not isinstance(effort, str):
         return wanted
     return _EFFORTS.get(effort, wanted)
@@ -104,7 +101,7 @@ def _assistant(blocks: list[Fields], where: str, kind: BackendKind) -> dict[str,
             case "thinking":
                 thoughts.append(_text(block, "thinking"))
             case "tool_use":
-                arguments = orjson.dumps(_mapping(block.get("input"))).decode()
+                arguments = written(members(block.get("input"))).decode()
                 function = {"name": _text(block, "name"), "arguments": arguments}
                 calls.append({"id": _text(block, "id"), "type": "function", "function": function})
             case "redacted_thinking":
@@ -137,7 +134,7 @@ def _user(role: str, blocks: list[Fields], where: str) -> list[dict[str, Any]]:
 
 
 def _part(block: Fields, where: str) -> dict[str, Any]:
-    source = _mapping(block.get("source"))
+    source = members(block.get("source"))
     match block.get("type"), source.get("type"):
         case "text", _:
             return {"type": "text", "text": _text(block, "text")}
@@ -177,7 +174,7 @@ def _tools(fields: Fields, kind: BackendKind) -> dict[str, Any]:
     if not isinstance(given, list):
         raise RequestError("tools: must be a list")
     asked: dict[str, Any] = {"tools": [_tool(tool, f"tools.{index}") for index, tool in enumerate(given)]}
-    choice = _mapping(fields.get("tool_choice"))
+    choice = members(fields.get("tool_choice"))
     wanted = choice.get("type")
     if wanted == "tool":
         asked["tool_choice"] = tool_choice(_text(choice, "name"), kind)
@@ -192,26 +189,13 @@ def _tool(tool: Any, where: str) -> dict[str, Any]:
     if not isinstance(tool, dict) or not isinstance(tool.get("name"), str):
         raise RequestError(f"{where}.name: a tool must have one")
     if tool.get("type") not in {None, "custom"}:
-        raise RequestError(f"{where}: the model server has no {tool['type']}, only the client's own tools can be used")
-    function = {"name": tool["name"], "parameters": _mapping(tool.get("input_schema"))}
+        kind = str(tool["type"])[:40]
+        raise RequestError(f"{where}: the model server has no {kind}, only the client's own tools can be used")
+    function = {"name": tool["name"], "parameters": members(tool.get("input_schema"))}
     if description := _text(tool, "description"):
         function["description"] = description
     return {"type": "function", "function": function}
 
 
-# --- Reading untrusted JSON -------------------------------------------------------------------------------------------
-
-
-def _mapping(value: Any) -> Fields:
-    return value if isinstance(value, dict) else {}
-
-
 def _unknown(where: str, kind: Any) -> RequestError:
     return RequestError(f"{where}: blocks of the type {str(kind)[:40]} cannot be translated for this model server")
-
-
-def _written(asked: dict[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(asked)
-    except orjson.JSONEncodeError as error:  # nested beyond what orjson writes
-        raise RequestError(f"the request cannot be translated: {error}") from None

@@ -5,17 +5,14 @@ Nothing is kept from one request to the next, as Ollama and llama.cpp do it: eac
 
 from typing import Any
 
-import orjson
-
 from herd.errors import RequestError
-from herd.protocols.translation.fields import Fields, read_object
+from herd.protocols.translation.fields import Fields, members, read_object, written
 from herd.protocols.translation.messages import THOUGHTS
-from herd.protocols.translation.options import response_format, sampling, thinking, tool_choice
+from herd.protocols.translation.options import USAGE, response_format, sampling, thinking, tool_choice
 from herd.protocols.translation.wanted import Wanted
 from herd.protocols.untrusted import text as _text
 from herd.types import Api, BackendKind
 
-_USAGE = {"stream_options": {"include_usage": True}}
 _ECHOED = (
     *("instructions", "max_output_tokens", "metadata", "parallel_tool_calls", "reasoning", "temperature", "text"),
     *("tool_choice", "tools", "top_p"),
@@ -44,18 +41,15 @@ def read_responses(kind: BackendKind, body: bytes) -> Wanted:
             raise RequestError(f"{name}: the model server keeps no responses, the whole conversation must be sent")
     streamed = fields.get("stream") is True
     asked = {"model": model.strip(), "messages": _conversation(fields, kind), "stream": streamed}
-    asked |= _USAGE if streamed else {}
+    asked |= USAGE if streamed else {}
     asked |= _sampling(fields, kind)
     asked |= _tools(fields, kind)
     asked |= _format(fields, kind)
-    effort = _mapping(fields.get("reasoning")).get("effort")
+    effort = members(fields.get("reasoning")).get("effort")
     asked |= thinking(_EFFORTS.get(effort) if isinstance(effort, str) else None, kind)
-    try:
-        translated = orjson.dumps(asked)
-    except orjson.JSONEncodeError as error:  # nested beyond what orjson writes
-        raise RequestError(f"the request cannot be translated: {error}") from None
     echoed = {name: fields[name] for name in _ECHOED if name in fields}
-    return Wanted(Api.RESPONSES, model.strip(), Api.CHAT, translated, streamed, echoed=echoed)
+    written({"response": echoed})  # as deep as each event will have it
+    return Wanted(Api.RESPONSES, model.strip(), Api.CHAT, written(asked), streamed, echoed=echoed)
 
 
 def _sampling(fields: Fields, kind: BackendKind) -> dict[str, Any]:
@@ -69,10 +63,10 @@ def _sampling(fields: Fields, kind: BackendKind) -> dict[str, Any]:
 
 
 def _format(fields: Fields, kind: BackendKind) -> dict[str, Any]:
-    form = _mapping(_mapping(fields.get("text")).get("format"))
+    form = members(members(fields.get("text")).get("format"))
     match form.get("type"):
         case "json_schema":
-            return response_format(_mapping(form.get("schema")), kind)
+            return response_format(members(form.get("schema")), kind)
         case "json_object":
             return response_format("json", kind)
     return {}
@@ -170,26 +164,22 @@ def _thoughts(item: Fields) -> str:
 def _tools(fields: Fields, kind: BackendKind) -> dict[str, Any]:
     """The client's own functions. Of tools that OpenAI runs itself the model does not hear: nobody runs them here."""
     given = fields.get("tools")
-    functions = [tool for tool in given if _mapping(tool).get("type") == "function"] if isinstance(given, list) else []
+    functions = [tool for tool in given if members(tool).get("type") == "function"] if isinstance(given, list) else []
     if not functions:
         return {}
     asked: dict[str, Any] = {"tools": [_tool(tool) for tool in functions]}
     choice = fields.get("tool_choice")
     if isinstance(choice, str):
         asked["tool_choice"] = choice
-    elif _mapping(choice).get("type") == "function":
-        asked["tool_choice"] = tool_choice(_text(_mapping(choice), "name"), kind)
+    elif members(choice).get("type") == "function":
+        asked["tool_choice"] = tool_choice(_text(members(choice), "name"), kind)
     if isinstance(fields.get("parallel_tool_calls"), bool):
         asked["parallel_tool_calls"] = fields["parallel_tool_calls"]
     return asked
 
 
 def _tool(tool: Fields) -> dict[str, Any]:
-    function = {"name": _text(tool, "name"), "parameters": _mapping(tool.get("parameters"))}
+    function = {"name": _text(tool, "name"), "parameters": members(tool.get("parameters"))}
     if description := _text(tool, "description"):
         function["description"] = description
     return {"type": "function", "function": function}
-
-
-def _mapping(value: Any) -> Fields:
-    return value if isinstance(value, dict) else {}

@@ -1,4 +1,5 @@
-"""The bodies of Ollama's API, read strictly: what has no place in Ollama's own types is refused in Go's words.
+"""Bodies that are to be translated: read, those of Ollama's API strictly (what has no place in its types is refused in
+Go's words), and written for the model server.
 
 The router has read the outermost fields; it forwards the rest unread, so it may be anything.
 """
@@ -11,6 +12,8 @@ from typing import Any
 import orjson
 
 from herd.errors import RequestError
+from herd.protocols.request_forms import KINDS
+from herd.types import MiB
 
 Fields = dict[str, Any]
 
@@ -59,7 +62,9 @@ _STRUCTS: Mapping[str, Mapping[str, _Type]] = {
     "api.EmbeddingRequest": {"model": _STRING, "prompt": _STRING, "options": _MAP},
 }
 
-_KINDS = {str: "string", bool: "bool", int: "number", float: "number", list: "array", dict: "object"}
+# Of a body that orjson does not take, but Go does: Python's own decoder needs a tenth of a second for each of these, in
+# which no stream of the agent moves, and many times the memory.
+MAX_ODD = MiB
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -79,7 +84,7 @@ def read_body(body: bytes, struct: str) -> Fields:
     if value is None:
         return {}
     if type(value) is not dict:
-        raise RequestError(f"json: cannot unmarshal {_KINDS[type(value)]} into Go value of type {struct}")
+        raise RequestError(f"json: cannot unmarshal {KINDS[type(value)]} into Go value of type {struct}")
     return _typed(value, struct, struct.partition(".")[2])
 
 
@@ -109,13 +114,26 @@ def checked(value: Any, wanted: _Type, path: str) -> Any:
     # To Python a bool is an int; to Go it is no number.
     if isinstance(value, wanted[0]) and (type(value) is not bool or wanted[0] is bool):
         return value
-    found = f"number {value}" if type(value) is float and wanted is _INT else _KINDS.get(type(value), "null")
+    found = f"number {value}" if type(value) is float and wanted is _INT else KINDS.get(type(value), "null")
     raise RequestError(f"json: cannot unmarshal {found} into Go struct field {path} of type {wanted[1]}")
 
 
 def strings(values: list[Any], go_type: str, path: str) -> list[str]:
     """A list of nothing but strings. Raises RequestError, 400."""
     return [checked(value, (str, go_type), path) for value in values]
+
+
+def members(value: Any) -> Fields:
+    """Those of an object within a body; of anything else none."""
+    return value if isinstance(value, dict) else {}
+
+
+def written(value: Any) -> bytes:
+    """What a server is asked, as JSON. Raises RequestError, 400: it is nested deeper than orjson writes, 254 levels."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError as error:
+        raise RequestError(f"the request cannot be translated: {error}") from None
 
 
 def _typed(value: Fields, struct: str, path: str) -> Fields:
@@ -131,8 +149,9 @@ def _typed(value: Fields, struct: str, path: str) -> Fields:
 def _first_value(body: bytes) -> Any:
     try:
         return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        pass
+    except orjson.JSONDecodeError as error:
+        if len(body) > MAX_ODD:
+            raise RequestError(f"the request body is not JSON: {_reason(error)}") from None
     try:  # something follows the value, or a string holds what is not Unicode: Go takes both
         value, _ = json.JSONDecoder().raw_decode(body.decode("utf-8", "replace").lstrip(" \t\r\n"))
         return orjson.loads(_SURROGATES.sub("\ufffd", json.dumps(value, ensure_ascii=False)))

@@ -5,10 +5,8 @@ import binascii
 from collections.abc import Iterable
 from typing import Any
 
-import orjson
-
 from herd.errors import RequestError
-from herd.protocols.translation.fields import nested, strings
+from herd.protocols.translation.fields import nested, strings, written
 from herd.types import BackendKind
 
 _PATH = "ChatRequest.messages"
@@ -35,7 +33,7 @@ class _Calls:
         name = function.get("name", "")
         identity = fields.get("id") or self._id()
         self._open.append((identity, name))
-        arguments = orjson.dumps(function.get("arguments", {})).decode()
+        arguments = written(function.get("arguments", {})).decode()
         return {"id": identity, "type": "function", "function": {"name": name, "arguments": arguments}}
 
     def answered(self, identity: str, name: str) -> str:

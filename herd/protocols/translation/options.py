@@ -10,11 +10,11 @@ What shapes a load (`num_ctx`, `num_batch`, `num_gpu`, ...) these servers were t
 a request changes it, and as Ollama does with options that it does not know, it is left out.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from herd.errors import RequestError
+from herd.protocols.translation.fields import written
 from herd.types import BackendKind
 
 # Options by the word with which Ollama refuses a value of another type.
@@ -54,6 +54,9 @@ _NAMES: Mapping[BackendKind, Mapping[str, str]] = {
     BackendKind.LMSTUDIO: _COMMON | {"top_k": "top_k", "repeat_penalty": "repeat_penalty"},
     BackendKind.OPENAI: _COMMON,
 }
+
+# The counts of a streamed answer come only when they are asked for.
+USAGE = {"stream_options": {"include_usage": True}}
 
 _LEVELS = ("high", "medium", "low", "max")
 
@@ -100,8 +103,7 @@ def response_format(value: Any, kind: BackendKind) -> dict[str, Any]:
             return {"response_format": {"type": "json_object"}}
         value = {"type": "object"}  # LM Studio takes a schema only
     if type(value) is not dict:
-        written = json.dumps(value)
-        raise RequestError(f'invalid format: {written}; expected "json" or a valid JSON Schema object')
+        raise RequestError(f'invalid format: {written(value).decode()}; expected "json" or a valid JSON Schema object')
     named = {"name": "answer", "strict": True, "schema": value}
     return {"response_format": {"type": "json_schema", "json_schema": named}}
 

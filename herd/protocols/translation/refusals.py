@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from herd.protocols.refusals import not_found
 from herd.protocols.untrusted import mapping, text
 from herd.types import Api
 
@@ -45,19 +46,12 @@ def refused(api: Api, model: str, status: int, body: bytes) -> tuple[int, str]:
     if status == NOT_FOUND:
         if "model" not in said.lower():  # it is the endpoint that is not there
             return NOT_IMPLEMENTED, f"the model server that has {model} does not serve this"
-        return status, unknown(api, model)
+        return status, not_found(api, model)
     if status == _UNPROCESSABLE:
         status = 400
     if status < 400:  # a redirect, or a 204: whatever it is, it is no answer
         return 502, f"the model server answered {status}"
     return status, said or f"the model server answered {status}"
-
-
-def unknown(api: Api, model: str) -> str:
-    """What Ollama says of a model that it does not have."""
-    if api in {Api.OLLAMA_EMBED, Api.OLLAMA_EMBEDDINGS}:
-        return f'model "{model}" not found, try pulling it first'
-    return f"model '{model}' not found"
 
 
 def sentence(body: bytes) -> str:

@@ -7,6 +7,7 @@ from typing import Any, NoReturn, Protocol
 from herd.errors import RequestError, StreamFailed
 from herd.protocols.answers import Reply, error_answer
 from herd.protocols.messages import Headers, Usage
+from herd.protocols.refusals import not_found
 from herd.protocols.translation import refusals
 from herd.protocols.translation.answers import AnswerStream, Broke, Ending, Said, count, parsed, whole_answer
 from herd.protocols.translation.asking import read_asking
@@ -107,7 +108,7 @@ class StandIn:
 
     def unknown(self) -> Reply:
         """The answer when the server does not have the model."""
-        text = refusals.unknown(self.wanted.api, self.wanted.model)
+        text = not_found(self.wanted.api, self.wanted.model)
         return self.error(RequestError(text, status=refusals.NOT_FOUND))
 
     def error(self, error: RequestError) -> Reply:
@@ -291,6 +292,7 @@ def _without_error(value: dict[str, Any]) -> dict[str, Any]:
 def _vector(item: Any) -> tuple[int, list[float]]:
     if isinstance(item, dict):
         index, vector = item.get("index"), item.get("embedding")
-        if type(index) is int and isinstance(vector, list) and all(type(one) in {int, float} for one in vector):
+        # Thousands of numbers, on the loop: one by one it takes five times as long.
+        if type(index) is int and isinstance(vector, list) and set(map(type, vector)) <= {int, float}:
             return index, vector
     raise StreamFailed("the model server's answer has something else where its vectors should be")

@@ -208,6 +208,13 @@ def test_arguments_that_are_no_object_break_the_answer(arguments: str) -> None:
         lines(stream_reader(), fragment(0, arguments, id="c", name="f"), delta("length"), DONE)
 
 
+@pytest.mark.parametrize("levels", [250, 900])
+def test_arguments_that_are_nested_deeper_than_can_be_written_break_the_answer(levels: int) -> None:
+    arguments = '{"a":' * levels + "1" + "}" * levels
+    with pytest.raises(StreamFailed, match="nested too deeply"):
+        lines(stream_reader(), fragment(0, arguments, id="x", name="f"), delta("tool_calls"), DONE)
+
+
 def test_probabilities_are_of_the_tokens_in_the_line() -> None:
     token = {"id": 7, "token": "é", "logprob": -0.5, "bytes": [195, 169]}
     other = {"token": "e", "logprob": -1.5}

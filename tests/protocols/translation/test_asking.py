@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from herd.errors import RequestError
 from herd.protocols.translation import standin
+from herd.protocols.translation.fields import MAX_ODD
 from herd.simulation.ollama.asks.native import read_chat
 from herd.simulation.ollama.asks.openai import read_chat_completion, read_completion
 from herd.types import Api, BackendKind
@@ -281,11 +282,42 @@ def test_a_suffix_is_refused_where_it_would_be_ignored() -> None:
         assert refusal(GENERATE, {"prompt": "a", "suffix": "b"}, kind) == (400, "m does not support insert")
 
 
+def test_a_long_body_is_not_repaired() -> None:
+    body = b'{"model":"m","messages":[{"content":"\\ud800%b"}]}'
+    assert standin(CHAT, OPENAI, body % b"").wanted.body is not None
+    with pytest.raises(RequestError, match=r"not JSON: .* at character"):
+        standin(CHAT, OPENAI, body % (b"x" * MAX_ODD))
+
+
 @pytest.mark.parametrize("body", [b"", b" \n", b"[]", b"{", b'{"model":', b"\xff", b"[" * 100_000, b"nul"])
 def test_what_is_no_request_is_refused(body: bytes) -> None:
     for api in (CHAT, GENERATE, Api.OLLAMA_EMBED, Api.OLLAMA_EMBEDDINGS):
         with pytest.raises(RequestError):
             standin(api, OPENAI, body)
+
+
+def nested(levels: int) -> bytes:
+    return b'{"a":' * levels + b"1" + b"}" * levels
+
+
+@pytest.mark.parametrize(
+    ("api", "body"),
+    [
+        (CHAT, b'{"model":"m","messages":[{"role":"assistant","tool_calls":[{"function":{"arguments":%b}}]}]}'),
+        (CHAT, b'{"model":"m","messages":[{"role":"user","content":"a"}],"format":[%b]}'),
+        (CHAT, b'{"model":"m","messages":[{"role":"user","content":"a"}],"format":%b}'),
+        (
+            Api.MESSAGES,
+            b'{"model":"m","max_tokens":1,"messages":[{"role":"assistant","content":[{"type":"tool_use","input":%b}]}]}',
+        ),
+        (Api.RESPONSES, b'{"model":"m","input":"a","metadata":%b}'),
+    ],
+)
+def test_what_is_nested_deeper_than_can_be_written_is_refused(api: Api, body: bytes) -> None:
+    for levels in (255, 900):
+        with pytest.raises(RequestError) as refused:
+            standin(api, OPENAI, body % nested(levels))
+        assert refused.value.status == 400
 
 
 # --- Properties -------------------------------------------------------------------------------------------------------

@@ -10,6 +10,10 @@ _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0
 _TERM = re.compile(r"(\d+\.?\d*|\.\d+)([^\d.]*)", re.ASCII)
 
 
+# Characters of a duration: "2562047h47m16.854775807s" is the longest that Go prints. A text is read on the loop.
+LONGEST = 256
+
+
 def unloads(value: Any) -> bool:
     """Whether a request without a prompt, with this `keep_alive`, wants its model gone.
 
@@ -30,8 +34,8 @@ def _seconds(text: str) -> float:
     body = text[1:] if text[:1] in {"+", "-"} else text
     if body == "0":
         return 0.0
-    quoted = json.dumps(text, ensure_ascii=False)
-    terms = _TERM.findall(body)
+    quoted = json.dumps(text[:LONGEST], ensure_ascii=False)
+    terms = _TERM.findall(body) if len(text) <= LONGEST else []
     if not terms or "".join(number + unit for number, unit in terms) != body:
         raise RequestError(f"time: invalid duration {quoted}")
     for _, unit in terms:
