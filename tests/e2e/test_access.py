@@ -116,6 +116,7 @@ async def test_the_keys_name_is_the_clients_in_its_stories(keyed: Keyed) -> None
     assert (code, clients["named-0"], clients["named-1"]) == (0, "phone", LOOPBACK)
 
 
+@pytest.mark.slow
 async def test_commands_need_no_key_on_this_machine_and_send_the_one_they_have(keyed: Keyed) -> None:
     assert (await keyed.command("nodes"))[0] == 0
     assert await keyed.command("drain", "den", HERD_ADMIN_KEY=ADMIN) == (0, "den is drained by hand")

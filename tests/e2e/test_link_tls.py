@@ -77,6 +77,7 @@ async def test_with_a_join_token_the_certificate_may_change_and_nobody_has_to_kn
     assert [await program.stop() for program in (agent, guest, home.router)] == [0, 0, 0]
 
 
+@pytest.mark.slow
 async def test_without_one_an_agent_stays_with_the_certificate_that_it_knows(home: Home) -> None:
     await home.start_router(HOUSE)
     agent = await home.start_agent()
@@ -105,6 +106,7 @@ async def test_without_one_an_agent_stays_with_the_certificate_that_it_knows(hom
     assert await agent.stop() == 0
 
 
+@pytest.mark.slow
 async def test_a_router_that_has_lost_its_certificate_is_not_joined_in_plain_text(home: Home) -> None:
     await home.start_router(HOUSE)
     agent = await home.start_agent()
