@@ -170,7 +170,7 @@ def loses_a_piece(patch: pytest.MonkeyPatch) -> None:
 
 
 def ends_broken_streams_cleanly(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(delivery, "error_event", lambda *_: b"")
+    patch.setattr(delivery, "error_event", lambda *_, **__: b"")
 
 
 def takes_all_for_whole(patch: pytest.MonkeyPatch) -> None:
