@@ -214,27 +214,6 @@ class Models:
         ) as board:
             await board.follow(job.sink, shown(job.id, [host]), stream=job.wanted.stream)
 
-    async def pull(self, request_id: RequestId, model: str, node: str = "") -> NodeName:
-        """Have a model fetched: to which node, once requests find it there.
-
-        Args:
-            request_id: on whose account.
-            model: its name.
-            node: name or id of the one to fetch it; empty for the one that suits best.
-
-        Raises:
-            RequestError: there is no such node, none that is ready, or it could not fetch the model.
-        """
-        nodes: tuple[NodeStatus, ...] = await self._fleet.snapshot.remote()
-        wanted, body = ModelRequest(model), managing.pull_of(model)
-        host = self._puller(nodes, wanted, node)
-        head = RequestHead(request_id, NOBODY, "POST", "/api/pull", (("Content-Type", "application/json"),))
-        key = PullKey(host.node, host.backend, canonical(model))
-        async with self._parts.pulls.followed(key, host.name, self._fetch(head, host, model, body)) as board:
-            await board.ended()
-            board.outcome()
-        return host.name
-
     def _puller(self, nodes: tuple[NodeStatus, ...], wanted: ModelRequest, node: str) -> Host:
         """Where a model is fetched to: where that is being done already, unless somebody names a node."""
         key = canonical(wanted.model)

@@ -7,6 +7,7 @@ from herd.actors.delivery import HOLD_LIMIT, Attempt, Delivery, Failed, WholeAns
 from herd.actors.ports import Headers, Sink
 from herd.actors.request import RouterParts
 from herd.actors.sending import SEND_SIZE, carried, opened
+from herd.actors.sinks import PassingSink
 from herd.protocols.messages import Failure, RequestHead, Usage
 from herd.protocols.progress import MAX_LINE, is_success
 from herd.types import NodeId
@@ -81,7 +82,7 @@ class _HeldSink:
         """Whoever asked hears of it."""
 
 
-class SettledSink:
+class SettledSink(PassingSink):
     """Hands an answer on, but for the line that says that a model is there now: first it is to be so for requests too.
 
     Args:
@@ -90,27 +91,15 @@ class SettledSink:
     """
 
     def __init__(self, sink: Sink, settle: Callable[[], Awaitable[None]]) -> None:
-        self._sink = sink
+        super().__init__(sink)
         self._settle = settle
         self._rest = b""  # of the answer since its last line end
 
-    @property
-    def started(self) -> bool:
-        return self._sink.started
-
-    async def start(self, status: int, headers: Headers) -> None:
-        await self._sink.start(status, headers)
-
     async def write(self, data: bytes) -> None:
+        """Send a piece of the body."""
         lines = (self._rest + data).split(b"\n")
         self._rest = lines[-1][-MAX_LINE:]
         if any(map(is_success, lines)):
             self._rest = b""
             await self._settle()
-        await self._sink.write(data)
-
-    async def finish(self) -> None:
-        await self._sink.finish()
-
-    def abort(self) -> None:
-        self._sink.abort()
+        await super().write(data)

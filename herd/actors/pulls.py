@@ -145,13 +145,6 @@ class Board:
         headers = (("Content-Type", JSON), ("Content-Length", str(len(body))), *shown)
         return WholeAnswer(500 if self.progress.error else 200, headers, body)
 
-    def outcome(self) -> None:
-        """What came of a pull that is over. Raises RequestError (502) unless the model is there."""
-        self._check()
-        if not self.progress.succeeded:
-            said = self.progress.error or f"{self.name} answered {self._status}"
-            raise RequestError(f"{self.name} could not fetch the model: {said}", status=502)
-
 
 @dataclass(slots=True, eq=False)
 class _Pull:

@@ -11,12 +11,12 @@ from herd.actors.control import obey, unknown_node
 from herd.actors.counting import count
 from herd.actors.homes import MAX_PINS, PinEnd
 from herd.actors.latency_learner import Lesson
-from herd.actors.marked import MarkedSink
 from herd.actors.models import Models
 from herd.actors.node import NodeStatus
 from herd.actors.placing import unavailable
 from herd.actors.ports import Headers, HttpRequest, Sink
 from herd.actors.request import Inbound, RouterParts, serve
+from herd.actors.sinks import MarkedSink
 from herd.actors.traces import Story
 from herd.actors.upload import upload
 from herd.errors import HerdError, RequestError, StreamFailed

@@ -143,11 +143,6 @@ def streaming(request: ModelRequest, body: Buffer) -> bytes:
     return data[: request.stream_at.start] + b"true" + data[request.stream_at.end :]
 
 
-def pull_of(model: str) -> bytes:
-    """The body of a request to fetch a model."""
-    return orjson.dumps({"model": model})
-
-
 def unloaded(endpoint: str, model: str, wall: float) -> bytes:
     """The answer to a request at the endpoint of this name that had a model go; `wall`: seconds since the epoch."""
     said: dict[str, Any] = {"response": ""}

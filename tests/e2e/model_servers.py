@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from herd.actors.ports import Body, Headers, HttpRequest, Sink
+from herd.actors.sinks import PassingSink
 from herd.net.http_server import AiohttpServer
 from herd.simulation.machine.catalog import CATALOG
 from herd.simulation.machine.profiles import PROFILES
 from herd.simulation.ollama.server import FakeOllama
 from herd.types import Bytes, Seconds
-from tests.sinks import PassingSink
 
 LOOPBACK = "127.0.0.1"
 OLLAMA_PORT = 11434

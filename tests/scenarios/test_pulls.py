@@ -6,15 +6,13 @@ from typing import Any
 
 import pytest
 
-from herd.actors.models import Models
-from herd.errors import RequestError
 from herd.runtime.testing import virtual_time
 from herd.simulation.fleet.house import House, SimulatedNode
 from herd.simulation.http import RecordingSink, call
 from herd.simulation.machine.catalog import CATALOG
 from herd.simulation.machine.profiles import PROFILES
 from herd.simulation.ollama.server import FakeOllama
-from herd.types import NodeState, RequestId, Seconds
+from herd.types import NodeState, Seconds
 from tests.scenarios.helpers import CHAT, LLAMA, QWEN, begun, chat, lines, scenario, served_by, turns
 
 PULL = "/api/pull"
@@ -300,20 +298,3 @@ async def test_a_node_that_cannot_be_reached_is_named() -> None:
         a.stop_server()
         answer = await pulled(home)
         assert (answer.status, answer.json["error"].startswith("a did not answer: cannot connect")) == (502, True)
-
-
-# --- from within the router -------------------------------------------------------------------------------------------
-
-
-@virtual_time
-async def test_the_router_itself_can_have_a_model_fetched() -> None:
-    async with scenario() as home:
-        await home.node("a", [LLAMA], profile=SMALL)
-        await home.node("b", [LLAMA], profile=BIG)
-        models = Models(home.router.parts, home.router.fleet)
-        assert await models.pull(RequestId("r1"), GEMMA) == "b"
-        assert await models.pull(RequestId("r2"), QWEN, "a") == "a"
-        assert served_by(await home.ask(CHAT, chat(QWEN))) == "a"
-        with pytest.raises(RequestError, match="b could not fetch the model: pull model manifest"):
-            await models.pull(RequestId("r3"), "nobody")
-        await home.until_node("a", NodeState.READY)

@@ -14,30 +14,6 @@ class Page:
     body: bytes = b""
 
 
-class WithHeaders:
-    """A `Sink` that adds headers to the answer."""
-
-    def __init__(self, sink: Sink, headers: Headers) -> None:
-        self._sink = sink
-        self._headers = headers
-
-    @property
-    def started(self) -> bool:
-        return self._sink.started
-
-    async def start(self, status: int, headers: Headers) -> None:
-        await self._sink.start(status, (*headers, *self._headers))
-
-    async def write(self, data: bytes) -> None:
-        await self._sink.write(data)
-
-    async def finish(self) -> None:
-        await self._sink.finish()
-
-    def abort(self) -> None:
-        self._sink.abort()
-
-
 async def send(sink: Sink, status: int, content_type: str, body: bytes) -> None:
     """A whole answer."""
     await sink.start(status, (("Content-Type", content_type), ("Content-Length", str(len(body)))))

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from urllib.parse import unquote
 
 from herd.actors.ports import HttpRequest, Sink
+from herd.actors.sinks import MarkedSink
 from herd.errors import BodyTooLarge, RequestError
 from herd.simulation.machine.catalog import SimulatedModel
 from herd.simulation.machine.pace import MachineProfile
@@ -28,7 +29,7 @@ from herd.simulation.ollama.golang import encode, well_formed
 from herd.simulation.ollama.inference import Inference
 from herd.simulation.ollama.library import Library
 from herd.simulation.ollama.manage import Manager
-from herd.simulation.ollama.pages import Page, WithHeaders, send_page, send_to
+from herd.simulation.ollama.pages import Page, send_page, send_to
 from herd.simulation.ollama.registry import Registry
 from herd.simulation.ollama.scheduler import Limits, Scheduler
 from herd.simulation.ollama.voices.messages import anthropic_error
@@ -242,7 +243,7 @@ class FakeOllama:
             await send_page(request, sink, origin)
             return
         if origin:
-            sink = WithHeaders(sink, origin)
+            sink = MarkedSink(sink, origin)
         if (refusal := check_host(request)) is not None:
             await send_page(request, sink, refusal)
             return
