@@ -46,7 +46,7 @@ def listen_to_parent(
 
     def read() -> None:
         rest = b""
-        while (data := _read_on(descriptor)) and len(rest) <= MAX_LINE:
+        while len(rest) <= MAX_LINE and (data := _read_on(descriptor)):
             *lines, rest = (rest + data).split(b"\n")
             if lines and line is not None and not call(line, lines[-1]):
                 return
