@@ -13,6 +13,7 @@ PRE_WARMER = "pre-warmer"
 TRACES = "traces"
 GATEWAY = "gateway"
 DISCOVERY = "discovery"
+DASHBOARD = "dashboard"  # of the agent, too
 
 AGENT = "agent"
 ROUTER_LINK = "router-link"
