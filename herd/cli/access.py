@@ -42,15 +42,21 @@ def access_of(settings: RouterSettings, own_names: tuple[str, ...]) -> Access:
     return Access(keys, admin, settings.lan_admin, hosts, Origins(tuple(map(_allowed_origin, settings.allowed_origin))))
 
 
+def key_of(given: str) -> str:
+    """The key of an --api-key, without its name."""
+    return _parted(given)[1]
+
+
 def _key(given: str, number: int) -> Key:
+    name, key = _parted(given)
+    _check_key(key, f"--api-key of {name}" if name else f"--api-key (number {number})")
+    return Key(name, digest_of(key))
+
+
+def _parted(given: str) -> tuple[str, str]:
     """`name=key`, or a key alone. The padding of base64 at a key's end is no name's."""
-    where = f"--api-key (number {number})"
     named = _NAMED.fullmatch(given)
-    if named is None or not named[2].strip("="):
-        _check_key(given, where)
-        return Key("", digest_of(given))
-    _check_key(named[2], f"--api-key of {named[1]}")
-    return Key(named[1], digest_of(named[2]))
+    return (named[1], named[2]) if named is not None and named[2].strip("=") else ("", given)
 
 
 def _check_key(key: str, where: str) -> None:

@@ -5,9 +5,9 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import TextIO
 
 from herd.errors import HerdError
 from herd.types import MiB
@@ -23,17 +23,17 @@ class LogFile(RotatingFileHandler):
     def __init__(self, file: Path) -> None:
         super().__init__(file, maxBytes=MAX_FILE, backupCount=OLD_FILES, encoding="utf-8")
 
-    def _open(self) -> TextIO:
+    def _open(self) -> TextIOWrapper:
         descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         return os.fdopen(descriptor, "a", encoding=self.encoding)
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - logging's name
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Where the disk is full a line is lost: a traceback on the terminal would tear the picture."""
 
 
 @contextmanager
-def logs_in(file: Path) -> Iterator[None]:
-    """Have what is logged go into `file`, in the same form, where it would go to the terminal.
+def logs_in(file: Path | None) -> Iterator[None]:
+    """Have what is logged go into `file` (None: nowhere), in the same form, where it would go to the terminal.
 
     Raises:
         HerdError: the file cannot be written.
@@ -44,7 +44,7 @@ def logs_in(file: Path) -> Iterator[None]:
         yield
         return
     try:
-        aside = LogFile(file)
+        aside = LogFile(file) if file is not None else logging.NullHandler()
     except OSError as error:
         raise HerdError(f"cannot write {file}: {error.strerror or error}") from error
     for handler in shown:
