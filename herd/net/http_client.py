@@ -79,10 +79,13 @@ class AiohttpServers:
 
     Args:
         headers: that every request gets.
+        certificate: SHA-256 of the one that a server has to show, in DER, whatever names are in it and whoever
+            vouches for it; None: an authority of the system has to, for its name.
     """
 
-    def __init__(self, headers: Headers = ()) -> None:
+    def __init__(self, headers: Headers = (), certificate: bytes | None = None) -> None:
         self._headers = headers
+        self._certificate = None if certificate is None else aiohttp.Fingerprint(certificate)
         self._session: aiohttp.ClientSession | None = None
         # For second attempts: a restarted server may have left more than one dead connection in the pool.
         self._unpooled: aiohttp.ClientSession | None = None
@@ -135,7 +138,8 @@ class AiohttpServers:
         async def request(session: aiohttp.ClientSession | None) -> aiohttp.ClientResponse:
             if session is None:
                 raise StreamFailed("the HTTP client is closed")
-            return await session.request(method, url, headers=headers, data=body, allow_redirects=False)
+            trust = True if self._certificate is None else self._certificate
+            return await session.request(method, url, headers=headers, data=body, allow_redirects=False, ssl=trust)
 
         try:
             try:
@@ -157,6 +161,7 @@ class AiohttpServers:
         An answer that is not `verified` may come from whoever sits at the address, or on the way to it.
         """
         method = "GET" if body is None else "POST"
+        trust = self._certificate if verified and self._certificate is not None else verified
         data = None if body is None else orjson.dumps(body)
         headers = None if body is None else {"Content-Type": "application/json"}
         if self._session is None:
@@ -166,7 +171,7 @@ class AiohttpServers:
             async with (
                 asyncio.timeout(timeout),
                 self._session.request(
-                    method, URL(url), headers=headers, data=data, allow_redirects=False, ssl=verified
+                    method, URL(url), headers=headers, data=data, allow_redirects=False, ssl=trust
                 ) as response,
             ):
                 while more := await response.content.read(FETCH_LIMIT):
@@ -203,6 +208,8 @@ def _reason(error: BaseException) -> str:
         return "it took too long"
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
         return "it closed the connection"
+    if isinstance(error, aiohttp.ServerFingerprintMismatch):
+        return "its certificate is not the one that was expected"
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
         return _unconnected(error)
     if isinstance(error, OSError):
