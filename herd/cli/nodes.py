@@ -8,8 +8,7 @@ import typer
 from rich.console import Console
 
 from herd.cli import node_view
-from herd.cli.asking import AdminKey, AsJson, RouterUrl, asked
-from herd.errors import HerdError
+from herd.cli.asking import AdminKey, AsJson, RouterUrl, asked, understood
 
 
 def nodes_command(
@@ -33,9 +32,7 @@ def nodes_command(
         typer.echo(json.dumps(shown_as_json, indent=2))
         return
     console = Console(highlight=False)
-    try:
+    with understood("nodes"):
         plain = console.options.ascii_only
         shown = node_view.nodes(document["nodes"]) if name is None else node_view.node(document, plain=plain)
-    except (LookupError, TypeError, ValueError) as error:
-        raise HerdError("the router describes its nodes in another way: is it of another version?") from error
     console.print(shown)
