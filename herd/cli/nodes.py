@@ -9,11 +9,15 @@ from rich.console import Console
 
 from herd.cli import node_view
 from herd.cli.asking import AdminKey, AsJson, RouterUrl, asked, understood
+from herd.cli.completion import node_names
 
 
 def nodes_command(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="One of them, by its name or id.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[NAME]", help="One of them, by its name or id.", show_default=False, autocompletion=node_names
+        ),
     ] = None,
     router_url: RouterUrl = None,
     as_json: AsJson = False,

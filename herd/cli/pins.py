@@ -8,11 +8,14 @@ from urllib.parse import quote
 import typer
 
 from herd.cli.asking import AdminKey, AsJson, Refused, RouterUrl, asked, understood
+from herd.cli.completion import model_names
 from herd.cli.process import printable
 from herd.cli.words import meant
 from herd.errors import HerdError
 
-_Model = Annotated[str, typer.Argument(metavar="MODEL", help="The model, as clients name it.")]
+_Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="The model, as clients name it.", autocompletion=model_names)
+]
 
 
 def pin_command(

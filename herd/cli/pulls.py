@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from herd.cli.asking import ANSWER_S, AdminKey, RouterUrl, away, key_headers, refused
+from herd.cli.completion import model_names, node_names
 from herd.cli.process import printable, set_up_logs
 from herd.cli.pull_view import Bars, Lines, View
 from herd.cli.talk import once
@@ -29,9 +30,17 @@ _AGAIN = "herd pull goes on where it has stopped"
 
 
 def pull_command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="The model, as Ollama's library names it.")],
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="The model, as Ollama's library names it.", autocompletion=model_names),
+    ],
     node: Annotated[
-        str | None, typer.Option(help="Fetch it to this node (default: the one that suits best).", show_default=False)
+        str | None,
+        typer.Option(
+            help="Fetch it to this node (default: the one that suits best).",
+            show_default=False,
+            autocompletion=node_names,
+        ),
     ] = None,
     router_url: RouterUrl = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what the router says, a JSON object a line.")] = False,
