@@ -73,8 +73,7 @@ def node(document: dict[str, Any], *, plain: bool = False) -> RenderableType:
         *(Text(f"  {fact}") for fact in facts),
         Text(),
         _models(document),
-        Text(),
-        *_week(document["week"], document["week_slot"], plain=plain),
+        *((Text(), *_week(document["week"], document["week_slot"], plain=plain)) if "week" in document else ()),
     )
 
 
