@@ -10,9 +10,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from herd.cli.cells import Size
 from herd.cli.keys import Keyboard
 from herd.cli.screen import Row, Screen
-from herd.cli.terminal import Size, Terminal
+from herd.cli.terminal import Terminal
 
 # Between a key and its picture there is nothing that anybody notices, and ten pictures a second while a key is held.
 KEY_PAUSE_S = 0.1

@@ -7,7 +7,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.color import ColorSystem
 from rich.segment import Segment
 
-from herd.cli.terminal import Size, Terminal
+from herd.cli.cells import Size
+from herd.cli.terminal import Terminal
 
 Row = Sequence[Segment]
 

@@ -6,10 +6,12 @@ import select
 import sys
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any, NamedTuple, TextIO
+from typing import Any, TextIO
 
 from rich.color import ColorSystem
 from rich.console import Console
+
+from herd.cli.cells import Size
 
 if sys.platform == "win32":
     import ctypes
@@ -42,13 +44,6 @@ _SYSTEMS = {"standard": ColorSystem.STANDARD, "256": ColorSystem.EIGHT_BIT, "tru
 
 # Terminals that obey no sequences; Windows' have no TERM at all.
 _DUMB = {"dumb", "unknown"} if sys.platform == "win32" else {"", "dumb", "unknown"}
-
-
-class Size(NamedTuple):
-    """Of a terminal, in cells."""
-
-    width: int
-    height: int
 
 
 class Terminal:
