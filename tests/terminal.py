@@ -204,7 +204,6 @@ class Terminal:
         self._failed: AssertionError | None = None
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(master, self._read)
-        self._reading = True
 
     def press(self, *keys: str) -> None:
         """Press keys, by their names or as characters."""
@@ -252,15 +251,20 @@ class Terminal:
         """Its settings, for comparison."""
         return termios.tcgetattr(self._slave)
 
-    def stop_reading(self) -> None:
-        """Take nothing more from the program: a line that stands still."""
-        self._loop.remove_reader(self._master)
-        self._reading = False
+    def stop_reading(self) -> asyncio.Event:
+        """Take nothing more from the program: a line that stands still. The event: the program has written something."""
+        written = asyncio.Event()
+
+        def seen() -> None:
+            self._loop.remove_reader(self._master)
+            written.set()
+
+        self._loop.add_reader(self._master, seen)
+        return written
 
     def read_on(self) -> None:
         """Take again what the program writes."""
         self._loop.add_reader(self._master, self._read)
-        self._reading = True
 
     def hang_up(self) -> None:
         """The window is closed."""
@@ -325,7 +329,7 @@ async def on_terminal(
     for unwanted in ({"NO_COLOR", "COLUMNS"} - set(variables or ())) | {"COLORTERM"}:
         own.pop(unwanted, None)
     # The first terminal that the leader of a session opens is the one that controls it.
-    script = 'exec <>"$0" >&0 2>&0; exec "$@"' if stdin is None else 'exec >"$0" 2>&1; exec "$@"'
+    script = 'exec <>"$0" >&0 2>&0; exec "$@"' if stdin is None else 'exec 1<>"$0" 2>&1; exec "$@"'
     process = await asyncio.create_subprocess_exec(
         *("/bin/sh", "-c", script, os.ttyname(slave), *words),
         stdin=asyncio.subprocess.DEVNULL if stdin is None else stdin,

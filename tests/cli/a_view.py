@@ -48,7 +48,8 @@ async def main(*, interruptible: bool) -> None:
         sys.stdout.write("no terminal to draw on\n")
         return
     ended_by = await LiveView(terminal, Keys(), interruptible=interruptible).run()
-    sys.stdout.write(f"ended by {ended_by.name if ended_by else 'itself'}\n")
+    if "quiet" not in sys.argv:
+        sys.stdout.write(f"ended by {ended_by.name if ended_by else 'itself'}\n")
 
 
 if __name__ == "__main__":
