@@ -76,6 +76,7 @@ def _options(settings: RouterSettings, identity: Identity, access: Access) -> Ro
         scorer=ScorerKind(settings.scorer),
         access=access,
         link_tls=settings.tls_cert != "",
+        join_token=settings.join_token != "",
         names=settings.names,
     )
 
