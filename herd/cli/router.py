@@ -14,6 +14,7 @@ from herd.actors.router import RouterOptions, RouterPorts, RunningRouter, runnin
 from herd.cli.access import access_of
 from herd.cli.application import application
 from herd.cli.demo import demo
+from herd.cli.examination import doctor_command
 from herd.cli.nodes import nodes_command
 from herd.cli.options import settings_command
 from herd.cli.orders import drain_command, pause_command, resume_command
@@ -116,6 +117,7 @@ app.command(name="models")(models_command)
 app.command(name="queues")(queues_command)
 app.command(name="requests")(requests_command)
 app.command(name="story")(story_command)
+app.command(name="doctor")(doctor_command)
 app.command(name="drain")(drain_command)
 app.command(name="resume")(resume_command)
 app.command(name="pause")(pause_command)
