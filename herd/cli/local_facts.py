@@ -173,8 +173,8 @@ def _of_settings(file: Path, role: type[Settings]) -> Iterator[FileTrouble]:
         return
     secrets = [name for name, item in config.settings_of(role).items() if item.metadata["secret"]]
     holding = [file] if any(getattr(settings, name) for name in secrets) else []
-    if isinstance(settings, RouterSettings) and settings.tls_key:
-        holding.append(Path(settings.tls_key).expanduser())
+    if tls_key := getattr(settings, "tls_key", ""):  # a router's
+        holding.append(Path(tls_key).expanduser())
     for each in holding:
         if each.is_file() and _others_read(each):
             what = f"{each} holds secrets, and others on this machine can read it"
