@@ -41,9 +41,8 @@ _STYLES = {"warning": "yellow", "error": "red", "critical": "bold red", "debug":
 
 
 def logs_command(
-    limit: Annotated[
-        int, typer.Option(min=1, max=KEPT, help="Lines, at most, before those that come.")
-    ] = DEFAULT_LIMIT,
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=KEPT, help="Lines, at most, that were.")] = DEFAULT_LIMIT,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is logged, until Ctrl-C.")] = False,
     level: Annotated[Level, typer.Option(help="Leave out what is less grave.")] = Level.DEBUG,
     router_url: RouterUrl = None,
