@@ -23,6 +23,7 @@ from herd.cli.cells import (
     table_line,
     title_line,
 )
+from herd.cli.node_view import NO_NODES
 from herd.cli.seen import Breaker, Gpu, Machine, Node, Reason, Seen
 from herd.cli.top_state import Sort, TopState, listed
 from herd.cli.words import hour
@@ -144,9 +145,6 @@ class NodeTable:
             parts.append((4, ((f"{percent(node.availability)} free now, {next_hour(node)} next hour", "dim"),)))
         line = Line(self.look, self.width).add(" " * _INDENT)
         return parts_line(line, parts, self.look.glyph(" · ", " | ")).row()
-
-
-NO_NODES = "no node has joined since the router started; herd-node on a machine with a model server is one"
 
 
 def gap(width: int) -> int:

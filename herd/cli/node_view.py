@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from herd.cli.process import printable
-from herd.cli.words import times_of
+from herd.cli.words import gib, times_of
 from herd.names import canonical
-from herd.types import GiB
+
+NO_NODES = "no node has joined since the router started; herd-node on a machine with a model server is one"
 
 _STATES = {"ready": "green", "degraded": "yellow", "joining": "cyan", "paused": "yellow", "draining": "yellow"}
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -32,7 +33,13 @@ _MANIFOLD = 2.0  # from here on "3.1 times as long" is easier to read than "210 
 def nodes(entries: Sequence[dict[str, Any]]) -> RenderableType:
     """A line for each node, and below them why one is not ready."""
     if not entries:
-        return Text("no node has joined since the router started; herd-node on a machine with a model server is one")
+        return Text(NO_NODES)
+    reasons = (Text(f"{printable(one['name'])} {reason}") for one in entries for reason in _reasons(one))
+    return Group(node_table(entries), *reasons)
+
+
+def node_table(entries: Sequence[dict[str, Any]]) -> Table:
+    """A line for each node."""
     table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column("node", overflow="fold")
     table.add_column("state", no_wrap=True)
@@ -46,9 +53,9 @@ def nodes(entries: Sequence[dict[str, Any]]) -> RenderableType:
             _state(entry),
             Text(", ".join(loaded) or "-"),
             *(str(count) for count in (len(entry["models"]), entry["running"], entry["waiting"])),
-            f"{_gib(entry['memory_free'])} of {_gib(entry['memory_total'])}",
+            f"{gib(entry['memory_free'])} of {gib(entry['memory_total'])}",
         )
-    return Group(table, *(Text(f"{printable(one['name'])} {reason}") for one in entries for reason in _reasons(one)))
+    return table
 
 
 def node(document: dict[str, Any], *, plain: bool = False) -> RenderableType:
@@ -74,7 +81,9 @@ def facts(document: dict[str, Any]) -> list[str]:
     what = ", ".join(printable(str(machine.get(word))) for word in ("cpu", "os", "arch") if machine.get(word))
     return [
         *(f"it {reason}" for reason in _reasons(document)),
-        f"{what or 'a machine'}; memory: {_gib(document['memory_free'])} of {_gib(document['memory_total'])} free",
+        f"{what or 'a machine'}; memory: {gib(document['memory_free'])} of {gib(document['memory_total'])} free",
+        *(_gpu(gpu) for gpu in document.get("gpus", ())),
+        *(_server(backend) for backend in document.get("backends", ())),
         f"{document['running']} running, {document['waiting']} waiting",
         _owner(document),
         _predictions(document.get("calibration")),
@@ -88,6 +97,16 @@ def _state(entry: dict[str, Any]) -> Text:
 def _reasons(entry: dict[str, Any]) -> list[str]:
     """`is in a meeting since 06-02 09:00:00`."""
     return [printable(reason["text"]) + times_of(reason) for reason in entry["reasons"]]
+
+
+def _gpu(gpu: dict[str, Any]) -> str:
+    return f"{printable(gpu['name'])}: {gib(gpu['memory_free'])} of {gib(gpu['memory_total'])} free"
+
+
+def _server(backend: dict[str, Any]) -> str:
+    """`model server ollama-11434: ollama 0.12.3`."""
+    what = f"{backend['kind']} {backend.get('version', '')}".strip()
+    return f"model server {printable(backend['id'])}: {printable(what)}"
 
 
 def _owner(document: dict[str, Any]) -> str:
@@ -127,7 +146,7 @@ def models(document: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any
 
 # What is said of a model with its speeds, in the order of the columns.
 FIGURES: tuple[tuple[str, Callable[[dict[str, Any], dict[str, Any]], str]], ...] = (
-    ("size", lambda model, _: _gib(model["size"])),
+    ("size", lambda model, _: gib(model["size"])),
     ("in memory", lambda model, _: "yes" if model["resident"] else "no"),
     ("at once", lambda model, _: str(model["limit"])),
     ("loads in", lambda _, speed: _number(speed.get("load_s"), " s")),
@@ -181,7 +200,3 @@ def _off_by(calibration: dict[str, Any] | None) -> str:
 
 def _number(value: float | None, unit: str = "") -> str:
     return "-" if value is None else f"{value:.1f}{unit}"
-
-
-def _gib(size: int) -> str:
-    return f"{size / GiB:.1f} GiB"
