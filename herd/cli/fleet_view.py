@@ -10,7 +10,7 @@ from typing import NamedTuple
 from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
 
-from herd.cli.cells import Line, Look, Piece, Row, Size, beside, clean, parts_line, rule
+from herd.cli.cells import Line, Look, Piece, Row, Size, beside, parts_line, rule
 from herd.cli.fleet_detail import detail_rows
 from herd.cli.fleet_nodes import NodeTable, longest_name, node_table
 from herd.cli.fleet_panels import Block, happenings_block, queues_block, requests_block
@@ -182,7 +182,7 @@ def _whole_node(scene: _Scene, name: str) -> tuple[list[Row], Shown]:
     """One node; beside the list of all where there is room."""
     state, seen, size, now, look = scene
     width = size.width - _LIST - 3 if size.width >= WIDE else size.width
-    rows = [rule(look, width, clean(name)), *detail_rows(name, seen, width, look)]
+    rows = [rule(look, width, "node"), *detail_rows(name, seen, width, look)]
     bottom = max(0, len(rows) - size.height)
     first = min(state.scroll, bottom)
     shown = rows[first : first + size.height]

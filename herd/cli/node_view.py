@@ -86,7 +86,7 @@ def facts(document: dict[str, Any]) -> list[str]:
         *(_server(backend) for backend in document.get("backends", ())),
         f"{document['running']} running, {document['waiting']} waiting",
         _owner(document),
-        _predictions(document.get("calibration")),
+        *([_predictions(document["calibration"])] if "calibration" in document else ()),
     ]
 
 
