@@ -10,9 +10,9 @@ from typing import NamedTuple
 from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
 
-from herd.cli.cells import Line, Look, Piece, Row, Size, beside, clean, parts_line, rule
+from herd.cli.cells import Line, Look, Piece, Row, Size, beside, parts_line, rule
 from herd.cli.fleet_detail import detail_rows
-from herd.cli.fleet_nodes import NodeTable, longest_name, node_table
+from herd.cli.fleet_nodes import HEAD, NodeTable, longest_name, node_table
 from herd.cli.fleet_panels import Block, happenings_block, queues_block, requests_block
 from herd.cli.seen import Connection, Seen
 from herd.cli.top_state import Drain, Panel, Shown, TopState
@@ -182,7 +182,7 @@ def _whole_node(scene: _Scene, name: str) -> tuple[list[Row], Shown]:
     """One node; beside the list of all where there is room."""
     state, seen, size, now, look = scene
     width = size.width - _LIST - 3 if size.width >= WIDE else size.width
-    rows = [rule(look, width, clean(name)), *detail_rows(name, seen, width, look)]
+    rows = [rule(look, width, "node"), *detail_rows(name, seen, width, look)]
     bottom = max(0, len(rows) - size.height)
     first = min(state.scroll, bottom)
     shown = rows[first : first + size.height]
@@ -225,8 +225,8 @@ def _heights(total: int, nodes: NodeTable, wants: Sequence[tuple[int, int]]) -> 
     A few nodes come first, then something of every block, then all nodes with a line each, then with two, if that does
     for all of them; then the blocks grow.
     """
-    short = nodes.head + max(1, len(nodes.nodes))
-    first = min(total, nodes.head + min(_FEW, short - nodes.head))
+    short = nodes.short
+    first = min(total, short, HEAD + _FEW)
     given = _least(total - first, wants)
     spare = total - first - sum(given)
     more = min(spare, short - first)
@@ -266,22 +266,23 @@ def _age(seconds: float) -> str:
     return f"{whole} s" if whole < 120 else f"{whole // 60} min" if whole < 7200 else f"{whole // 3600} h"
 
 
-HELP = (
+HELP = (  # what a terminal of 80 columns and 24 rows holds
     "",
-    " up, down, k, j      choose a node (page-up, page-down, home, end)",
-    " enter               show all of that node: speeds, reasons, its owner's week; esc goes back",
-    " left, right         the node before, the node after, while one is shown",
-    " s, r                sort by name, state, running, waiting, memory or tok/s; turn the order around",
-    " /                   filter by name, state or model in memory; esc clears it",
-    " tab                 give the whole screen to nodes, requests, queues, happenings; and back",
-    " d, u                drain the node (nothing new goes there), let it take requests again (undrain)",
-    " p, space            pause the picture, so that it can be read; and go on",
-    " ctrl-l              draw the screen anew",
-    " q                   close this view; the router goes on",
+    " up, down, k, j    choose a node; also page-up, page-down, home, end",
+    " enter             all of that node: its reasons, speeds, its owner's week",
+    " left, right       the node before it, the node after it",
+    " esc               back: out of the node, the list, the filter, the choice",
+    " s, r              sort by the next column; turn the order around",
+    " /                 filter nodes by name, state or model in memory",
+    " tab               only nodes, only requests, queues, happenings; all again",
+    " d                 drain the node: nothing new goes there",
+    " u                 undrain: let it take requests again",
+    " p, space          pause the picture, or go on",
+    " q                 close this view; the router goes on",
     "",
-    " memory, gpu         in use, of all there is",
-    " now, next h         what the owner leaves of the machine now and over the next hour; ? is not known yet",
-    " tok/s               of a node: answers that ended in the last minute; of a request: while it was written",
-    " models in memory    * is pinned there, ! fails and is left alone for a while; if a node is not ready: why",
-    " first               seconds to the first token",
+    " memory, gpu       in use, of all there is",
+    " now, next h       what the owner leaves of the machine; ? is not known yet",
+    " models in memory  * is pinned there, ! has failed and is left alone now",
+    " tok/s             answer tokens a second, of a node in the last minute",
+    " wait, first       seconds until its turn, seconds to the first token",
 )
