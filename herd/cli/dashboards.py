@@ -16,15 +16,13 @@ from herd.actors.dashboard import DashboardOptions, running_dashboard
 from herd.cli.access import key_of
 from herd.cli.lifeline import PARENT
 from herd.cli.log_output import logs_in
+from herd.cli.terminal import is_dumb
 from herd.config import HTTP_PORT, RouterSettings
 from herd.errors import ConfigError
 from herd.net.clock import SystemClock
 from herd.net.view_process import ViewProcess, in_foreground
 
 logger = logging.getLogger(__name__)
-
-# On these nothing can be drawn. Windows' terminals have no TERM at all.
-_DUMB = {"dumb", "unknown"} if sys.platform == "win32" else {"", "dumb", "unknown"}
 
 # What a view has no use for is not told to it.
 _SECRETS = ("HERD_API_KEY", "HERD_JOIN_TOKEN", "HERD_NODE_JOIN_TOKEN", "HERD_ADMIN_KEY")
@@ -40,15 +38,14 @@ def wants_view(given: bool | None, environ: Mapping[str, str]) -> bool:
     """
     if given is False:
         return False
-    term = environ.get("TERM", "")
-    why = "standard output is none" if not sys.stdout.isatty() else f"this one is dumb (TERM={term})"
-    if not sys.stdout.isatty() or term.lower() in _DUMB:
+    if not sys.stdout.isatty() or is_dumb(environ):
         if given:
-            raise ConfigError(f"--dashboard needs a terminal that one can draw on, and {why}: leave it out")
+            why = "TERM says that this one cannot" if sys.stdout.isatty() else "standard output is none"
+            raise ConfigError(f"--dashboard needs a terminal that can show it, and {why}: leave it out")
         return False
     if not in_foreground():
         if given:
-            logger.warning("--dashboard: this process is in the background of its terminal and has none")
+            logger.warning("no dashboard: this process is in the background of its terminal")
         return False
     return True
 
