@@ -91,7 +91,8 @@ class Agent:
         self._owner = Owner()
         self._welcome: Welcome | None = None  # the latest
         self._way = NO_WAY  # to the router of that
-        self._away = "it has not been found yet"  # why there is no link; empty while there is one
+        self._linked = False
+        self._trouble = ""  # why there is no link
         self._link_since = Seconds(clock.wall())  # as it is: linked or away
         self._lost: tuple[str, Seconds | None] = ("", None)  # why the last link ended, and when
         self._work = Work()
@@ -150,8 +151,8 @@ class Agent:
 
     def link_up(self, welcome: Welcome, way: Way = NO_WAY) -> None:
         """A router let this agent in."""
-        self._welcome, self._way = welcome, way
-        self._away, self._link_since = "", Seconds(self._clock.wall())
+        self._linked, self._welcome, self._way, self._trouble = True, welcome, way, ""
+        self._link_since = Seconds(self._clock.wall())
         self._showing.changed()
         logger.info("joined router %s as %s", welcome.router_id, welcome.name)
         try:
@@ -160,16 +161,12 @@ class Agent:
             logger.warning("the router is not remembered: %s", error)
 
     def link_down(self, why: str) -> None:
-        """The link is gone; the RouterLink is already looking for the router."""
-        self._away, self._link_since = why or "the link is gone", Seconds(self._clock.wall())
-        self._lost = (self._away, self._link_since)
+        """The link is gone, or did not come about; the RouterLink goes on looking for the router."""
+        if self._linked:
+            self._linked, self._link_since = False, Seconds(self._clock.wall())
+            self._lost = (why, self._link_since)
+        self._trouble = why
         self._showing.changed()
-
-    def not_linked(self, why: str) -> None:
-        """The RouterLink has tried, and will again."""
-        if self._away:
-            self._away = why
-            self._showing.changed()
 
     def request_began(self, number: int, request: ShownRequest) -> None:
         """A model server is being asked."""
@@ -218,7 +215,7 @@ class Agent:
         gpus = tuple(ShownGpu(gpu.name, gpu.memory_total, gpu.memory_free) for gpu in sample.gpus)
         machine = ShownMachine(sample.cpu, sample.memory_total, sample.memory_free, gpus)
         return AgentStatus(
-            linked=not self._away,
+            linked=self._linked,
             router_id=welcome.router_id if welcome is not None else None,
             name=welcome.name if welcome is not None else None,
             backends=tuple(state.id for state in states if state.info is not None),
@@ -227,11 +224,11 @@ class Agent:
             workload=owner.workload or "",
             thermal=owner.thermal or "",
             dedicated=self._dedicated,
+            trouble=self._trouble,
             router_url=self._way.url,
             router_peer=self._way.peer,
             router_version=welcome.router_version if welcome is not None else "",
             link_since=self._link_since,
-            away=self._away,
             lost=self._lost[0],
             lost_at=self._lost[1],
             servers=tuple(_server(state, self._urls.get(state.id, "")) for state in states),

@@ -105,11 +105,11 @@ class AgentStatus:
     workload: str = ""  # of the owner; empty: unknown, as is the next
     thermal: str = ""
     dedicated: bool = False
+    trouble: str = ""  # with the router, when it was last tried; empty while linked
     router_url: str = ""  # where people reach that router
     router_peer: str = ""  # the address that the link goes to
     router_version: str = ""
     link_since: Seconds | None = None  # since when it stands, or is away
-    away: str = ""  # why there is no link; empty while there is one
     lost: str = ""  # why the last one ended; empty: none has since the agent started
     lost_at: Seconds | None = None
     servers: tuple[ShownServer, ...] = ()

@@ -67,6 +67,7 @@ class RouterOptions:
     rebalance: bool = True  # move what waits
     access: Access = field(default_factory=Access)  # who may do what; by default what needs no key
     link_tls: bool = False  # agents have to speak TLS
+    join_token: bool = False  # agents have to prove one
     names: Names = field(default_factory=Names)  # what models are called, and which stand in for which
 
 
@@ -155,7 +156,8 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
             names=options.names,
         )
         identity, tls = options.identity, options.link_tls
-        info = InfoDocument(identity.id, identity.version, ports.listener.port, PROTOCOL_VERSIONS, tls)
+        port, token = ports.listener.port, options.join_token
+        info = InfoDocument(identity.id, identity.version, port, PROTOCOL_VERSIONS, tls, token)
         surface = Surface(SurfaceSettings(info, options.json_limit, options.access), parts, fleet)
         stack.push_async_callback(ports.http.stop)  # if the Gateway is dead by then; else it has stopped it
         gateway = start(vital, Gateway, names.GATEWAY, ports.http, surface.handle)

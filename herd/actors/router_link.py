@@ -123,9 +123,9 @@ class RouterLink:
                 link = await ports.dialer.dial(address, self._hello, ports.relay, ports.obey)
                 await self._linked(link, _way(address, link.peer))
             except HerdError as error:
-                self._agent.not_linked.tell(str(error))
                 if failures == 0 or isinstance(error, JoinRefused):
                     logger.warning("cannot join the router: %s", error)
+                self._agent.link_down.tell(str(error))
                 pause = REFUSED_S if isinstance(error, JoinRefused) else 0.0
             failures = failures + 1 if loop.time() - began < STEADY_S else 0
             await asyncio.sleep(pause or self._backoff(failures))

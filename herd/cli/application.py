@@ -15,10 +15,24 @@ class DefaultCommandGroup(typer.core.TyperGroup):
     default: str
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the default command in front of arguments that name none."""
-        if not args or (args[0].startswith("-") and args[0].partition("=")[0] not in _OWN_FLAGS):
+        """Put the default command in front of arguments that name none.
+
+        A shell that completes the first word has none yet, and may get a command or a flag: nothing is put before that.
+        """
+        first = args[0] if args else "" if ctx.resilient_parsing else "-"
+        if first.startswith("-") and first.partition("=")[0] not in _OWN_FLAGS:
             args = [self.default, *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """The commands, or the flags, of which those of the default command are some."""
+        found: list[Any] = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            command = self.commands[self.default]
+            with command.make_context(self.default, [], parent=ctx, resilient_parsing=True) as own:
+                known = {item.value for item in found}
+                found += [item for item in command.shell_complete(own, incomplete) if item.value not in known]
+        return found
 
 
 def application(script: str, *, default: str, about: str, example: str) -> typer.Typer:

@@ -10,9 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from herd.cli.process import printable
-from herd.cli.words import times_of
+from herd.cli.words import gib, times_of
 from herd.names import canonical
-from herd.types import GiB
 
 _STATES = {"ready": "green", "degraded": "yellow", "joining": "cyan", "paused": "yellow", "draining": "yellow"}
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -33,6 +32,12 @@ def nodes(entries: Sequence[dict[str, Any]]) -> RenderableType:
     """A line for each node, and below them why one is not ready."""
     if not entries:
         return Text("no node has joined since the router started; herd-node on a machine with a model server is one")
+    reasons = (Text(f"{printable(one['name'])} {reason}") for one in entries for reason in _reasons(one))
+    return Group(node_table(entries), *reasons)
+
+
+def node_table(entries: Sequence[dict[str, Any]]) -> Table:
+    """A line for each node."""
     table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column("node", overflow="fold")
     table.add_column("state", no_wrap=True)
@@ -46,9 +51,9 @@ def nodes(entries: Sequence[dict[str, Any]]) -> RenderableType:
             _state(entry),
             Text(", ".join(loaded) or "-"),
             *(str(count) for count in (len(entry["models"]), entry["running"], entry["waiting"])),
-            f"{_gib(entry['memory_free'])} of {_gib(entry['memory_total'])}",
+            f"{gib(entry['memory_free'])} of {gib(entry['memory_total'])}",
         )
-    return Group(table, *(Text(f"{printable(one['name'])} {reason}") for one in entries for reason in _reasons(one)))
+    return table
 
 
 def node(document: dict[str, Any], *, plain: bool = False) -> RenderableType:
@@ -58,7 +63,7 @@ def node(document: dict[str, Any], *, plain: bool = False) -> RenderableType:
     what = ", ".join(printable(str(machine.get(word))) for word in ("cpu", "os", "arch") if machine.get(word))
     facts = [
         *(f"it {reason}" for reason in _reasons(document)),
-        f"{what or 'a machine'}; memory: {_gib(document['memory_free'])} of {_gib(document['memory_total'])} free",
+        f"{what or 'a machine'}; memory: {gib(document['memory_free'])} of {gib(document['memory_total'])} free",
         f"{document['running']} running, {document['waiting']} waiting",
         _owner(document),
         _predictions(document.get("calibration")),
@@ -120,7 +125,7 @@ def _models(document: dict[str, Any]) -> RenderableType:
         speed = speeds.get(canonical(model["name"]), {})
         table.add_row(
             Text(printable(model["name"])),
-            _gib(model["size"]),
+            gib(model["size"]),
             "yes" if model["resident"] else "no",
             str(model["limit"]),
             _number(speed.get("load_s"), " s"),
@@ -164,7 +169,3 @@ def _off_by(calibration: dict[str, Any] | None) -> str:
 
 def _number(value: float | None, unit: str = "") -> str:
     return "-" if value is None else f"{value:.1f}{unit}"
-
-
-def _gib(size: int) -> str:
-    return f"{size / GiB:.1f} GiB"

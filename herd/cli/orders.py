@@ -9,13 +9,16 @@ from rich.console import Console
 from rich.text import Text
 
 from herd.cli.asking import AdminKey, AsJson, RouterUrl, asked
+from herd.cli.completion import node_names
 from herd.cli.process import printable
 from herd.cli.words import clock_time
 from herd.errors import RequestError
 from herd.protocols.control import duration
 from herd.types import Seconds
 
-_Node = Annotated[str, typer.Argument(metavar="NODE", help="Its name, or its id; GET /herd/v1/status lists them.")]
+_Node = Annotated[
+    str, typer.Argument(metavar="NODE", help="Its name, or its id; herd nodes lists them.", autocompletion=node_names)
+]
 
 
 def drain_command(

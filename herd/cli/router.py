@@ -17,8 +17,10 @@ from herd.cli.demo import demo
 from herd.cli.nodes import nodes_command
 from herd.cli.options import settings_command
 from herd.cli.orders import drain_command, pause_command, resume_command
+from herd.cli.overview import models_command, queues_command, status_command
 from herd.cli.pins import pin_command, unpin_command
 from herd.cli.process import guarded, run, set_up_logs, spare_collector, stop_signals, until_told
+from herd.cli.pulls import pull_command
 from herd.cli.simulate import simulate_command
 from herd.cli.stories import requests_command, story_command
 from herd.config import RouterSettings
@@ -74,6 +76,7 @@ def _options(settings: RouterSettings, identity: Identity, access: Access) -> Ro
         scorer=ScorerKind(settings.scorer),
         access=access,
         link_tls=settings.tls_cert != "",
+        join_token=settings.join_token != "",
         names=settings.names,
     )
 
@@ -107,12 +110,16 @@ def announce(console: Console, settings: RouterSettings, router: RunningRouter) 
 app.command(name="serve")(settings_command(RouterSettings, serve))
 app.command(name="demo")(demo)
 app.command(name="simulate")(simulate_command)
+app.command(name="status")(status_command)
 app.command(name="nodes")(nodes_command)
+app.command(name="models")(models_command)
+app.command(name="queues")(queues_command)
 app.command(name="requests")(requests_command)
 app.command(name="story")(story_command)
 app.command(name="drain")(drain_command)
 app.command(name="resume")(resume_command)
 app.command(name="pause")(pause_command)
+app.command(name="pull")(pull_command)
 app.command(name="pin")(pin_command)
 app.command(name="unpin")(unpin_command)
 

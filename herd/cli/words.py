@@ -1,7 +1,14 @@
 """What several commands say in the same words."""
 
 import time
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
+
+from herd.cli.process import printable
+from herd.types import GiB
+
+NEAR = 3  # names that somebody may have meant: more are a list to read
 
 
 def clock_time(moment: float) -> str:
@@ -16,3 +23,19 @@ def times_of(reason: dict[str, Any]) -> str:
     """` since 11-29 10:00:00 until 11-29 12:00:00`, as far as a reason has such times."""
     times = ((word, reason.get(word)) for word in ("since", "until"))
     return "".join(f" {word} {clock_time(moment)}" for word, moment in times if isinstance(moment, int | float))
+
+
+def gib(size: int) -> str:
+    """`8.0 GiB`, of bytes."""
+    return f"{size / GiB:.1f} GiB"
+
+
+def count_of(number: int, thing: str) -> str:
+    """`1 node`, `2 nodes`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """`: did you mean llama3.2:3b?`; empty where no name is near."""
+    near = get_close_matches(name, list(known), NEAR)
+    return f": did you mean {' or '.join(printable(each) for each in near)}?" if near else ""

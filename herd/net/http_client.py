@@ -1,6 +1,7 @@
 """The HTTP client that agents use towards the model servers beside them: aiohttp behind the port `ModelServers`."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from typing import Any, Self
@@ -151,12 +152,14 @@ class AiohttpServers:
             raise StreamFailed(f"no answer from the model server at {url.origin()}: {_reason(error)}") from error
         return AiohttpAnswer(response)
 
-    async def fetch(self, url: str, body: Any = None, *, timeout: Seconds, verified: bool = True) -> tuple[int, Any]:
-        """GET `url`, or POST `body` to it; the status and the JSON of the answer, None when it is none.
+    async def fetch(
+        self, url: str, body: Any = None, *, timeout: Seconds, verified: bool = True, method: str = ""
+    ) -> tuple[int, Any]:
+        """GET `url`, or POST `body` to it (or what `method` says); the status and JSON of the answer, None for no JSON.
 
         An answer that is not `verified` may come from whoever sits at the address, or on the way to it.
         """
-        method = "GET" if body is None else "POST"
+        method = method or ("GET" if body is None else "POST")
         data = None if body is None else orjson.dumps(body)
         headers = None if body is None else {"Content-Type": "application/json"}
         if self._session is None:
@@ -194,7 +197,8 @@ def _unconnected(error: aiohttp.ClientConnectorError | aiohttp.ClientConnectorCe
         return f"its certificate is not trusted: {why} (SSL_CERT_FILE names a file of authorities that are)"
     if isinstance(error, aiohttp.ClientConnectorSSLError):
         return "it does not speak HTTPS, or no version of TLS that is spoken here"
-    return error.os_error.strerror or str(error.os_error)
+    number = error.os_error.errno  # asyncio's own words for it repeat the address; a failed look-up has none below 0
+    return os.strerror(number) if number and number > 0 else error.os_error.strerror or str(error.os_error)
 
 
 def _reason(error: BaseException) -> str:

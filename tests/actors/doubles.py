@@ -79,9 +79,6 @@ class Witness:
     def link_up(self, welcome: Any, way: Any) -> None:
         self._hear("link_up", welcome, way)
 
-    def not_linked(self, why: str) -> None:
-        self._hear("not_linked", why)
-
     def link_down(self, why: str) -> None:
         self._hear("link_down", why)
 

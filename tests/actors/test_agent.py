@@ -260,21 +260,20 @@ async def test_people_at_the_machine_are_shown_how_it_stands_whenever_that_chang
         backends=(OLLAMA.id,),
         models=(ShownModel(ModelName("m"), OLLAMA.id, resident=True),),
         link_since=began,
-        away="it has not been found yet",
         servers=(ShownServer(OLLAMA.id, "", "ollama", "0.33.0"),),
         at=began,
     )
-    linked = replace(status, linked=True, router_id=RouterId("r1"), name=NodeName("mac-2"), away="")
+    linked = replace(status, linked=True, router_id=RouterId("r1"), name=NodeName("mac-2"))
     owned = replace(linked, pauses=(Reason("meeting", "is in a meeting"),), workload="light", owner_load=0.2)
     assert desk.shown == [status, linked, owned]
     await asyncio.sleep(3 * HEARTBEAT_S)
     watched.agent.link_down.tell("gone")
     now = Seconds(began + 3 * HEARTBEAT_S)
-    watched.agent.not_linked.tell("no router on link port 11436")
-    watched.agent.not_linked.tell("no router on link port 11436")
+    watched.agent.link_down.tell("no router on link port 11436")
+    watched.agent.link_down.tell("no router on link port 11436")
     await settled()
-    away = replace(owned, linked=False, link_since=now, away="gone", lost="gone", lost_at=now, at=now)
-    assert desk.shown[3:] == [away, replace(away, away="no router on link port 11436")]
+    away = replace(owned, linked=False, link_since=now, trouble="gone", lost="gone", lost_at=now, at=now)
+    assert desk.shown[3:] == [away, replace(away, trouble="no router on link port 11436")]
     await watched.end()
 
 
@@ -301,6 +300,18 @@ async def test_an_agent_that_crashed_is_told_of_its_owner_again() -> None:
         await asyncio.sleep(LOOK_S - 1)  # before the next look
         assert desk.shown[before].pauses == ()  # of its second life's first moment
         assert [pause.kind for pause in desk.shown[-1].pauses] == ["meeting"]
+
+
+@virtual_time
+async def test_people_at_the_machine_are_shown_why_there_is_no_router() -> None:
+    desk = FakeDesk()
+    parts = Parts(FakeOwner(), desk)
+    async with running_agent(parts.options, parts.ports):
+        await settled()
+        assert (desk.shown[-1].linked, desk.shown[-1].trouble) == (
+            False,
+            "cannot connect to http://router: connection refused",
+        )
 
 
 @virtual_time

@@ -63,7 +63,7 @@ async def test_a_view_sees_everything_that_there_is_to_see() -> None:
     agent.week_learned.tell(week)
     status = (await beside.after(0)).status
     assert (status.router_url, status.router_peer, status.router_version) == ("http://hub:11435", "192.0.2.7", "0.2")
-    assert (status.linked, status.away, status.link_since) == (True, "", LoopClock().wall())
+    assert (status.linked, status.trouble, status.link_since) == (True, "", LoopClock().wall())
     assert [(one.id, one.url, one.kind, one.trouble) for one in status.servers] == [
         ("ollama", URL, "ollama", ""),
         ("lm", "", "", "connection refused"),
