@@ -19,6 +19,18 @@ def clock_time(moment: float) -> str:
         return "at no time"
 
 
+def hour(moment: float | None, now: float | None = None) -> str:
+    """Local time of day, to the second; with `now`, to the minute, and with the date where that is another one."""
+    try:
+        then = time.localtime(moment if moment is not None else float("nan"))
+        if now is None:
+            return time.strftime("%H:%M:%S", then)
+        today = time.localtime(now)[:3] == then[:3]
+    except (OverflowError, ValueError, OSError):
+        return "--:--:--" if now is None else "--:--"
+    return time.strftime("%H:%M" if today else "%m-%d %H:%M", then)
+
+
 def times_of(reason: dict[str, Any]) -> str:
     """` since 11-29 10:00:00 until 11-29 12:00:00`, as far as a reason has such times."""
     times = ((word, reason.get(word)) for word in ("since", "until"))
