@@ -2,11 +2,18 @@
 where it looks, and what it has to say where they do.
 """
 
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
 
+import msgspec
+
+from herd.errors import ProtocolError
 from herd.policy.values import Reason
+from herd.protocols.herd_api import encode
 from herd.types import BackendId, Bytes, ModelName, NodeName, RequestId, RouterId, Seconds, Tokens
+
+MAX_MODELS = 128  # in a document for a view, those in memory first: no screen shows more
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +126,33 @@ class AgentStatus:
     week_slot: int | None = None  # the hour of the week that it is now
     week: ShownWeek | None = None  # None: no router has told
     at: Seconds = Seconds(0.0)  # all this was so then
+
+
+@dataclass(frozen=True, slots=True)
+class AgentDocument(AgentStatus):
+    """The same for a view, and what does not change."""
+
+    id: str = ""  # of the node
+    wanted_name: str = ""
+    version: str = ""  # of the agent
+    all_models: int = 0  # those in `models` are the ones that fit a screen
+
+
+def document(status: AgentStatus, about: Mapping[str, str]) -> bytes:
+    """A line of JSON for a view. `about`: the fields that `AgentDocument` has besides."""
+    resident = [model for model in status.models if model.resident]
+    others = [model for model in status.models if not model.resident]
+    known: dict[str, Any] = {item.name: getattr(status, item.name) for item in fields(AgentStatus)}
+    known |= {"models": tuple((resident + others)[:MAX_MODELS]), "all_models": len(status.models), **about}
+    return encode(AgentDocument(**known)) + b"\n"
+
+
+def read_document(line: bytes) -> AgentDocument:
+    """What `document` made. Raises ProtocolError."""
+    try:
+        return msgspec.json.decode(line, type=AgentDocument)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"this is not what an agent tells its view: {error}") from error
 
 
 class AgentDesk(Protocol):

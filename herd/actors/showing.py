@@ -3,19 +3,16 @@
 import asyncio
 import math
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
-from herd.actors.desk import AgentDesk, AgentStatus, ShownModel, ShownWork
+from herd.actors.desk import AgentDesk, AgentStatus, ShownModel, ShownWork, document
 from herd.actors.ports import Clock
-from herd.protocols.herd_api import encode
 from herd.runtime import ActorHandle, Timer
-from herd.types import MiB, Seconds
+from herd.types import Seconds
 
 FRAME_S = 0.25  # between two looks of a view: more often nobody reads
 # What runs changes many times a second. To write that down each time would wear out memory cards.
 REWRITE_S = 60.0
-MAX_MODELS = 128  # in a document for a view, those in memory first: no screen shows more
-MAX_DOCUMENT = MiB  # bytes: as many models with the longest names, and a machine's other facts, take half of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +143,3 @@ async def documents(agent: ActorHandle, about: Mapping[str, str]) -> AsyncGenera
         shown: Shown = await agent.status_after.remote(number)
         number = shown.number
         yield document(shown.status, about)
-
-
-def document(status: AgentStatus, about: Mapping[str, str]) -> bytes:
-    """A status as a line of JSON for a view: the fields of `AgentStatus`, with `about` and the number of `all_models`,
-    of which it lists those in memory and, up to `MAX_MODELS`, others.
-    """
-    resident = [model for model in status.models if model.resident]
-    others = [model for model in status.models if not model.resident]
-    models = tuple((resident + others)[:MAX_MODELS])
-    listed = asdict(replace(status, models=models))
-    return encode({**about, **listed, "all_models": len(status.models)}) + b"\n"

@@ -4,14 +4,18 @@ import asyncio
 import json
 from dataclasses import replace
 
-from herd.actors import showing
 from herd.actors.agent import Agent
 from herd.actors.backend import BackendSettings, BackendState
-from herd.actors.desk import AgentStatus, ShownModel, ShownRequest, ShownWeek, ShownWork
+from herd.actors.desk import (
+    AgentStatus,
+    ShownRequest,
+    ShownWeek,
+    ShownWork,
+)
 from herd.actors.noted import RequestEnd
 from herd.actors.router_link import Way
 from herd.actors.sensor_ports import MachineSample
-from herd.actors.showing import FRAME_S, MAX_MODELS, REWRITE_S, Shown, document, documents
+from herd.actors.showing import FRAME_S, REWRITE_S, Shown, documents
 from herd.protocols.messages import Gpu, Welcome
 from herd.runtime import ActorHandle, remote, stop
 from herd.runtime.testing import virtual_time
@@ -183,18 +187,3 @@ async def test_documents_are_lines_of_json_that_are_made_when_they_are_asked_for
         assert (shown["id"], shown["linked"], shown["all_models"], line.count(b"\n")) == ("n1", linked, 0, 1)
     await lines.aclose()
     await stop(agent)
-
-
-def test_of_very_many_models_a_document_lists_those_in_memory_and_some_others() -> None:
-    models = tuple(ShownModel(ModelName(f"m{number}"), OLLAMA.id, number == 999) for number in range(1000))
-    shown = json.loads(document(AgentStatus(models=models), {}))
-    assert (len(shown["models"]), shown["models"][0]["name"], shown["all_models"]) == (MAX_MODELS, "m999", 1000)
-
-
-def test_a_document_fits_a_pipe_whatever_an_agent_has() -> None:
-    name = "ü" * 512
-    models = tuple(ShownModel(ModelName(name), BackendId(name), True) for _ in range(1500))
-    running = tuple(replace(asked(1), model=ModelName(name)) for _ in range(64))
-    week = ShownWeek((0.123,) * 168, (0.5,) * 168)
-    status = AgentStatus(models=models, work=ShownWork(running), week=week, at=Seconds(1.0))
-    assert len(document(status, {})) < showing.MAX_DOCUMENT
