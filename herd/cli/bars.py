@@ -58,6 +58,6 @@ def seconds(value: float | None) -> str:
 
 
 def gib(size: int) -> str:
-    """Bytes as whole GiB: `64G`; below ten with a digit more."""
+    """Bytes as GiB: `64G`; below ten with a digit more, if there is one: `7.6G`."""
     value = size / GiB
-    return f"{value:.1f}G" if 0 < value < 9.95 else f"{value:.0f}G"
+    return f"{f'{value:.1f}'.removesuffix('.0') if value < 9.95 else round(value)}G"

@@ -27,7 +27,7 @@ from herd.cli.node_view import NO_NODES
 from herd.cli.seen import Breaker, Gpu, Machine, Node, Reason, Seen
 from herd.cli.top_state import Sort, TopState, listed
 from herd.cli.words import hour
-from herd.types import GiB, NodeState
+from herd.types import NodeState
 
 _ROLES = {"ready": "good", "joining": "info", "paused": "warn", "draining": "warn", "degraded": "warn"}
 _DOTS = {"ready": "●", "joining": "◌", "paused": "◐", "draining": "◐", "degraded": "◍"}
@@ -39,11 +39,13 @@ _SHORTEST_NAME, _LONGEST_NAME = 8, 28
 _MODELS, _WHY = "models in memory", "why"
 _INDENT = 4  # of the second line of a node
 
-# Below so many lines there is none for the title, or for the names of the columns.
+HEAD = 2  # rows of a table that are no nodes: its title, and the names of the columns
+# Below so many rows there is none for the title, or for the names of the columns, unless all nodes have theirs.
 _RULED, _TITLED = 6, 4
 # Of a name of a chip, what nobody needs to know it by.
+_MARKS = re.compile(r"\(r\)|\(tm\)", re.IGNORECASE)
 _CHAFF = re.compile(
-    r"\(r\)|\(tm\)|\b(nvidia|geforce|amd|radeon|intel|apple|corporation|processor|cpu|gpu|graphics|gen|generation|with"
+    r"\b(nvidia|geforce|amd|radeon|intel|apple|corporation|processor|cpu|gpu|graphics|gen|generation|with"
     r"|core(?=\s*i\d)|\d+(st|nd|rd|th)|\d+-core|[a-z]+-channel)\b|@.*|,.*",
     re.IGNORECASE,
 )
@@ -66,21 +68,21 @@ class NodeTable:
     @property
     def wanted(self) -> int:
         """Rows that show all there is."""
-        return 2 + max(1, len(self.nodes) * (2 if self.few else 1))
+        return HEAD + max(1, len(self.nodes) * (2 if self.few else 1))
 
     @property
-    def head(self) -> int:
-        """Rows that are no nodes, where there is room."""
-        return 2
+    def short(self) -> int:
+        """Rows that show all nodes, with a line each."""
+        return HEAD + max(1, len(self.nodes))
 
     def page(self, height: int) -> int:
         """How many nodes so many rows show."""
-        room = height - (height >= _RULED) - (height >= _TITLED)
+        room = height - sum(self._head(height))
         return max(1, room // 2 if self._roomy(room) else room)
 
     def rows(self, height: int) -> list[Row]:
         """At most so many rows."""
-        ruled, titled = height >= _RULED, height >= _TITLED
+        ruled, titled = self._head(height)
         room = height - ruled - titled
         roomy = self._roomy(room)
         fits = max(1, room // (2 if roomy else 1))
@@ -103,6 +105,10 @@ class NodeTable:
         elif hidden and not ruled:
             rows.append(Line(self.look, self.width).add(f"  +{hidden} more", "dim").row())
         return rows[:height]
+
+    def _head(self, height: int) -> tuple[bool, bool]:
+        """Whether there is room for a title, and for the names of the columns."""
+        return height >= min(_RULED, self.short), height >= min(_TITLED, self.short)
 
     @property
     def _gap(self) -> int:
@@ -270,7 +276,7 @@ def _machine(known: Machine, gpus: tuple[Gpu, ...], memory_total: int) -> str:
 
 
 def _chip(name: str) -> str:
-    return " ".join(_CHAFF.sub(" ", clean(name)[:100]).split())
+    return " ".join(_CHAFF.sub(" ", _MARKS.sub(" ", clean(name)[:100])).split())
 
 
 def _gpu_memory(node: Node) -> tuple[int, int]:
@@ -282,8 +288,7 @@ def memory_label(total: int, free: int) -> str:
     """`96/192G` in use."""
     if total <= 0:
         return "?"
-    used = max(0, total - free) / GiB
-    return f"{used:.{1 if total < 10 * GiB else 0}f}/{gib(total)}"
+    return f"{gib(max(0, total - free)).removesuffix('G')}/{gib(total)}"
 
 
 def _memory_bar(total: int, free: int, width: int, look: Look) -> Sequence[Piece]:

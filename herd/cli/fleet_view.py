@@ -12,7 +12,7 @@ from rich.segment import Segment
 
 from herd.cli.cells import Line, Look, Piece, Row, Size, beside, parts_line, rule
 from herd.cli.fleet_detail import detail_rows
-from herd.cli.fleet_nodes import NodeTable, longest_name, node_table
+from herd.cli.fleet_nodes import HEAD, NodeTable, longest_name, node_table
 from herd.cli.fleet_panels import Block, happenings_block, queues_block, requests_block
 from herd.cli.seen import Connection, Seen
 from herd.cli.top_state import Drain, Panel, Shown, TopState
@@ -225,8 +225,8 @@ def _heights(total: int, nodes: NodeTable, wants: Sequence[tuple[int, int]]) -> 
     A few nodes come first, then something of every block, then all nodes with a line each, then with two, if that does
     for all of them; then the blocks grow.
     """
-    short = nodes.head + max(1, len(nodes.nodes))
-    first = min(total, nodes.head + min(_FEW, short - nodes.head))
+    short = nodes.short
+    first = min(total, short, HEAD + _FEW)
     given = _least(total - first, wants)
     spare = total - first - sum(given)
     more = min(spare, short - first)
