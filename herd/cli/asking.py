@@ -84,6 +84,12 @@ def refused(url: str, status: int, document: Any, *, keyed: bool) -> Refused:
     return Refused(printable(said) if isinstance(said, str) else puzzled(url, status), status)
 
 
+def refusal_of(document: Any) -> str:
+    """What a router says that refuses something; empty where it says nothing."""
+    said = document.get("error") if isinstance(document, dict) else None
+    return printable(said) if isinstance(said, str) else ""
+
+
 def puzzled(url: str, status: int) -> str:
     """What to make of an answer without a router's JSON."""
     # So answers a port that speaks HTTPS, this router's own and that of a proxy before it.
