@@ -1,19 +1,19 @@
 """A relay that tells the Agent what runs, and what has."""
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from herd.actors.desk import ShownRequest, ShownWork
 from herd.actors.ports import Clock, Relay, Serving
+from herd.actors.throughput import Throughput
 from herd.errors import LinkClosed
 from herd.protocols.fitness import sentence
 from herd.protocols.messages import Failure, Head, RequestHead, Usage
 from herd.runtime import ActorHandle
 from herd.types import ModelName, Outcome, Seconds, Tokens
 
-RATE_S = 60  # the time over which tokens are counted
 MAX_RUNNING = 64  # requests that are shown: no screen has more lines for them
 
 
@@ -99,31 +99,13 @@ def _shown(head: RequestHead, since: Seconds) -> ShownRequest:
     return ShownRequest(head.request_id, ModelName(sentence(head.model)), head.backend, path, since)
 
 
-class TokenRate:
-    """Tokens of the answers that ended lately, by the second."""
-
-    def __init__(self) -> None:
-        self._seconds: deque[tuple[int, int]] = deque(maxlen=RATE_S + 1)  # which second, and how many tokens
-
-    def add(self, tokens: int, now: Seconds) -> None:
-        """An answer has ended; `now` is monotonic."""
-        second = int(now)
-        if self._seconds and self._seconds[-1][0] == second:
-            tokens += self._seconds.pop()[1]
-        self._seconds.append((second, tokens))
-
-    def per_second(self, now: Seconds) -> float:
-        """Over the last minute."""
-        return sum(tokens for second, tokens in self._seconds if second > now - RATE_S) / RATE_S
-
-
 class Work:
     """What the model servers do and have done: state of the Agent."""
 
     def __init__(self) -> None:
         self._running: dict[int, ShownRequest] = {}  # at most as many as a link has streams
         self._ended: Counter[Outcome] = Counter()
-        self._rate = TokenRate()
+        self._throughput = Throughput()
 
     def began(self, number: int, request: ShownRequest) -> None:
         """A request is being answered."""
@@ -134,7 +116,7 @@ class Work:
         self._running.pop(number, None)
         self._ended[end.outcome] += 1
         if end.tokens:
-            self._rate.add(end.tokens, now)
+            self._throughput.answered("", end.tokens, now)
 
     def shown(self, now: Seconds) -> ShownWork:
         """All of it. `now` is monotonic."""
@@ -144,5 +126,5 @@ class Work:
             served=self._ended[Outcome.SERVED],
             failed=self._ended[Outcome.FAILED],
             cancelled=self._ended[Outcome.CANCELLED],
-            tokens_per_s=round(self._rate.per_second(now), 1),
+            tokens_per_s=round(self._throughput.rates(now).get("", 0.0), 1),
         )

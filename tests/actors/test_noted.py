@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from herd.actors.desk import ShownRequest
-from herd.actors.noted import MAX_RUNNING, NotedRelay, RequestEnd, TokenRate, Work
+from herd.actors.noted import MAX_RUNNING, NotedRelay, RequestEnd, Work
 from herd.actors.ports import Relay, Serving
 from herd.errors import LinkClosed
 from herd.protocols.messages import Failure, Head, Usage
@@ -125,11 +125,8 @@ def test_what_runs_is_shown_the_oldest_first_and_what_ended_is_counted() -> None
     assert (shown.under_way, shown.served, shown.failed, shown.cancelled) == (96, 3, 1, 1)
 
 
-def test_tokens_count_for_a_minute_and_take_no_more_room_the_more_answers_there_are() -> None:
-    rate = TokenRate()
-    assert rate.per_second(Seconds(0.0)) == 0.0
-    for tick in range(100_000):
-        rate.add(3, Seconds(tick / 1000))
-    assert rate.per_second(Seconds(99.5)) == pytest.approx(3000, rel=0.02)
-    assert rate.per_second(Seconds(130.0)) == pytest.approx(1500, rel=0.05)
-    assert rate.per_second(Seconds(160.0)) == 0.0
+def test_tokens_count_for_a_minute() -> None:
+    work = Work()
+    work.ended(1, RequestEnd(Outcome.SERVED, Tokens(90)), Seconds(0.0))
+    work.ended(2, RequestEnd(Outcome.FAILED, Tokens(30)), Seconds(30.0))
+    assert [work.shown(Seconds(now)).tokens_per_s for now in (30.0, 60.0, 90.0)] == [2.0, 0.5, 0.0]
