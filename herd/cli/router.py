@@ -14,7 +14,9 @@ from herd.actors.router import RouterOptions, RouterPorts, RunningRouter, runnin
 from herd.cli.access import access_of
 from herd.cli.application import application
 from herd.cli.demo import demo
+from herd.cli.examination import doctor_command
 from herd.cli.logbook import LogBook
+from herd.cli.logs import logs_command
 from herd.cli.nodes import nodes_command
 from herd.cli.options import settings_command
 from herd.cli.orders import drain_command, pause_command, resume_command
@@ -24,6 +26,7 @@ from herd.cli.process import guarded, run, set_up_logs, spare_collector, stop_si
 from herd.cli.pulls import pull_command
 from herd.cli.simulate import simulate_command
 from herd.cli.stories import requests_command, story_command
+from herd.cli.top import top_command
 from herd.config import RouterSettings
 from herd.net.clock import SystemClock
 from herd.net.http_server import AiohttpServer
@@ -119,6 +122,9 @@ app.command(name="models")(models_command)
 app.command(name="queues")(queues_command)
 app.command(name="requests")(requests_command)
 app.command(name="story")(story_command)
+app.command(name="logs")(logs_command)
+app.command(name="doctor")(doctor_command)
+app.command(name="top")(top_command)
 app.command(name="drain")(drain_command)
 app.command(name="resume")(resume_command)
 app.command(name="pause")(pause_command)
