@@ -12,6 +12,7 @@ from herd.actors.model_queue import MAX_ACQUIRES, ModelQueue, QueueStatus
 from herd.actors.node_views import context_of, hardware_of, memory_of, models_of, workload_of
 from herd.actors.ports import Clock
 from herd.actors.sightings import Sight, Sightings
+from herd.actors.week_telling import WeekTelling
 from herd.policy.breaker import AttemptEnd, Breaker, breaker_reason
 from herd.policy.capacity import SLOTS, UNKNOWN, Forecast, load_of
 from herd.policy.concurrency import MOST
@@ -79,6 +80,7 @@ class Node:
         self._store: ActorHandle | None = None  # keeps what people told the node
         self._learner: ActorHandle | None = None  # of its owner's habits
         self._forecast = UNKNOWN  # what it expects of the owner
+        self._week = WeekTelling(node_id, clock)
         self._machine = Machine()
         self._agent_version = ""
         self._report = Report()
@@ -108,9 +110,17 @@ class Node:
 
     # --- what the link says -------------------------------------------------------------------------------------------
 
-    def link_up(self, name: NodeName, machine: Machine, agent_version: str) -> None:
-        """The node has (re)connected under this name; until its first report it is joining."""
+    def link_up(self, name: NodeName, machine: Machine, agent_version: str, *, shows_week: bool = False) -> None:
+        """The node has (re)connected under this name; until its first report it is joining.
+
+        Args:
+            name: its own.
+            machine: what does not change.
+            agent_version: as the agent says.
+            shows_week: the agent shows people what was learned of the machine's owner.
+        """
         self._name, self._machine, self._agent_version = name, machine, agent_version
+        self._week.joined(wanted=shows_week)
         self._stands_anew()
         self._breakers.joined(self._clock.monotonic())
         self._changed()
@@ -150,6 +160,7 @@ class Node:
             load = load_of(report.owner_load, [pause.kind for pause in report.pauses])
             seen = OwnerSeen(self._id, report.week_slot % SLOTS, load, report.dedicated)
             self._learner.reported.tell(seen, self._forecast)
+            self._week.reported(context(self), seen.slot)
         if not self._dropping and self._gone():
             self._dropping = True
             context(self).spawn(self._drop_gone(), name="drop queues of models that are gone")

@@ -329,6 +329,10 @@ class AgentLink(Protocol):
     @property
     def welcome(self) -> Welcome: ...
 
+    @property
+    def peer(self) -> str:
+        """The address that it goes to."""
+
     def report(self, report: Report) -> None: ...
 
     def drain(self) -> None:

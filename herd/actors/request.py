@@ -225,6 +225,7 @@ class _Flow:
             dialect=inbound.endpoint.dialect,
             streamed=inbound.routing.streamed,
             size=spliced_size(inbound.body.size, splices),
+            model=placed.model,
         )
 
     def _shown(self, placed: Candidate) -> Headers:

@@ -12,6 +12,7 @@ import herd
 from herd import config
 from herd.actors.agent import AgentOptions, AgentPorts, running_agent
 from herd.actors.backend import BackendSettings
+from herd.actors.commands import CAPABILITIES
 from herd.cli.application import application
 from herd.cli.options import settings_command
 from herd.cli.own_node import pause_command, resume_command, status_command
@@ -76,6 +77,7 @@ async def _run(settings: NodeSettings, identity: Identity, desk: AgentFiles, kno
                 node_id=NodeId(identity.id),
                 name=NodeName(_name(settings)),
                 agent_version=herd.__version__,
+                capabilities=CAPABILITIES,
                 machine=probe.machine(),
                 router_id=RouterId("") if settings.router_url else identity.router_id,
             ),
