@@ -1,4 +1,4 @@
-"""`herd` on a terminal: its live view as a child, and the terminal as it was whatever becomes of either."""
+"""`herd` and `herd-node` on a terminal: a live view as a child, and the terminal as before, whatever becomes of them."""
 
 import asyncio
 import os
@@ -25,6 +25,15 @@ TAKEN = b"\x1b[?1049h"
 @asynccontextmanager
 async def herd(home: Path, *arguments: str) -> AsyncIterator[Terminal]:
     async with on_terminal(command("herd", *QUIET, *arguments), home, (100, 24)) as terminal:
+        yield terminal
+
+
+@asynccontextmanager
+async def herd_node(home: Path) -> AsyncIterator[Terminal]:
+    """With nobody around: no router, and no model server."""
+    nobody = ("--router-url", "http://127.0.0.1:9", "--backend-url", "http://127.0.0.1:9", "--name", "studio")
+    words = command("herd-node", "--data-dir", "data", "--dedicated", *nobody)
+    async with on_terminal(words, home, (100, 24)) as terminal:
         yield terminal
 
 
@@ -60,7 +69,9 @@ async def test_q_closes_the_view_and_ctrl_c_ends_all(tmp_path: Path) -> None:
 
         terminal.press("q")
         url = url_of(terminal)
-        await terminal.shows(rf"the dashboard is closed; herd top --router-url {url} shows it again, and \S+herd\.log has")
+        await terminal.shows(
+            rf"the dashboard is closed; herd top --router-url {url} shows it again, and \S+herd\.log has"
+        )
         assert not terminal.screen.alternate
         assert terminal.modes == modes
         assert await is_up(url)
@@ -138,3 +149,30 @@ async def test_in_the_background_it_is_not_stopped_and_draws_nothing(tmp_path: P
         assert TAKEN not in terminal.everything
         router.terminate()
         assert await terminal.ended() == 0
+
+
+async def test_an_agent_shows_how_it_stands_until_q_and_goes_on(tmp_path: Path) -> None:
+    async with herd_node(tmp_path) as terminal:
+        modes = terminal.modes
+        await terminal.shows("studio", PICTURE)
+        terminal.press("q")
+        await terminal.shows(
+            r"the dashboard is closed; herd-node status shows how this machine stands, and \S+herd-node"
+        )
+        assert terminal.modes == modes
+        terminal.press("ctrl-c")
+        assert await terminal.ended() == 0
+        assert terminal.screen.untouched
+
+
+async def test_an_agent_that_stops_or_is_killed_takes_its_view_with_it(tmp_path: Path) -> None:
+    for end, status in (signal.SIGINT, 0), (signal.SIGKILL, -signal.SIGKILL):
+        async with herd_node(tmp_path) as terminal:
+            modes = terminal.modes
+            view = await view_of(terminal)
+            os.kill(terminal.process.pid, end)
+            assert await terminal.ended() == status
+            await is_gone(view)
+            await terminal.until(lambda: not terminal.screen.alternate, "the usual screen")
+            assert terminal.screen.untouched
+            assert terminal.modes == modes
