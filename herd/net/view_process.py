@@ -55,7 +55,10 @@ class _Lent:
 
     def __enter__(self) -> Self:
         if sys.platform != "win32":
-            self._modes = termios.tcgetattr(STANDARD_OUTPUT)
+            try:
+                self._modes = termios.tcgetattr(STANDARD_OUTPUT)
+            except termios.error as error:
+                raise ViewFailed(f"the terminal is gone: {error}") from error
             # Ctrl-Z is for the view to obey: it stops us both once it has given the terminal back.
             self._stops = signal.signal(signal.SIGTSTP, signal.SIG_IGN)
         _write(_SAVE_CURSOR)
