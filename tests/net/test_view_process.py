@@ -14,6 +14,7 @@ import pytest
 from herd.net import view_process
 from herd.net.view_process import ViewFailed, ViewProcess
 from herd.types import MiB
+from tests.net.loops import on_every_loop
 
 PATIENCE_S = 20.0
 READS_NOTHING = "exec sleep 1000"
@@ -77,6 +78,7 @@ async def having(script: str) -> AsyncIterator[Owner]:
 
 
 @pytest.mark.parametrize(("script", "status", "killed"), [("exit 3", 3, False), ("kill -9 $$", -9, True)])
+@on_every_loop
 async def test_its_owner_hears_how_it_ended_once_the_terminal_is_back(script: str, status: int, killed: bool) -> None:
     async with having(script) as owner:
         assert await owner.status() == status
@@ -87,6 +89,7 @@ async def test_its_owner_hears_how_it_ended_once_the_terminal_is_back(script: st
         assert (owner.aside, owner.back) == (2, 2)
 
 
+@on_every_loop
 async def test_it_is_told_lines_in_order_and_has_the_environment_that_it_is_given() -> None:
     async with having('read a; read b; [ "$a $b $NAME" = "one two value" ]') as owner:
         await owner.view.send(b"one\n")
@@ -96,6 +99,7 @@ async def test_it_is_told_lines_in_order_and_has_the_environment_that_it_is_give
             await owner.view.send(b"three\n")
 
 
+@on_every_loop
 async def test_the_end_of_its_input_ends_it_and_nobody_is_told() -> None:
     async with having("cat >/dev/null") as owner:
         await owner.view.close()
@@ -106,6 +110,7 @@ async def test_the_end_of_its_input_ends_it_and_nobody_is_told() -> None:
             await owner.view.send(b"line\n")
 
 
+@on_every_loop
 async def test_one_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(view_process, "STOP_S", 0.01)
     async with having(READS_NOTHING) as owner:
@@ -114,6 +119,7 @@ async def test_one_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) 
         assert owner.statuses.empty()
 
 
+@on_every_loop
 async def test_one_that_reads_nothing_holds_up_who_sends_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(view_process, "STOP_S", 0.01)
     async with having(READS_NOTHING) as owner:
@@ -125,6 +131,7 @@ async def test_one_that_reads_nothing_holds_up_who_sends_and_nobody_else(monkeyp
             await sending
 
 
+@on_every_loop
 async def test_what_cannot_be_started_leaves_all_as_it_was() -> None:
     owner = Owner("")
     owner.view = ViewProcess(["/nowhere/herd"], {}, owner._aside)
@@ -134,6 +141,7 @@ async def test_what_cannot_be_started_leaves_all_as_it_was() -> None:
     await owner.view.close()
 
 
+@on_every_loop
 async def test_in_the_background_none_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(view_process, "in_foreground", lambda: False)
     owner = Owner("exit 0")
