@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import herd
 from herd.actors.dashboard import DashboardOptions, Documents, running_dashboard
 from herd.cli.access import key_of
 from herd.cli.lifeline import PARENT
@@ -123,11 +124,11 @@ def _kept(logs: Path | None) -> str:
 
 
 def _python() -> list[str]:
-    """This interpreter, which is to find Herd where this process has found it: from the directory that it was started
-    in, or (`-P`) never from there, for anybody's files may lie around in it.
+    """This interpreter, to find Herd where this process has found it: in the directory that it was started in, or
+    (`-P`) anywhere but there, for anybody's files may lie around in it.
     """
-    here = bool(sys.path) and sys.path[0] in {"", str(Path.cwd())}
-    return [sys.executable] if here else [sys.executable, "-P"]
+    started_in = sys.path[0] if sys.path else ""
+    return [sys.executable] if started_in in {"", str(Path(herd.__file__).parents[1])} else [sys.executable, "-P"]
 
 
 def _environment(variables: dict[str, str]) -> dict[str, str]:
