@@ -126,9 +126,10 @@ def test_a_full_disk_is_no_line_on_the_terminal(
 def test_a_standard_error_that_is_no_terminal_keeps_its_lines(
     keeper: Keeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
     set_up_logs("info")
     with logs_in(tmp_path / "herd.log"):
         logger.info("meanwhile")
-    assert "meanwhile" in sys.stderr.getvalue()
+    assert "meanwhile" in stream.getvalue()
     assert list(tmp_path.iterdir()) == []
