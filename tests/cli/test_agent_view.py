@@ -114,9 +114,9 @@ def test_very_many_servers_leave_room_for_the_rest() -> None:
     assert any("requests" in line for line in shown)
 
 
-def test_a_week_that_is_none_is_not_drawn() -> None:
-    for week in (ShownWeek((), ()), ShownWeek((0.5,) * 168, (0.5,) * 3)):
-        assert any("no router has told" in line for line in lines(MIDDLE, replace(STUDIO, week=week)))
+def test_a_week_of_which_nothing_is_known_is_not_drawn() -> None:
+    for week in (ShownWeek((), ()), ShownWeek((0.5,) * 168, (0.5,) * 3), ShownWeek((None,) * 168, (0.0,) * 168)):
+        assert any("nothing is known of it yet" in line for line in lines(MIDDLE, replace(STUDIO, week=week)))
 
 
 def holds(picture: AgentFrame, size: Size, look: Look) -> None:

@@ -60,7 +60,9 @@ async def test_q_closes_the_view_and_ctrl_c_ends_all(tmp_path: Path) -> None:
 
         terminal.press("q")
         url = url_of(terminal)
-        await terminal.shows(rf"the dashboard is closed; herd top --router-url {url} shows it again, and \S+herd\.log has")
+        await terminal.shows(
+            rf"the dashboard is closed; herd top --router-url {url} shows it again, and \S+herd\.log has"
+        )
         assert not terminal.screen.alternate
         assert terminal.modes == modes
         assert await is_up(url)
