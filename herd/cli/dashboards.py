@@ -12,7 +12,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from herd.actors.dashboard import DashboardOptions, running_dashboard
+import herd
+from herd.actors.dashboard import DashboardOptions, Documents, running_dashboard
 from herd.cli.access import key_of
 from herd.cli.lifeline import PARENT
 from herd.cli.log_output import logs_in
@@ -23,6 +24,9 @@ from herd.net.clock import SystemClock
 from herd.net.view_process import ViewProcess, in_foreground
 
 logger = logging.getLogger(__name__)
+
+# In the data directory: what is logged while a view has the terminal.
+ROUTER_LOGS, AGENT_LOGS = "herd.log", "herd-node.log"
 
 # What a view has no use for is not told to it.
 _SECRETS = ("HERD_API_KEY", "HERD_JOIN_TOKEN", "HERD_NODE_JOIN_TOKEN", "HERD_ADMIN_KEY")
@@ -101,16 +105,30 @@ def fleet_dashboard(router: Watched, logs: Path | None = None) -> AbstractAsyncC
     return running_dashboard(view, SystemClock(), options)
 
 
+def agent_dashboard(documents: Documents, data_dir: Path) -> AbstractAsyncContextManager[None]:
+    """Show how an agent stands until the block ends.
+
+    Args:
+        documents: what it tells its view.
+        data_dir: its data directory, where its log lines go meanwhile.
+    """
+    logs = data_dir / AGENT_LOGS
+    command = [*_python(), "-m", "herd.cli.agent_top", "--data-dir", str(data_dir)]
+    view = ViewProcess(command, _environment({}), lambda: logs_in(logs))
+    options = DashboardOptions(f"herd-node status shows how this machine stands{_kept(logs)}", documents)
+    return running_dashboard(view, SystemClock(), options)
+
+
 def _kept(logs: Path | None) -> str:
     return f", and {logs} has what was logged meanwhile" if logs is not None else ""
 
 
 def _python() -> list[str]:
-    """This interpreter, which is to find Herd where this process has found it: from the directory that it was started
-    in, or (`-P`) never from there, for anybody's files may lie around in it.
+    """This interpreter, to find Herd where this process has found it: in the directory that it was started in, or
+    (`-P`) anywhere but there, for anybody's files may lie around in it.
     """
-    here = bool(sys.path) and sys.path[0] in {"", str(Path.cwd())}
-    return [sys.executable] if here else [sys.executable, "-P"]
+    started_in = sys.path[0] if sys.path else ""
+    return [sys.executable] if started_in in {"", str(Path(herd.__file__).parents[1])} else [sys.executable, "-P"]
 
 
 def _environment(variables: dict[str, str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from herd.actors.fleet import RouterIdentity
 from herd.actors.router import RouterOptions, RouterPorts, RunningRouter, running_router
 from herd.cli.access import access_of
 from herd.cli.application import application
-from herd.cli.dashboards import fleet_dashboard, wants_view, watched_router
+from herd.cli.dashboards import ROUTER_LOGS, fleet_dashboard, wants_view, watched_router
 from herd.cli.demo import demo
 from herd.cli.examination import doctor_command
 from herd.cli.logbook import LogBook
@@ -45,8 +45,6 @@ from herd.store.executor import ThreadExecutor
 from herd.types import Bytes, RouterId, ScorerKind, Seconds
 
 logger = logging.getLogger(__name__)
-
-LOGS = "herd.log"  # in the data directory: what is logged while a view has the terminal
 
 app = application(
     "herd",
@@ -78,7 +76,7 @@ async def _serve(
         told = stop_signals()
         watched = watched_router(settings, router.http_port, certificate)
         announce(Console(highlight=False), settings, router, watched.known_as)
-        logs = settings.data_dir.expanduser() / LOGS
+        logs = settings.data_dir.expanduser() / ROUTER_LOGS
         async with fleet_dashboard(watched, logs) if view else nullcontext():
             await until_told(told, router.failed)
         logger.info("stopping: running requests may end")

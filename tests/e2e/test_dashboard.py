@@ -1,4 +1,4 @@
-"""`herd` on a terminal: its live view as a child, and the terminal as it was whatever becomes of either."""
+"""`herd` and `herd-node` on a terminal: a live view as a child, and a terminal as it was, whatever becomes of both."""
 
 import asyncio
 import os
@@ -19,18 +19,28 @@ from tests.terminal import Terminal, on_terminal
 QUIET = ("--port", "0", "--link-port", "0", "--no-mdns", "--data-dir", "data")
 HERE = ("--host", "127.0.0.1")
 PICTURE = "q quit"  # stands in its last line
+SIZE = (160, 24)  # wide enough for any line of a log
 TAKEN = b"\x1b[?1049h"
 
 
 @asynccontextmanager
 async def herd(home: Path, *arguments: str) -> AsyncIterator[Terminal]:
-    async with on_terminal(command("herd", *QUIET, *arguments), home, (100, 24)) as terminal:
+    async with on_terminal(command("herd", *QUIET, *arguments), home, SIZE) as terminal:
+        yield terminal
+
+
+@asynccontextmanager
+async def herd_node(home: Path) -> AsyncIterator[Terminal]:
+    """With nobody around: no router, and no model server."""
+    nobody = ("--router-url", "http://127.0.0.1:9", "--backend-url", "http://127.0.0.1:9", "--name", "studio")
+    words = command("herd-node", "--data-dir", "data", "--dedicated", *nobody)
+    async with on_terminal(words, home, SIZE) as terminal:
         yield terminal
 
 
 def url_of(terminal: Terminal) -> str:
     """What it said before the view began."""
-    found = re.search(rb"is up: (https?://\S+?)\x1b?[\s\[]", terminal.everything)
+    found = re.search(rb"is up: \x1b\[1m(\S+?)\x1b", terminal.everything)
     assert found is not None, terminal.everything
     return found[1].decode()
 
@@ -55,8 +65,8 @@ async def test_q_closes_the_view_and_ctrl_c_ends_all(tmp_path: Path) -> None:
     async with herd(tmp_path, *HERE) as terminal:
         modes = terminal.modes
         await terminal.shows(PICTURE)
-        terminal.resize(60, 10)
-        await terminal.until(lambda: terminal.screen.complete and "quit" in terminal.screen.text, "a smaller picture")
+        terminal.resize(140, 12)
+        await terminal.until(lambda: PICTURE in terminal.screen.rows[-1], "a smaller picture")
 
         terminal.press("q")
         url = url_of(terminal)
@@ -105,12 +115,15 @@ async def test_a_view_that_is_killed_comes_back_and_one_that_loses_its_router_en
         assert terminal.modes == modes
 
 
-async def test_a_view_that_is_stopped_holds_up_neither_the_router_nor_its_end(tmp_path: Path) -> None:
-    async with herd(tmp_path, *HERE) as terminal:
+async def test_a_view_is_let_in_where_clients_need_tls_and_keys_and_holds_up_nobody(tmp_path: Path) -> None:
+    secrets = ("--api-key", "laptop=open-sesame", "--admin-key", "admin-sesame")
+    async with herd(tmp_path, "--host", "::1", "--tls-cert", HOUSE, "--tls-key", HOUSE, *secrets) as terminal:
         modes = terminal.modes
         view = await view_of(terminal)
-        view.suspend()
-        assert await is_up(url_of(terminal))
+        assert url_of(terminal).startswith("https://[::1]:")
+        assert "sesame" not in " ".join(view.cmdline())
+
+        view.suspend()  # as a debugger would
         terminal.process.terminate()
         assert await terminal.ended() == 0
         assert not view.is_running()
@@ -118,21 +131,11 @@ async def test_a_view_that_is_stopped_holds_up_neither_the_router_nor_its_end(tm
         assert terminal.modes == modes
 
 
-async def test_a_view_is_let_in_where_clients_need_tls_and_keys(tmp_path: Path) -> None:
-    keys = ("--api-key", "laptop=open-sesame", "--admin-key", "admin-sesame")
-    async with herd(tmp_path, "--host", "::1", "--tls-cert", HOUSE, "--tls-key", HOUSE, *keys) as terminal:
-        view = await view_of(terminal)
-        assert url_of(terminal).startswith("https://[::1]:")
-        assert "sesame" not in " ".join(view.cmdline())
-        terminal.process.terminate()
-        assert await terminal.ended() == 0
-
-
 async def test_in_the_background_it_is_not_stopped_and_draws_nothing(tmp_path: Path) -> None:
     """As a shell with job control starts it: in a process group that the terminal does not have in front."""
     in_background = ["/bin/sh", "-c", 'set -m; "$@" & wait', "sh"]
     words = [*in_background, *command("herd", *QUIET, *HERE, "--dashboard")]
-    async with on_terminal(words, tmp_path, (100, 24)) as terminal:
+    async with on_terminal(words, tmp_path, SIZE) as terminal:
         await terminal.shows("is up: ", "no dashboard: this process is in the background of its terminal")
         (router,) = psutil.Process(terminal.process.pid).children()
         assert os.getpgid(router.pid) != os.getpgid(terminal.process.pid)
@@ -140,3 +143,30 @@ async def test_in_the_background_it_is_not_stopped_and_draws_nothing(tmp_path: P
         assert TAKEN not in terminal.everything
         router.terminate()
         assert await terminal.ended() == 0
+
+
+async def test_an_agent_shows_how_it_stands_until_q_and_goes_on(tmp_path: Path) -> None:
+    async with herd_node(tmp_path) as terminal:
+        modes = terminal.modes
+        await terminal.shows("studio", PICTURE)
+        terminal.press("q")
+        await terminal.shows(
+            r"the dashboard is closed; herd-node status shows how this machine stands, and \S+herd-node"
+        )
+        assert terminal.modes == modes
+        terminal.press("ctrl-c")
+        assert await terminal.ended() == 0
+        assert terminal.screen.untouched
+
+
+async def test_an_agent_that_stops_or_is_killed_takes_its_view_with_it(tmp_path: Path) -> None:
+    for end, status in (signal.SIGINT, 0), (signal.SIGKILL, -signal.SIGKILL):
+        async with herd_node(tmp_path) as terminal:
+            modes = terminal.modes
+            view = await view_of(terminal)
+            os.kill(terminal.process.pid, end)
+            assert await terminal.ended() == status
+            await is_gone(view)
+            await terminal.until(lambda: not terminal.screen.alternate, "the usual screen")
+            assert terminal.screen.untouched
+            assert terminal.modes == modes
