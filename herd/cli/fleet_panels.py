@@ -32,7 +32,7 @@ class Block:
     @property
     def wanted(self) -> int:
         """Rows that show all of it."""
-        return 1 + bool(self.head) + max(1, self.count)
+        return 1 + bool(self.head and self.count) + max(1, self.count)
 
     def room(self, height: int) -> int:
         """Lines of the list that so many rows show."""
@@ -45,7 +45,7 @@ class Block:
         last = min(self.count, first + room)
         hidden = self.count - (last - first)
         rows = [rule(look, size.width, self.title, f"+{hidden} more" if hidden else "")]
-        if self.head and size.height >= _TITLED:
+        if self.head and self.count and size.height >= _TITLED:
             rows.append(self.head)
         rows += [self.line(number) for number in range(first, last)]
         if not self.count:
