@@ -11,8 +11,10 @@ REBALANCER = "rebalancer"
 HOLDING_PEN = "holding-pen"
 PRE_WARMER = "pre-warmer"
 TRACES = "traces"
+FEED = "feed"
 GATEWAY = "gateway"
 DISCOVERY = "discovery"
+DASHBOARD = "dashboard"  # of the agent, too
 
 AGENT = "agent"
 ROUTER_LINK = "router-link"

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 import herd
+from herd.cli.completion import whole_words
 
 _OWN_FLAGS = ("--help", "--version", "--install-completion", "--show-completion")
 
@@ -23,6 +24,11 @@ class DefaultCommandGroup(typer.core.TyperGroup):
         if first.startswith("-") and first.partition("=")[0] not in _OWN_FLAGS:
             args = [self.default, *args]
         return super().parse_args(ctx, args)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it, or answer the shell that asks what could be typed."""
+        with whole_words(f"_{str(self.name).replace('-', '_').upper()}_COMPLETE"):
+            return super().main(*args, **kwargs)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """The commands, or the flags, of which those of the default command are some."""

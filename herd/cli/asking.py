@@ -77,11 +77,17 @@ def away(url: str, error: BaseException) -> HerdError:
 
 def refused(url: str, status: int, document: Any, *, keyed: bool) -> Refused:
     """What to say of an answer that is none. `keyed`: it was asked with a key."""
-    said = document.get("error") if isinstance(document, dict) else None
+    said = refusal_of(document)
     if status == HTTPStatus.UNAUTHORIZED and said == _UNKNOWN_KEY:
         said = f"{url} does not know this key" if keyed else f"{url} wants a key for this"
         said += ": give one of its own with --admin-key, or as HERD_ADMIN_KEY, which others on this machine do not see"
-    return Refused(printable(said) if isinstance(said, str) else puzzled(url, status), status)
+    return Refused(said or puzzled(url, status), status)
+
+
+def refusal_of(document: Any) -> str:
+    """What a router says that refuses something; empty where it says nothing."""
+    said = document.get("error") if isinstance(document, dict) else None
+    return printable(said) if isinstance(said, str) else ""
 
 
 def puzzled(url: str, status: int) -> str:
