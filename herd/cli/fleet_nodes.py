@@ -32,11 +32,12 @@ from herd.types import NodeState
 _ROLES = {"ready": "good", "joining": "info", "paused": "warn", "draining": "warn", "degraded": "warn"}
 _DOTS = {"ready": "●", "joining": "◌", "paused": "◐", "draining": "◐", "degraded": "◍"}
 
-_TITLES = {Sort.NAME: "node", Sort.RUNNING: "run", Sort.WAITING: "wait"}  # else they are called as what they sort by
 _DOTTED = 60  # from so many cells on there is room for a sign beside the word
 _LABEL = 9  # cells of `960/1024G`
 _SHORTEST_NAME, _LONGEST_NAME = 8, 28
+_NODE = "  node"  # below it there is room for the mark of the chosen one
 _MODELS, _WHY = "models in memory", "why"
+_TITLES = {Sort.NAME: _NODE, Sort.RUNNING: "run", Sort.WAITING: "wait"}  # else they are called as what they sort by
 _INDENT = 4  # of the second line of a node
 
 HEAD = 2  # rows of a table that are no nodes: its title, and the names of the columns
@@ -206,7 +207,7 @@ def _columns(
         return ((why(node.reasons, now), "warn"),)
 
     every: tuple[Column[Node], ...] = (
-        Column("node", name, longest + 2, longest + 2, 0),
+        Column(_NODE, name, longest + 2, longest + 2, 0),
         Column("state", standing, 8 if wide < _DOTTED else 10, 10, 1),
         Column("run", lambda node, _: ((count(node.running), "bold" if node.running else "dim"),), 3, 4, 2, True),
         Column("wait", lambda node, _: ((count(node.waiting), "warn" if node.waiting else "dim"),), 4, 4, 3, True),

@@ -133,7 +133,7 @@ def _queue_columns(longest: int, width: int, look: Look) -> tuple[Column[Queue],
 
     return (
         Column("node", lambda queue, _: ((queue.node, ""),), min(longest, max(10, width // 4)), longest, 0),
-        Column("model", lambda queue, _: ((queue.model, ""),), 12, 40, 3),
+        Column("model", lambda queue, _: ((queue.model, ""),), 12, 32, 3),
         Column("running", places, 7, 12, 1),
         Column("wait", lambda queue, _: ((count(queue.waiting), "warn" if queue.waiting else "dim"),), 4, 4, 2, True),
     )
