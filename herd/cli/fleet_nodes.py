@@ -24,7 +24,7 @@ from herd.cli.cells import (
     title_line,
 )
 from herd.cli.node_view import NO_NODES
-from herd.cli.seen import Breaker, Gpu, Machine, Node, Reason, Seen
+from herd.cli.seen import Gpu, Machine, Node, Reason, Seen
 from herd.cli.top_state import Sort, TopState, listed
 from herd.cli.words import hour
 from herd.types import NodeState
@@ -141,8 +141,8 @@ class NodeTable:
         """What has no column then."""
         shown = {column.title for column, _ in self.few}
         parts: list[tuple[int, Sequence[Piece]]] = []
-        if node.reasons:
-            parts.append((0, ((why(node.reasons, self.now), "warn"),)))
+        if reason := why(node, self.now):
+            parts.append((0, ((reason, "warn"),)))
         parts.append((1, ((resident(node)[0], "dim"),)))
         if "machine" not in shown:
             parts.append((2, ((machine(node), "dim"),)))
@@ -201,10 +201,10 @@ def _columns(
 
     def models(node: Node, _: int) -> Sequence[Piece]:
         # A node that serves nothing is asked for the reason first; a column of its own is only in wide pictures.
-        return ((resident(node),)) if both or not node.reasons else reasons(node, _)
+        return (resident(node),) if both or not why(node, now) else reasons(node, _)
 
     def reasons(node: Node, _: int) -> Sequence[Piece]:
-        return ((why(node.reasons, now), "warn"),)
+        return ((why(node, now), "warn"),)
 
     every: tuple[Column[Node], ...] = (
         Column(_NODE, name, longest + 2, longest + 2, 0),
@@ -227,9 +227,13 @@ def _columns(
 # --- words ------------------------------------------------------------------------------------------------------------
 
 
-def why(reasons: Sequence[Reason], now: float) -> str:
-    """`in a meeting since 14:05`: why a node is not ready, or loads nothing."""
-    return "; ".join(reason.text.removeprefix("is ") + _times(reason, now) for reason in reasons)
+def why(node: Node, now: float) -> str:
+    """`in a meeting since 14:05`: why a node is not ready, loads nothing or is left alone; empty where it is not so."""
+    reasons = [reason.text.removeprefix("is ") + _times(reason, now) for reason in node.reasons]
+    if node.breaker is not None and node.breaker.open:
+        until = "" if node.breaker.until is None else f" until {hour(node.breaker.until, now)}"
+        reasons.append(f"its link fails: left alone{until}")
+    return "; ".join(reasons)
 
 
 def _times(reason: Reason, now: float) -> str:
@@ -241,15 +245,11 @@ def _times(reason: Reason, now: float) -> str:
 def resident(node: Node) -> Piece:
     """`llama3.3:70b*, qwen3:32b!`: what is in memory; pinned ones have a star, those that fail a mark."""
     names = [
-        f"{model.name}{'*' if model.pinned else ''}{'!' if _open(model.breaker) else ''}"
+        f"{model.name}{'*' if model.pinned else ''}{'!' if model.breaker is not None and model.breaker.open else ''}"
         for model in node.models
         if model.resident
     ]
     return (", ".join(names), "") if names else ("nothing in memory", "dim")
-
-
-def _open(breaker: Breaker | None) -> bool:
-    return breaker is not None and breaker.state not in {"", "closed"}
 
 
 def next_hour(node: Node) -> str:

@@ -81,6 +81,7 @@ def facts(document: dict[str, Any]) -> list[str]:
     what = ", ".join(printable(str(machine.get(word))) for word in ("cpu", "os", "arch") if machine.get(word))
     return [
         *(f"it {reason}" for reason in _reasons(document)),
+        *_link(document.get("breaker")),
         f"{what or 'a machine'}; memory: {gib(document['memory_free'])} of {gib(document['memory_total'])} free",
         *(_gpu(gpu) for gpu in document.get("gpus", ())),
         *(_server(backend) for backend in document.get("backends", ())),
@@ -97,6 +98,12 @@ def _state(entry: dict[str, Any]) -> Text:
 def _reasons(entry: dict[str, Any]) -> list[str]:
     """`is in a meeting since 06-02 09:00:00`."""
     return [printable(reason["text"]) + times_of(reason) for reason in entry["reasons"]]
+
+
+def _link(breaker: dict[str, Any] | None) -> list[str]:
+    if breaker is None or breaker["state"] == "closed":
+        return []
+    return [f"its link failed {breaker['failures']} times in a row, and it is left alone{times_of(breaker)}"]
 
 
 def _gpu(gpu: dict[str, Any]) -> str:

@@ -167,6 +167,21 @@ def test_unknown_figures_are_shown_as_such() -> None:
     assert row == ["studio", "●", "ready", "?", "?", "-", "·" * 9, "?", "-", "?", "?", "?", "nothing", "in", "memory"]
 
 
+def test_what_fails_is_marked_and_told() -> None:
+    broken = {"state": "open", "failures": 3, "since": NOW - 9.0, "until": NOW + 60.0}
+    one = node("cellar", resident=["qwen3:32b", "llama3.3:70b"], breaker=broken)
+    one["models"][1]["breaker"] = {**broken, "state": "half-open"}
+    one["models"][2]["breaker"] = {**broken, "state": "closed"}
+    seen = heard(Seen(), "status", status_of([one]))
+    shown = "\n".join(lines(LARGE, seen=seen))
+    assert "  llama3.3:70b*, qwen3:32b!  " in shown
+    assert "its link fails: left alone until 08:01" in shown
+    assert "its link fails: left alone until 08:01" in "\n".join(lines(SMALL, seen=seen))
+    assert "its link failed 3 times in a row, and it is left alone" in "\n".join(
+        lines(SMALL, "down", "enter", seen=seen)
+    )
+
+
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
