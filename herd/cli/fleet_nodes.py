@@ -19,6 +19,7 @@ from herd.cli.cells import (
     fitted,
     parts_line,
     placed,
+    role_of,
     rule,
     table_line,
     title_line,
@@ -26,10 +27,9 @@ from herd.cli.cells import (
 from herd.cli.node_view import NO_NODES
 from herd.cli.seen import Gpu, Machine, Node, Reason, Seen
 from herd.cli.top_state import Sort, TopState, listed
-from herd.cli.words import hour
+from herd.cli.words import STATES, hour
 from herd.types import NodeState
 
-_ROLES = {"ready": "good", "joining": "info", "paused": "warn", "draining": "warn", "degraded": "warn"}
 _DOTS = {"ready": "●", "joining": "◌", "paused": "◐", "draining": "◐", "degraded": "◍"}
 
 _DOTTED = 60  # from so many cells on there is room for a sign beside the word
@@ -191,7 +191,7 @@ def _columns(
 
     def standing(node: Node, width: int) -> Sequence[Piece]:
         dot = f"{_DOTS.get(node.state, '○')} " if dots and width >= 10 else ""
-        return ((dot + node.state, _ROLES.get(node.state, "bad")),)
+        return ((dot + node.state, role_of(STATES.get(node.state, "red"))),)
 
     def memory(node: Node, width: int) -> Sequence[Piece]:
         return _memory_bar(node.memory_total, node.memory_free, width, look)

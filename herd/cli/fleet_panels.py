@@ -4,12 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from herd.cli.bars import count, figure, seconds
-from herd.cli.cells import Column, Line, Look, Piece, Row, Size, placed, rule, table_line, title_line
+from herd.cli.cells import Column, Line, Look, Piece, Row, Size, placed, role_of, rule, table_line, title_line
 from herd.cli.fleet_nodes import gap
 from herd.cli.seen import Happening, Queue, Request
-from herd.cli.words import hour
+from herd.cli.words import OUTCOMES, asked_for, hour
 
-_OUTCOMES = {"served": "good", "failed": "bad", "expired": "bad", "rejected": "bad", "cancelled": "warn", None: "info"}
 _KINDS = {
     "joined": "good", "resumed": "good", "breaker-closed": "good", "left": "bad", "breaker-opened": "bad",
     "load-failed": "bad", "paused": "warn", "drained": "warn", "moved": "info", "pre-warmed": "info",
@@ -106,12 +105,11 @@ def _request_columns(longest: int, width: int) -> tuple[Column[Request], ...]:
 
 
 def _outcome(one: Request) -> Piece:
-    return (one.outcome or "under way", _OUTCOMES.get(one.outcome, ""))
+    return (one.outcome or "under way", role_of(OUTCOMES.get(one.outcome, ("", ""))[1]))
 
 
 def _model(one: Request) -> str:
-    """`gpt-4o, by qwen3:32b` where another model serves it than the one asked for."""
-    return f"{one.model}, by {one.served_model}" if one.served_model is not None else one.model
+    return asked_for(one.model, one.served_model)
 
 
 def speed(one: Request) -> float | None:

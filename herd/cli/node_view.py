@@ -10,12 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from herd.cli.process import printable
-from herd.cli.words import gib, times_of
+from herd.cli.words import STATES, gib, times_of
 from herd.names import canonical
 
 NO_NODES = "no node has joined since the router started; herd-node on a machine with a model server is one"
 
-_STATES = {"ready": "green", "degraded": "yellow", "joining": "cyan", "paused": "yellow", "draining": "yellow"}
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _HOURS = 24
 
@@ -92,7 +91,7 @@ def facts(document: dict[str, Any]) -> list[str]:
 
 
 def _state(entry: dict[str, Any]) -> Text:
-    return Text(printable(entry["state"]), _STATES.get(entry["state"], "red"))
+    return Text(printable(entry["state"]), STATES.get(entry["state"], "red"))
 
 
 def _reasons(entry: dict[str, Any]) -> list[str]:
