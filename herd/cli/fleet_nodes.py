@@ -24,7 +24,6 @@ from herd.cli.cells import (
     table_line,
     title_line,
 )
-from herd.cli.node_view import NO_NODES
 from herd.cli.seen import Gpu, Machine, Node, Reason, Seen
 from herd.cli.top_state import Sort, TopState, listed
 from herd.cli.words import STATES, hour
@@ -39,6 +38,8 @@ _NODE = "  node"  # below it there is room for the mark of the chosen one
 _MODELS, _WHY = "models in memory", "why"
 _TITLES = {Sort.NAME: _NODE, Sort.RUNNING: "run", Sort.WAITING: "wait"}  # else they are called as what they sort by
 _INDENT = 4  # of the second line of a node
+
+_NOBODY = "  no node has joined: start herd-node on a machine with a model server"
 
 HEAD = 2  # rows of a table that are no nodes: its title, and the names of the columns
 # Below so many rows there is none for the title, or for the names of the columns, unless all nodes have theirs.
@@ -73,39 +74,43 @@ class NodeTable:
 
     @property
     def short(self) -> int:
-        """Rows that show all nodes, with a line each."""
-        return HEAD + max(1, len(self.nodes))
+        """Rows that show all nodes with a line each, and the chosen one with two."""
+        return HEAD + max(1, len(self.nodes)) + self._opened
 
     def page(self, height: int) -> int:
         """How many nodes so many rows show."""
         room = height - sum(self._head(height))
-        return max(1, room // 2 if self._roomy(room) else room)
+        return max(1, room // 2 if self._roomy(room) else room - self._opened)
 
     def rows(self, height: int) -> list[Row]:
         """At most so many rows."""
         ruled, titled = self._head(height)
-        room = height - ruled - titled
+        room, fits = height - ruled - titled, self.page(height)
         roomy = self._roomy(room)
-        fits = max(1, room // (2 if roomy else 1))
         if not ruled and len(self.nodes) > fits > 1:
             fits -= 1  # for the line that says so
         columns = self.few if roomy else self.columns
-        names = [node.name for node in self.nodes]
-        at = names.index(self.state.selected) if self.state.selected in names else 0
-        first = max(0, min(at // fits * fits, len(names) - fits))
-        hidden = len(names) - min(fits, len(names))
+        many = len(self.nodes)
+        at = next((number for number, node in enumerate(self.nodes) if node.name == self.state.selected), 0)
+        first = max(0, min(at // fits * fits, many - fits))
+        hidden = many - min(fits, many)
         rows = [rule(self.look, self.width, "nodes", self._note(hidden))] if ruled else []
         if titled:
             rows.append(title_line(Line(self.look, self.width), columns, self._gap).row())
         for node in self.nodes[first : first + fits]:
             rows.append(self._row(node, columns))
-            if roomy:
-                rows.append(self._second(node))
-        if not names:
+            if roomy or (self._opened and node.name == self.state.selected and room > 1):
+                rows.append(self._second(node, columns))
+        if not many:
             rows.append(Line(self.look, self.width).add(self._none(), "dim").row())
         elif hidden and not ruled:
             rows.append(Line(self.look, self.width).add(f"  +{hidden} more", "dim").row())
         return rows[:height]
+
+    @property
+    def _opened(self) -> bool:
+        """The chosen node has a line more, for there is not room for all columns."""
+        return bool(self.few) and any(node.name == self.state.selected for node in self.nodes)
 
     def _head(self, height: int) -> tuple[bool, bool]:
         """Whether there is room for a title, and for the names of the columns."""
@@ -119,7 +124,7 @@ class NodeTable:
         return bool(self.few) and 2 * len(self.nodes) <= room
 
     def _none(self) -> str:
-        return f"  none of {self.total} nodes matches the filter" if self.total else f"  {NO_NODES}"
+        return f"  none of {self.total} nodes matches the filter" if self.total else _NOBODY
 
     def _note(self, hidden: int) -> str:
         notes = []
@@ -137,9 +142,9 @@ class NodeTable:
         line = table_line(Line(self.look, self.width, role), columns, node, self._gap)
         return line.row(whole=chosen)
 
-    def _second(self, node: Node) -> Row:
-        """What has no column then."""
-        shown = {column.title for column, _ in self.few}
+    def _second(self, node: Node, columns: Sequence[Placed[Node]]) -> Row:
+        """What has no column, or is cut there."""
+        shown = {column.title for column, _ in columns}
         parts: list[tuple[int, Sequence[Piece]]] = []
         if reason := why(node, self.now):
             parts.append((0, ((reason, "warn"),)))

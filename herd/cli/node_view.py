@@ -13,8 +13,6 @@ from herd.cli.process import printable
 from herd.cli.words import STATES, gib, times_of
 from herd.names import canonical
 
-NO_NODES = "no node has joined since the router started; herd-node on a machine with a model server is one"
-
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _HOURS = 24
 
@@ -32,7 +30,7 @@ _MANIFOLD = 2.0  # from here on "3.1 times as long" is easier to read than "210 
 def nodes(entries: Sequence[dict[str, Any]]) -> RenderableType:
     """A line for each node, and below them why one is not ready."""
     if not entries:
-        return Text(NO_NODES)
+        return Text("no node has joined since the router started; herd-node on a machine with a model server is one")
     reasons = (Text(f"{printable(one['name'])} {reason}") for one in entries for reason in _reasons(one))
     return Group(node_table(entries), *reasons)
 

@@ -135,6 +135,14 @@ def test_the_chosen_node_is_always_in_the_picture() -> None:
         assert "▸ node-77" in text_of(frame(state, seen, size, now=NOW).rows)
 
 
+def test_the_chosen_node_says_in_a_second_line_what_has_no_column() -> None:
+    shown = lines(SMALL, *["down"] * 3)
+    at = next(number for number, line in enumerate(shown) if line.startswith("▸ gaming-pc"))
+    assert shown[at + 1] == "    qwen3:32b · RTX 4090 24G · GPU 22/24G · 60% free now, 25% next hour"
+    assert not any("RTX 4090" in line for line in lines(SMALL))
+    assert sum("RTX 4090" in line for line in lines(LARGE, "down")) == 1
+
+
 def test_a_page_is_as_long_as_the_list_in_the_picture() -> None:
     seen = crowded()
     first = drawn(LARGE, "down", seen=seen)
