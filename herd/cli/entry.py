@@ -5,7 +5,6 @@ Importing the commands takes half a second, in which Python would answer Ctrl-C 
 
 import os
 import signal
-import sys
 from importlib import import_module
 
 _STANDARD_ERROR = 2
@@ -13,11 +12,8 @@ _EXIT_INTERRUPTED = 130  # 128 and SIGINT's number, as shells count; herd.cli.pr
 
 
 def herd() -> None:
-    """Entry point of the script `herd`.
-
-    Somebody waits for the picture of `herd top`, and routers have it beside themselves: it does without their modules.
-    """
-    _run("herd.cli.top" if sys.argv[1:2] == ["top"] else "herd.cli.router")
+    """Entry point of the script `herd`."""
+    _run("herd.cli.router")
 
 
 def herd_node() -> None:

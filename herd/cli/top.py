@@ -6,11 +6,9 @@ import json
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -23,7 +21,7 @@ from herd.cli.following import Events, Heard, Lost, Opened, Stream, followed
 from herd.cli.lifeline import has_parent, listen_to_parent
 from herd.cli.live_view import CALM_S, QUICK_S, LiveView
 from herd.cli.orders import standing
-from herd.cli.process import EXIT_INTERRUPTED, guarded, printable, set_up_logs, stop_signals
+from herd.cli.process import EXIT_INTERRUPTED, printable, set_up_logs, stop_signals
 from herd.cli.screen import Row
 from herd.cli.seen import Connection, Seen, connected, heard, lost
 from herd.cli.terminal import Terminal, open_terminal
@@ -98,13 +96,6 @@ def top_command(router_url: RouterUrl = None, as_json: AsJson = False, admin_key
         ended_by = asyncio.run(_show(router, terminal))
     if ended_by is signal.SIGINT and has_parent(os.environ):  # which was told as well, and wants to know
         raise typer.Exit(EXIT_INTERRUPTED)
-
-
-def main() -> None:
-    """Entry point of the script `herd` for this command alone."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(top_command)
-    guarded(partial(app, sys.argv[2:], prog_name="herd top"))
 
 
 # --- without a picture ------------------------------------------------------------------------------------------------
