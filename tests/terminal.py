@@ -252,7 +252,7 @@ class Terminal:
         return termios.tcgetattr(self._slave)
 
     def stop_reading(self) -> asyncio.Event:
-        """Take nothing more from the program: a line that stands still. The event: the program has written something."""
+        """Take nothing more from the program: a line that stands still. The event: the program has written."""
         written = asyncio.Event()
 
         def seen() -> None:

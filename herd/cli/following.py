@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from herd.errors import HerdError
+from herd.protocols.live import Topic
 
-Stream = AsyncGenerator[tuple[str, Any]]
+Stream = AsyncGenerator[tuple[Topic, Any]]
 
 # The first attempt hardly waits, for most routers that go are being restarted; the last pause is one that nobody who
 # looks at the screen takes for broken, and that a router which comes up does not notice.

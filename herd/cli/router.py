@@ -26,6 +26,7 @@ from herd.cli.process import guarded, run, set_up_logs, spare_collector, stop_si
 from herd.cli.pulls import pull_command
 from herd.cli.simulate import simulate_command
 from herd.cli.stories import requests_command, story_command
+from herd.cli.top import top_command
 from herd.config import RouterSettings
 from herd.net.clock import SystemClock
 from herd.net.http_server import AiohttpServer
@@ -123,6 +124,7 @@ app.command(name="requests")(requests_command)
 app.command(name="story")(story_command)
 app.command(name="logs")(logs_command)
 app.command(name="doctor")(doctor_command)
+app.command(name="top")(top_command)
 app.command(name="drain")(drain_command)
 app.command(name="resume")(resume_command)
 app.command(name="pause")(pause_command)
