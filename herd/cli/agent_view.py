@@ -161,7 +161,7 @@ def _body(scene: _Scene) -> tuple[list[Row], int]:
     left = size.height - len(rows)
     if left <= 0:
         return rows, len(document.models)
-    if size.width >= WIDE_SCREEN and left > ROWS:
+    if size.width >= WIDE_SCREEN and left > ROWS and not document.dedicated:
         width = size.width - WIDE - _WALL
         lists, hidden = _lists(scene, Size(width, left))
         return [*rows, *beside(lists, _week(document, WIDE, look, explained=True), width, look)], hidden
