@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from herd.actors.desk import AgentDocument, ShownServer
-from herd.cli.bars import bar, gib, percent, seconds
+from herd.cli.bars import age, bar, gib, percent
 from herd.cli.cells import Line, Look, Piece, Row, Size, parts_line
 from herd.cli.words import hour
 
@@ -39,7 +39,7 @@ _Fact = tuple[str, list[Part]]
 
 def _router(document: AgentDocument, now: float, *, roomy: bool) -> list[_Fact]:
     """Which one it is, since when, and what was wrong with it."""
-    ago = f"for {seconds(now - document.link_since)}" if document.link_since is not None else ""
+    ago = f"for {age(now - document.link_since)}" if document.link_since is not None else ""
     lost = f"{document.lost} ({hour(document.lost_at, now)})" if document.lost else ""
     if document.linked:
         parts: list[Part] = [(0, ((document.router_url or str(document.router_id), "good"),))]

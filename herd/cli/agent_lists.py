@@ -12,6 +12,7 @@ from herd.cli.fleet_panels import Block
 T = TypeVar("T")
 
 _GAP = 2
+_ID = 28  # cells of an id that the router made up: one that is cut names no request
 _FOR_EVER_S = 365 * 86_400.0  # Ollama says so of a model that is kept: it goes in three hundred years
 
 
@@ -55,7 +56,7 @@ def _request_columns(document: AgentDocument, now: float) -> list[Column[ShownRe
         Column("for", lambda one, _: ((seconds(now - one.since), ""),), 7, 7, 1, True),
         Column("model", lambda one, _: ((one.model or "-", "good"),), 14, 40, 0),
         Column("asked for", lambda one, _: ((one.path, "dim"),), 9, 20, 2),
-        Column("request", lambda one, _: ((one.id, "dim"),), 10, 36, 4),
+        Column("request", lambda one, _: ((one.id, "dim"),), _ID, 36, 4),
     ]
     if len(document.servers) > 1:
         columns.append(Column("server", lambda one, _: ((one.backend, "dim"),), 10, 24, 3))
@@ -66,11 +67,12 @@ def _model_columns(document: AgentDocument, now: float) -> list[Column[ShownMode
     columns: list[Column[ShownModel]] = [
         Column("model", lambda one, _: ((one.name, "good" if one.resident else "dim"),), 14, 48, 0),
         Column("in memory", lambda one, _: ((_in_memory(one), ""),), 9, 9, 1, True),
-        Column("on GPU", lambda one, _: ((_on_gpu(one), ""),), 6, 6, 3, True),
         Column("context", lambda one, _: ((_context(one), ""),), 7, 7, 4, True),
         Column("goes in", lambda one, _: ((_goes(one, now), ""),), 7, 7, 2, True),
         Column("on disk", lambda one, _: ((gib(one.size) if one.size else "-", "dim"),), 7, 7, 5, True),
     ]
+    if document.machine is not None and document.machine.gpus:
+        columns.insert(2, Column("on GPU", lambda one, _: ((_on_gpu(one), ""),), 6, 6, 3, True))
     if len(document.servers) > 1:
         columns.append(Column("server", lambda one, _: ((one.backend, "dim"),), 10, 24, 6))
     return columns

@@ -24,7 +24,7 @@ from herd.errors import HerdError, ProtocolError
 from herd.net.agent_files import ask_for_pause, take_pause_back
 from herd.net.clock import SystemClock
 
-_PAUSED = "this machine pauses within 3 s: what runs ends, and nothing new comes until e is pressed"
+_PAUSED = "this machine pauses within 3 s, until e is pressed; what runs here ends"
 _RESUMED = "this machine is not paused by hand any more, within 3 s"
 
 

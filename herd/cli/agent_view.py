@@ -17,7 +17,7 @@ from herd.cli.agent_state import AgentState
 from herd.cli.bars import figure
 from herd.cli.cells import Line, Look, Piece, Row, Size, beside, parts_line, rule
 from herd.cli.fleet_panels import Block
-from herd.cli.week_view import NARROW, ROWS, UNKNOWN, WIDE, legend, week_rows
+from herd.cli.week_view import DAYS, HOURS, NARROW, ROWS, UNKNOWN, WIDE, legend, week_rows
 
 __all__ = ["AgentFrame", "Look", "Size", "frame"]
 
@@ -161,7 +161,7 @@ def _body(scene: _Scene) -> tuple[list[Row], int]:
     left = size.height - len(rows)
     if left <= 0:
         return rows, len(document.models)
-    if size.width >= WIDE_SCREEN and left > ROWS:
+    if size.width >= WIDE_SCREEN and left > ROWS and not document.dedicated:
         width = size.width - WIDE - _WALL
         lists, hidden = _lists(scene, Size(width, left))
         return [*rows, *beside(lists, _week(document, WIDE, look, explained=True), width, look)], hidden
@@ -197,8 +197,8 @@ def _week(document: AgentDocument, width: int, look: Look, *, explained: bool) -
     if document.dedicated:
         return []
     known = document.week
-    if known is None or len(known.load) != len(known.confidence) or len(known.load) < 7 * 24:
-        note = "no router has told yet what is known of it"
+    if known is None or not len(known.load) == len(known.confidence) == len(DAYS) * HOURS or not any(known.confidence):
+        note = "no router has told yet what is known of it" if known is None else "nothing is known of it yet"
         return [rule(look, width, "the owner's week"), _text(f"  {note}", width, look, "dim")]
     meaning = legend(look, " ")
     note = "" if explained else f"{meaning} {UNKNOWN} unknown"

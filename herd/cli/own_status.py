@@ -41,7 +41,7 @@ def week(shown: dict[str, Any], *, plain: bool) -> list[Text]:
         return []
     if not all(share is None or _is_number(share) for share in load) or not all(map(_is_number, confidence)):
         return []
-    if not len(load) == len(confidence) == _HOURS or not 0 <= now < _HOURS:
+    if not len(load) == len(confidence) == _HOURS or not 0 <= now < _HOURS or not any(confidence):
         return []
     hours = [{"load": share, "confidence": sure} for share, sure in zip(load, confidence, strict=True)]
     return [Text(), *node_view.week({"week": hours, "week_slot": now}, plain=plain)]

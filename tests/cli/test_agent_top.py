@@ -76,6 +76,7 @@ async def test_what_the_agent_says_is_shown_at_every_size_until_the_person_has_s
     terminal.press("?")
     await terminal.shows("ctrl-c    stop the agent", but="llama")
     terminal.press("?")
+    await terminal.shows("requests: 2 running")
     pipe.write(b"not what an agent says\n")
     await terminal.shows("this is not what an agent tells")
     pipe.say(CUPBOARD)

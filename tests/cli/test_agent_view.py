@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from herd.actors.desk import AgentDocument, ShownServer, ShownWeek
 from herd.cli.agent_state import AgentState, pressed, told
 from herd.cli.agent_view import AgentFrame, frame
+from herd.cli.bars import age
 from herd.cli.cells import Look, Size
 from herd.policy.values import Reason
 from herd.types import BackendId, Seconds
@@ -114,9 +115,9 @@ def test_very_many_servers_leave_room_for_the_rest() -> None:
     assert any("requests" in line for line in shown)
 
 
-def test_a_week_that_is_none_is_not_drawn() -> None:
-    for week in (ShownWeek((), ()), ShownWeek((0.5,) * 168, (0.5,) * 3)):
-        assert any("no router has told" in line for line in lines(MIDDLE, replace(STUDIO, week=week)))
+def test_a_week_of_which_nothing_is_known_is_not_drawn() -> None:
+    for week in (ShownWeek((), ()), ShownWeek((0.5,) * 168, (0.5,) * 3), ShownWeek((None,) * 168, (0.0,) * 168)):
+        assert any("nothing is known of it yet" in line for line in lines(MIDDLE, replace(STUDIO, week=week)))
 
 
 def holds(picture: AgentFrame, size: Size, look: Look) -> None:
@@ -148,3 +149,8 @@ def test_any_agent_fits_any_screen_whatever_is_pressed(
         state, _ = pressed(state, key, document, hidden)
         hidden = frame(state, document, size, now=NOW, look=look).hidden
     holds(frame(state, document, size, now=NOW, look=look), size, look)
+
+
+def test_ages_are_told_in_words_that_do_not_change_all_the_time() -> None:
+    told_as = {-5.0: "0 s", 12.9: "12 s", 150.0: "2 min", 7500.0: "2 h", 400_000.0: "4 d", 1e300: "?", math.nan: "?"}
+    assert {value: age(value) for value in told_as} == told_as
