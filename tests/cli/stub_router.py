@@ -21,11 +21,13 @@ class Reply:
 
 @dataclass(slots=True)
 class StubRouter:
-    """What is answered at each path, with its query; everything else is not found."""
+    """What is answered at each path, with its query, and what everywhere else."""
 
     url: str
     replies: dict[str, Reply] = field(default_factory=dict)
     asked: list[tuple[str, str, bytes, dict[str, str]]] = field(default_factory=list)  # method, path, body, headers
+    otherwise: Reply = Reply(b"404 page not found", 404)
+    date: str | None = None  # the header of that name; None: as it is
 
     def tells(self, path: str, document: Any, status: int = 200) -> None:
         """Answer with JSON from now on."""
@@ -41,7 +43,7 @@ def stub_router() -> Iterator[StubRouter]:
             length = int(self.headers.get("Content-Length") or 0)
             headers = {name.lower(): value for name, value in self.headers.items()}
             stub.asked.append((self.command, self.path, self.rfile.read(length), headers))
-            reply = stub.replies.get(self.path, Reply(b"404 page not found", 404))
+            reply = stub.replies.get(self.path, stub.otherwise)
             self.send_response(reply.status)
             for name, value in reply.headers:
                 self.send_header(name, value)
@@ -49,6 +51,9 @@ def stub_router() -> Iterator[StubRouter]:
             self.end_headers()
             self.wfile.write(reply.body)
             self.close_connection = reply.broken
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return stub.date or super().date_time_string(timestamp)
 
         do_GET = do_POST = do_DELETE = answer  # noqa: N815 - as http.server wants it
 
