@@ -28,7 +28,7 @@ class DefaultCommandGroup(typer.core.TyperGroup):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run it, or answer the shell that asks what could be typed."""
         with whole_words(f"_{str(self.name).replace('-', '_').upper()}_COMPLETE"):
-            return super().main(*args, **kwargs)
+            return super().main(*args, **{"prog_name": self.name, **kwargs})  # however it was started
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """The commands, or the flags, of which those of the default command are some."""

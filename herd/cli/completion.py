@@ -6,7 +6,6 @@ it has nothing to say.
 
 import asyncio
 import io
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -15,6 +14,7 @@ from typing import Any
 import typer
 
 from herd.cli.asking import key_headers
+from herd.cli.process import set_up_logs
 from herd.config import asked_router
 from herd.errors import HerdError
 from herd.net.http_client import AiohttpServers
@@ -34,17 +34,17 @@ def completing(path: str, names: Callable[[Any], Iterable[str]]) -> Complete:
     def complete(ctx: typer.Context, incomplete: str) -> list[str]:
         try:
             document = _asked(ctx.params.get("router_url"), path, ctx.params.get("admin_key"))
-            found = list(dict.fromkeys(names(document)))
+            found = [name for name in dict.fromkeys(names(document)) if name.startswith(incomplete)]
         except (HerdError, LookupError, TypeError, AttributeError):
             return []
         # A name that could not be typed is none to complete, and none to send to a terminal.
-        return [name for name in found if name.startswith(incomplete) and name.isprintable()]
+        return [name for name in found if name.isprintable()]
 
     return complete
 
 
 def _asked(router_url: str | None, path: str, admin_key: str | None) -> Any:
-    logging.disable()  # a line of a log would stand in the middle of what is being typed
+    set_up_logs("critical")  # a line of a log would stand in the middle of what is being typed
     return asyncio.run(_fetched(f"{asked_router(router_url, os.environ)}{path}", admin_key))
 
 
