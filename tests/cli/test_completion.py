@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from herd.cli.completion import rejoined
+from herd.cli.shells import rejoined
 from tests.cli.command_line import CommandLine
 from tests.cli.fleets import model, node, status
 from tests.cli.stub_router import Reply, StubRouter

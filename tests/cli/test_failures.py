@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import typer
 
-from herd.cli import router
+from herd.cli.scripts import HERD
 from tests.cli.command_line import CommandLine, Ended
 from tests.cli.stub_router import Reply, StubRouter
 
@@ -35,7 +35,7 @@ OTHERS = {
 }
 TALKING = {
     name
-    for name, command in typer.main.get_command(router.app).commands.items()  # type: ignore[attr-defined]
+    for name, command in typer.main.get_command(HERD.app()).commands.items()  # type: ignore[attr-defined]
     if any(parameter.name == "router_url" for parameter in command.params) and not command.hidden
 }
 
