@@ -13,6 +13,7 @@ from herd.actors.homes import MAX_PINS, PinEnd
 from herd.actors.latency_learner import Lesson
 from herd.actors.models import Models
 from herd.actors.node import NodeStatus
+from herd.actors.page import web_page
 from herd.actors.placing import unavailable
 from herd.actors.ports import Headers, HttpRequest, Sink
 from herd.actors.request import Inbound, RouterParts, serve
@@ -68,6 +69,7 @@ class Surface:
         self._parts = parts
         self._fleet = fleet
         self._keeping = Models(parts, fleet)
+        self._page = web_page()
         self._answers: dict[str, Callable[[], Awaitable[tuple[int, str, bytes]]]] = {
             "ollama.root": self._root,
             "ollama.version": self._version,
@@ -113,6 +115,8 @@ class Surface:
             elif endpoint.kind is EndpointKind.CONTROL:
                 told = await obey(request, self._fleet, self._parts.scorer)
                 await _send(sink, 200, (("Content-Type", JSON),), told, request_id)
+            elif endpoint.kind is EndpointKind.PAGE:
+                await _send(sink, *self._page[endpoint.name].answer(request.headers), request_id)
             else:
                 lookup = self._lookups.get(endpoint.name)
                 answer = self._answers[endpoint.name]() if lookup is None else lookup(request)
