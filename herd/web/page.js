@@ -81,7 +81,9 @@ function askForKey(why) {
   by("key").focus();
 }
 
-by("change-key").addEventListener("click", () => (by("key-form").hidden ? askForKey("") : (by("key-form").hidden = true)));
+by("change-key").addEventListener("click", () =>
+  by("key-form").hidden ? askForKey("") : (by("key-form").hidden = true),
+);
 
 by("key-form").addEventListener("submit", (event) => {
   event.preventDefault();

@@ -16,6 +16,10 @@ function set(element, name, value) {
   if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
 }
 
+function hide(element, hidden) {
+  if (element.hidden !== hidden) element.hidden = hidden;
+}
+
 function part(row, name) {
   if (!parts.has(row)) {
     const found = [row, ...row.querySelectorAll("[data-is]")].filter((one) => one.dataset.is);
@@ -48,7 +52,8 @@ function list(parent, template, things, keyOf, show) {
     }
     show(row, thing, place);
     if (row === at) at = at.nextElementSibling;
-    else if (row.isConnected && parent.moveBefore) parent.moveBefore(row, at); // it keeps the focus
+    else if (row.isConnected && parent.moveBefore)
+      parent.moveBefore(row, at); // it keeps the focus
     else parent.insertBefore(row, at);
   });
   rows.set(parent, had);
@@ -58,18 +63,39 @@ function list(parent, template, things, keyOf, show) {
 
 export function totals({ nodes, totals: all, router }) {
   const speed = nodes.reduce((sum, node) => sum + (node.tokens_per_s ?? 0), 0);
-  write(by("totals"), [
-    `${all.serving} of ${words.count(all.nodes, "node")} serve`, words.count(all.models, "model"), `${all.running} running`,
-    `${all.waiting} waiting`, `${all.held} held`, `${words.rate(speed)} tokens/s`, `version ${words.printable(router.version)}`,
-  ].join(" · "));
+  write(
+    by("totals"),
+    [
+      `${all.serving} of ${words.count(all.nodes, "node")} serve`,
+      words.count(all.models, "model"),
+      `${all.running} running`,
+      `${all.waiting} waiting`,
+      `${all.held} held`,
+      `${words.rate(speed)} tokens/s`,
+      `version ${words.printable(router.version)}`,
+    ].join(" · "),
+  );
   document.title = `${all.serving}/${all.nodes} serve, ${all.running} running – Herd`;
 }
 
 export function nodes(status, order, filter) {
   const queues = new Map(status.queues.map((queue) => [`${queue.node}\n${queue.model}`, queue]));
   const wanted = status.nodes.filter((node) =>
-    words.matches(filter, node.name, node.state, ...node.models.map((model) => model.name), ...node.reasons.map((reason) => reason.text)));
-  list(by("nodes"), "node-row", words.sorted(wanted, order), (node) => node.id, (row, node) => card(row, node, queues));
+    words.matches(
+      filter,
+      node.name,
+      node.state,
+      ...node.models.map((model) => model.name),
+      ...node.reasons.map((reason) => reason.text),
+    ),
+  );
+  list(
+    by("nodes"),
+    "node-row",
+    words.sorted(wanted, order),
+    (node) => node.id,
+    (row, node) => card(row, node, queues),
+  );
 }
 
 function card(row, node, queues) {
@@ -78,20 +104,34 @@ function card(row, node, queues) {
   const state = words.printable(node.state);
   set(row, "data-state", node.state);
   fill(row, {
-    name, state, sign: words.STATES[node.state] ?? "?", machine: words.machine(node), why: words.reasons(node).join("; "),
-    running: node.running, waiting: node.waiting, speed: words.rate(node.tokens_per_s), ahead: words.ahead(node),
-    more: `${others.length} more on disk`, others: others.map((model) => words.printable(model.name)).join(", "),
+    name,
+    state,
+    sign: words.STATES[node.state] ?? "?",
+    machine: words.machine(node),
+    why: words.reasons(node).join("; "),
+    running: node.running,
+    waiting: node.waiting,
+    speed: words.rate(node.tokens_per_s),
+    ahead: words.ahead(node),
+    more: `${others.length} more on disk`,
+    others: others.map((model) => words.printable(model.name)).join(", "),
   });
-  part(row, "more").parentElement.hidden = others.length === 0;
+  hide(part(row, "more").parentElement, others.length === 0);
   list(part(row, "bars"), "bar-row", words.bars(node), (_, place) => place, bar);
-  list(part(row, "models"), "model-row", resident, (model) => model.name, (item, model) =>
-    fill(item, { text: words.model(model, queues.get(`${node.name}\n${model.name}`)) }));
+  list(
+    part(row, "models"),
+    "model-row",
+    resident,
+    (model) => model.name,
+    (item, model) => fill(item, { text: words.model(model, queues.get(`${node.name}\n${model.name}`)) }),
+  );
   const stopped = node.reasons.some((reason) => reason.kind === "drained" || reason.kind === "manual");
   for (const button of row.querySelectorAll("[data-order]")) {
     const { order } = button.dataset;
-    button.hidden = order === "resume" ? !stopped : node.reasons.some((reason) => reason.kind === "drained");
+    hide(button, order === "resume" ? !stopped : node.reasons.some((reason) => reason.kind === "drained"));
     set(button, "aria-label", `${button.textContent} ${name}`);
-    Object.assign(button.dataset, { node: node.id, name });
+    set(button, "data-node", node.id);
+    set(button, "data-name", name);
   }
 }
 
@@ -107,42 +147,80 @@ function bar(row, [what, share, figures]) {
 }
 
 export function queues(status, filter) {
-  const busy = status.queues.filter((queue) => queue.running + queue.waiting > 0 && words.matches(filter, queue.node, queue.model));
+  const busy = status.queues.filter(
+    (queue) => queue.running + queue.waiting > 0 && words.matches(filter, queue.node, queue.model),
+  );
   busy.sort((one, other) => other.waiting - one.waiting || other.running - one.running);
-  list(by("queues"), "queue-row", busy, (queue) => `${queue.node}\n${queue.model}`, (row, queue) =>
-    fill(row, {
-      model: words.printable(queue.model), node: `at ${words.printable(queue.node)}`,
-      figures: `${queue.running} of ${queue.limit} running, ${queue.waiting} waiting`,
-    }));
+  list(
+    by("queues"),
+    "queue-row",
+    busy,
+    (queue) => `${queue.node}\n${queue.model}`,
+    (row, queue) =>
+      fill(row, {
+        model: words.printable(queue.model),
+        node: `at ${words.printable(queue.node)}`,
+        figures: `${queue.running} of ${queue.limit} running, ${queue.waiting} waiting`,
+      }),
+  );
 }
 
 export function happenings(kept, filter) {
   const wanted = kept.filter((one) => words.matches(filter, one.node, one.model, one.text, one.kind));
-  list(by("happenings"), "happening-row", wanted, (one) => one.number, (row, one) =>
-    fill(row, { time: words.clock(one.at), text: words.printable(one.text) }));
+  list(
+    by("happenings"),
+    "happening-row",
+    wanted,
+    (one) => one.number,
+    (row, one) => fill(row, { time: words.clock(one.at), text: words.printable(one.text) }),
+  );
 }
 
 export function requests(entries, filter) {
   const wanted = entries.filter((one) =>
-    words.matches(filter, one.id, words.asked(one), one.client, one.node ?? "", words.outcome(one)));
-  list(by("requests"), "request-row", wanted, (one) => `${one.id}\n${one.arrived}`, (row, one) => {
-    fill(row, {
-      when: words.clock(one.arrived), model: words.asked(one), node: one.node === null ? "at no node yet" : `at ${words.printable(one.node)}`,
-      outcome: words.outcome(one), score: words.rate(one.score), waited: words.seconds(one.waited_s),
-      first: words.seconds(one.first_token_s), speed: words.rate(words.speed(one)), total: words.seconds(one.total_s),
-    });
-    set(row, "data-outcome", one.outcome ?? "running");
-    set(row, "data-id", one.id);
-    set(part(row, "model"), "aria-label", `${words.asked(one)}: story of request ${words.printable(one.id)}`);
-  });
+    words.matches(filter, one.id, words.asked(one), one.client, one.node ?? "", words.outcome(one)),
+  );
+  list(
+    by("requests"),
+    "request-row",
+    wanted,
+    (one) => `${one.id}\n${one.arrived}`,
+    (row, one) => {
+      fill(row, {
+        when: words.clock(one.arrived),
+        model: words.asked(one),
+        node: one.node === null ? "at no node yet" : `at ${words.printable(one.node)}`,
+        outcome: words.outcome(one),
+        score: words.rate(one.score),
+        waited: words.seconds(one.waited_s),
+        first: words.seconds(one.first_token_s),
+        speed: words.rate(words.speed(one)),
+        total: words.seconds(one.total_s),
+      });
+      set(row, "data-outcome", one.outcome ?? "running");
+      set(row, "data-id", one.id);
+      set(part(row, "model"), "aria-label", `${words.asked(one)}: story of request ${words.printable(one.id)}`);
+    },
+  );
 }
 
 export function story(document) {
   write(by("story-heading"), words.heading(document));
-  list(by("story-events"), "event-row", words.story(document.events), (_, place) => place, (row, event) => {
-    fill(row, { at: event.at, text: event.text });
-    row.classList.toggle("bad", event.bad);
-    list(part(row, "ranking"), "ranking-row", event.ranking, (_, place) => place, (line, [node, score, why]) =>
-      fill(line, { node, score, why }));
-  });
+  list(
+    by("story-events"),
+    "event-row",
+    words.story(document.events),
+    (_, place) => place,
+    (row, event) => {
+      fill(row, { at: event.at, text: event.text });
+      row.classList.toggle("bad", event.bad);
+      list(
+        part(row, "ranking"),
+        "ranking-row",
+        event.ranking,
+        (_, place) => place,
+        (line, [node, score, why]) => fill(line, { node, score, why }),
+      );
+    },
+  );
 }

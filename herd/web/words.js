@@ -4,16 +4,33 @@ const LONGEST = 300; // characters of a text that a stranger chose
 const GIB = 2 ** 30;
 
 export const STATES = {
-  offline: "○", draining: "▽", paused: "‖", degraded: "◐", joining: "…", ready: "●", // those that need a look first
+  offline: "○",
+  draining: "▽",
+  paused: "‖",
+  degraded: "◐",
+  joining: "…",
+  ready: "●", // those that need a look first
 };
 
 // What a score is made of; a part that is not in it keeps its name.
 const PARTS = {
-  thermal: "readiness of the model", memory_fit: "memory to spare", queue_depth: "work there already",
-  estimated_wait: "expected wait", role_affinity: "fit of sizes", availability_trend: "the owner's habits",
-  context_fit: "room for the prompt", overflow: "sooner elsewhere", degraded: "fallen silent",
-  affinity: "same conversation", wait: "waiting", load: "loading", prefill: "reading the prompt",
-  decode: "answering", doubt: "benefit of the doubt", eviction: "loads of what has to go", owner: "the owner's part",
+  thermal: "readiness of the model",
+  memory_fit: "memory to spare",
+  queue_depth: "work there already",
+  estimated_wait: "expected wait",
+  role_affinity: "fit of sizes",
+  availability_trend: "the owner's habits",
+  context_fit: "room for the prompt",
+  overflow: "sooner elsewhere",
+  degraded: "fallen silent",
+  affinity: "same conversation",
+  wait: "waiting",
+  load: "loading",
+  prefill: "reading the prompt",
+  decode: "answering",
+  doubt: "benefit of the doubt",
+  eviction: "loads of what has to go",
+  owner: "the owner's part",
 };
 
 // Text on one line, with what would steer the reader's screen shown and not obeyed.
@@ -60,14 +77,20 @@ export function clock(moment, now = Date.now() / 1000) {
 
 export function reasons(node) {
   return node.reasons.map(({ text, since, until }) => {
-    const times = [["since", since], ["until", until]].filter(([, moment]) => typeof moment === "number");
+    const times = [
+      ["since", since],
+      ["until", until],
+    ].filter(([, moment]) => typeof moment === "number");
     return printable(text) + times.map(([word, moment]) => ` ${word} ${clock(moment)}`).join("");
   });
 }
 
 export function machine({ machine: { cpu, cores, memory_total, os, arch }, dedicated }) {
   const parts = [cpu, cores && count(cores, "core"), memory_total && `${gib(memory_total)} GB`];
-  return [...parts, [os, arch].filter(Boolean).join("/"), dedicated && "dedicated"].filter(Boolean).map(printable).join(" · ");
+  return [...parts, [os, arch].filter(Boolean).join("/"), dedicated && "dedicated"]
+    .filter(Boolean)
+    .map(printable)
+    .join(" · ");
 }
 
 // The bars of a node: [what, share, figures].
@@ -85,10 +108,14 @@ export function bars(node) {
 export function ahead({ dedicated, availability, trend, owner_load, workload, thermal }) {
   if (dedicated) return "it has no owner: all of it is there for requests";
   const later = trend === 5 ? "unknown" : percent(trend / 10);
-  const change = trend === 5 || Math.abs(trend / 10 - availability) < 0.1 ? "" : trend / 10 > availability ? " ↗" : " ↘";
-  const takes = owner_load === null ? [] : [`its owner takes ${percent(owner_load)}${workload ? ` (${workload})` : ""}`];
+  const change =
+    trend === 5 || Math.abs(trend / 10 - availability) < 0.1 ? "" : trend / 10 > availability ? " ↗" : " ↘";
+  const takes =
+    owner_load === null ? [] : [`its owner takes ${percent(owner_load)}${workload ? ` (${workload})` : ""}`];
   const hot = thermal && thermal !== "nominal" ? [thermal] : [];
-  return [`available ${percent(availability)}, next hour ${later}${change}`, ...takes, ...hot].map(printable).join("; ");
+  return [`available ${percent(availability)}, next hour ${later}${change}`, ...takes, ...hot]
+    .map(printable)
+    .join("; ");
 }
 
 // A resident model and how much of its limit is in use.
@@ -108,21 +135,32 @@ const ORDERS = {
 
 export function sorted(nodes, order) {
   const by = ORDERS[order] ?? (() => 0);
-  return [...nodes].sort((one, other) => by(one, other) || one.name.localeCompare(other.name, undefined, { numeric: true }));
+  return [...nodes].sort(
+    (one, other) => by(one, other) || one.name.localeCompare(other.name, undefined, { numeric: true }),
+  );
 }
 
 // Whether each word that was typed is in one of the texts.
 export function matches(typed, ...texts) {
   const all = texts.join("\n").toLowerCase();
-  return typed.toLowerCase().split(/\s+/).every((word) => all.includes(word));
+  return typed
+    .toLowerCase()
+    .split(/\s+/)
+    .every((word) => all.includes(word));
 }
 
 // --- requests --------------------------------------------------------------------------------------------------------
 
-const OUTCOMES = { served: "served", failed: "failed", cancelled: "cancelled", expired: "given up", rejected: "refused" };
+const OUTCOMES = {
+  served: "served",
+  failed: "failed",
+  cancelled: "cancelled",
+  expired: "given up",
+  rejected: "refused",
+};
 
 export function outcome(request) {
-  return request.outcome === null ? "under way" : OUTCOMES[request.outcome] ?? printable(request.outcome);
+  return request.outcome === null ? "under way" : (OUTCOMES[request.outcome] ?? printable(request.outcome));
 }
 
 export function asked({ model, served_model }) {
@@ -136,7 +174,8 @@ export function speed({ completion, first_token_s, total_s }) {
 }
 
 export function heading(request) {
-  const place = request.node === null ? "" : `${request.outcome === "served" ? " by" : ", at"} ${printable(request.node)}`;
+  const place =
+    request.node === null ? "" : `${request.outcome === "served" ? " by" : ", at"} ${printable(request.node)}`;
   const details = [
     `${outcome(request)}${place}, ${seconds(request.total_s)}`,
     `waited ${seconds(request.waited_s)}`,
@@ -146,7 +185,8 @@ export function heading(request) {
     request.prompt !== null && `${request.prompt} tokens in, ${request.completion} out`,
     request.predicted_s !== null && `predicted ${seconds(request.predicted_s)}`,
   ];
-  return `${asked(request)} for ${printable(request.client)}, ${clock(request.arrived)}: ${details.filter(Boolean).join("; ")}`;
+  const question = `${asked(request)} for ${printable(request.client)}, ${clock(request.arrived)}`;
+  return `${question}: ${details.filter(Boolean).join("; ")}`;
 }
 
 const WOKEN = {
@@ -163,9 +203,14 @@ const EVENTS = {
   moved: (event) => `after ${seconds(event.waited_s)} moved to ${event.candidate.node}, which serves it sooner`,
   refused: (event) => `not taken, after ${seconds(event.waited_s)}: ${event.node} ${event.reason.text}`,
   granted: (event) => `its turn at ${event.node}, after ${seconds(event.waited_s)}`,
-  opened: (event) => [`attempt ${event.attempt}: sent to ${event.node}`, ...event.edits.map((one) => `${one.field} set to ${one.value}`)].join("; "),
+  opened: (event) =>
+    [
+      `attempt ${event.attempt}: sent to ${event.node}`,
+      ...event.edits.map((one) => `${one.field} set to ${one.value}`),
+    ].join("; "),
   "first-byte": (event) => `the answer begins to reach the client (HTTP ${event.status})`,
-  failed: (event) => `${event.node}: ${event.attempt ? `attempt ${event.attempt} failed` : "could not be reached"}: ${event.reason.text}`,
+  failed: (event) =>
+    [event.node, event.attempt ? `attempt ${event.attempt} failed` : "could not be reached", event.reason.text].join(": "),
   served: (event) => `${event.node} has answered: ${event.prompt} tokens in, ${event.completion} out`,
   ended: (event) => ["over", outcome(event), event.text].filter(Boolean).join(": "),
   "left-out": (event) => `… ${event.events} events are left out here …`,
@@ -182,7 +227,10 @@ function ranking({ candidates, eliminated, candidates_left_out, eliminated_left_
   const made = ({ signals, seconds: parts }) =>
     Object.entries(parts ?? signals)
       .filter(([, value]) => Math.abs(value) >= 0.05)
-      .map(([name, value]) => `${PARTS[name] ?? name} ${value > 0 && !parts ? "+" : ""}${value.toFixed(1)}${parts ? " s" : ""}`)
+      .map(
+        ([name, value]) =>
+          `${PARTS[name] ?? name} ${value > 0 && !parts ? "+" : ""}${value.toFixed(1)}${parts ? " s" : ""}`,
+      )
       .join(", ");
   const left = candidates_left_out + eliminated_left_out;
   return [
@@ -196,7 +244,7 @@ function ranking({ candidates, eliminated, candidates_left_out, eliminated_left_
 export function story(events) {
   return events.map((event) => ({
     at: `${event.at.toFixed(3)} s`,
-    text: printable(event.kind === "placed" ? placed(event) : EVENTS[event.kind]?.(event) ?? event.kind),
+    text: printable(event.kind === "placed" ? placed(event) : (EVENTS[event.kind]?.(event) ?? event.kind)),
     bad: event.kind === "failed" || event.kind === "refused" || (event.kind === "ended" && event.outcome !== "served"),
     ranking: event.kind === "placed" ? ranking(event) : [],
   }));

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PATIENCE_S = 30.0  # nothing that works comes near it
+PATIENCE_S = 15.0  # nothing that works comes near it
 
 _WORDS = (
     "--headless",

@@ -3,16 +3,27 @@ import { test } from "node:test";
 
 import { EventParser, Live, refusal, wait } from "../../herd/web/live.js";
 
-const STREAM = ': here\r\n\r\nevent: status\ndata: {"a":1}\n\nid: 7\rdata:x\rdata: y:z\r\revent: nothing\n\ndata\n\n: here\n\n';
-const EVENTS = [{ topic: "status", data: '{"a":1}' }, { topic: "message", data: "x\ny:z" }, { topic: "message", data: "" }];
+const STREAM =
+  ': here\r\n\r\nevent: status\ndata: {"a":1}\n\nid: 7\rdata:x\rdata: y:z\r\revent: nothing\n\ndata\n\n: here\n\n';
+const EVENTS = [
+  { topic: "status", data: '{"a":1}' },
+  { topic: "message", data: "x\ny:z" },
+  { topic: "message", data: "" },
+];
 
 test("events are the same however the stream is cut", () => {
   assert.deepEqual(new EventParser().push(STREAM), EVENTS);
   const one = new EventParser();
-  assert.deepEqual([...STREAM].flatMap((letter) => one.push(letter)), EVENTS);
+  assert.deepEqual(
+    [...STREAM].flatMap((letter) => one.push(letter)),
+    EVENTS,
+  );
   for (let cut = 0; cut <= STREAM.length; cut += 1) {
     const parser = new EventParser();
-    assert.deepEqual([STREAM.slice(0, cut), "", STREAM.slice(cut)].flatMap((piece) => parser.push(piece)), EVENTS);
+    assert.deepEqual(
+      [STREAM.slice(0, cut), "", STREAM.slice(cut)].flatMap((piece) => parser.push(piece)),
+      EVENTS,
+    );
   }
 });
 
@@ -37,7 +48,10 @@ test("a refusal is told in the router's words, whatever its form", () => {
 });
 
 test("each try waits longer than the one before, up to ten seconds, or as long as the router says", () => {
-  assert.deepEqual([0, 1, 2, 9, 900].map((failures) => wait(failures, 1)), [500, 1000, 2000, 10000, 10000]);
+  assert.deepEqual(
+    [0, 1, 2, 9, 900].map((failures) => wait(failures, 1)),
+    [500, 1000, 2000, 10000, 10000],
+  );
   assert.deepEqual([wait(0, 0), wait(9, 0)], [250, 5000]);
   assert.equal(wait(0, 0, 30), 30000);
 });
@@ -59,7 +73,12 @@ function told(t, ...answers) {
   };
   let key = "";
   const headers = () => ({ key });
-  const live = new Live("/events", headers, (...words) => say("heard", ...words), (...words) => say("stands", ...words));
+  const live = new Live(
+    "/events",
+    headers,
+    (...words) => say("heard", ...words),
+    (...words) => say("stands", ...words),
+  );
   const next = async () => {
     while (said.length === 0) await new Promise((done) => (more = done));
     return said.shift();
@@ -72,7 +91,9 @@ const stream = (text) => new Response(text, { headers: { "Content-Type": "text/e
 
 test("it comes back by itself, and says when it is not there and why", async (t) => {
   const twice = "event: status\ndata: {}\n\nevent: status\ndata: {}\n\n";
-  const gone = () => { throw new TypeError("network error"); };
+  const gone = () => {
+    throw new TypeError("network error");
+  };
   const busy = new Response("too many", { status: 503, headers: { "Retry-After": "20" } });
   const { next } = told(t, stream(twice), gone, busy, stream(twice));
   assert.deepEqual(await next(), ["stands", "live", ""]);
@@ -108,7 +129,12 @@ test("a router that has fallen silent is left", async (t) => {
     return new Response(silent);
   });
   const lost = new Promise((done) => {
-    const live = new Live("/events", () => ({}), () => setImmediate(() => t.mock.timers.tick(40_000)), (state, text) => state === "lost" && done(text));
+    const live = new Live(
+      "/events",
+      () => ({}),
+      () => setImmediate(() => t.mock.timers.tick(40_000)),
+      (state, text) => state === "lost" && done(text),
+    );
     live.run();
   });
   assert.equal(await lost, "nothing came from the router for 40 s");
