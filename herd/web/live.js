@@ -66,17 +66,27 @@ class Refused extends Error {
 //   topic; stands(state, text): "live", "lost" (and why) or "locked" (it wants a key: `retry` once there is one).
 export class Live {
   #wake = () => {};
+  #hangUp = () => {};
+  #left = false; // until somebody looks again
 
   constructor(url, headers, heard, stands) {
     Object.assign(this, { url, headers, heard, stands });
   }
 
   retry() {
+    this.#left = false;
     this.#wake();
+  }
+
+  // Nobody looks: hang up until `retry`. A browser has six connections to a router, and a router 64 that watch it.
+  leave() {
+    this.#left = true;
+    this.#hangUp();
   }
 
   async run() {
     for (let failures = 0; ; failures += 1) {
+      if (this.#left) await this.#rest(null);
       let ended = new Error("the router has ended the connection");
       try {
         await this.#listen(() => {
@@ -89,7 +99,7 @@ export class Live {
       // A browser says only "network error" of a router that is away.
       const text = ended instanceof TypeError ? "the router does not answer" : ended.message;
       this.stands(ended.locked ? "locked" : "lost", text);
-      await this.#rest(ended.locked ? null : wait(failures, Math.random(), ended.retryAfter));
+      await this.#rest(ended.locked || this.#left ? null : wait(failures, Math.random(), ended.retryAfter));
     }
   }
 
@@ -101,18 +111,19 @@ export class Live {
   }
 
   async #listen(live) {
-    const silence = new AbortController();
-    const give_up = () => silence.abort(new Error(`nothing came from the router for ${SILENCE_MS / 1000} s`));
-    let timer = setTimeout(give_up, SILENCE_MS);
+    const end = new AbortController();
+    const giveUp = () => end.abort(new Error(`nothing came from the router for ${SILENCE_MS / 1000} s`));
+    this.#hangUp = () => end.abort(new Error("nobody looked at this page"));
+    let timer = setTimeout(giveUp, SILENCE_MS);
     try {
-      const answer = await fetch(this.url, { headers: this.headers(), cache: "no-store", signal: silence.signal });
+      const answer = await fetch(this.url, { headers: this.headers(), cache: "no-store", signal: end.signal });
       if (!answer.ok) throw new Refused(answer, await answer.text());
       const parser = new EventParser();
       const seen = new Set();
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
         clearTimeout(timer);
-        timer = setTimeout(give_up, SILENCE_MS);
+        timer = setTimeout(giveUp, SILENCE_MS);
         for (const { topic, data } of parser.push(piece.value)) {
           if (seen.size === 0) live();
           this.heard(topic, JSON.parse(data), !seen.has(topic));
@@ -121,7 +132,7 @@ export class Live {
       }
     } finally {
       clearTimeout(timer);
-      silence.abort();
+      end.abort();
     }
   }
 }

@@ -161,5 +161,7 @@ by("filter").addEventListener("input", changed);
 by("sort").addEventListener("change", changed);
 by("again").addEventListener("click", () => live.retry());
 addEventListener("online", () => live.retry());
-document.addEventListener("visibilitychange", () => document.hidden || live.retry());
+const looked = () => (document.hidden ? live.leave() : live.retry());
+document.addEventListener("visibilitychange", looked);
+looked();
 live.run();

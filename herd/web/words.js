@@ -96,10 +96,12 @@ export function machine({ machine: { cpu, cores, memory_total, os, arch }, dedic
 // The bars of a node: [what, share, figures].
 export function bars(node) {
   const used = (total, free) => [total ? (total - free) / total : 0, `${gib(total - free)} of ${gib(total)} GB`];
-  const own = node.gpus.filter((gpu) => !gpu.unified);
   return [
     ["memory", ...used(node.memory_total, node.memory_free)],
-    ...own.map((gpu, n) => [own.length > 1 ? `GPU ${n + 1}` : "GPU", ...used(gpu.memory_total, gpu.memory_free)]),
+    ...node.gpus.map((gpu, n) => [
+      node.gpus.length > 1 ? `GPU ${n + 1}` : "GPU",
+      ...used(gpu.memory_total, gpu.memory_free),
+    ]),
     ["CPU", node.cpu, percent(node.cpu)],
   ];
 }
@@ -210,7 +212,9 @@ const EVENTS = {
     ].join("; "),
   "first-byte": (event) => `the answer begins to reach the client (HTTP ${event.status})`,
   failed: (event) =>
-    [event.node, event.attempt ? `attempt ${event.attempt} failed` : "could not be reached", event.reason.text].join(": "),
+    [event.node, event.attempt ? `attempt ${event.attempt} failed` : "could not be reached", event.reason.text].join(
+      ": ",
+    ),
   served: (event) => `${event.node} has answered: ${event.prompt} tokens in, ${event.completion} out`,
   ended: (event) => ["over", outcome(event), event.text].filter(Boolean).join(": "),
   "left-out": (event) => `… ${event.events} events are left out here …`,

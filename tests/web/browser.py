@@ -85,9 +85,10 @@ class Tab:
         metrics = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 600}
         await self.tell("Emulation.setDeviceMetricsOverride", **metrics)
 
-    async def picture(self) -> bytes:
-        """What is seen of it, as PNG."""
-        return base64.b64decode((await self.tell("Page.captureScreenshot", format="png"))["data"])
+    async def picture(self, quality: int) -> bytes:
+        """What is seen of it, as WebP: a third of the size of Chromium's PNG. `quality`: 0 to 100."""
+        shot = await self.tell("Page.captureScreenshot", format="webp", quality=quality)
+        return base64.b64decode(shot["data"])
 
     async def close(self) -> None:
         """Close it."""

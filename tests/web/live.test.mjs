@@ -119,6 +119,42 @@ test("a router that wants a key is asked again when there is one", async (t) => 
   assert.deepEqual(asked, [{ key: "" }, { key: "secret" }]);
 });
 
+test("a page that nobody looks at hangs up until somebody does", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  let asked = 0;
+  t.mock.method(globalThis, "fetch", async (_, { signal }) => {
+    asked += 1;
+    const start = (stream) => {
+      stream.enqueue(new TextEncoder().encode("event: status\ndata: {}\n\n"));
+      signal.addEventListener("abort", () => stream.error(signal.reason));
+    };
+    return new Response(new ReadableStream({ start }));
+  });
+  let said = () => {};
+  const next = () => new Promise((done) => (said = done));
+  const live = new Live(
+    "/events",
+    () => ({}),
+    () => {},
+    (state, text) => said([state, text]),
+  );
+  live.leave();
+  live.run();
+  t.mock.timers.tick(60_000);
+  assert.equal(asked, 0);
+  const first = next();
+  live.retry();
+  assert.deepEqual(await first, ["live", ""]);
+  const left = next();
+  live.leave();
+  assert.deepEqual(await left, ["lost", "nobody looked at this page"]);
+  t.mock.timers.tick(60_000);
+  assert.equal(asked, 1);
+  const again = next();
+  live.retry();
+  assert.deepEqual(await again, ["live", ""]);
+});
+
 test("a router that has fallen silent is left", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   let stop;

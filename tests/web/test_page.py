@@ -1,6 +1,5 @@
 """The web page in a real browser, before a real router with simulated nodes."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -282,6 +281,19 @@ async def test_a_router_that_is_away_is_shown_as_such_until_it_is_back(browser: 
         await tab.until("!document.querySelector('#again').checkVisibility()")
 
 
+async def test_a_page_that_nobody_looks_at_lets_go_of_the_router(house: House, browser: Browser) -> None:
+    looked = """(hidden) => {
+      Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    async with page(browser, house) as tab:
+        await tab.until("document.querySelector('#link').textContent === 'live'")
+        await tab.run(f"({looked})(true)")
+        await tab.until("document.querySelector('#link').textContent.endsWith('nobody looked at this page')")
+        await tab.run(f"({looked})(false)")
+        await tab.until("document.querySelector('#link').textContent === 'live'")
+
+
 async def test_where_a_key_is_needed_the_page_asks_for_it_and_keeps_it_in_its_tab(browser: Browser) -> None:
     enter = (
         "(key) => { document.querySelector('#key').value = key; document.querySelector('#key-form button').click(); }"
@@ -329,7 +341,6 @@ async def test_the_page_works_by_the_names_that_the_router_has(house: House, bro
     tab = await browser.open()
     await tab.go(f"http://{name}:{house.port}/herd/")
     if name == "studio":  # this house has no name of its own
-        await asyncio.sleep(0)
         assert "--allowed-host" in await tab.run("document.body.innerText")
     else:
         await tab.until(LOADED)
