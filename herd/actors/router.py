@@ -126,6 +126,14 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
             stack.push_async_callback(stop, actor)
             return actor
 
+        identity, tls = options.identity, options.link_tls
+
+        def info() -> InfoDocument:
+            return InfoDocument(identity.id, identity.version, ports.listener.port, PROTOCOL_VERSIONS, tls)
+
+        feed = start(
+            optional, Feed, names.FEED, info, ports.clock, ports.meter, ports.log
+        )  # others tell it to their end
         store = start(vital, Store, names.STORE, ports.open_store, ports.executor, ports.clock)
         known = await store.load.remote()
         learner = start(vital, LatencyLearner, names.LATENCY_LEARNER, ports.clock, store)
@@ -156,10 +164,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
             grace_until=Seconds(ports.clock.monotonic() + options.join_grace),
             names=options.names,
         )
-        identity, tls = options.identity, options.link_tls
-        info = InfoDocument(identity.id, identity.version, ports.listener.port, PROTOCOL_VERSIONS, tls)
-        feed = start(optional, Feed, names.FEED, info, ports.clock, ports.meter, ports.log)
-        surface = Surface(SurfaceSettings(info, options.json_limit, options.access, ports.log), parts, fleet)
+        surface = Surface(SurfaceSettings(info(), options.json_limit, options.access, ports.log), parts, fleet)
         stack.push_async_callback(ports.http.stop)  # if the Gateway is dead by then; else it has stopped it
         gateway = start(vital, Gateway, names.GATEWAY, ports.http, surface.handle)
         await gateway.listen.remote()
