@@ -106,6 +106,7 @@ class NodeSettings:
     dashboard: bool | None = _setting(None, "Show a live dashboard.")
     join_token: str = _setting("", "Secret shared with the router.", secret=True)
     log_level: str = _setting("info", "debug, info, warning or error.")
+    log_format: str = _setting("text", "text or json.")
 
 
 Settings = TypeVar("Settings", RouterSettings, NodeSettings)

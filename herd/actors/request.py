@@ -98,7 +98,7 @@ class _Flow:
         self._inbound = inbound
         self._parts = parts
         self._arrived = parts.clock.monotonic()
-        self._ticket = Ticket(parts.ids.ticket(), inbound.client, self._arrived, inbound.priority)
+        self._ticket = Ticket(parts.ids.ticket(), inbound.client, self._arrived, inbound.priority, inbound.id)
         self.diary = Diary(
             inbound.id, inbound.routing.model, self._ticket, parts.clock, parts.traces, meter=parts.meter
         )

@@ -11,6 +11,7 @@ from herd.actors.control import obey, unknown_node
 from herd.actors.counting import count
 from herd.actors.homes import MAX_PINS, PinEnd
 from herd.actors.latency_learner import Lesson
+from herd.actors.log_context import logged_for
 from herd.actors.models import Models
 from herd.actors.node import NodeStatus
 from herd.actors.placing import unavailable
@@ -93,6 +94,10 @@ class Surface:
     async def handle(self, request: HttpRequest, sink: Sink) -> None:
         """Answer one request, whatever happens; implements the port `Handler`."""
         request_id = self._parts.ids.request(value_of(request.headers, "x-request-id"))
+        with logged_for(request_id):  # a connection's next request comes in the same task
+            await self._handle(request_id, request, sink)
+
+    async def _handle(self, request_id: RequestId, request: HttpRequest, sink: Sink) -> None:
         endpoint: Endpoint | None = None
         try:
             visitor, access = visit(request.method, request.peer, request.headers), self._settings.access
