@@ -19,6 +19,7 @@ from herd.actors.ports import Headers, HttpRequest, Sink
 from herd.actors.request import Inbound, RouterParts, serve
 from herd.actors.sinks import MarkedSink
 from herd.actors.traces import Story
+from herd.actors.tracing import Tracing, Trail, trail
 from herd.actors.upload import upload
 from herd.errors import HerdError, RequestError, StreamFailed
 from herd.names import canonical
@@ -69,6 +70,7 @@ class Surface:
         self._parts = parts
         self._fleet = fleet
         self._keeping = Models(parts, fleet)
+        self._tracing = Tracing(parts.tracer, parts.ids, parts.clock)
         self._answers: dict[str, Callable[[], Awaitable[tuple[int, str, bytes]]]] = {
             "ollama.root": self._root,
             "ollama.version": self._version,
@@ -153,9 +155,24 @@ class Surface:
 
         `key` is the name of the client's key; empty where it has none.
         """
+        with trail(self._tracing, request, endpoint.api, request_id) as trace:
+            await self._inferred(request_id, endpoint, request, sink, client=key or request.peer, trace=trace)
+
+    async def _inferred(
+        self,
+        request_id: RequestId,
+        endpoint: Endpoint,
+        request: HttpRequest,
+        sink: Sink,
+        *,
+        client: str,
+        trace: Trail | None,
+    ) -> None:
         inflate = endpoint.dialect is not Dialect.OLLAMA  # as Ollama does it: not on its own API
         body = await request.read_body(self._settings.json_limit, inflate=inflate)
-        client = value_of(request.headers, "x-openwebui-user-id")[:MAX_CLIENT_NAME] or key or request.peer
+        if trace is not None:
+            trace.read(body.size)
+        client = value_of(request.headers, "x-openwebui-user-id")[:MAX_CLIENT_NAME] or client
         try:
             inbound = Inbound(
                 id=request_id,
@@ -168,6 +185,7 @@ class Surface:
                 method=request.method,
                 priority=_priority(request.headers),
                 session=_session(request.headers, client),
+                trail=trace,
             )
             if endpoint.api is Api.COUNT_TOKENS:
                 await count(inbound, sink, self._parts, await self._nodes())

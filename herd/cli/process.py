@@ -127,8 +127,10 @@ def set_up_logs(level: str, style: str = "text") -> None:
     # The libraries' own chatter says nothing to the person at the terminal unless something is being debugged.
     for name in ("asyncio", "zeroconf", "pykka"):
         logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.ERROR)
-    # aiohttp logs a traceback for bytes that are not HTTP, and quotes them: strangers could fill the disk with them, and
-    # they may be of a prompt.
+    # What sends traces says with every batch that nobody takes them; ours says it once.
+    logging.getLogger("opentelemetry").setLevel(logging.DEBUG if level == "debug" else logging.CRITICAL)
+    # aiohttp logs a traceback for bytes that are not HTTP, and quotes them: strangers could fill the disk with those,
+    # and a prompt may be in them.
     logging.getLogger("aiohttp").setLevel(logging.CRITICAL)
 
 

@@ -1,6 +1,7 @@
 """The command `herd`."""
 
 import logging
+import os
 import secrets
 import ssl
 from functools import partial
@@ -11,6 +12,7 @@ from rich.markup import escape
 import herd
 from herd.actors.fleet import RouterIdentity
 from herd.actors.router import RouterOptions, RouterPorts, RunningRouter, running_router
+from herd.actors.tracing import Tracer
 from herd.cli.access import access_of
 from herd.cli.application import application
 from herd.cli.demo import demo
@@ -21,6 +23,7 @@ from herd.cli.pins import pin_command, unpin_command
 from herd.cli.process import guarded, run, set_up_logs, spare_collector, stop_signals, until_told
 from herd.cli.simulate import simulate_command
 from herd.cli.stories import requests_command, story_command
+from herd.cli.tracing import tracer_of
 from herd.config import RouterSettings
 from herd.net.clock import SystemClock
 from herd.net.http_server import AiohttpServer
@@ -53,11 +56,12 @@ def serve(settings: RouterSettings) -> None:
     set_up_logs(settings.log_level, settings.log_format)
     access, tls = access_of(settings, own_names()), server_context(settings.tls_cert, settings.tls_key)
     with open_identity(settings.data_dir.expanduser(), "router") as identity:
-        run(_serve(settings, identity, access, tls))
+        tracer = tracer_of(settings, os.environ, identity.id)
+        run(_serve(_options(settings, identity, access), _ports(settings, tls, tracer), settings))
 
 
-async def _serve(settings: RouterSettings, identity: Identity, access: Access, tls: ssl.SSLContext | None) -> None:
-    async with running_router(_options(settings, identity, access), _ports(settings, tls)) as router:
+async def _serve(options: RouterOptions, ports: RouterPorts, settings: RouterSettings) -> None:
+    async with running_router(options, ports) as router:
         spare_collector()
         told = stop_signals()
         announce(Console(highlight=False), settings, router)
@@ -78,7 +82,7 @@ def _options(settings: RouterSettings, identity: Identity, access: Access) -> Ro
     )
 
 
-def _ports(settings: RouterSettings, tls: ssl.SSLContext | None) -> RouterPorts:
+def _ports(settings: RouterSettings, tls: ssl.SSLContext | None, tracer: Tracer) -> RouterPorts:
     links = LinkServer(settings.host, settings.link_port, settings.join_token, tls)
     return RouterPorts(
         clock=SystemClock(),
@@ -90,6 +94,7 @@ def _ports(settings: RouterSettings, tls: ssl.SSLContext | None) -> RouterPorts:
         open_store=partial(Database, settings.data_dir.expanduser() / DATABASE),
         executor=ThreadExecutor(),
         meter=Metrics(),
+        tracer=tracer,
     )
 
 

@@ -166,11 +166,8 @@ def test_a_level_is_coloured_only_on_a_terminal(
 
 @pytest.mark.parametrize("formatter", [LineFormatter(), JsonFormatter()], ids=["text", "json"])
 def test_what_strangers_say_in_a_traceback_looks_like_no_line_of_the_log(formatter: logging.Formatter) -> None:
-    try:
-        raise ValueError(FORGED)
-    except ValueError:
-        entry = record("failed")
-        entry.exc_info = sys.exc_info()
+    entry, error = record("failed"), ValueError(FORGED)
+    entry.exc_info = (ValueError, error, None)
     first, *rest = formatter.format(entry).splitlines()
     assert "failed" in first
     assert all(line.startswith("    ") for line in rest)
