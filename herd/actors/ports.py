@@ -4,6 +4,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 from herd.protocols.discovery import RouterAddress
+from herd.protocols.happenings import Happening
+from herd.protocols.live import LogLine
 from herd.protocols.messages import (
     Command,
     Failure,
@@ -43,8 +45,24 @@ class Meter(Protocol):
     def request_ended(self, request: RequestEntry) -> None:
         """A request is over, whatever its end: its line has all that is to be measured of it."""
 
+    def happened(self, happening: Happening) -> None:
+        """Something has happened to the fleet."""
+
     async def exposition(self) -> tuple[str, bytes]:
         """Everything as of now: its content type, and the text."""
+
+
+class LogBook(Protocol):
+    """The latest lines of the process's log, numbered in their order."""
+
+    def latest(self, limit: int) -> tuple[LogLine, ...]:
+        """At most so many, the latest last."""
+
+    def since(self, number: int) -> tuple[LogLine, ...]:
+        """Those behind `number` that are kept, in their order."""
+
+    def tell_of_next(self, heard: Callable[[], object]) -> None:
+        """Call `heard` once, from any thread, when there is a further line; whoever was to be called before is not."""
 
 
 # --- HTTP, as a server ------------------------------------------------------------------------------------------------

@@ -98,13 +98,13 @@ class JsonFormatter(logging.Formatter):
 def _new_record(*args: Any, **named: Any) -> logging.LogRecord:
     """A record that says of which request it is, to every handler."""
     record = logging.LogRecord(*args, **named)
-    record.request_id = logged_request()
+    record.request_id = logged_request() or None
     return record
 
 
-def request_of(record: logging.LogRecord) -> str:
-    """The id of the request that a record was born of; empty where there is none."""
-    return getattr(record, "request_id", "")
+def request_of(record: logging.LogRecord) -> str | None:
+    """The id of the request that a record was born of; None where there is none."""
+    return getattr(record, "request_id", None)
 
 
 def formatter_for(stream: TextIO, style: str = "text") -> logging.Formatter:
@@ -116,12 +116,12 @@ def formatter_for(stream: TextIO, style: str = "text") -> logging.Formatter:
     return LineFormatter(coloured=colours)
 
 
-def set_up_logs(level: str, style: str = "text") -> None:
-    """Log to standard error."""
+def set_up_logs(level: str, style: str = "text", *further: logging.Handler) -> None:
+    """Log to standard error, and to `further` handlers."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter_for(sys.stderr, style))
     logging.setLogRecordFactory(_new_record)
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.basicConfig(level=level.upper(), handlers=[handler, *further], force=True)
     # No line shows any of it, and each record would look it up ("Optimization" in the logging HOWTO).
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # The libraries' own chatter says nothing to the person at the terminal unless something is being debugged.

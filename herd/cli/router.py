@@ -16,6 +16,7 @@ from herd.actors.tracing import Tracer
 from herd.cli.access import access_of
 from herd.cli.application import application
 from herd.cli.demo import demo
+from herd.cli.logbook import LogBook
 from herd.cli.nodes import nodes_command
 from herd.cli.options import settings_command
 from herd.cli.orders import drain_command, pause_command, resume_command
@@ -53,15 +54,16 @@ def serve(settings: RouterSettings) -> None:
 
     Example: herd serve --port 11435
     """
-    set_up_logs(settings.log_level, settings.log_format)
+    book = LogBook()
+    set_up_logs(settings.log_level, settings.log_format, book)
     access, tls = access_of(settings, own_names()), server_context(settings.tls_cert, settings.tls_key)
     with open_identity(settings.data_dir.expanduser(), "router") as identity:
         tracer = tracer_of(settings, os.environ, identity.id)
-        run(_serve(_options(settings, identity, access), _ports(settings, tls, tracer), settings))
+        run(_serve(settings, identity, access, _ports(settings, tls, book, tracer)))
 
 
-async def _serve(options: RouterOptions, ports: RouterPorts, settings: RouterSettings) -> None:
-    async with running_router(options, ports) as router:
+async def _serve(settings: RouterSettings, identity: Identity, access: Access, ports: RouterPorts) -> None:
+    async with running_router(_options(settings, identity, access), ports) as router:
         spare_collector()
         told = stop_signals()
         announce(Console(highlight=False), settings, router)
@@ -82,7 +84,7 @@ def _options(settings: RouterSettings, identity: Identity, access: Access) -> Ro
     )
 
 
-def _ports(settings: RouterSettings, tls: ssl.SSLContext | None, tracer: Tracer) -> RouterPorts:
+def _ports(settings: RouterSettings, tls: ssl.SSLContext | None, book: LogBook, tracer: Tracer) -> RouterPorts:
     links = LinkServer(settings.host, settings.link_port, settings.join_token, tls)
     return RouterPorts(
         clock=SystemClock(),
@@ -95,6 +97,7 @@ def _ports(settings: RouterSettings, tls: ssl.SSLContext | None, tracer: Tracer)
         executor=ThreadExecutor(),
         meter=Metrics(),
         tracer=tracer,
+        log=book,
     )
 
 

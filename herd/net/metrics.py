@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from herd.names import canonical
+from herd.protocols.happenings import Happening, HappeningKind
 from herd.protocols.stories import RequestEntry
 from herd.types import Outcome
 
@@ -33,6 +34,8 @@ class Metrics:
         )
         # All of them from the start, so that a rate has something to begin with.
         self._ended = {outcome.value: requests.labels(outcome.value) for outcome in Outcome}
+        happenings = Counter("herd_happenings", "What has happened to the fleet.", ("kind",), registry=self._registry)
+        self._happened = {kind: happenings.labels(kind.value) for kind in HappeningKind}
         self._predicted = Histogram(
             "herd_request_predicted_seconds",
             "Seconds that a request was predicted to take until its whole answer, when it was placed or moved last.",
@@ -55,6 +58,10 @@ class Metrics:
             buckets=RATIOS,
         )
         self._pairs: dict[tuple[str, str], tuple[Histogram, Histogram, Histogram]] = {}
+
+    def happened(self, happening: Happening) -> None:
+        """Count it."""
+        self._happened[happening.kind].inc()
 
     def request_ended(self, request: RequestEntry) -> None:
         """Count it, and measure how far its prediction came true, if there was one and it was served whole."""
