@@ -1,7 +1,6 @@
 """Where a router's traces go, if anywhere. What sends them is an extra, only loaded where somebody wants them."""
 
 import importlib
-import importlib.util
 import logging
 from collections.abc import Mapping
 
@@ -12,6 +11,7 @@ from herd.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
+SENDER = "herd.net.otel"
 MISSING = "needs what sends traces: pip install 'herd-fleet[otel]'"
 
 
@@ -24,18 +24,15 @@ def tracer_of(settings: RouterSettings, environ: Mapping[str, str], router_id: s
     endpoint = config.otlp_endpoint(settings, environ)
     if not endpoint:
         return NoTracer()
-    if not _installed():
+    try:
+        sender = importlib.import_module(SENDER)
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("opentelemetry"):
+            raise
         if settings.otlp_endpoint:
-            raise ConfigError(f"--otlp-endpoint {MISSING}")
+            raise ConfigError(f"--otlp-endpoint {MISSING}") from error
         # The variable is meant for every program of this person, not for this one.
-        logger.info("no traces are sent: OTEL_EXPORTER_OTLP_ENDPOINT %s", MISSING)
+        logger.warning("no traces are sent: OTEL_EXPORTER_OTLP_ENDPOINT %s", MISSING)
         return NoTracer()
-    tracer: Tracer = importlib.import_module("herd.net.otel").OtlpTracer(endpoint, router_id)
+    tracer: Tracer = sender.OtlpTracer(endpoint, router_id)
     return tracer
-
-
-def _installed() -> bool:
-    return importlib.util.find_spec("opentelemetry") is not None and all(
-        importlib.util.find_spec(name) is not None
-        for name in ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
-    )

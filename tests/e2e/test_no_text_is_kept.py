@@ -47,6 +47,10 @@ OWN = {
 }
 # What a server may do, in pairs that no breaker opens for.
 TROUBLE = (("400", "500"), ("503", "error"), ("abort", "stop"), ("nonsense",))
+SHOWN = (
+    *("/herd/v1/status", "/herd/v1/requests?limit=1000", "/herd/v1/logs?limit=1000", "/herd/v1/nodes/cellar"),
+    "/metrics",
+)
 # What clients get wrong, with their prompt around it.
 WRONG: dict[str, bytes] = {
     "cut off": b'{"model":"%s","messages":[{"role":"user","content":"%s' % (BOTH.encode(), ASKED.encode()),
@@ -165,13 +169,26 @@ async def not_even_http(house: House) -> None:
         await writer.wait_closed()
 
 
+async def first_events(house: House) -> str:
+    """One event of each topic, as it stands now."""
+    topics = ("status", "requests", "happenings", "log")
+    text = ""
+    async with house.client.get(f"{house.url}/herd/v1/events?topics={','.join(topics)}") as answer:
+        async for line in answer.content:
+            text += line.decode()
+            if text.count("event: ") == len(topics) and text.endswith("\n\n"):
+                return text
+    raise AssertionError("the events ended")
+
+
 async def test_no_word_of_a_prompt_or_an_answer_is_kept_or_shown(home: House) -> None:
     await everything_asked(home)
     await not_even_http(home)
     places: dict[str, str] = {}
     listed = (await home.get("/herd/v1/requests?limit=1000"))["requests"]
     assert len(listed) > 100
-    for path in ("/herd/v1/status", "/herd/v1/requests?limit=1000", "/metrics", "/herd/v1/nodes/cellar"):
+    places["events"] = await first_events(home)
+    for path in SHOWN:
         async with home.client.get(home.url + path) as answer:
             places[path] = await answer.text()
     for request in listed:
@@ -185,4 +202,5 @@ async def test_no_word_of_a_prompt_or_an_answer_is_kept_or_shown(home: House) ->
             places[str(file)] = file.read_bytes().decode(errors="replace")
     assert [name for name, text in places.items() if ASKED in text or SAID in text] == []
     assert any(name.endswith(".db") for name in places)  # there was something to look at
+    assert all('"request_id"' in places[place] for place in ("events", "/herd/v1/logs?limit=1000"))
     assert sum(text.startswith("{") for name, text in places.items() if name.startswith("herd, ")) > 100
