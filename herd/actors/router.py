@@ -26,6 +26,7 @@ from herd.actors.scorer import Scorer
 from herd.actors.store import Store
 from herd.actors.surface import Surface, SurfaceSettings
 from herd.actors.traces import Traces
+from herd.actors.tracing import NoTracer, Tracer
 from herd.names import Names
 from herd.policy.liveness import HEARTBEAT_S
 from herd.policy.placement import Ranking
@@ -89,6 +90,7 @@ class RouterPorts:
     open_store: Callable[[], Database] = in_memory
     executor: Executor = field(default_factory=InlineExecutor)
     meter: Meter = field(default_factory=NoMeter)
+    tracer: Tracer = field(default_factory=NoTracer)
     log: LogBook = field(default_factory=NoLog)
 
 
@@ -114,6 +116,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
     namespace = f"router-{options.identity.id}"
     failed: asyncio.Future[RestartLimitExceeded] = asyncio.get_running_loop().create_future()
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(ports.tracer.close)  # last of all: requests end until then
         vital = Supervisor(give_up=failed.set_result)
         optional = Supervisor(restarts=FOR_EVER)
 
@@ -160,6 +163,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
             clock=ports.clock,
             ids=Ids(options.seed),
             meter=ports.meter,
+            tracer=ports.tracer,
             hold_timeout=options.hold_timeout,
             grace_until=Seconds(ports.clock.monotonic() + options.join_grace),
             names=options.names,
