@@ -134,9 +134,8 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         def info() -> InfoDocument:
             return InfoDocument(identity.id, identity.version, ports.listener.port, PROTOCOL_VERSIONS, tls)
 
-        feed = start(
-            optional, Feed, names.FEED, info, ports.clock, ports.meter, ports.log
-        )  # others tell it to their end
+        # All that follow tell it what they do, to their end.
+        feed = start(optional, Feed, names.FEED, info, ports.clock, ports.meter, ports.log)
         store = start(vital, Store, names.STORE, ports.open_store, ports.executor, ports.clock)
         known = await store.load.remote()
         learner = start(vital, LatencyLearner, names.LATENCY_LEARNER, ports.clock, store)
