@@ -15,11 +15,11 @@ from pathlib import Path
 import aiohttp
 
 from tests.e2e.processes import Programs
-from tests.web.browser import Browser, chromium
+from tests.web.browser import Tab, chromium
 
 DOCS = Path(__file__).parent
 # What is asked while the pictures are taken: long enough to be under way, and more than one machine runs at once.
-LONG, ANSWERS = 1500, ("llama3.3:70b", "qwen3:30b", "qwen3:8b", "qwen3:8b", "llama3.2:3b", "gemma3:4b")
+LONG, ANSWERS = 3000, ("llama3.3:70b", "qwen3:30b", "qwen3:8b", "qwen3:8b", "llama3.2:3b", "gemma3:4b")
 QUALITY = 85
 SCREEN, PHONE = (1280, 860, 1.0), (360, 720, 1.5)
 
@@ -53,21 +53,20 @@ async def page(url: str) -> None:
     """The web page on a screen, and in the dark on a phone."""
     with tempfile.TemporaryDirectory() as profile:
         async with chromium(Path(profile)) as browser:
-            await shoot(browser, url, "page.webp", SCREEN, "light")
-            await shoot(browser, url, "page-phone.webp", PHONE, "dark")
+            tab = await browser.open()
+            await tab.go(f"{url}/herd/")
+            await tab.until("document.querySelectorAll('#queues li').length >= 4")
+            await tab.until("document.querySelectorAll('#requests [data-outcome=running]').length >= 4")
+            await shoot(tab, "page.webp", SCREEN, "light")
+            await shoot(tab, "page-phone.webp", PHONE, "dark")
 
 
-async def shoot(browser: Browser, url: str, name: str, size: tuple[int, int, float], scheme: str) -> None:
-    """One picture, once the page shows what goes on."""
-    tab = await browser.open()
+async def shoot(tab: Tab, name: str, size: tuple[int, int, float], scheme: str) -> None:
+    """One picture of what the page shows now."""
     width, height, scale = size
     await tab.size(width, height, scale=scale)
     await tab.tell("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-    await tab.go(f"{url}/herd/")
-    await tab.until("document.querySelectorAll('#queues li').length >= 4")
-    await tab.until("document.querySelectorAll('#requests [data-outcome=running]').length >= 4")
     (DOCS / name).write_bytes(await tab.picture(QUALITY))
-    await tab.close()
 
 
 if __name__ == "__main__":
