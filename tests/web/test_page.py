@@ -92,8 +92,8 @@ async def test_what_happens_is_shown_as_it_happens(house: House, browser: Browse
         await house.post("/herd/v1/nodes/den/drain")
         await tab.until(told("den", "draining"))
         await tab.until(told("den", "is drained by hand since"))
-        house.tell("den is drained")
-        await tab.until("document.querySelector('#happenings li').textContent.includes('den is drained')")
+        house.tell("the bell has rung")
+        await tab.until("document.querySelector('#happenings').textContent.includes('the bell has rung')")
         await house.post("/herd/v1/nodes/den/resume")
         await tab.until(told("den", "ready"))
         assert await tab.run(f"window.before === {card('den')}")  # the same element all the time
