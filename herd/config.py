@@ -295,6 +295,26 @@ def otlp_endpoint(settings: RouterSettings, environ: Mapping[str, str]) -> str:
     return base if base.endswith("/v1/traces") else f"{base}/v1/traces"
 
 
+def asked_certificate(environ: Mapping[str, str]) -> bytes | None:
+    """SHA-256 of the only certificate that a command accepts of the router; None where none is named.
+
+    A router tells it to the view that it starts, which asks it at an address that no certificate need be for.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    given = environ.get("HERD_ROUTER_FINGERPRINT", "")
+    if not given:
+        return None
+    try:
+        digest = bytes.fromhex(given)
+    except ValueError:
+        digest = b""
+    if len(digest) != 32:
+        raise ConfigError("the environment variable HERD_ROUTER_FINGERPRINT must be a SHA-256: 64 hexadecimal digits")
+    return digest
+
+
 def _base_url(given: str, flag: str, example: str) -> str:
     try:
         parts = urlsplit(given)

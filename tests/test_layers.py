@@ -82,7 +82,15 @@ FORBIDDEN = {
     "time.sleep": ("it stops the whole loop", set()),
     "asyncio.sleep": (
         "there is an event for it: only back-off, polls across processes and simulated time may wait for a clock",
-        {"actors/router_link.py", "cli/talk.py", "cli/wall_clock.py", "simulation/", "net/", "runtime/supervision.py"},
+        {
+            "actors/router_link.py",
+            "cli/following.py",
+            "cli/talk.py",
+            "cli/wall_clock.py",
+            "simulation/",
+            "net/",
+            "runtime/supervision.py",
+        },
     ),
     "os.getenv": ("config is the only reader of the environment", set()),
     "uuid.uuid4": ("ids come from a seeded source; Pykka's URNs decide nothing", {"runtime/actor.py"}),

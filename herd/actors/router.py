@@ -69,6 +69,7 @@ class RouterOptions:
     rebalance: bool = True  # move what waits
     access: Access = field(default_factory=Access)  # who may do what; by default what needs no key
     link_tls: bool = False  # agents have to speak TLS
+    join_token: bool = False  # agents have to prove one
     names: Names = field(default_factory=Names)  # what models are called, and which stand in for which
 
 
@@ -132,7 +133,8 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         identity, tls = options.identity, options.link_tls
 
         def info() -> InfoDocument:
-            return InfoDocument(identity.id, identity.version, ports.listener.port, PROTOCOL_VERSIONS, tls)
+            port, token = ports.listener.port, options.join_token
+            return InfoDocument(identity.id, identity.version, port, PROTOCOL_VERSIONS, tls, token)
 
         # All that follow tell it what they do, to their end.
         feed = start(optional, Feed, names.FEED, info, ports.clock, ports.meter, ports.log)

@@ -66,6 +66,7 @@ def _options(settings: RouterSettings, identity: Identity, access: Access) -> Ro
         scorer=ScorerKind(settings.scorer),
         access=access,
         link_tls=settings.tls_cert != "",
+        join_token=settings.join_token != "",
         names=settings.names,
     )
 
