@@ -114,7 +114,7 @@ function card(row, node, queues) {
     speed: words.rate(node.tokens_per_s),
     ahead: words.ahead(node),
     more: `${others.length} more on disk`,
-    others: others.map((model) => words.printable(model.name)).join(", "),
+    others: others.map(words.stored).join(", "),
   });
   hide(part(row, "more").parentElement, others.length === 0);
   list(part(row, "bars"), "bar-row", words.bars(node), (_, place) => place, bar);

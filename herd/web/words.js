@@ -75,8 +75,10 @@ export function clock(moment, now = Date.now() / 1000) {
 
 // --- nodes -----------------------------------------------------------------------------------------------------------
 
-export function reasons(node) {
-  return node.reasons.map(({ text, since, until }) => {
+// Why a node is not ready, or is left alone.
+export function reasons({ reasons: told, breaker }) {
+  const link = breaker && breaker.state !== "closed" ? [{ text: "is left alone, for its link fails", ...breaker }] : [];
+  return [...told, ...link].map(({ text, since, until }) => {
     const times = [
       ["since", since],
       ["until", until],
@@ -85,12 +87,18 @@ export function reasons(node) {
   });
 }
 
-export function machine({ machine: { cpu, cores, memory_total, os, arch }, dedicated }) {
-  const parts = [cpu, cores && count(cores, "core"), memory_total && `${gib(memory_total)} GB`];
-  return [...parts, [os, arch].filter(Boolean).join("/"), dedicated && "dedicated"]
-    .filter(Boolean)
-    .map(printable)
-    .join(" · ");
+export function machine({ machine: { cpu, cores, memory_total, os, arch }, gpus, dedicated }) {
+  const names = [...new Set(gpus.map((gpu) => gpu.name))].filter((name) => name !== cpu);
+  const cards = names.map((name) => [gpus.filter((gpu) => gpu.name === name).length, name]);
+  const parts = [
+    cpu,
+    cores && count(cores, "core"),
+    memory_total && `${gib(memory_total)} GB`,
+    ...cards.map(([number, name]) => (number > 1 ? `${number} × ${name}` : name)),
+    [os, arch].filter(Boolean).join("/"),
+    dedicated && "dedicated",
+  ];
+  return parts.filter(Boolean).map(printable).join(" · ");
 }
 
 // The bars of a node: [what, share, figures].
@@ -120,11 +128,19 @@ export function ahead({ dedicated, availability, trend, owner_load, workload, th
     .join("; ");
 }
 
-// A resident model and how much of its limit is in use.
-export function model({ name, limit, pinned, breaker }, queue) {
+const special = ({ pinned, breaker }) =>
+  [pinned && "pinned", breaker && breaker.state !== "closed" && `breaker ${breaker.state}`].filter(Boolean);
+
+// A model in memory and how much of its limit is in use.
+export function model(shown, queue) {
   const waiting = queue?.waiting ? `, ${queue.waiting} waiting` : "";
-  const said = [pinned && "pinned", breaker && breaker.state !== "closed" && `breaker ${breaker.state}`];
-  return [`${printable(name)} ${queue?.running ?? 0}/${limit}${waiting}`, ...said.filter(Boolean)].join(", ");
+  return [`${printable(shown.name)} ${queue?.running ?? 0}/${shown.limit}${waiting}`, ...special(shown)].join(", ");
+}
+
+// A model on disk.
+export function stored(shown) {
+  const said = special(shown).join(", ");
+  return printable(shown.name) + (said ? ` (${said})` : "");
 }
 
 const free = (node) => node.memory_free + node.gpus.reduce((sum, gpu) => sum + (gpu.unified ? 0 : gpu.memory_free), 0);

@@ -24,7 +24,7 @@ const NODE = {
   trend: 8,
   tokens_per_s: 3,
 };
-const gpu = { memory_total: 24 * GIB, memory_free: 2 * GIB, unified: false };
+const gpu = { name: "RTX", memory_total: 24 * GIB, memory_free: 2 * GIB, unified: false };
 const REQUEST = {
   id: "q",
   model: "m",
@@ -77,7 +77,11 @@ test("why a node does not take requests is told with its times", () => {
     { text: "is in a meeting", since: noon, until: noon + 60 },
     { text: "is\nodd", since: null, until: null },
   ];
-  assert.deepEqual(words.reasons({ reasons }), ["is in a meeting since 12:00:00 until 12:01:00", "is\\u{a}odd"]);
+  const meeting = "is in a meeting since 12:00:00 until 12:01:00";
+  assert.deepEqual(words.reasons({ reasons, breaker: null }), [meeting, "is\\u{a}odd"]);
+  const breaker = { state: "open", failures: 3, since: noon, until: null };
+  assert.deepEqual(words.reasons({ reasons: [], breaker }), ["is left alone, for its link fails since 12:00:00"]);
+  assert.deepEqual(words.reasons({ reasons: [], breaker: { ...breaker, state: "closed" } }), []);
 });
 
 test("a machine has bars for its memory, for its GPUs and for its processor", () => {
@@ -92,7 +96,9 @@ test("a machine has bars for its memory, for its GPUs and for its processor", ()
   );
   assert.equal(words.bars({ ...NODE, memory_total: 0, memory_free: 0 })[0][1], 0);
   assert.equal(words.machine(NODE), "Ryzen · 16 cores · 64 GB · linux/x86_64");
-  assert.equal(words.machine({ machine: { os: "", arch: "", cpu: "", cores: 0, memory_total: 0 } }), "");
+  assert.equal(words.machine({ ...NODE, gpus: [gpu, gpu] }), "Ryzen · 16 cores · 64 GB · 2 × RTX · linux/x86_64");
+  assert.equal(words.machine({ ...NODE, gpus: [{ ...gpu, name: "Ryzen" }] }), words.machine(NODE));
+  assert.equal(words.machine({ gpus: [], machine: { os: "", arch: "", cpu: "", cores: 0, memory_total: 0 } }), "");
 });
 
 test("what its owner leaves is told for now and for the next hour", () => {
@@ -110,6 +116,8 @@ test("a model shows how much of its limit is in use, and what is special about i
   const model = { name: "m:1b", limit: 4, pinned: false, breaker: null };
   assert.equal(words.model(model), "m:1b 0/4");
   const open = { ...model, pinned: true, breaker: { state: "open" } };
+  assert.equal(words.stored(model), "m:1b");
+  assert.equal(words.stored(open), "m:1b (pinned, breaker open)");
   assert.equal(words.model(open, { running: 2, waiting: 3 }), "m:1b 2/4, 3 waiting, pinned, breaker open");
 });
 
