@@ -38,7 +38,9 @@ def access_of(settings: RouterSettings, own_names: tuple[str, ...]) -> Access:
         admin = digest_of(settings.admin_key)
         if admin in {key.digest for key in keys}:
             raise ConfigError("--admin-key is one of --api-key too: every client could change the fleet")
-    hosts = Hosts(own_names, tuple(map(_allowed_host, settings.allowed_host)))
+    # Whoever binds a name expects to be reached by it, the router's own view among them.
+    bound = (settings.host.lower().rstrip("."),) if settings.host else ()
+    hosts = Hosts((*own_names, *bound), tuple(map(_allowed_host, settings.allowed_host)))
     return Access(keys, admin, settings.lan_admin, hosts, Origins(tuple(map(_allowed_origin, settings.allowed_origin))))
 
 
