@@ -64,7 +64,7 @@ HOMES = {
     "compression": {"net/inflating.py"},
     "typer": {"cli/"},
     "rich": {"cli/"},
-    "prometheus_client": {"net/metrics.py"},
+    "prometheus_client": {"net/metrics.py", "net/metered_requests.py", "net/metered_state.py", "net/metric_series.py"},
     "uvloop": {"cli/process.py"},
     "matplotlib": {"simulation/comparison/plots.py"},
     "xllamacpp": {"net/embedded_server.py"},

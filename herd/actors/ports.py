@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
+from herd.actors.figures import Figures
 from herd.protocols.discovery import RouterAddress
 from herd.protocols.messages import (
     Command,
@@ -18,7 +19,7 @@ from herd.protocols.messages import (
 )
 from herd.protocols.session import StreamEvent
 from herd.protocols.stories import RequestEntry
-from herd.types import Bytes, LinkId, NodeId, RouterId, Seconds, StreamId
+from herd.types import Api, Bytes, LinkId, NodeId, RouterId, Seconds, StreamId
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -40,11 +41,18 @@ class Clock(Protocol):
 class Meter(Protocol):
     """Counts and measures, for `/metrics`. Told on the router's loop, so whatever it does with it is quickly done."""
 
-    def request_ended(self, request: RequestEntry) -> None:
-        """A request is over, whatever its end: its line has all that is to be measured of it."""
+    def request_ended(self, request: RequestEntry, api: Api, *, held_s: float, moves: int) -> None:
+        """A request is over, whatever its end.
 
-    async def exposition(self) -> tuple[str, bytes]:
-        """Everything as of now: its content type, and the text."""
+        Args:
+            request: its line.
+            api: what was asked.
+            held_s: seconds of its wait for which it was held; for the others it was queued.
+            moves: from one queue to another.
+        """
+
+    async def exposition(self, figures: Figures) -> tuple[str, bytes]:
+        """Everything as of now, the figures included: its content type, and the text."""
 
 
 # --- HTTP, as a server ------------------------------------------------------------------------------------------------

@@ -100,7 +100,13 @@ class _Flow:
         self._arrived = parts.clock.monotonic()
         self._ticket = Ticket(parts.ids.ticket(), inbound.client, self._arrived, inbound.priority)
         self.diary = Diary(
-            inbound.id, inbound.routing.model, self._ticket, parts.clock, parts.traces, meter=parts.meter
+            inbound.id,
+            inbound.routing.model,
+            self._ticket,
+            parts.clock,
+            parts.traces,
+            api=inbound.endpoint.api,
+            meter=parts.meter,
         )
         self._sink = self.diary.watching(sink)
         self._line = Line(parts.find, parts.scorer, parts.clock, self._ticket, self.diary)

@@ -109,7 +109,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         ConfigError: a port cannot be had.
         StoreError: the database cannot be opened.
     """
-    namespace = f"router-{options.identity.id}"
+    namespace = names.router(options.identity.id)
     failed: asyncio.Future[RestartLimitExceeded] = asyncio.get_running_loop().create_future()
     async with AsyncExitStack() as stack:
         vital = Supervisor(give_up=failed.set_result)

@@ -19,7 +19,7 @@ from herd.protocols import stories
 from herd.protocols.messages import Failure, Usage
 from herd.protocols.stories import Event, ReasonGiven, RequestEntry
 from herd.runtime import ActorHandle, ActorUnavailableError
-from herd.types import Outcome, RequestId
+from herd.types import Api, Outcome, RequestId
 
 # Events of a story. An ordinary one has seven; only a request that is placed again and again has more, and then its
 # beginning and its end say most.
@@ -46,13 +46,23 @@ class Diary:
         ticket: names the client, and says when the request arrived.
         clock: the router's.
         traces: the Traces.
+        api: what was asked.
         meter: told of its end, too.
     """
 
     def __init__(
-        self, request_id: RequestId, model: str, ticket: Ticket, clock: Clock, traces: ActorHandle, *, meter: Meter
+        self,
+        request_id: RequestId,
+        model: str,
+        ticket: Ticket,
+        clock: Clock,
+        traces: ActorHandle,
+        *,
+        api: Api,
+        meter: Meter,
     ) -> None:
         self._ticket = ticket
+        self._api = api
         self._monotonic, self._began = clock.monotonic, ticket.arrived
         self._traces, self._meter = traces, meter
         self._id = request_id
@@ -64,6 +74,8 @@ class Diary:
         self._eliminated = ALL_ELIMINATED
         self._waits_since: float | None = None
         self._waited = 0.0
+        self._held = 0.0  # of these
+        self._moves = 0
         self._first_byte: stories.FirstByte | None = None
         self._usage: Usage | None = None
         self._placed: Candidate | None = None  # where it was placed last
@@ -112,7 +124,9 @@ class Diary:
         """It waits for a node no longer."""
         self._expired = end is HoldEnd.EXPIRED
         at = self._at()
-        event: stories.Woken = {"kind": "woken", "at": at, "by": end.value, "waited_s": self._waited_until(at)}
+        waited = self._waited_until(at)
+        self._held += waited
+        event: stories.Woken = {"kind": "woken", "at": at, "by": end.value, "waited_s": waited}
         self._note(event)
 
     def queued(self) -> None:
@@ -126,6 +140,7 @@ class Diary:
         """The queue that it waited in has sent it to another one: it is placed there from now on."""
         at, candidate = self._at(), _candidate(placed)
         self._placed_at(placed, candidate)
+        self._moves += 1
         event: stories.MovedOn = {
             "kind": "moved",
             "at": at,
@@ -237,7 +252,7 @@ class Diary:
             self._timer.cancel()
         line = self._line(at, outcome, status)
         self._traces.ended.tell(self._told(line))
-        self._meter.request_ended(line)
+        self._meter.request_ended(line, self._api, held_s=self._held, moves=self._moves)
 
     def _broken(self, error: BaseException) -> tuple[Outcome, int | None, str]:
         """The outcome, the status that the client gets, and the sentence."""

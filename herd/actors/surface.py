@@ -9,6 +9,7 @@ from herd.actors import documents, names
 from herd.actors.capacity_learner import LearnedHour
 from herd.actors.control import obey, unknown_node
 from herd.actors.counting import count
+from herd.actors.figures import Figures
 from herd.actors.homes import MAX_PINS, PinEnd
 from herd.actors.latency_learner import Lesson
 from herd.actors.models import Models
@@ -31,7 +32,7 @@ from herd.protocols.paths import Endpoint, EndpointKind, find, pinned_model, sho
 from herd.protocols.requests import read_request
 from herd.protocols.untrusted import MAX_MODEL_NAME
 from herd.protocols.visits import visit
-from herd.runtime import ActorHandle, ActorUnavailableError
+from herd.runtime import ActorHandle, ActorUnavailableError, class_states, dead_letters
 from herd.store.tables import MAX_TRACES
 from herd.types import Api, Bytes, Dialect, NodeId, NodeName, Priority, RequestId
 
@@ -206,10 +207,12 @@ class Surface:
         return 200, JSON, openapi.document(self._settings.info.version)
 
     async def _status(self) -> tuple[int, str, bytes]:
+        return 200, JSON, herd_api.encode(await self._picture(await self._nodes()))
+
+    async def _picture(self, nodes: tuple[NodeStatus, ...]) -> herd_api.StatusDocument:
         held: int = await self._parts.pen.count.remote()
         pins: dict[str, NodeId] = await self._parts.scorer.pins.remote()
-        document = documents.status(self._settings.info, await self._nodes(), held, pins)
-        return 200, JSON, herd_api.encode(document)
+        return documents.status(self._settings.info, nodes, held, pins)
 
     async def _node(self, request: HttpRequest) -> tuple[int, str, bytes]:
         name = shown_node(request.path)
@@ -257,7 +260,12 @@ class Surface:
         return 503, JSON, herd_api.encode({"status": "no node can serve a model now"})
 
     async def _metrics(self) -> tuple[int, str, bytes]:
-        return 200, *await self._parts.meter.exposition()
+        nodes = await self._nodes()
+        actors = class_states(names.router(self._settings.info.router_id))
+        leases = documents.lease_counts(nodes)
+        letters = {reason.value: count for reason, count in dead_letters().items()}
+        figures = Figures(await self._picture(nodes), leases, actors, letters)
+        return 200, *await self._parts.meter.exposition(figures)
 
 
 def _priority(headers: Headers) -> Priority:

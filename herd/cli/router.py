@@ -89,7 +89,7 @@ def _ports(settings: RouterSettings, tls: ssl.SSLContext | None) -> RouterPorts:
         advertiser=None if settings.no_mdns else MdnsAdvertiser(),
         open_store=partial(Database, settings.data_dir.expanduser() / DATABASE),
         executor=ThreadExecutor(),
-        meter=Metrics(),
+        meter=Metrics(links.traffic),
     )
 
 
