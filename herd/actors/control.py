@@ -3,8 +3,8 @@
 import logging
 from functools import partial
 
-from herd.actors import documents
 from herd.actors.node import NodeStatus
+from herd.actors.picture import Find, listed_node
 from herd.actors.ports import HttpRequest
 from herd.errors import RequestError
 from herd.policy.orders import Order
@@ -12,14 +12,14 @@ from herd.protocols import herd_api
 from herd.protocols.control import MAX_BODY, pause_of
 from herd.protocols.paths import node_order
 from herd.runtime import ActorHandle
-from herd.types import Bytes, NodeId
+from herd.types import Bytes
 
 logger = logging.getLogger(__name__)
 
 MAX_LISTED = 32  # names of nodes that whoever names a wrong one is told
 
 
-async def obey(request: HttpRequest, fleet: ActorHandle, scorer: ActorHandle) -> bytes:
+async def obey(request: HttpRequest, fleet: ActorHandle, find: Find) -> bytes:
     """Do what the request says; the node as it is then, as JSON.
 
     Raises:
@@ -37,8 +37,7 @@ async def obey(request: HttpRequest, fleet: ActorHandle, scorer: ActorHandle) ->
     node: NodeStatus | None = await fleet.ordered.remote(name, order, lasts)
     if node is None:
         raise RequestError(unknown_node(name, await fleet.snapshot.remote()), status=404)
-    pins: dict[str, NodeId] = await scorer.pins.remote()
-    return herd_api.encode(documents.node_entry(node, pins))
+    return herd_api.encode(await listed_node(find, node))
 
 
 def unknown_node(name: str, nodes: tuple[NodeStatus, ...]) -> str:

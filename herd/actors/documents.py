@@ -36,6 +36,9 @@ from herd.protocols.herd_api import (
 from herd.protocols.messages import ModelInfo
 from herd.types import BackendKind, ModelName, NodeId, NodeName, NodeState, Seconds
 
+NO_PINS: Mapping[str, NodeId] = MappingProxyType({})
+NO_RATES: Mapping[str, float] = MappingProxyType({})
+
 
 def served_models(nodes: Iterable[NodeStatus]) -> tuple[tuple[NodeName, ModelInfo], ...]:
     """Every model of every node that is connected, paused and draining ones included: they still have it."""
@@ -92,10 +95,22 @@ def _serves(node: NodeStatus) -> bool:
 
 
 def status(
-    info: InfoDocument, nodes: tuple[NodeStatus, ...], held: int, pins: Mapping[str, NodeId] = MappingProxyType({})
+    info: InfoDocument,
+    nodes: tuple[NodeStatus, ...],
+    held: int,
+    pins: Mapping[str, NodeId] = NO_PINS,
+    rates: Mapping[str, float] = NO_RATES,
 ) -> StatusDocument:
-    """`GET /herd/v1/status`. `pins`: the nodes that pinned models (by canonical name) are kept on."""
-    entries = tuple(node_entry(node, pins) for node in nodes)
+    """`GET /herd/v1/status`.
+
+    Args:
+        info: the router.
+        nodes: all of them.
+        held: requests that no node qualifies for.
+        pins: the nodes that pinned models (by canonical name) are kept on.
+        rates: tokens of answers a second, by the nodes' names.
+    """
+    entries = tuple(node_entry(node, pins, rates) for node in nodes)
     named: dict[NodeId, str] = {node.id: node.name for node in nodes}
     queues = tuple(
         QueueEntry(queue.node, queue.model, queue.running, queue.waiting, queue.limit)
@@ -132,8 +147,10 @@ def lease_counts(nodes: Iterable[NodeStatus]) -> tuple[LeaseCount, ...]:
     )
 
 
-def node_entry(node: NodeStatus, pins: Mapping[str, NodeId] = MappingProxyType({})) -> NodeEntry:
-    """A node, as `GET /herd/v1/status` lists it."""
+def node_entry(
+    node: NodeStatus, pins: Mapping[str, NodeId] = NO_PINS, rates: Mapping[str, float] = NO_RATES
+) -> NodeEntry:
+    """A node, as `GET /herd/v1/status` lists it. `pins` and `rates` as for `status`."""
     return NodeEntry(
         id=node.id,
         name=node.name,
@@ -168,28 +185,28 @@ def node_entry(node: NodeStatus, pins: Mapping[str, NodeId] = MappingProxyType({
         owner_load=node.report.owner_load,
         thermal=node.report.thermal or None,
         dedicated=node.report.dedicated,
+        availability=node.forecast.availability,
+        trend=node.forecast.trend,
+        tokens_per_s=rates.get(node.name, 0.0),
     )
 
 
 def node_document(
-    node: NodeStatus, pins: Mapping[str, NodeId], lessons: Iterable[Lesson], week: Iterable[LearnedHour], now: Seconds
+    node: NodeStatus, entry: NodeEntry, lessons: Iterable[Lesson], week: Iterable[LearnedHour], now: Seconds
 ) -> NodeDocument:
     """`GET /herd/v1/nodes/NAME`: the node as in the status, and what was learned of it.
 
     Args:
         node: the node.
-        pins: as for `status`.
+        entry: the same, as in the status.
         lessons: learned speeds, of any node.
         week: what is known of each hour of its owner's week.
         now: monotonic.
     """
-    entry, forecast = node_entry(node, pins), node.forecast
     own = [lesson for lesson in lessons if lesson.node == node.id]
     checked = [one.learned.calibration for one in own if one.learned.calibration is not None]
     return NodeDocument(
         **{item.name: getattr(entry, item.name) for item in fields(entry)},
-        availability=forecast.availability,
-        trend=forecast.trend,
         learned=tuple(_speed(lesson, now) for lesson in own),
         calibration=_calibration(together(checked, now)),
         week_slot=node.report.week_slot % SLOTS,

@@ -11,6 +11,7 @@ REBALANCER = "rebalancer"
 HOLDING_PEN = "holding-pen"
 PRE_WARMER = "pre-warmer"
 TRACES = "traces"
+FEED = "feed"
 GATEWAY = "gateway"
 DISCOVERY = "discovery"
 

@@ -5,7 +5,7 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from herd.actors import names
+from herd.actors import names, news
 from herd.actors.breakers import Breakers
 from herd.actors.capacity_learner import OwnerSeen
 from herd.actors.model_queue import MAX_ACQUIRES, ModelQueue, QueueStatus
@@ -286,6 +286,7 @@ class Node:
         )
         before, self._view = self._view, view
         self._match_queues()
+        news.changed()
         if view != before:
             self._tell_of_loads(before)
             self._scorer.node_changed.tell(view)

@@ -5,6 +5,8 @@ from typing import Any, Protocol, TypeVar
 
 from herd.actors.figures import Figures
 from herd.protocols.discovery import RouterAddress
+from herd.protocols.happenings import Happening
+from herd.protocols.live import LogLine
 from herd.protocols.messages import (
     Command,
     Failure,
@@ -51,8 +53,24 @@ class Meter(Protocol):
             moves: from one queue to another.
         """
 
+    def happened(self, happening: Happening) -> None:
+        """Something has happened to the fleet."""
+
     async def exposition(self, figures: Figures) -> tuple[str, bytes]:
         """Everything as of now, the figures included: its content type, and the text."""
+
+
+class LogBook(Protocol):
+    """The latest lines of the process's log, numbered in their order."""
+
+    def latest(self, limit: int) -> tuple[LogLine, ...]:
+        """At most so many, the latest last."""
+
+    def since(self, number: int) -> tuple[LogLine, ...]:
+        """Those behind `number` that are kept, in their order."""
+
+    def tell_of_next(self, heard: Callable[[], object]) -> None:
+        """Call `heard` once, from any thread, when there is a further line; whoever was to be called before is not."""
 
 
 # --- HTTP, as a server ------------------------------------------------------------------------------------------------

@@ -11,13 +11,14 @@ from typing import Any
 from herd.actors import names
 from herd.actors.capacity_learner import CapacityLearner
 from herd.actors.discovery import Discovery
+from herd.actors.feed import Feed
 from herd.actors.fleet import Fleet, FleetEvents, RouterIdentity
 from herd.actors.gateway import Gateway
 from herd.actors.holding_pen import HoldingPen
 from herd.actors.ids import Ids
 from herd.actors.latency_learner import LatencyLearner
-from herd.actors.metering import NoMeter
-from herd.actors.ports import Advertiser, Clock, HttpServer, LinkListener, Links, Meter, Streams
+from herd.actors.metering import NoLog, NoMeter
+from herd.actors.ports import Advertiser, Clock, HttpServer, LinkListener, Links, LogBook, Meter, Streams
 from herd.actors.pre_warmer import PreWarmer
 from herd.actors.rebalancer import Rebalancer
 from herd.actors.request import RouterParts
@@ -88,6 +89,7 @@ class RouterPorts:
     open_store: Callable[[], Database] = in_memory
     executor: Executor = field(default_factory=InlineExecutor)
     meter: Meter = field(default_factory=NoMeter)
+    log: LogBook = field(default_factory=NoLog)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +158,13 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         )
         identity, tls = options.identity, options.link_tls
         info = InfoDocument(identity.id, identity.version, ports.listener.port, PROTOCOL_VERSIONS, tls)
-        surface = Surface(SurfaceSettings(info, options.json_limit, options.access), parts, fleet)
+        feed = start(optional, Feed, names.FEED, info, ports.clock, ports.meter, ports.log)
+        surface = Surface(SurfaceSettings(info, options.json_limit, options.access, ports.log), parts, fleet)
         stack.push_async_callback(ports.http.stop)  # if the Gateway is dead by then; else it has stopped it
         gateway = start(vital, Gateway, names.GATEWAY, ports.http, surface.handle)
         await gateway.listen.remote()
         stack.callback(pen.close.tell)  # first of all when the router stops: the Gateway waits for whoever is held
+        stack.callback(feed.close.tell)  # and for whoever watches
         if ports.advertiser is not None:
             address = RouterAddress((), ports.http.port, ports.listener.port, identity.id, PROTOCOL_VERSIONS, tls)
             start(optional, Discovery, names.DISCOVERY, ports.advertiser, address)

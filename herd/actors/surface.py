@@ -9,20 +9,22 @@ from herd.actors import documents, names
 from herd.actors.capacity_learner import LearnedHour
 from herd.actors.control import obey, unknown_node
 from herd.actors.counting import count
-from herd.actors.figures import Figures
 from herd.actors.homes import MAX_PINS, PinEnd
 from herd.actors.latency_learner import Lesson
+from herd.actors.metering import NoLog
 from herd.actors.models import Models
 from herd.actors.node import NodeStatus
+from herd.actors.picture import listed_node, measured, picture
 from herd.actors.placing import unavailable
-from herd.actors.ports import Headers, HttpRequest, Sink
+from herd.actors.ports import Headers, HttpRequest, LogBook, Sink
 from herd.actors.request import Inbound, RouterParts, serve
 from herd.actors.sinks import MarkedSink
 from herd.actors.traces import Story
 from herd.actors.upload import upload
+from herd.actors.watching import Watching
 from herd.errors import HerdError, RequestError, StreamFailed
 from herd.names import canonical
-from herd.protocols import herd_api, listings, openapi, stories
+from herd.protocols import herd_api, listings, live, openapi, stories
 from herd.protocols.access import Access
 from herd.protocols.answers import error_answer
 from herd.protocols.headers import to_backend, value_of
@@ -32,7 +34,7 @@ from herd.protocols.paths import Endpoint, EndpointKind, find, pinned_model, sho
 from herd.protocols.requests import read_request
 from herd.protocols.untrusted import MAX_MODEL_NAME
 from herd.protocols.visits import visit
-from herd.runtime import ActorHandle, ActorUnavailableError, class_states, dead_letters
+from herd.runtime import ActorHandle, ActorUnavailableError
 from herd.store.tables import MAX_TRACES
 from herd.types import Api, Bytes, Dialect, NodeId, NodeName, Priority, RequestId
 
@@ -53,6 +55,7 @@ class SurfaceSettings:
     info: herd_api.InfoDocument
     json_limit: Bytes
     access: Access = field(default_factory=Access)
+    log: LogBook = field(default_factory=NoLog)
 
 
 class Surface:
@@ -69,6 +72,7 @@ class Surface:
         self._parts = parts
         self._fleet = fleet
         self._keeping = Models(parts, fleet)
+        self._watching = Watching(parts.find)
         self._answers: dict[str, Callable[[], Awaitable[tuple[int, str, bytes]]]] = {
             "ollama.root": self._root,
             "ollama.version": self._version,
@@ -88,6 +92,7 @@ class Surface:
             "herd.node": self._node,
             "herd.requests": self._requests,
             "herd.story": self._story,
+            "herd.logs": self._logs,
             "herd.pins": self._pin,
         }
 
@@ -111,8 +116,10 @@ class Surface:
                 await self._keeping.handle(request_id, endpoint, request, sink)
             elif endpoint.kind is EndpointKind.BLOB:
                 await upload(request_id, request, sink, self._parts, await self._nodes())
+            elif endpoint.kind is EndpointKind.WATCHED:
+                await self._watching.stream(request_id, request, sink)
             elif endpoint.kind is EndpointKind.CONTROL:
-                told = await obey(request, self._fleet, self._parts.scorer)
+                told = await obey(request, self._fleet, self._parts.find)
                 await _send(sink, 200, (("Content-Type", JSON),), told, request_id)
             else:
                 lookup = self._lookups.get(endpoint.name)
@@ -207,23 +214,18 @@ class Surface:
         return 200, JSON, openapi.document(self._settings.info.version)
 
     async def _status(self) -> tuple[int, str, bytes]:
-        return 200, JSON, herd_api.encode(await self._picture(await self._nodes()))
-
-    async def _picture(self, nodes: tuple[NodeStatus, ...]) -> herd_api.StatusDocument:
-        held: int = await self._parts.pen.count.remote()
-        pins: dict[str, NodeId] = await self._parts.scorer.pins.remote()
-        return documents.status(self._settings.info, nodes, held, pins)
+        return 200, JSON, herd_api.encode(await picture(self._parts.find, self._settings.info))
 
     async def _node(self, request: HttpRequest) -> tuple[int, str, bytes]:
         name = shown_node(request.path)
         node: NodeStatus | None = await self._fleet.node.remote(name)
         if node is None:
             raise RequestError(unknown_node(name, await self._nodes()), status=404)
-        pins: dict[str, NodeId] = await self._parts.scorer.pins.remote()
+        entry = await listed_node(self._parts.find, node)
         lessons: tuple[Lesson, ...] = await self._parts.learner.lessons.remote()
         week: tuple[LearnedHour, ...] = await self._parts.find(names.CAPACITY_LEARNER).week.remote(node.id)
         now = self._parts.clock.monotonic()
-        return 200, JSON, herd_api.encode(documents.node_document(node, pins, lessons, week, now))
+        return 200, JSON, herd_api.encode(documents.node_document(node, entry, lessons, week, now))
 
     async def _requests(self, request: HttpRequest) -> tuple[int, str, bytes]:
         limit = stories.limit_of(request.query)
@@ -237,6 +239,9 @@ class Surface:
             text = f"no request {shown} is known: the router remembers those of 30 days, or the last {MAX_TRACES:,}"
             raise RequestError(text, status=404)
         return 200, JSON, stories.encode_story(story.request, story.events)
+
+    async def _logs(self, request: HttpRequest) -> tuple[int, str, bytes]:
+        return 200, JSON, live.encode_log(self._settings.log.latest(stories.limit_of(request.query)))
 
     async def _pin(self, request: HttpRequest) -> tuple[int, str, bytes]:
         """Keep a model loaded, or let it go."""
@@ -260,11 +265,7 @@ class Surface:
         return 503, JSON, herd_api.encode({"status": "no node can serve a model now"})
 
     async def _metrics(self) -> tuple[int, str, bytes]:
-        nodes = await self._nodes()
-        actors = class_states(names.router(self._settings.info.router_id))
-        leases = documents.lease_counts(nodes)
-        letters = {reason.value: count for reason, count in dead_letters().items()}
-        figures = Figures(await self._picture(nodes), leases, actors, letters)
+        figures = await measured(self._parts.find, self._settings.info)
         return 200, *await self._parts.meter.exposition(figures)
 
 

@@ -3,7 +3,9 @@
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from herd.actors import news
 from herd.actors.ports import Clock
+from herd.actors.throughput import Throughput
 from herd.actors.trace_rows import entry_of, events_of, row_of
 from herd.protocols.stories import KEPT, Event, RequestEntry, encode_events
 from herd.runtime import ActorHandle
@@ -50,6 +52,8 @@ class Traces:
         self._under_way: OrderedDict[TicketId, Told] = OrderedDict()  # in order of arrival
         self._ended: OrderedDict[TicketId, Story] = OrderedDict()  # in order of their ends
         self._latest: dict[str, TicketId] = {}  # id -> its latest among the ended
+        self._throughput = Throughput()
+        self._watched = False  # somebody wants to know of the next change
 
     async def on_start(self) -> None:
         """Know the requests of before, each by its row."""
@@ -62,10 +66,15 @@ class Traces:
         self._under_way[told.ticket] = told
         if len(self._under_way) > MAX_UNDER_WAY:
             self._under_way.popitem(last=False)
+        self._changed()
 
     def ended(self, told: Told) -> None:
         """A request is over."""
         self._under_way.pop(told.ticket, None)
+        node, tokens = told.request["node"], told.request["completion"]
+        if node and tokens:
+            self._throughput.answered(node, tokens, self._clock.monotonic())
+        self._changed()
         self._keep(told.ticket, Story(told.request, encode_events(told.events)))
         if self._store is not None:
             self._store.record.tell(row_of(told.request, told.events))
@@ -98,6 +107,19 @@ class Traces:
     def under_way(self) -> int:
         """Requests that were told of and have not ended."""
         return len(self._under_way)
+
+    def rates(self) -> dict[str, float]:
+        """Tokens of answers a second over the last minute, by the names of the nodes that have made any."""
+        return self._throughput.rates(self._clock.monotonic())
+
+    def tell_of_next(self) -> None:
+        """Tell the Feed of the next change, once: of a hundred requests a second it need not hear one by one."""
+        self._watched = True
+
+    def _changed(self) -> None:
+        if self._watched:
+            self._watched = False
+            news.changed()
 
     def _so_far(self, told: Told) -> RequestEntry:
         total = round(self._clock.monotonic() - told.began, 6)

@@ -47,10 +47,13 @@ def asked(router_url: str | None, path: str, body: Any = None, *, admin_key: str
         raise HerdError(f"{error}; is the router running? --router-url names another") from error
     if status == 200 and isinstance(document, dict):
         return document
+    raise HerdError(refusal_of(document) or puzzled(url, status))
+
+
+def refusal_of(document: Any) -> str:
+    """What a router says that refuses something; empty where it says nothing."""
     said = document.get("error") if isinstance(document, dict) else None
-    if isinstance(said, str):
-        raise HerdError(printable(said))
-    raise HerdError(puzzled(url, status))
+    return printable(said) if isinstance(said, str) else ""
 
 
 def puzzled(url: str, status: int) -> str:

@@ -70,14 +70,14 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
-def set_up_logs(level: str, style: str = "text") -> None:
-    """Log to standard error."""
+def set_up_logs(level: str, style: str = "text", *further: logging.Handler) -> None:
+    """Log to standard error, and to `further` handlers."""
     handler = logging.StreamHandler(sys.stderr)
     if style == "json":
         handler.setFormatter(JsonFormatter())
     else:
         handler.setFormatter(LineFormatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.basicConfig(level=level.upper(), handlers=[handler, *further], force=True)
     # No line shows any of it, and each record would look it up ("Optimization" in the logging HOWTO).
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # The libraries' own chatter says nothing to the person at the terminal unless something is being debugged.

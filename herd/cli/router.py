@@ -14,6 +14,7 @@ from herd.actors.router import RouterOptions, RouterPorts, RunningRouter, runnin
 from herd.cli.access import access_of
 from herd.cli.application import application
 from herd.cli.demo import demo
+from herd.cli.logbook import LogBook
 from herd.cli.nodes import nodes_command
 from herd.cli.options import settings_command
 from herd.cli.orders import drain_command, pause_command, resume_command
@@ -50,14 +51,15 @@ def serve(settings: RouterSettings) -> None:
 
     Example: herd serve --port 11435
     """
-    set_up_logs(settings.log_level, settings.log_format)
+    book = LogBook()
+    set_up_logs(settings.log_level, settings.log_format, book)
     access, tls = access_of(settings, own_names()), server_context(settings.tls_cert, settings.tls_key)
     with open_identity(settings.data_dir.expanduser(), "router") as identity:
-        run(_serve(settings, identity, access, tls))
+        run(_serve(settings, identity, access, _ports(settings, tls, book)))
 
 
-async def _serve(settings: RouterSettings, identity: Identity, access: Access, tls: ssl.SSLContext | None) -> None:
-    async with running_router(_options(settings, identity, access), _ports(settings, tls)) as router:
+async def _serve(settings: RouterSettings, identity: Identity, access: Access, ports: RouterPorts) -> None:
+    async with running_router(_options(settings, identity, access), ports) as router:
         spare_collector()
         told = stop_signals()
         announce(Console(highlight=False), settings, router)
@@ -78,7 +80,7 @@ def _options(settings: RouterSettings, identity: Identity, access: Access) -> Ro
     )
 
 
-def _ports(settings: RouterSettings, tls: ssl.SSLContext | None) -> RouterPorts:
+def _ports(settings: RouterSettings, tls: ssl.SSLContext | None, book: LogBook) -> RouterPorts:
     links = LinkServer(settings.host, settings.link_port, settings.join_token, tls)
     return RouterPorts(
         clock=SystemClock(),
@@ -90,6 +92,7 @@ def _ports(settings: RouterSettings, tls: ssl.SSLContext | None) -> RouterPorts:
         open_store=partial(Database, settings.data_dir.expanduser() / DATABASE),
         executor=ThreadExecutor(),
         meter=Metrics(links.traffic),
+        log=book,
     )
 
 

@@ -65,6 +65,8 @@ class State:
         yield each("cpu_ratio", "Share of a node's cores in use.", ((node, node.cpu) for node in nodes))
         owners = ((node, node.owner_load) for node in nodes)
         yield each("owner_load_ratio", "Share of a node that its owner takes, where that is known.", owners)
+        left_over = ((node, node.availability) for node in nodes)
+        yield each("availability_ratio", "Share of a node that its owner is expected to leave for requests.", left_over)
         yield each("memory_bytes", "Memory of a node.", ((node, node.memory_total) for node in nodes))
         free = ((node, node.memory_free) for node in nodes)
         yield each("memory_free_bytes", "Memory of a node that a new process could get.", free)

@@ -13,9 +13,11 @@ from herd.actors.figures import Figures
 from herd.net.clock import SystemClock
 from herd.net.link_traffic import LinkTraffic
 from herd.net.loop_lag import LoopLag
+from herd.net.metered_happenings import HappeningMetrics
 from herd.net.metered_requests import RequestMetrics
 from herd.net.metered_state import State
 from herd.net.metric_series import Series, gauge, histogram
+from herd.protocols.happenings import Happening
 from herd.protocols.stories import RequestEntry
 from herd.types import Api
 
@@ -36,16 +38,21 @@ class Metrics:
         self._links = links
         self._series = Series()
         self._requests = RequestMetrics(self._series)
+        self._happenings = HappeningMetrics(self._series)
         self._lag = LoopLag()
         self._began = SystemClock().wall()
         self._registry = CollectorRegistry()
-        self._registry.register(self)
-        self._registry.register(self._requests)
+        for collector in (self, self._requests, self._happenings):
+            self._registry.register(collector)
         ProcessCollector(registry=self._registry)  # empty where there is no /proc
 
     def request_ended(self, request: RequestEntry, api: Api, *, held_s: float, moves: int) -> None:
         """Count it, and measure what there is to measure of its end."""
         self._requests.ended(request, api, held_s, moves)
+
+    def happened(self, happening: Happening) -> None:
+        """Count it."""
+        self._happenings.happened(happening)
 
     async def exposition(self, figures: Figures) -> tuple[str, bytes]:
         """In the text format that every Prometheus reads; written in a thread, for a large fleet's takes a while.

@@ -19,7 +19,7 @@ from herd.types import Dialect
 _PROBES = frozenset({"herd.healthz", "herd.readyz"})
 # And these are asked by clients that look whether an Ollama is there, and by agents that look for the link port.
 _OPEN = frozenset({"ollama.root", "herd.info"})
-_OWN = frozenset({EndpointKind.HERD, EndpointKind.CONTROL})
+_OWN = frozenset({EndpointKind.HERD, EndpointKind.WATCHED, EndpointKind.CONTROL})
 
 # Keys of one request that are looked at: clients send one, some the same in both headers. A head has room for hundreds,
 # and each is compared with every key there is.

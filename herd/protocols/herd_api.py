@@ -87,6 +87,9 @@ class NodeEntry:
     owner_load: float | None = None  # share of the machine that the owner takes, 0 to 1
     thermal: str | None = None  # nominal, throttled, critical
     dedicated: bool = False  # it has no owner
+    availability: float = 1.0  # share of the machine that is there for requests, 0 to 1
+    trend: float = 5.0  # points that routing gives for the next hour, 0 to 10; 5: nothing is known
+    tokens_per_s: float = 0.0  # of answers that have ended within the last minute, over that minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +139,6 @@ class HourEntry:
 class NodeDocument(NodeEntry):
     """`GET /herd/v1/nodes/NAME`."""
 
-    availability: float  # share of the machine that is there for requests, 0 to 1
-    trend: float  # points that routing gives for the next hour, 0 to 10; 5: nothing is known
     learned: tuple[SpeedEntry, ...]
     calibration: CalibrationEntry | None  # of all its models together; null: no prediction was checked yet
     week_slot: int  # the hour of the week that it is there: 0 is Monday 00:00

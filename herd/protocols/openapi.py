@@ -14,6 +14,7 @@ import msgspec
 import orjson
 
 from herd.protocols import herd_api, openapi_schemas, stories
+from herd.protocols.live import LogLine, Topic
 from herd.protocols.openapi_schemas import Schema
 from herd.protocols.paths import ENDPOINTS, ORDERS, Endpoint, EndpointKind
 from herd.types import Api, Dialect, Priority
@@ -55,6 +56,13 @@ _NAME: Schema = {"type": "string", "minLength": 1}
 _NODE = _parameter("path", "name", _NAME, "A node's name or id; a slash in it percent-encoded.")
 _MODEL = _parameter("path", "model", openapi_schemas.MODEL, "A model's name, as it is or percent-encoded.")
 _DIGEST = _parameter("path", "digest", {"type": "string", "pattern": "^sha256[:-][0-9a-fA-F]{64}$"}, "Of the bytes.")
+_LIMITS: Schema = {"type": "integer", "minimum": 1, "maximum": stories.KEPT, "default": stories.DEFAULT_LIMIT}
+_LIMIT = _parameter("query", "limit", _LIMITS, "How many.")
+_TOPICS: Schema = {
+    "type": "string",
+    "default": Topic.STATUS,
+    "pattern": "^({0})(,({0}))*$".format("|".join(Topic)),
+}
 _WHERE = _parameter("query", "node", _NAME, "The node that it is for, by name or id.")
 
 
@@ -94,6 +102,14 @@ _UPLOADS = {
 _HERD = {
     "herd.info": Operation("Who the router is.", "InfoDocument"),
     "herd.status": Operation("How the fleet stands.", "StatusDocument"),
+    "herd.events": Operation(
+        "What changes, as it changes.",
+        {"type": "string"},
+        "text/event-stream",
+        query=(_parameter("query", "topics", _TOPICS, f"Comma-separated, of: {', '.join(Topic)}."),),
+        refusals=(400, 503),
+    ),
+    "herd.logs": Operation("The latest lines of the router's log.", "Log", query=(_LIMIT,), refusals=(400,)),
     "herd.node": Operation("One node, and what was learned of it.", "NodeDocument", tail=(_NODE,), refusals=(404,)),
     "herd.order": Operation(
         "Has a node take nothing new, for some time or until it is resumed.",
@@ -107,14 +123,7 @@ _HERD = {
     "herd.requests": Operation(
         "The latest requests, those under way first.",
         "Requests",
-        query=(
-            _parameter(
-                "query",
-                "limit",
-                {"type": "integer", "minimum": 1, "maximum": stories.KEPT, "default": stories.DEFAULT_LIMIT},
-                "How many.",
-            ),
-        ),
+        query=(_LIMIT,),
         refusals=(400,),
     ),
     "herd.story": Operation(
@@ -258,7 +267,8 @@ def _components() -> dict[str, Schema]:
     """Schemas that have a name: those of Herd's own documents, and of errors."""
     documents = (herd_api.InfoDocument, herd_api.StatusDocument, herd_api.NodeDocument, herd_api.PinDocument)
     events: tuple[Any, ...] = get_args(stories.Event)
-    _, made = msgspec.json.schema_components([*documents, stories.RequestEntry, *events], ref_template=_REF)
+    described = [*documents, stories.RequestEntry, LogLine, *events]
+    _, made = msgspec.json.schema_components(described, ref_template=_REF)
     for schema in made.values():
         _always_there(schema)
     made |= {_error_name(dialect): schema for dialect, schema in openapi_schemas.ERRORS.items()}
@@ -266,6 +276,7 @@ def _components() -> dict[str, Schema]:
     told = openapi_schemas.shape(("events",), events={"type": "array", "items": {"oneOf": kinds}})
     made["Story"] = {"allOf": [entry, told]}
     made["Requests"] = openapi_schemas.shape(("requests",), requests={"type": "array", "items": entry})
+    made["Log"] = openapi_schemas.shape(("lines",), lines={"type": "array", "items": _schema("LogLine")})
     return made
 
 

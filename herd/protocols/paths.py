@@ -19,6 +19,7 @@ class EndpointKind(StrEnum):
     INFERENCE = "inference"  # a node that has the model
     ANSWERED = "answered"  # the router, from what the nodes reported
     HERD = "herd"  # the router, about itself
+    WATCHED = "watched"  # the router, about itself, for as long as somebody watches
     CONTROL = "control"  # the router, which does as it is told, if it may be
     BLOB = "blob"  # the node that keeps the parts of models to be made
     MODELS = "models"  # the nodes that have a model, or are to have it: it is shown, fetched, made, copied, deleted
@@ -78,6 +79,8 @@ ENDPOINTS = (
     Endpoint("herd.info", "/herd/v1/info", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.openapi", "/herd/v1/openapi.json", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.status", "/herd/v1/status", _GET, Dialect.OLLAMA, EndpointKind.HERD),
+    Endpoint("herd.events", "/herd/v1/events", _GET, Dialect.OLLAMA, EndpointKind.WATCHED),
+    Endpoint("herd.logs", "/herd/v1/logs", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.node", "/herd/v1/nodes/", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.order", "/herd/v1/nodes/", _POST, Dialect.OLLAMA, EndpointKind.CONTROL, changes=True),
     Endpoint("herd.requests", "/herd/v1/requests", _GET, Dialect.OLLAMA, EndpointKind.HERD),

@@ -1,7 +1,15 @@
 import math
 from dataclasses import replace
 
-from herd.actors.documents import can_serve, node_document, ollama_versions, served_models, status, with_aliases
+from herd.actors.documents import (
+    can_serve,
+    node_document,
+    node_entry,
+    ollama_versions,
+    served_models,
+    status,
+    with_aliases,
+)
 from herd.actors.latency_learner import Lesson
 from herd.actors.model_queue import QueueStatus
 from herd.actors.node import NodeStatus
@@ -94,7 +102,7 @@ def test_a_node_shows_how_predictions_came_true_as_of_now_and_for_all_its_models
         lesson("a", "o:latest", None),
         lesson("b", "m:latest", Calibration(9.0, 1.0, 100.0, day)),
     )
-    shown = node_document(READY, {}, lessons, (), day)
+    shown = node_document(READY, node_entry(READY), lessons, (), day)
     assert [speed.calibration for speed in shown.learned] == [
         CalibrationEntry(2.0, 0.3, 4.0),  # of yesterday
         CalibrationEntry(1.0, 0.3, 4.0),
@@ -102,7 +110,7 @@ def test_a_node_shows_how_predictions_came_true_as_of_now_and_for_all_its_models
     ]
     apart = math.log(2.0) / 2
     assert shown.calibration == CalibrationEntry(round(math.sqrt(2), 4), round(math.hypot(0.3, apart), 4), 8.0)
-    assert node_document(READY, {}, lessons[2:], (), day).calibration is None
+    assert node_document(READY, node_entry(READY), lessons[2:], (), day).calibration is None
 
 
 def test_the_status_shows_what_is_known_of_the_owner() -> None:

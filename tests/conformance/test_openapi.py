@@ -70,7 +70,7 @@ def url_of_a_small_house() -> Iterator[str]:
 
 SCHEMA = schemathesis.openapi.from_dict(
     json.loads(document(herd.__version__)), config=schemathesis.Config.from_dict({"seed": 0})
-)
+).exclude(operation_id="herd.events")  # which has no end to wait for: tests/actors/test_feed.py
 
 
 @SCHEMA.parametrize()  # type: ignore[untyped-decorator] # the package is not looked into

@@ -22,6 +22,10 @@ async def a_busy_hour(home: House) -> None:
     await home.ask(CHAT, chat())
     assert [served_by(one.sink) for one in (*burst, held)] == ["a"] * 6
     assert (await home.ask("/herd/v1/status", method="GET")).json["totals"]["nodes"] == 1
+    watched = home.send("/herd/v1/events?topics=status,requests,happenings,log", method="GET")
+    await asyncio.sleep(1.0)
+    watched.task.cancel()
+    assert b"event: requests" in watched.sink.body
 
 
 @virtual_time

@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 
 from herd.errors import StreamFailed
+from herd.protocols.sse import MAX_EVENT, EventReader
 from herd.protocols.translation.refusals import refusal_text
-from herd.protocols.translation.sse import MAX_EVENT, EventReader
 from herd.protocols.untrusted import mapping, text
 from herd.types import Tokens
 
@@ -87,7 +87,7 @@ class AnswerStream:
         for event in self._events.feed(data) if not self.over else ():
             if self.over:
                 break
-            found += self._event(event)
+            found += self._event(event.data)
         return found
 
     def end(self) -> None:

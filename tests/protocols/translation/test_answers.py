@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from herd.errors import RequestError, StreamFailed
 from herd.protocols.messages import Usage
+from herd.protocols.sse import MAX_EVENT
 from herd.protocols.translation import MAX_ANSWER, Now
-from herd.protocols.translation.sse import MAX_EVENT
 from herd.protocols.translation.standin import DocumentReader, StreamReader
 from herd.types import Api, BackendKind, MiB, Seconds, Tokens
 from tests.protocols.translation.asking import CHAT, GENERATE, HELLO, translated

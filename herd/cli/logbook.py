@@ -1,0 +1,58 @@
+"""The latest lines of the process's log, kept for those who ask the router for them."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import nullcontext
+from itertools import islice
+
+from herd.cli.process import printable
+from herd.protocols.live import LogLine
+
+KEPT = 1000  # lines: of 1,000 characters at most, so a megabyte
+
+
+_Kept = tuple[int, float, str, str, str, str | None]  # a LogLine to be: they are written more often than read
+
+
+def iso_time(created: float) -> str:
+    """A moment in seconds since the Unix epoch, as `2026-11-30T09:15:00.123Z`."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(created)) + f".{created % 1 * 1000:03.0f}Z"
+
+
+class LogBook(logging.Handler):
+    """A handler that keeps lines; implements the port `LogBook`. Tracebacks are for the router's own log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: deque[_Kept] = deque(maxlen=KEPT)
+        self._count = 0
+        self._heard: Callable[[], object] | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it, and tell whoever listens; under the handler's lock."""
+        self._count += 1
+        request: str | None = getattr(record, "request_id", None)
+        self._lines.append((self._count, record.created, record.levelname, record.name, record.getMessage(), request))
+        heard, self._heard = self._heard, None
+        if heard is not None:
+            heard()
+
+    def latest(self, limit: int) -> tuple[LogLine, ...]:
+        """At most so many, the latest last."""
+        with self.lock or nullcontext():
+            lines = tuple(islice(self._lines, max(0, len(self._lines) - limit), None))
+        return tuple(
+            LogLine(number, iso_time(created), level.lower(), logger, printable(text), request)
+            for number, created, level, logger, text, request in lines
+        )
+
+    def since(self, number: int) -> tuple[LogLine, ...]:
+        """Those behind `number` that are kept, in their order."""
+        return self.latest(max(0, self._count - number))
+
+    def tell_of_next(self, heard: Callable[[], object]) -> None:
+        """Call `heard` once, from any thread, when there is a further line; whoever was to be called before is not."""
+        with self.lock or nullcontext():
+            self._heard = heard

@@ -1,0 +1,21 @@
+"""Tokens a second."""
+
+from herd.actors.throughput import MAX_ANSWERS, WINDOW_S, Throughput
+from herd.types import Seconds
+
+
+def test_a_minutes_tokens_count_and_no_others() -> None:
+    made = Throughput()
+    made.answered("a", 600, Seconds(0.0))
+    made.answered("b", 30, Seconds(30.0))
+    made.answered("a", 60, Seconds(59.0))
+    assert made.rates(Seconds(59.0)) == {"a": 11.0, "b": 0.5}
+    assert made.rates(Seconds(60.0)) == {"a": 1.0, "b": 0.5}
+    assert made.rates(Seconds(59.0 + WINDOW_S)) == {}
+
+
+def test_no_more_than_so_many_answers_are_remembered() -> None:
+    made = Throughput()
+    for _ in range(2 * MAX_ANSWERS):
+        made.answered("a", 60, Seconds(0.0))
+    assert made.rates(Seconds(0.0)) == {"a": float(MAX_ANSWERS)}
