@@ -138,7 +138,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         scorer = start(vital, Scorer, names.SCORER, pen, ports.clock, store, known, hears, **scores)
         fleet = start(vital, Fleet, names.FLEET, options.identity, ports.links, scorer, ports.clock, options.heartbeat)
         if options.rebalance:
-            start(optional, Rebalancer, names.REBALANCER, scorer)
+            start(optional, Rebalancer, names.REBALANCER, scorer, ports.clock)
         await ports.listener.start(FleetEvents(fleet))
         stack.push_async_callback(ports.listener.stop)
 
