@@ -7,9 +7,16 @@ from typing import Any
 
 import pytest
 
+from herd.actors.figures import Figures, LeaseCount
+from herd.net.link_traffic import LinkTraffic
 from herd.net.metrics import Metrics
-from tests.net.exposition import FOREIGN, names
-from tests.net.test_metrics import NOTHING
+from herd.protocols.happenings import Happening, HappeningKind
+from herd.protocols.herd_api import QueueEntry
+from herd.runtime import ClassState
+from herd.types import NodeId
+from tests.net.exposition import FOREIGN, names, read
+from tests.net.test_metered_state import GPU, node, status
+from tests.net.test_metrics import NOTHING, ended
 
 DOCS = Path(__file__).parent.parent / "docs"
 DASHBOARD: dict[str, Any] = json.loads((DOCS / "grafana.json").read_text(encoding="utf-8"))
@@ -35,9 +42,33 @@ async def exposed() -> set[str]:
     return names((await Metrics().exposition(NOTHING))[1])
 
 
+async def busy() -> bytes:
+    """Of a router of which there is something to say everywhere."""
+    meter = Metrics(lambda: (LinkTraffic(NodeId("id-studio"), 1, 1, 1, 1),))
+    ended(meter)
+    for kind in HappeningKind:
+        meter.happened(Happening(kind, 1.8e9, "studio", "m:latest", "text", "cause"))
+    queue = QueueEntry("studio", "m:latest", 1, 0, 2)
+    document = status(node(gpus=(GPU,), owner_load=0.5), queues=(queue,))
+    leases, actors = (LeaseCount("studio", "m:latest", 2, 1),), (ClassState("Scorer"),)
+    return (await meter.exposition(Figures(document, leases, actors, {"dead": 1})))[1]
+
+
 async def test_every_metric_is_in_the_contracts_and_nothing_else_is() -> None:
     own = {name for name in await exposed() if not name.startswith(FOREIGN)}
     assert own == {name for name in ROWS if not name.startswith(FOREIGN)}
+
+
+async def test_every_metric_has_the_labels_that_the_contracts_say_and_no_others() -> None:
+    families = read(await busy())
+    there = {name: families[name.removesuffix("_total")] for name in ROWS if not name.startswith(FOREIGN)}
+    found = {
+        name: {label for sample in family.samples for label in sample.labels if label not in {"le", "quantile"}}
+        for name, family in there.items()
+        if family.samples
+    }
+    assert found == {name: labels(ROWS[name]) - {"le"} for name in found}
+    assert there.keys() - found.keys() == {"herd_event_loop_lag_seconds"}  # the first who reads it sees nothing
 
 
 async def test_every_metric_that_the_dashboard_asks_for_is_exposed_and_every_one_of_ours_is_asked_for() -> None:
