@@ -1,4 +1,4 @@
-"""The command `herd`."""
+"""`herd serve`: the router."""
 
 import logging
 import secrets
@@ -12,16 +12,9 @@ import herd
 from herd.actors.fleet import RouterIdentity
 from herd.actors.router import RouterOptions, RouterPorts, RunningRouter, running_router
 from herd.cli.access import access_of
-from herd.cli.application import application
-from herd.cli.demo import demo
 from herd.cli.logbook import LogBook
-from herd.cli.nodes import nodes_command
 from herd.cli.options import settings_command
-from herd.cli.orders import drain_command, pause_command, resume_command
-from herd.cli.pins import pin_command, unpin_command
-from herd.cli.process import guarded, run, set_up_logs, spare_collector, stop_signals, until_told
-from herd.cli.simulate import simulate_command
-from herd.cli.stories import requests_command, story_command
+from herd.cli.process import run, set_up_logs, spare_collector, stop_signals, until_told
 from herd.config import RouterSettings
 from herd.net.clock import SystemClock
 from herd.net.http_server import AiohttpServer
@@ -37,13 +30,6 @@ from herd.store.executor import ThreadExecutor
 from herd.types import Bytes, RouterId, ScorerKind, Seconds
 
 logger = logging.getLogger(__name__)
-
-app = application(
-    "herd",
-    default="serve",
-    about="One URL for every machine in the house that serves models.",
-    example="herd --port 11435",
-)
 
 
 def serve(settings: RouterSettings) -> None:
@@ -107,19 +93,4 @@ def announce(console: Console, settings: RouterSettings, router: RunningRouter) 
         console.print(f"mDNS is off: herd-node --router-url {scheme}://<this machine>:{router.http_port}")
 
 
-app.command(name="serve")(settings_command(RouterSettings, serve))
-app.command(name="demo")(demo)
-app.command(name="simulate")(simulate_command)
-app.command(name="nodes")(nodes_command)
-app.command(name="requests")(requests_command)
-app.command(name="story")(story_command)
-app.command(name="drain")(drain_command)
-app.command(name="resume")(resume_command)
-app.command(name="pause")(pause_command)
-app.command(name="pin")(pin_command)
-app.command(name="unpin")(unpin_command)
-
-
-def main() -> None:
-    """Entry point of the script `herd`."""
-    guarded(app)
+serve_command = settings_command(RouterSettings, serve)

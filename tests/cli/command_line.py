@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from herd.cli import node, router
+from herd.cli.scripts import HERD, HERD_NODE, prepared
 
-_MAINS = {"herd": router.main, "herd-node": node.main}
+_SCRIPTS = {script.name: script for script in (HERD, HERD_NODE)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class CommandLine:
             for key, value in (variables or {}).items():
                 patch.setenv(key, value)
             with _own_logging(), pytest.raises(SystemExit) as ended:
-                _MAINS[script]()
+                prepared(_SCRIPTS[script])()
         captured = self._capsys.readouterr()
         code = ended.value.code
         assert isinstance(code, int)

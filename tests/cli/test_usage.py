@@ -5,18 +5,13 @@ import socket
 from pathlib import Path
 
 import pytest
-import typer
 
 import herd
-from herd.cli import node, router
+from herd.cli.scripts import HERD, HERD_NODE
 from herd.config import NodeSettings, RouterSettings, settings_of
 from tests.cli.command_line import CommandLine
 
-COMMANDS = [
-    f"{script} {name}"
-    for script, app in (("herd", router.app), ("herd-node", node.app))
-    for name in typer.main.get_command(app).commands  # type: ignore[attr-defined]
-]
+COMMANDS = [f"{script.name} {command}" for script in (HERD, HERD_NODE) for command in script.commands]
 
 
 @pytest.mark.parametrize("line", ["herd", "herd-node", *COMMANDS])
