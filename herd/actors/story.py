@@ -236,7 +236,8 @@ class Diary:
         """The request is over: tell it, whatever the end."""
         at = self._at()
         if self._waits_since is not None:
-            self._waited_until(at)
+            waited = self._waited_until(at)
+            self._held += waited if self._events[-1]["kind"] == "held" else 0.0
         outcome, status, text = (self._outcome, None, "") if error is None else self._broken(error)
         if self._first_byte is not None:
             status = self._first_byte["status"]

@@ -346,6 +346,19 @@ async def test_what_measures_is_told_how_long_it_was_held_and_how_often_it_was_m
     assert counts.ended[0]["waited_s"] == 5.5
 
 
+@pytest.mark.parametrize(("waits", "held_s"), [("held", 2.0), ("queued", 0.0)])
+@virtual_time
+async def test_a_client_that_hangs_up_while_it_waits_has_waited_there(waits: str, held_s: float) -> None:
+    counts = Counts()
+    with suppress(asyncio.CancelledError), diary(Listener(), meter=counts) as story:
+        story.placed(decision())
+        story.held(30.0) if waits == "held" else story.queued()
+        await asyncio.sleep(2.0)
+        raise asyncio.CancelledError
+    assert counts.measured == (Api.CHAT, held_s, 0)
+    assert counts.ended[0]["waited_s"] == 2.0
+
+
 WHOLE = Usage(Tokens(7), Tokens(30), complete=True)
 
 
