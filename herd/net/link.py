@@ -193,6 +193,7 @@ class LinkConnection(asyncio.Protocol, ABC):
         tls = self._tls
         if tls is not None:
             if words := tls.take():
+                self.sent += len(words)
                 transport.write(words)
                 if transport.get_write_buffer_size() > MAX_UNREAD:
                     self.cut("the peer does not read what it asks for")

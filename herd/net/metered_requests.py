@@ -65,8 +65,8 @@ class RequestMetrics:
             return
         pair = self._of(request["node"], canonical(request["served_model"] or request["model"]))
         pair.outcomes[outcome] += 1
-        pair.prompt += request["prompt"] or 0
-        pair.completion += request["completion"] or 0
+        pair.prompt += max(0, request["prompt"] or 0)  # as an agent says, and a counter never goes back
+        pair.completion += max(0, request["completion"] or 0)
         if first_token is not None:
             pair.first_token.observe(first_token)
         if outcome == Outcome.SERVED:

@@ -95,13 +95,15 @@ async def test_requests_are_counted_by_what_was_asked_and_answered() -> None:
 
 async def test_requests_and_tokens_are_counted_for_each_model_on_each_node() -> None:
     failed = {"outcome": "failed", "prompt": None, "completion": None, "took_s": None, "first_token_s": None}
-    families = await told({}, {"prompt": 7}, failed, {"node": "mini"})
+    lies = {"prompt": -1000, "completion": -1, "outcome": "failed"}
+    families = await told({}, {"prompt": 7}, failed, {"node": "mini"}, {"node": "nas", **lies})
     here = {"node": "studio", "model": "llama3.2:3b"}
     assert value(families, "herd_node_requests", "_total", outcome="served", **here) == 2
     assert value(families, "herd_node_requests", "_total", outcome="failed", **here) == 1
     assert value(families, "herd_node_requests", "_total", node="mini") == 1
     assert value(families, "herd_tokens", "_total", kind="prompt", **here) == 17
     assert value(families, "herd_tokens", "_total", kind="completion", **here) == 40
+    assert value(families, "herd_tokens", "_total", kind="prompt", node="nas") == 0
 
 
 async def test_how_long_requests_took_is_measured_and_how_long_they_waited() -> None:
