@@ -76,6 +76,7 @@ class Agent:
         self._owner = Owner()
         self._linked = False
         self._welcome: Welcome | None = None  # the latest
+        self._trouble = ""  # why there is no link
         self._shown: AgentStatus | None = None
 
     def on_start(self) -> None:
@@ -127,7 +128,7 @@ class Agent:
 
     def link_up(self, welcome: Welcome) -> None:
         """A router let this agent in."""
-        self._linked, self._welcome = True, welcome
+        self._linked, self._welcome, self._trouble = True, welcome, ""
         self._show()
         logger.info("joined router %s as %s", welcome.router_id, welcome.name)
         try:
@@ -135,9 +136,9 @@ class Agent:
         except HerdError as error:  # a full disk, say: this agent serves all the same, and looks anew after a restart
             logger.warning("the router is not remembered: %s", error)
 
-    def link_down(self, _why: str) -> None:
-        """The link is gone; the RouterLink is already looking for the router."""
-        self._linked = False
+    def link_down(self, why: str) -> None:
+        """The link is gone, or did not come about; the RouterLink goes on looking for the router."""
+        self._linked, self._trouble = False, why
         self._show()
 
     def report(self) -> None:
@@ -178,6 +179,7 @@ class Agent:
             workload=self._owner.workload or "",
             thermal=self._owner.thermal or "",
             dedicated=self._dedicated,
+            trouble=self._trouble,
         )
         if status != self._shown:
             self._shown = status

@@ -39,6 +39,7 @@ class AgentStatus:
     workload: str = ""  # of the owner; empty: unknown, as is the next
     thermal: str = ""
     dedicated: bool = False
+    trouble: str = ""  # with the router, when it was last tried; empty while linked
 
 
 class AgentDesk(Protocol):

@@ -114,6 +114,7 @@ class RouterLink:
             except HerdError as error:
                 if failures == 0 or isinstance(error, JoinRefused):
                     logger.warning("cannot join the router: %s", error)
+                self._agent.link_down.tell(str(error))
                 pause = REFUSED_S if isinstance(error, JoinRefused) else 0.0
             failures = failures + 1 if loop.time() - began < STEADY_S else 0
             await asyncio.sleep(pause or self._backoff(failures))

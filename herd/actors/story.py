@@ -9,8 +9,11 @@ from types import TracebackType
 from typing import Self
 
 from herd.actors.holding_pen import HoldEnd
-from herd.actors.ports import Clock, Headers, Meter, Sink
+from herd.actors.ports import Clock, Sink
+from herd.actors.sinks import NotedSink
 from herd.actors.traces import Told
+from herd.actors.tracing import Trail
+from herd.actors.watch_ports import Meter
 from herd.errors import HerdError
 from herd.names import canonical
 from herd.policy.calibration import Check, predicted
@@ -48,6 +51,7 @@ class Diary:
         traces: the Traces.
         api: what was asked.
         meter: told of its end, too.
+        trail: and this, where the request is traced.
     """
 
     def __init__(
@@ -60,11 +64,12 @@ class Diary:
         *,
         api: Api,
         meter: Meter,
+        trail: Trail | None = None,
     ) -> None:
         self._ticket = ticket
         self._api = api
         self._monotonic, self._began = clock.monotonic, ticket.arrived
-        self._traces, self._meter = traces, meter
+        self._traces, self._meter, self._trail = traces, meter, trail
         self._id = request_id
         self._model, self._client = _plain(model), _plain(ticket.client)
         self._arrived = round(clock.wall(), 3)
@@ -218,7 +223,7 @@ class Diary:
 
     def watching(self, sink: Sink) -> Sink:
         """The client's sink; that an answer begins is noted."""
-        return _Watched(self, sink)
+        return NotedSink(sink, self.answers)
 
     def answers(self, status: int) -> None:
         """An answer begins to go to the client."""
@@ -252,8 +257,11 @@ class Diary:
         if self._timer is not None:
             self._timer.cancel()
         line = self._line(at, outcome, status)
-        self._traces.ended.tell(self._told(line))
+        told = self._told(line)
+        self._traces.ended.tell(told)
         self._meter.request_ended(line, self._api, held_s=self._held, moves=self._moves)
+        if self._trail is not None:
+            self._trail.ended(told)
 
     def _broken(self, error: BaseException) -> tuple[Outcome, int | None, str]:
         """The outcome, the status that the client gets, and the sentence."""
@@ -341,27 +349,6 @@ class Diary:
             gap: stories.LeftOut = {"kind": "left-out", "at": events[half - 1]["at"], "events": self._left_out}
             events = (*events[:half], gap, *events[half:])
         return Told(self._ticket.id, self._ticket.arrived, request, events)
-
-
-class _Watched:
-    """A sink that notes when an answer begins. To write is the other's own: nothing is added to a token."""
-
-    __slots__ = ("_diary", "_sink", "abort", "finish", "write")
-
-    def __init__(self, diary: Diary, sink: Sink) -> None:
-        self._diary = diary
-        self._sink = sink
-        self.write = sink.write
-        self.finish = sink.finish
-        self.abort = sink.abort
-
-    @property
-    def started(self) -> bool:
-        return self._sink.started
-
-    async def start(self, status: int, headers: Headers) -> None:
-        self._diary.answers(status)
-        await self._sink.start(status, headers)
 
 
 def _candidate(candidate: Candidate) -> stories.CandidateEntry:

@@ -108,7 +108,8 @@ def _router(shown: dict[str, Any]) -> str:
     known = shown.get("router_id")
     if shown.get("linked"):
         return f"{known}, connected"
-    return f"{known}, away: looking for it" if known else "none yet: looking for it"
+    looking = f"looking for it ({trouble})" if (trouble := shown.get("trouble")) else "looking for it"
+    return f"{known}, away: {looking}" if known else f"none yet: {looking}"
 
 
 def _model(model: dict[str, Any]) -> str:

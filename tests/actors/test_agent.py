@@ -262,7 +262,7 @@ async def test_people_at_the_machine_are_shown_how_it_stands_whenever_that_chang
     await asyncio.sleep(3 * HEARTBEAT_S)
     watched.agent.link_down.tell("gone")
     await settled()
-    assert desk.shown[3:] == [replace(owned, linked=False)]
+    assert desk.shown[3:] == [replace(owned, linked=False, trouble="gone")]
     await watched.end()
 
 
@@ -284,10 +284,23 @@ async def test_an_agent_that_crashed_is_told_of_its_owner_again() -> None:
     async with running_agent(parts.options, parts.ports) as agent:
         await settled()
         assert [pause.kind for pause in desk.shown[-1].pauses] == ["meeting"]
+        before = len(desk.shown)
         kill(agent.agent, no_restart=False)
         await asyncio.sleep(LOOK_S - 1)  # before the next look
-        assert desk.shown[-2].pauses == ()  # of its second life's first moment
+        assert desk.shown[before].pauses == ()  # of its second life's first moment
         assert [pause.kind for pause in desk.shown[-1].pauses] == ["meeting"]
+
+
+@virtual_time
+async def test_people_at_the_machine_are_shown_why_there_is_no_router() -> None:
+    desk = FakeDesk()
+    parts = Parts(FakeOwner(), desk)
+    async with running_agent(parts.options, parts.ports):
+        await settled()
+        assert (desk.shown[-1].linked, desk.shown[-1].trouble) == (
+            False,
+            "cannot connect to http://router: connection refused",
+        )
 
 
 @virtual_time

@@ -8,9 +8,9 @@ import pytest
 
 from herd.actors.holding_pen import HoldEnd
 from herd.actors.metering import NoMeter
-from herd.actors.ports import Meter
 from herd.actors.story import ALL_CANDIDATES, MAX_CANDIDATES, MAX_ELIMINATED, MAX_EVENTS, MAX_TEXT, TOLD_AFTER_S, Diary
 from herd.actors.traces import Told
+from herd.actors.watch_ports import Meter
 from herd.errors import LinkClosed, RequestError, StreamFailed
 from herd.policy.calibration import Check
 from herd.policy.values import ALWAYS_SHOWN, SIGNALS, Candidate, Decision, Edit, Eliminated, Lease, Reason, Ticket
