@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from herd.actors import names, news
 from herd.actors.breakers import Breakers
 from herd.actors.capacity_learner import OwnerSeen
+from herd.actors.herald import Herald
 from herd.actors.model_queue import MAX_ACQUIRES, ModelQueue, QueueStatus
 from herd.actors.node_views import context_of, hardware_of, memory_of, models_of, workload_of
 from herd.actors.ports import Clock
@@ -21,6 +22,7 @@ from herd.policy.memory import MEMORY_PRESSURE, pressure
 from herd.policy.node_state import Standing, node_state
 from herd.policy.orders import NO_ORDERS, Order, Orders
 from herd.policy.values import NodeView, Reason
+from herd.protocols.happenings import LoadCause
 from herd.protocols.messages import Machine, Report
 from herd.runtime import (
     ActorDiedError,
@@ -96,10 +98,12 @@ class Node:
         self._sightings = Sightings()
         self._dropping = False
         self._supervisor: Supervisor | None = None  # of the queues
+        self._herald: Herald | None = None
 
     async def on_start(self) -> None:
         """After a crash the node is as good as offline, until its agent has joined anew."""
         self._supervisor = context(self).supervisor(restarts=WITH_THE_NODE)
+        self._herald = Herald(self._clock, context(self).after)
         if context(self).restarts:
             self._scorer.node_changed.tell(self._view)
         with suppress(ValueError):  # there is none, or the router stops
@@ -219,6 +223,19 @@ class Node:
                 self._store.record.tell(KnownLimit(self._id, model, limit, Seconds(self._clock.wall())))
             self._changed()
 
+    # --- what the PreWarmer says --------------------------------------------------------------------------------------
+
+    def load_ordered(self, model: str, cause: LoadCause) -> None:
+        """The node is asked to have a model (by canonical name) in memory."""
+        seen = self._view.models.get(model)
+        if self._herald is not None and seen is not None and not seen.resident:
+            self._herald.load_ordered(model, cause)
+
+    def load_failed(self, model: str, text: str) -> None:
+        """The node has not done as it was asked."""
+        if self._herald is not None:
+            self._herald.load_failed(model, text, self._view)
+
     # --- what requests say --------------------------------------------------------------------------------------------
 
     def attempted(self, model: str, end: AttemptEnd) -> None:
@@ -302,6 +319,8 @@ class Node:
             self._tell_of_loads(before)
             self._scorer.node_changed.tell(view)
             self._sightings.changed(view)
+            if self._herald is not None:
+                self._herald.changed(before, view)
 
     def _match_queues(self) -> None:
         """One queue per model that the node has had. Those it cannot serve now turn their waiters away at once."""

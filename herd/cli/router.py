@@ -92,7 +92,7 @@ def _ports(settings: RouterSettings, tls: ssl.SSLContext | None, book: LogBook, 
         advertiser=None if settings.no_mdns else MdnsAdvertiser(),
         open_store=partial(Database, settings.data_dir.expanduser() / DATABASE),
         executor=ThreadExecutor(),
-        meter=Metrics(),
+        meter=Metrics(links.traffic),
         tracer=tracer,
         log=book,
     )
