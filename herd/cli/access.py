@@ -6,7 +6,7 @@ from re import compile as pattern
 from herd.config import RouterSettings
 from herd.errors import ConfigError
 from herd.protocols.access import Access, Key, digest_of
-from herd.protocols.origins import Hosts, Origins
+from herd.protocols.origins import Hosts, Origins, is_address
 
 MIN_KEY = 8  # characters: a router answers some 2,000 guesses a second, and six letters would last for two days
 MAX_KEYS = 1000  # each request is compared with all of them, which takes a millisecond then
@@ -39,7 +39,7 @@ def access_of(settings: RouterSettings, own_names: tuple[str, ...]) -> Access:
         if admin in {key.digest for key in keys}:
             raise ConfigError("--admin-key is one of --api-key too: every client could change the fleet")
     # Whoever binds a name expects to be reached by it, the router's own view among them.
-    bound = (settings.host.lower().rstrip("."),) if settings.host else ()
+    bound = () if not settings.host or is_address(settings.host) else (settings.host.lower().rstrip("."),)
     hosts = Hosts((*own_names, *bound), tuple(map(_allowed_host, settings.allowed_host)))
     return Access(keys, admin, settings.lan_admin, hosts, Origins(tuple(map(_allowed_origin, settings.allowed_origin))))
 
