@@ -9,6 +9,7 @@ from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from herd.cli.process import LineFormatter
 from herd.errors import HerdError
 from herd.types import MiB
 
@@ -33,7 +34,7 @@ class LogFile(RotatingFileHandler):
 
 @contextmanager
 def logs_in(file: Path | None) -> Iterator[None]:
-    """Have what is logged go into `file` (None: nowhere), in the same form, where it would go to the terminal.
+    """Have what would be logged to the terminal go into `file` (None: nowhere), in the same form but for colours.
 
     Raises:
         HerdError: the file cannot be written.
@@ -49,7 +50,8 @@ def logs_in(file: Path | None) -> Iterator[None]:
         raise HerdError(f"cannot write {file}: {error.strerror or error}") from error
     for handler in shown:
         root.removeHandler(handler)
-        aside.setFormatter(handler.formatter)
+        coloured = isinstance(handler.formatter, LineFormatter)
+        aside.setFormatter(LineFormatter() if coloured else handler.formatter)
         aside.setLevel(handler.level)
         aside.filters = handler.filters
     root.addHandler(aside)

@@ -13,11 +13,13 @@ from rich.markup import escape
 import herd
 from herd.actors.fleet import RouterIdentity
 from herd.actors.router import RouterOptions, RouterPorts, RunningRouter, running_router
+from herd.actors.tracing import Tracer
 from herd.cli.access import access_of
 from herd.cli.dashboards import ROUTER_LOGS, fleet_dashboard, wants_view, watched_router
 from herd.cli.logbook import LogBook
 from herd.cli.options import settings_command
 from herd.cli.process import run, set_up_logs, spare_collector, stop_signals, until_told
+from herd.cli.tracing import tracer_of
 from herd.config import RouterSettings
 from herd.net.clock import SystemClock
 from herd.net.http_server import AiohttpServer
@@ -45,8 +47,10 @@ def serve(settings: RouterSettings) -> None:
     view = wants_view(settings.dashboard, os.environ)
     access, tls = access_of(settings, own_names()), server_context(settings.tls_cert, settings.tls_key)
     with open_identity(settings.data_dir.expanduser(), "router") as identity:
+        tracer = tracer_of(settings, os.environ, identity.id)
+        ports = _ports(settings, tls, book, tracer)
         certificate = fingerprint(tls) if tls is not None else b""
-        run(_serve(settings, _options(settings, identity, access), _ports(settings, tls, book), view, certificate))
+        run(_serve(settings, _options(settings, identity, access), ports, view, certificate))
 
 
 async def _serve(
@@ -77,7 +81,7 @@ def _options(settings: RouterSettings, identity: Identity, access: Access) -> Ro
     )
 
 
-def _ports(settings: RouterSettings, tls: ssl.SSLContext | None, book: LogBook) -> RouterPorts:
+def _ports(settings: RouterSettings, tls: ssl.SSLContext | None, book: LogBook, tracer: Tracer) -> RouterPorts:
     links = LinkServer(settings.host, settings.link_port, settings.join_token, tls)
     return RouterPorts(
         clock=SystemClock(),
@@ -89,6 +93,7 @@ def _ports(settings: RouterSettings, tls: ssl.SSLContext | None, book: LogBook) 
         open_store=partial(Database, settings.data_dir.expanduser() / DATABASE),
         executor=ThreadExecutor(),
         meter=Metrics(),
+        tracer=tracer,
         log=book,
     )
 

@@ -28,15 +28,15 @@ HERD = Script(
         "queues": "overview:queues_command",
         "requests": "stories:requests_command",
         "story": "stories:story_command",
+        "top": "top:top_command",
         "logs": "logs:logs_command",
         "doctor": "examination:doctor_command",
-        "top": "top:top_command",
         "drain": "orders:drain_command",
         "resume": "orders:resume_command",
         "pause": "orders:pause_command",
-        "pull": "pulls:pull_command",
         "pin": "pins:pin_command",
         "unpin": "pins:unpin_command",
+        "pull": "pulls:pull_command",
     },
 )
 

@@ -48,6 +48,9 @@ def process_that_logs_to_a_terminal(keeper: Keeper, monkeypatch: pytest.MonkeyPa
 
     def begin() -> None:
         monkeypatch.setattr(sys, "stderr", Terminal())
+        for name, value in {"TERM": "xterm-256color", "FORCE_COLOR": "1"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("NO_COLOR", raising=False)
         set_up_logs("info", "text", keeper)
 
     return begin
@@ -63,12 +66,12 @@ def test_lines_go_into_a_file_of_the_owners_and_back_to_the_terminal(
 ) -> None:
     terminal()
     file = tmp_path / "herd.log"
-    logger.info("before")
+    logger.warning("before")
     with logs_in(file):
-        logger.info("meanwhile, of\x1b[2J")
-    logger.info("after")
-    assert [line.partition("INFO")[2].strip() for line in shown().splitlines()] == ["before", "after"]
-    assert file.read_text("utf-8").endswith("INFO    meanwhile, of\\x1b[2J\n")
+        logger.warning("meanwhile, of\x1b[2J")
+    logger.warning("after")
+    assert [line.partition("WARNING")[2] for line in shown().splitlines()] == ["\x1b[0m before", "\x1b[0m after"]
+    assert file.read_text("utf-8").endswith(" WARNING meanwhile, of\\x1b[2J\n")  # without colours
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert keeper.lines == ["before", "meanwhile, of\x1b[2J", "after"]
 
