@@ -49,6 +49,7 @@ class Showing:
         self._framed = -math.inf  # when the views were told last
         self._frame: Timer | None = None
         self._shown: AgentStatus | None = None  # on the desk
+        self._weighed: AgentStatus | None = None  # of that, what weighs
         self._written = -math.inf  # when
         self._rewrite: Timer | None = None
 
@@ -57,7 +58,8 @@ class Showing:
         self.moved()
         if self._desk is not None:
             status = self._status()
-            if self._shown is None or _weighty(status) != _weighty(self._shown):
+            if (weighty := _weighty(status)) != self._weighed:
+                self._weighed = weighty
                 self._show(self._desk, status)
 
     def worked(self) -> None:
@@ -109,6 +111,7 @@ class Showing:
         self._rewrite = None
         status = self._status()
         if self._desk is not None and (self._shown is None or status.work != self._shown.work):
+            self._weighed = _weighty(status)
             self._show(self._desk, status)
 
 

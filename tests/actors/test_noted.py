@@ -92,7 +92,7 @@ async def test_however_a_request_ends_it_ends_once(relay: Relay, end: RequestEnd
     await stop(agent)
 
 
-@virtual_time
+@virtual_time(serialize_messages=True)
 async def test_a_request_that_is_cancelled_runs_no_more() -> None:
     agent = remote(Teller).remote()
 

@@ -54,7 +54,7 @@ class Beside:
         await stop(self.agent)
 
 
-@virtual_time
+@virtual_time(serialize_messages=True)
 async def test_a_view_sees_everything_that_there_is_to_see() -> None:
     beside = Beside()
     week = ShownWeek((0.5,) * 168, (1.0,) * 168)
