@@ -14,6 +14,7 @@ TRACES = "traces"
 FEED = "feed"
 GATEWAY = "gateway"
 DISCOVERY = "discovery"
+DASHBOARD = "dashboard"  # of the agent, too
 
 AGENT = "agent"
 ROUTER_LINK = "router-link"

@@ -382,3 +382,23 @@ class Finder(Protocol):
 
     async def find(self, router_id: RouterId) -> RouterAddress:
         """Wait until the router is heard (any router, when `router_id` is empty); wait for ever if need be."""
+
+
+# --- The terminal -----------------------------------------------------------------------------------------------------
+
+
+class View(Protocol):
+    """A live view: a process of its own that draws on this process's terminal."""
+
+    async def open(self, ended: Callable[[int], None]) -> None:
+        """Start it. `ended` hears its exit status, negative for a signal, unless it ends because of `close`.
+
+        Raises:
+            HerdError: it cannot be started here and now.
+        """
+
+    async def send(self, line: bytes) -> None:
+        """Hand it a line, and wait until it has room for another. Raises HerdError when it is gone."""
+
+    async def close(self) -> None:
+        """End it, if it runs; when this returns, the terminal is as it was before. Idempotent."""

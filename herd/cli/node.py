@@ -40,7 +40,7 @@ def run_node(settings: NodeSettings) -> None:
 
     Example: herd-node --backend-url http://127.0.0.1:8080
     """
-    set_up_logs(settings.log_level)
+    set_up_logs(settings.log_level, settings.log_format)
     if settings.router_url:
         config.router_url(settings.router_url)
     elif settings.no_mdns:

@@ -85,10 +85,10 @@ def _tell(node: str, order: str, body: dict[str, str], how: _Asking) -> None:
     if how.as_json:
         typer.echo(json.dumps(document, indent=2))
         return
-    Console(highlight=False).print(_line(document))
+    Console(highlight=False).print(standing(document))
 
 
-def _line(document: dict[str, Any]) -> Text:
+def standing(document: dict[str, Any]) -> Text:
     """`studio is paused by hand until 17:30; 2 requests run there`."""
     name = printable(str(document.get("name")))
     reasons = [_reason(reason) for reason in document.get("reasons") or []]

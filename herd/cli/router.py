@@ -1,6 +1,7 @@
 """`herd serve`: the router."""
 
 import logging
+import os
 import secrets
 import ssl
 from functools import partial
@@ -11,10 +12,12 @@ from rich.markup import escape
 import herd
 from herd.actors.fleet import RouterIdentity
 from herd.actors.router import RouterOptions, RouterPorts, RunningRouter, running_router
+from herd.actors.tracing import Tracer
 from herd.cli.access import access_of
 from herd.cli.logbook import LogBook
 from herd.cli.options import settings_command
 from herd.cli.process import run, set_up_logs, spare_collector, stop_signals, until_told
+from herd.cli.tracing import tracer_of
 from herd.config import RouterSettings
 from herd.net.clock import SystemClock
 from herd.net.http_server import AiohttpServer
@@ -41,7 +44,8 @@ def serve(settings: RouterSettings) -> None:
     set_up_logs(settings.log_level, settings.log_format, book)
     access, tls = access_of(settings, own_names()), server_context(settings.tls_cert, settings.tls_key)
     with open_identity(settings.data_dir.expanduser(), "router") as identity:
-        run(_serve(settings, identity, access, _ports(settings, tls, book)))
+        tracer = tracer_of(settings, os.environ, identity.id)
+        run(_serve(settings, identity, access, _ports(settings, tls, book, tracer)))
 
 
 async def _serve(settings: RouterSettings, identity: Identity, access: Access, ports: RouterPorts) -> None:
@@ -67,7 +71,7 @@ def _options(settings: RouterSettings, identity: Identity, access: Access) -> Ro
     )
 
 
-def _ports(settings: RouterSettings, tls: ssl.SSLContext | None, book: LogBook) -> RouterPorts:
+def _ports(settings: RouterSettings, tls: ssl.SSLContext | None, book: LogBook, tracer: Tracer) -> RouterPorts:
     links = LinkServer(settings.host, settings.link_port, settings.join_token, tls)
     return RouterPorts(
         clock=SystemClock(),
@@ -79,6 +83,7 @@ def _ports(settings: RouterSettings, tls: ssl.SSLContext | None, book: LogBook) 
         open_store=partial(Database, settings.data_dir.expanduser() / DATABASE),
         executor=ThreadExecutor(),
         meter=Metrics(),
+        tracer=tracer,
         log=book,
     )
 

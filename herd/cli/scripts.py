@@ -28,6 +28,7 @@ HERD = Script(
         "queues": "overview:queues_command",
         "requests": "stories:requests_command",
         "story": "stories:story_command",
+        "top": "top:top_command",
         "logs": "logs:logs_command",
         "doctor": "examination:doctor_command",
         "drain": "orders:drain_command",

@@ -8,7 +8,7 @@ import pytest
 
 from herd.cli.shells import rejoined
 from tests.cli.command_line import CommandLine
-from tests.cli.fleets import model, node, status
+from tests.cli.statuses import model, node, status
 from tests.cli.stub_router import Reply, StubRouter
 from tests.e2e.processes import ROOT, Programs
 

@@ -12,7 +12,7 @@ from herd.net.mdns import Heard
 from herd.net.probing import Link, Listener
 from herd.protocols.discovery import RouterAddress
 from herd.types import GiB, RouterId
-from tests.cli.fleets import model, node, reason, status
+from tests.cli.statuses import model, node, reason, status
 
 URL = "http://192.168.1.10:11435"
 INFO = {

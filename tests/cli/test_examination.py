@@ -15,7 +15,7 @@ from herd.net.mdns import Heard
 from herd.protocols.discovery import RouterAddress
 from herd.types import RouterId, Seconds
 from tests.cli.command_line import CommandLine, Ended
-from tests.cli.fleets import model, node, status
+from tests.cli.statuses import model, node, status
 from tests.cli.stub_router import Reply, StubRouter
 
 INFO = {"router_id": "r1", "version": "0.1.0", "protocol_versions": [1], "link_tls": False, "join_token": False}

@@ -7,7 +7,7 @@ import pytest
 
 from herd.cli import asking
 from tests.cli.command_line import CommandLine
-from tests.cli.fleets import model, node, reason, status
+from tests.cli.statuses import model, node, reason, status
 
 LLAMA = model("llama3.2:3b", resident=True)
 DEN = node("den", LLAMA, model("qwen3:8b", size=5 * 2**30), running=1)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from herd.cli.troubles import Trouble, troubles, unserved
-from tests.cli.fleets import model, node, reason, status
+from tests.cli.statuses import model, node, reason, status
 
 LLAMA = model("llama3.2:3b")
 OPEN = {"state": "open", "failures": 3, "since": 1.0, "until": 2.0}
