@@ -49,9 +49,10 @@ def settings_of_agent(data_dir: Path | None) -> tuple[NodeSettings, str]:
 
 def agent_of(data_dir: Path, flaw: str, *, token: bool) -> AgentFacts:
     """The agent of a data directory. `flaw`: of its settings; `token`: they hold a join token."""
-    facts = AgentFacts(str(data_dir), used=(data_dir / "identity.json").exists(), token=token, trouble=flaw)
+    facts = AgentFacts(str(data_dir), token=token, trouble=flaw)
     try:
-        facts = replace(facts, running=is_held(data_dir))
+        facts = replace(facts, running=is_held(data_dir))  # raises where the directory cannot be read
+        facts = replace(facts, used=(data_dir / "identity.json").exists())
         if facts.running:
             facts = replace(facts, shown=agent_status(data_dir))
     except HerdError as error:
