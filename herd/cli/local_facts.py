@@ -35,6 +35,13 @@ SENSOR_S = Seconds(5.0)
 MAX_SERVERS = 16  # of one agent
 
 _CONTEXT = "OLLAMA_CONTEXT_LENGTH"
+_PROGRAMS = {
+    BackendKind.OLLAMA: "Ollama",
+    BackendKind.LLAMACPP: "llama.cpp",
+    BackendKind.LMSTUDIO: "LM Studio",
+    BackendKind.VLLM: "vLLM",
+    BackendKind.OPENAI: "a server with OpenAI's API",
+}
 
 
 def settings_of_agent(data_dir: Path | None) -> tuple[NodeSettings, str]:
@@ -101,7 +108,7 @@ async def _server(servers: AiohttpServers, url: str) -> ServerFacts:
     said = version.get("version") if isinstance(version, dict) and kind is BackendKind.OLLAMA else ""
     return replace(
         facts,
-        kind={BackendKind.OLLAMA: "Ollama"}.get(kind, kind.value),
+        kind=_PROGRAMS[kind],
         version=said if isinstance(said, str) else "",
         models=tuple((model.name, model.size) for model in models),
         context=await PsutilServerProcesses().variable(url, _CONTEXT) if kind is BackendKind.OLLAMA else None,

@@ -106,7 +106,7 @@ def test_the_settings_of_the_agent_name_its_router_and_its_servers(
     router.tells("/v1/models", {"object": "list", "data": [{"id": "phi-4"}]})
     ended = run("herd doctor --no-mdns --json --data-dir agent")
     assert found_in(ended, "router")[0][1].endswith("(as the settings of the agent here say)")
-    assert found_in(ended, "model server") == [("ok", f"openai at {router.url} has 1 model: phi-4")]
+    assert found_in(ended, "model server") == [("ok", f"a server with OpenAI's API at {router.url} has 1 model: phi-4")]
 
 
 def test_an_ollama_here_is_asked_for_its_version_and_models(run: CommandLine, router: StubRouter) -> None:
