@@ -82,7 +82,8 @@ def test_every_command_has_help_with_an_example_and_a_line_in_the_readme(script:
     assert list(commands) == list(script.commands)
     for name, command in commands.items():
         assert "Example:" in (command.help or ""), f"{script.name} {name} shows no example"
-        assert f"| `{script.name} {name}` |" in README, f"{script.name} {name} is not in the README's table"
+    rows = re.findall(rf"^\| `{script.name} ([\w-]+)` \|", README, re.MULTILINE)
+    assert sorted(rows) == sorted(commands)
 
 
 @pytest.mark.parametrize("role", [RouterSettings, NodeSettings])

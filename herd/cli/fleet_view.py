@@ -94,7 +94,7 @@ def _title_parts(seen: Seen) -> list[tuple[int, Sequence[Piece]]]:
     serving = "" if totals.serving is None else f", {totals.serving} serving"
     parts.append((1, ((f"{nodes} node{'s' if nodes != 1 else ''}{serving}", ""),)))
     for rank, number, word, role in (
-        (5, totals.models, "models", ""),
+        (5, totals.models, "model" if totals.models == 1 else "models", ""),
         (2, totals.running, "running", "good"),
         (3, totals.waiting, "waiting", "warn"),
         (4, totals.held or None, "held", "alarm"),

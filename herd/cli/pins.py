@@ -55,15 +55,16 @@ def _ordered(router_url: str | None, method: str, model: str, admin_key: str | N
     except Refused as error:
         if error.status != HTTPStatus.NOT_FOUND:
             raise
-        raise HerdError(f"{error}{meant(model, _known(router_url, admin_key))}") from error
+        known = _known(router_url, admin_key, pinned=method == "DELETE")
+        raise HerdError(f"{error}{meant(model, known)}") from error
     with understood("pins"):
         return {**answer, "model": str(answer["model"])}
 
 
-def _known(router_url: str | None, admin_key: str | None) -> set[str]:
-    """The models that somebody may have meant, as nodes list them; none where the router does not tell."""
+def _known(router_url: str | None, admin_key: str | None, *, pinned: bool) -> set[str]:
+    """The models, or those that stay loaded, that somebody may have meant; none where the router does not tell."""
     try:
         nodes = asked(router_url, "/herd/v1/status", admin_key=admin_key)["nodes"]
-        return {str(model["name"]) for node in nodes for model in node["models"]}
+        return {str(model["name"]) for node in nodes for model in node["models"] if model["pinned"] or not pinned}
     except (HerdError, LookupError, TypeError):
         return set()

@@ -36,6 +36,7 @@ HERD = Script(
         "pause": "orders:pause_command",
         "pin": "pins:pin_command",
         "unpin": "pins:unpin_command",
+        "pull": "pulls:pull_command",
     },
 )
 

@@ -50,6 +50,12 @@ def lines(size: Size, *keys: str, seen: Seen | None = None, look: Look | None = 
     return text_of(drawn(size, *keys, seen=seen, look=look).rows).splitlines()
 
 
+def test_one_of_anything_is_one() -> None:
+    status = status_of([node("den")])
+    status["totals"]["models"] = 1
+    assert "1 node, 1 serving · 1 model · " in lines(MIDDLE, seen=heard(house(), "status", status))[0]
+
+
 @pytest.mark.parametrize(
     ("name", "make"),
     [

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from tests.cli.command_line import CommandLine
+from tests.cli.stub_router import StubRouter
 
 NOWHERE = "no machine can keep it loaded now: that takes one with Ollama that has room for it"
 
@@ -83,3 +84,11 @@ def test_without_a_router_the_person_is_told_what_to_look_for(run: CommandLine) 
 
 def test_a_model_without_a_name_is_wrong_usage(run: CommandLine) -> None:
     assert run('herd pin ""').code == 2
+
+
+def test_one_that_is_not_pinned_is_meant_for_no_other_but_one_that_is(run: CommandLine, stub: StubRouter) -> None:
+    stub.tells("/herd/v1/pins/llama3.2:3b", {"error": "'llama3.2:3b' is not pinned"}, 404)
+    models = [{"name": "llama3.2:3b", "pinned": False}, {"name": "llama3.2:1b", "pinned": True}]
+    stub.tells("/herd/v1/status", {"nodes": [{"models": models}]})
+    ended = run(f"herd unpin llama3.2:3b --router-url {stub.url}")
+    assert (ended.code, ended.err) == (1, "error: 'llama3.2:3b' is not pinned: did you mean llama3.2:1b?\n")
