@@ -69,10 +69,10 @@ def agent_of(data_dir: Path, flaw: str, *, token: bool) -> AgentFacts:
 
 async def servers_here(servers: AiohttpServers, settings: NodeSettings, agent: AgentFacts) -> tuple[ServerFacts, ...]:
     """The model servers that the agent uses, by its own word, or that one with these settings would use."""
-    shown = (agent.shown or {}).get("backends")
-    used = [f"http://{each}" for each in shown if isinstance(each, str)] if isinstance(shown, list) else []
+    shown = (agent.shown or {}).get("servers")
+    used = [each.get("url") for each in shown if isinstance(each, dict)] if isinstance(shown, list) else []
     try:
-        urls = [config.backend_url(url) for url in (used or settings.backend_url)[:MAX_SERVERS]]
+        urls = [config.backend_url(str(url)) for url in (used or settings.backend_url)[:MAX_SERVERS]]
         if not urls and not settings.embedded:
             urls = [config.ollama_url(os.environ)]
     except ConfigError as error:

@@ -171,9 +171,10 @@ def spare_collector() -> None:
 
 
 def stop_signals() -> asyncio.Event:
-    """An event that SIGINT or SIGTERM sets, from now on; whoever says "I am up" calls this first.
+    """An event that SIGINT, SIGTERM or SIGHUP sets, from now on; whoever says "I am up" calls this first.
 
-    A second signal ends the process at once: a person who presses Ctrl-C again does not want to wait for anything.
+    A second signal ends the process at once: a person who presses Ctrl-C again does not want to wait for anything. But
+    the end of a terminal is told by its shell and by the system, and is no answer to a wait; under nohup it is ignored.
     """
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
@@ -188,6 +189,8 @@ def stop_signals() -> asyncio.Event:
             loop.add_signal_handler(number, tell)
         except NotImplementedError:  # Windows
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(tell))
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, told.set)
     return told
 
 

@@ -154,6 +154,17 @@ def test_whatever_answers_instead_of_a_router_is_none(run: CommandLine, stub: St
     assert "does not answer this as a router does" in found_in(ended, "router")[0][1]
 
 
+def test_the_servers_of_an_agent_that_runs_are_those_that_it_names_though_none_answers(
+    run: CommandLine, router: StubRouter, closed: int, tmp_path: Path
+) -> None:
+    url = f"http://127.0.0.1:{closed}"
+    shown = {"linked": True, "router_id": "r1", "name": "den", "pauses": [], "backends": []}
+    with open_identity(tmp_path / "agent", "agent"):
+        (tmp_path / "agent" / "status.json").write_text(json.dumps({**shown, "servers": [{"id": "x", "url": url}]}))
+        ended = run(f"herd doctor --no-mdns --json --data-dir agent --router-url {router.url}")
+    assert found_in(ended, "model server") == [("failed", f"no model server answers at {url}: Connection refused")]
+
+
 def test_an_agent_that_does_not_run_and_settings_that_are_none(
     run: CommandLine, router: StubRouter, tmp_path: Path
 ) -> None:

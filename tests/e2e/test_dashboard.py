@@ -5,12 +5,13 @@ import os
 import re
 import signal
 import stat
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import psutil
+import pytest
 
 from tests.certificates import HOUSE
 from tests.e2e.processes import PATIENCE_S, command
@@ -21,6 +22,7 @@ HERE = ("--host", "127.0.0.1")
 PICTURE = "q quit"  # stands in its last line
 SIZE = (160, 24)  # wide enough for any line of a log
 TAKEN = b"\x1b[?1049h"
+Starting = Callable[[Path], AbstractAsyncContextManager[Terminal]]
 
 
 @asynccontextmanager
@@ -81,6 +83,25 @@ async def test_q_closes_the_view_and_ctrl_c_ends_all(tmp_path: Path) -> None:
         assert await terminal.ended() == 0
         assert terminal.screen.untouched
         assert "stopping: running requests may end" in terminal.screen.text
+
+
+@pytest.mark.parametrize("role", [herd, herd_node], ids=["herd", "herd-node"])
+async def test_the_end_of_the_terminal_is_an_orderly_end(role: Starting, tmp_path: Path) -> None:
+    async with role(tmp_path) as terminal:
+        view = await view_of(terminal)
+        terminal.hang_up()
+        assert await terminal.ended() == 0
+        await is_gone(view)
+
+
+async def test_under_nohup_it_outlives_the_terminal(tmp_path: Path) -> None:
+    words = ("/bin/sh", "-c", "trap '' HUP; exec \"$@\"", "sh", *command("herd", *QUIET, *HERE))
+    async with on_terminal(words, tmp_path, SIZE) as terminal:
+        view = await view_of(terminal)
+        url = url_of(terminal)
+        terminal.hang_up()
+        await is_gone(view)
+        assert await is_up(url)
 
 
 async def test_ctrl_c_ends_the_view_first_and_then_the_router(tmp_path: Path) -> None:
