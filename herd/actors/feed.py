@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from herd.actors import names
+from herd.actors.documents import Entries
 from herd.actors.picture import picture
 from herd.actors.ports import Clock, LogBook, Meter
 from herd.protocols import herd_api, stories
@@ -65,6 +66,7 @@ class Feed:
         self._happenings: deque[tuple[int, Happening]] = deque(maxlen=KEPT)
         self._happened = 0
         self._made = {topic: _Made() for topic in _STATES}
+        self._entries = Entries()
         self._stale = True  # something has changed since these were made
         self._every = EVERY_S
         self._looked = Seconds(clock.monotonic() - LARGE_EVERY_S)
@@ -155,7 +157,7 @@ class Feed:
         try:
             traces = get_actor(names.TRACES)
             traces.tell_of_next.tell()
-            status = await picture(get_actor, self._info)
+            status = await picture(get_actor, self._info, self._entries)
             requests = await traces.recent.remote(REQUESTS)
         except (ValueError, ActorDiedError, ActorUnavailableError):
             self._stale = True

@@ -249,7 +249,9 @@ class Node:
             self._agent_version,
             self._report,
             tuple(
-                replace(queue, node=self._name) for queue in queues if queue.model in self._view.models or queue.running
+                queue if queue.node == self._name else replace(queue, node=self._name)
+                for queue in queues
+                if queue.model in self._view.models or queue.running
             ),
             self._breakers.link,
             self._breakers.models(),

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from herd.actors import documents, names
+from herd.actors.documents import Entries
 from herd.actors.node import NodeStatus
 from herd.protocols.herd_api import InfoDocument, NodeEntry, StatusDocument
 from herd.runtime import ActorHandle
@@ -11,11 +12,11 @@ from herd.types import NodeId
 Find = Callable[[str], ActorHandle]  # an actor by name; raises ValueError when there is none
 
 
-async def picture(find: Find, info: InfoDocument) -> StatusDocument:
-    """`GET /herd/v1/status`."""
+async def picture(find: Find, info: InfoDocument, before: Entries | None = None) -> StatusDocument:
+    """`GET /herd/v1/status`. `before`: the entries of the picture before, if there was one."""
     nodes: tuple[NodeStatus, ...] = await find(names.FLEET).snapshot.remote()
     held: int = await find(names.HOLDING_PEN).count.remote()
-    return documents.status(info, nodes, held, *await kept_and_made(find))
+    return documents.status(info, nodes, held, *await kept_and_made(find), before=before)
 
 
 async def listed_node(find: Find, node: NodeStatus) -> NodeEntry:

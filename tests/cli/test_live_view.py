@@ -31,7 +31,7 @@ async def is_left(terminal: Terminal, modes: object, *, by: str) -> None:
 
 async def test_it_shows_the_picture_and_heeds_keys_and_the_size(terminal: Terminal) -> None:
     modes = terminal.modes
-    await terminal.shows(r"^40 x 10$", r"^keys: \.$", "^─{40}$")
+    await terminal.shows(r"^40 x 10 at", r"^keys: \.$", "^─{40}$")
     assert terminal.screen.alternate
     assert "?25" not in terminal.screen.modes
     terminal.press("up", "é", " ")
@@ -39,7 +39,7 @@ async def test_it_shows_the_picture_and_heeds_keys_and_the_size(terminal: Termin
     terminal.press("esc")
     await terminal.shows(r"keys: up é space esc\.")
     terminal.resize(60, 5)
-    await terminal.shows(r"^60 x 5$", r"space esc\.", "^─{60}$")
+    await terminal.shows(r"^60 x 5 at", r"space esc\.", "^─{60}$")
     assert terminal.screen.styles == {"1;31"}
     terminal.press("q")
     await is_left(terminal, modes, by="itself")
@@ -50,11 +50,18 @@ async def test_what_does_not_change_is_not_written_but_ctrl_l_has_all_drawn_anew
     before = terminal.screen.written
     terminal.press("a")
     await terminal.shows(r"keys: a\.")
-    assert terminal.screen.written - before < 60  # the row with the keys
+    assert terminal.screen.written - before < 120  # the row with the keys, and perhaps the one with the time
     before = terminal.screen.written
     terminal.screen.resize(40, 10)  # something has spoiled what it showed
     terminal.press("ctrl-l")
     await terminal.shows("40 x 10", r"keys: a\.", "─{40}")
+
+
+async def test_a_picture_that_holds_the_time_is_of_this_second(terminal: Terminal) -> None:
+    text = await terminal.shows("40 x 10 at")
+    before = int(text.partition(" at ")[2].split()[0])
+    await terminal.shows(f"at {before + 1}$")
+    await terminal.shows(f"at {before + 2}$")
 
 
 @pytest.mark.parametrize(
