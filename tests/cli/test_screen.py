@@ -36,7 +36,7 @@ def plain(*lines: str) -> list[list[Segment]]:
 
 
 @given(st.lists(pictures, max_size=5))
-def test_a_terminal_shows_the_last_picture_whatever_it_has_shown_before(shown: list[tuple[list[list[Segment]], Size]]):
+def test_a_terminal_shows_the_last_picture_whatever_it_has_shown_before(shown: list[tuple[list[list[Segment]], Size]]) -> None:
     drawing, screen = canvas(), vt.Screen(*SIZE)
     before = SIZE
     for picture, size in shown:
