@@ -75,6 +75,7 @@ class RouterSettings:
     auto_pull: bool = _setting(False, "Pull a model nobody has onto the best node.")
     max_body: int | None = _setting(None, "Largest JSON body, in bytes (default 256 MiB); blobs have no limit.")
     scorer: str = _setting("seven-signals", "Rank nodes by seven-signals (points) or completion-time (seconds).")
+    otlp_endpoint: str = _setting("", "URL of an OpenTelemetry collector (OTLP over HTTP) that gets the traces.")
     aliases: dict[str, str] = field(default_factory=dict, metadata=_TABLE)
     fallbacks: dict[str, tuple[str, ...]] = field(default_factory=dict, metadata=_TABLE)
 
@@ -106,6 +107,7 @@ class NodeSettings:
     dashboard: bool | None = _setting(None, "Show a live dashboard.")
     join_token: str = _setting("", "Secret shared with the router.", secret=True)
     log_level: str = _setting("info", "debug, info, warning or error.")
+    log_format: str = _setting("text", "text or json.")
 
 
 Settings = TypeVar("Settings", RouterSettings, NodeSettings)
@@ -275,6 +277,22 @@ def asked_router(flag: str | None, environ: Mapping[str, str]) -> str:
 def asked_with(flag: str | None, environ: Mapping[str, str]) -> str:
     """The key that a command sends to the router: as given, else by environment, else none."""
     return flag if flag is not None else environ.get("HERD_ADMIN_KEY", "")
+
+
+def otlp_endpoint(settings: RouterSettings, environ: Mapping[str, str]) -> str:
+    """Where traces go: to a collector, or to the one that OpenTelemetry's own variable names for every program; or "".
+
+    Raises:
+        ConfigError: it is no URL.
+    """
+    usual = "http://127.0.0.1:4318"
+    if settings.otlp_endpoint:
+        base = _base_url(settings.otlp_endpoint, "--otlp-endpoint", usual)
+    elif environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        base = _base_url(environ["OTEL_EXPORTER_OTLP_ENDPOINT"], "OTEL_EXPORTER_OTLP_ENDPOINT", usual)
+    else:
+        return ""
+    return base if base.endswith("/v1/traces") else f"{base}/v1/traces"
 
 
 def asked_certificate(environ: Mapping[str, str]) -> bytes | None:

@@ -14,7 +14,8 @@ import pytest
 import typer
 
 from herd import runtime
-from herd.cli import node, router
+from herd.cli.application import Script
+from herd.cli.scripts import HERD, HERD_NODE
 from herd.config import NodeSettings, RouterSettings, settings_of
 from herd.policy.memory import CEILINGS
 from herd.policy.owner import LEVELS, RULES, Sign
@@ -52,6 +53,7 @@ def test_every_dependency_has_its_reason_in_the_readme() -> None:
                 "contracts",
                 "learning",
                 "link",
+                "observability",
                 "owners",
                 "queues",
                 "routing",
@@ -72,14 +74,15 @@ def test_every_file_that_a_document_names_exists(document: str) -> None:
     assert not missing
 
 
-@pytest.mark.parametrize(("script", "app"), [("herd", router.app), ("herd-node", node.app)])
-def test_every_command_has_help_with_an_example_and_a_line_in_the_readme(script: str, app: typer.Typer) -> None:
-    group = typer.main.get_command(app)
+@pytest.mark.parametrize("script", [HERD, HERD_NODE], ids=lambda script: script.name)
+def test_every_command_has_help_with_an_example_and_a_line_in_the_readme(script: Script) -> None:
+    group = typer.main.get_command(script.app())
     commands = group.commands  # type: ignore[attr-defined]
 
+    assert list(commands) == list(script.commands)
     for name, command in commands.items():
-        assert "Example:" in (command.help or ""), f"{script} {name} shows no example"
-        assert f"| `{script} {name}` |" in README, f"{script} {name} is not in the README's table"
+        assert "Example:" in (command.help or ""), f"{script.name} {name} shows no example"
+        assert f"| `{script.name} {name}` |" in README, f"{script.name} {name} is not in the README's table"
 
 
 @pytest.mark.parametrize("role", [RouterSettings, NodeSettings])

@@ -65,6 +65,7 @@ HOMES = {
     "typer": {"cli/"},
     "rich": {"cli/"},
     "prometheus_client": {"net/metrics.py"},
+    "opentelemetry": {"net/otel.py"},
     "uvloop": {"cli/process.py"},
     "matplotlib": {"simulation/comparison/plots.py"},
     "xllamacpp": {"net/embedded_server.py"},

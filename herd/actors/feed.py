@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -52,13 +52,13 @@ class Feed:
     waits for it. A slow watcher misses the states in between, and holds nobody up.
 
     Args:
-        info: of the router.
+        info: of the router, once it listens.
         clock: paces the documents.
         meter: told of all that happens.
         log: the lines of the router's log.
     """
 
-    def __init__(self, info: InfoDocument, clock: Clock, meter: Meter, log: LogBook) -> None:
+    def __init__(self, info: Callable[[], InfoDocument], clock: Clock, meter: Meter, log: LogBook) -> None:
         self._info = info
         self._clock = clock
         self._meter = meter
@@ -157,7 +157,7 @@ class Feed:
         try:
             traces = get_actor(names.TRACES)
             traces.tell_of_next.tell()
-            status = await picture(get_actor, self._info, self._entries)
+            status = await picture(get_actor, self._info(), self._entries)
             requests = await traces.recent.remote(REQUESTS)
         except (ValueError, ActorDiedError, ActorUnavailableError):
             self._stale = True

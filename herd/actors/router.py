@@ -26,6 +26,7 @@ from herd.actors.scorer import Scorer
 from herd.actors.store import Store
 from herd.actors.surface import Surface, SurfaceSettings
 from herd.actors.traces import Traces
+from herd.actors.tracing import NoTracer, Tracer
 from herd.names import Names
 from herd.policy.liveness import HEARTBEAT_S
 from herd.policy.placement import Ranking
@@ -90,6 +91,7 @@ class RouterPorts:
     open_store: Callable[[], Database] = in_memory
     executor: Executor = field(default_factory=InlineExecutor)
     meter: Meter = field(default_factory=NoMeter)
+    tracer: Tracer = field(default_factory=NoTracer)
     log: LogBook = field(default_factory=NoLog)
 
 
@@ -115,6 +117,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
     namespace = f"router-{options.identity.id}"
     failed: asyncio.Future[RestartLimitExceeded] = asyncio.get_running_loop().create_future()
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(ports.tracer.close)  # last of all: requests end until then
         vital = Supervisor(give_up=failed.set_result)
         optional = Supervisor(restarts=FOR_EVER)
 
@@ -127,6 +130,14 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
             stack.push_async_callback(stop, actor)
             return actor
 
+        identity, tls = options.identity, options.link_tls
+
+        def info() -> InfoDocument:
+            port, token = ports.listener.port, options.join_token
+            return InfoDocument(identity.id, identity.version, port, PROTOCOL_VERSIONS, tls, token)
+
+        # All that follow tell it what they do, to their end.
+        feed = start(optional, Feed, names.FEED, info, ports.clock, ports.meter, ports.log)
         store = start(vital, Store, names.STORE, ports.open_store, ports.executor, ports.clock)
         known = await store.load.remote()
         learner = start(vital, LatencyLearner, names.LATENCY_LEARNER, ports.clock, store)
@@ -153,15 +164,12 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
             clock=ports.clock,
             ids=Ids(options.seed),
             meter=ports.meter,
+            tracer=ports.tracer,
             hold_timeout=options.hold_timeout,
             grace_until=Seconds(ports.clock.monotonic() + options.join_grace),
             names=options.names,
         )
-        identity, tls = options.identity, options.link_tls
-        port, token = ports.listener.port, options.join_token
-        info = InfoDocument(identity.id, identity.version, port, PROTOCOL_VERSIONS, tls, token)
-        feed = start(optional, Feed, names.FEED, info, ports.clock, ports.meter, ports.log)
-        surface = Surface(SurfaceSettings(info, options.json_limit, options.access, ports.log), parts, fleet)
+        surface = Surface(SurfaceSettings(info(), options.json_limit, options.access, ports.log), parts, fleet)
         stack.push_async_callback(ports.http.stop)  # if the Gateway is dead by then; else it has stopped it
         gateway = start(vital, Gateway, names.GATEWAY, ports.http, surface.handle)
         await gateway.listen.remote()

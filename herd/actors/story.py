@@ -11,6 +11,7 @@ from typing import Self
 from herd.actors.holding_pen import HoldEnd
 from herd.actors.ports import Clock, Headers, Meter, Sink
 from herd.actors.traces import Told
+from herd.actors.tracing import Trail
 from herd.errors import HerdError
 from herd.names import canonical
 from herd.policy.calibration import Check, predicted
@@ -47,14 +48,23 @@ class Diary:
         clock: the router's.
         traces: the Traces.
         meter: told of its end, too.
+        trail: and this, where the request is traced.
     """
 
     def __init__(
-        self, request_id: RequestId, model: str, ticket: Ticket, clock: Clock, traces: ActorHandle, *, meter: Meter
+        self,
+        request_id: RequestId,
+        model: str,
+        ticket: Ticket,
+        clock: Clock,
+        traces: ActorHandle,
+        *,
+        meter: Meter,
+        trail: Trail | None = None,
     ) -> None:
         self._ticket = ticket
         self._monotonic, self._began = clock.monotonic, ticket.arrived
-        self._traces, self._meter = traces, meter
+        self._traces, self._meter, self._trail = traces, meter, trail
         self._id = request_id
         self._model, self._client = _plain(model), _plain(ticket.client)
         self._arrived = round(clock.wall(), 3)
@@ -236,8 +246,11 @@ class Diary:
         if self._timer is not None:
             self._timer.cancel()
         line = self._line(at, outcome, status)
-        self._traces.ended.tell(self._told(line))
+        told = self._told(line)
+        self._traces.ended.tell(told)
         self._meter.request_ended(line)
+        if self._trail is not None:
+            self._trail.ended(told)
 
     def _broken(self, error: BaseException) -> tuple[Outcome, int | None, str]:
         """The outcome, the status that the client gets, and the sentence."""

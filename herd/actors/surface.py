@@ -11,6 +11,7 @@ from herd.actors.control import obey, unknown_node
 from herd.actors.counting import count
 from herd.actors.homes import MAX_PINS, PinEnd
 from herd.actors.latency_learner import Lesson
+from herd.actors.log_context import logged_for
 from herd.actors.metering import NoLog
 from herd.actors.models import Models
 from herd.actors.node import NodeStatus
@@ -20,6 +21,7 @@ from herd.actors.ports import Headers, HttpRequest, LogBook, Sink
 from herd.actors.request import Inbound, RouterParts, serve
 from herd.actors.sinks import MarkedSink
 from herd.actors.traces import Story
+from herd.actors.tracing import Tracing, Trail, trail
 from herd.actors.upload import upload
 from herd.actors.watching import Watching
 from herd.errors import HerdError, RequestError, StreamFailed
@@ -72,6 +74,7 @@ class Surface:
         self._parts = parts
         self._fleet = fleet
         self._keeping = Models(parts, fleet)
+        self._tracing = Tracing(parts.tracer, parts.ids, parts.clock)
         self._watching = Watching(parts.find)
         self._answers: dict[str, Callable[[], Awaitable[tuple[int, str, bytes]]]] = {
             "ollama.root": self._root,
@@ -99,6 +102,10 @@ class Surface:
     async def handle(self, request: HttpRequest, sink: Sink) -> None:
         """Answer one request, whatever happens; implements the port `Handler`."""
         request_id = self._parts.ids.request(value_of(request.headers, "x-request-id"))
+        with logged_for(request_id):  # a connection's next request comes in the same task
+            await self._handle(request_id, request, sink)
+
+    async def _handle(self, request_id: RequestId, request: HttpRequest, sink: Sink) -> None:
         endpoint: Endpoint | None = None
         try:
             visitor, access = visit(request.method, request.peer, request.headers), self._settings.access
@@ -156,9 +163,24 @@ class Surface:
 
         `key` is the name of the client's key; empty where it has none.
         """
+        with trail(self._tracing, request, endpoint.api, request_id) as trace:
+            await self._inferred(request_id, endpoint, request, sink, client=key or request.peer, trace=trace)
+
+    async def _inferred(
+        self,
+        request_id: RequestId,
+        endpoint: Endpoint,
+        request: HttpRequest,
+        sink: Sink,
+        *,
+        client: str,
+        trace: Trail | None,
+    ) -> None:
         inflate = endpoint.dialect is not Dialect.OLLAMA  # as Ollama does it: not on its own API
         body = await request.read_body(self._settings.json_limit, inflate=inflate)
-        client = value_of(request.headers, "x-openwebui-user-id")[:MAX_CLIENT_NAME] or key or request.peer
+        if trace is not None:
+            trace.read(body.size)
+        client = value_of(request.headers, "x-openwebui-user-id")[:MAX_CLIENT_NAME] or client
         try:
             inbound = Inbound(
                 id=request_id,
@@ -171,6 +193,7 @@ class Surface:
                 method=request.method,
                 priority=_priority(request.headers),
                 session=_session(request.headers, client),
+                trail=trace,
             )
             if endpoint.api is Api.COUNT_TOKENS:
                 await count(inbound, sink, self._parts, await self._nodes())

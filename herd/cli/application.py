@@ -1,5 +1,8 @@
 """What the two scripts have in common: a Typer app whose bare form is one of its commands, and `--version`."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
@@ -21,7 +24,7 @@ class DefaultCommandGroup(typer.core.TyperGroup):
         A shell that completes the first word has none yet, and may get a command or a flag: nothing is put before that.
         """
         first = args[0] if args else "" if ctx.resilient_parsing else "-"
-        if first.startswith("-") and first.partition("=")[0] not in _OWN_FLAGS:
+        if _is_bare(first):
             args = [self.default, *args]
         return super().parse_args(ctx, args)
 
@@ -41,36 +44,71 @@ class DefaultCommandGroup(typer.core.TyperGroup):
         return found
 
 
-def application(script: str, *, default: str, about: str, example: str) -> typer.Typer:
-    """An app for `script`, to which commands are added.
+def _is_bare(word: str) -> bool:
+    """Whether a first word is a flag of the default command."""
+    return word.startswith("-") and word.partition("=")[0] not in _OWN_FLAGS
 
-    Args:
-        script: the name it is called by.
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script and its commands.
+
+    Attributes:
+        name: that it is called by.
         default: the command that is meant where none is named.
         about: one sentence.
         example: a line to try.
+        commands: where each is, in the order in which help lists them: `module:function`, in this package.
     """
-    group = type("Group", (DefaultCommandGroup,), {"default": default})
-    app = typer.Typer(
-        name=script,
-        cls=group,
-        no_args_is_help=False,
-        pretty_exceptions_enable=False,
-        help=f"{about} Without a command: {script} {default}.",
-        epilog=f"Example: {example}",
-    )
 
-    def show_version(wanted: bool) -> None:
-        if wanted:
-            typer.echo(f"{script} {herd.__version__}")
-            raise typer.Exit
+    name: str
+    default: str
+    about: str
+    example: str
+    commands: Mapping[str, str]
 
-    @app.callback()
-    def options(
-        version: Annotated[
-            bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
-        ] = False,
-    ) -> None:
-        """What is said before a command; `--version` acts by itself."""
+    def app(self, words: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> typer.Typer:
+        """An app for a command line: with the command that it names, or with all of them where it names none.
 
-    return app
+        Args:
+            words: behind the script's name; None: it may be any.
+            environ: in which the shell says that it wants `words` completed, if it does.
+        """
+        app = self._bare()
+        for name in self.commands if words is None else self._asked_for(words, environ or {}):
+            module, _, function = self.commands[name].partition(":")
+            app.command(name=name)(getattr(import_module(f"herd.cli.{module}"), function))
+        return app
+
+    def _asked_for(self, words: Sequence[str], environ: Mapping[str, str]) -> Sequence[str]:
+        if f"_{self.name.replace('-', '_').upper()}_COMPLETE" in environ:
+            words = environ.get("COMP_WORDS", environ.get("_TYPER_COMPLETE_ARGS", "")).split()[1:]
+        elif not words or _is_bare(words[0]):
+            return (self.default,)
+        return (words[0],) if words and words[0] in self.commands else tuple(self.commands)
+
+    def _bare(self) -> typer.Typer:
+        group = type("Group", (DefaultCommandGroup,), {"default": self.default})
+        app = typer.Typer(
+            name=self.name,
+            cls=group,
+            no_args_is_help=False,
+            pretty_exceptions_enable=False,
+            help=f"{self.about} Without a command: {self.name} {self.default}.",
+            epilog=f"Example: {self.example}",
+        )
+
+        def show_version(wanted: bool) -> None:
+            if wanted:
+                typer.echo(f"{self.name} {herd.__version__}")
+                raise typer.Exit
+
+        @app.callback()
+        def options(
+            version: Annotated[
+                bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+            ] = False,
+        ) -> None:
+            """What is said before a command; `--version` acts by itself."""
+
+        return app

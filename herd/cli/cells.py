@@ -42,6 +42,11 @@ _COLOURLESS = {
 } | {"title": Style(bold=True), "alarm": Style(bold=True)}
 
 
+def role_of(colour: str) -> str:
+    """The role of what is said in one of these colours elsewhere."""
+    return {"green": "good", "yellow": "warn", "red": "bad", "cyan": "info"}.get(colour, "")
+
+
 class Size(NamedTuple):
     """Of a screen, in cells."""
 

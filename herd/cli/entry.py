@@ -13,12 +13,12 @@ _EXIT_INTERRUPTED = 130  # 128 and SIGINT's number, as shells count; herd.cli.pr
 
 def herd() -> None:
     """Entry point of the script `herd`."""
-    _run("herd.cli.router")
+    _run("HERD")
 
 
 def herd_node() -> None:
     """Entry point of the script `herd-node`."""
-    _run("herd.cli.node")
+    _run("HERD_NODE")
 
 
 def _open_standard_streams() -> None:
@@ -28,9 +28,10 @@ def _open_standard_streams() -> None:
     os.close(descriptor)
 
 
-def _run(module: str) -> None:
+def _run(script: str) -> None:
     _open_standard_streams()
     signal.signal(signal.SIGINT, lambda *_: os._exit(_EXIT_INTERRUPTED))
-    main = import_module(module).main
+    scripts = import_module("herd.cli.scripts")
+    main = scripts.prepared(getattr(scripts, script))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     main()

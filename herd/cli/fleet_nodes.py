@@ -19,25 +19,27 @@ from herd.cli.cells import (
     fitted,
     parts_line,
     placed,
+    role_of,
     rule,
     table_line,
     title_line,
 )
-from herd.cli.node_view import NO_NODES
-from herd.cli.seen import Breaker, Gpu, Machine, Node, Reason, Seen
+from herd.cli.seen import Gpu, Machine, Node, Reason, Seen
 from herd.cli.top_state import Sort, TopState, listed
-from herd.cli.words import hour
+from herd.cli.words import STATES, hour
 from herd.types import NodeState
 
-_ROLES = {"ready": "good", "joining": "info", "paused": "warn", "draining": "warn", "degraded": "warn"}
 _DOTS = {"ready": "●", "joining": "◌", "paused": "◐", "draining": "◐", "degraded": "◍"}
 
-_TITLES = {Sort.NAME: "node", Sort.RUNNING: "run", Sort.WAITING: "wait"}  # else they are called as what they sort by
 _DOTTED = 60  # from so many cells on there is room for a sign beside the word
 _LABEL = 9  # cells of `960/1024G`
 _SHORTEST_NAME, _LONGEST_NAME = 8, 28
+_NODE = "  node"  # below it there is room for the mark of the chosen one
 _MODELS, _WHY = "models in memory", "why"
+_TITLES = {Sort.NAME: _NODE, Sort.RUNNING: "run", Sort.WAITING: "wait"}  # else they are called as what they sort by
 _INDENT = 4  # of the second line of a node
+
+_NOBODY = "  no node has joined: start herd-node on a machine with a model server"
 
 HEAD = 2  # rows of a table that are no nodes: its title, and the names of the columns
 # Below so many rows there is none for the title, or for the names of the columns, unless all nodes have theirs.
@@ -72,39 +74,43 @@ class NodeTable:
 
     @property
     def short(self) -> int:
-        """Rows that show all nodes, with a line each."""
-        return HEAD + max(1, len(self.nodes))
+        """Rows that show all nodes with a line each, and the chosen one with two."""
+        return HEAD + max(1, len(self.nodes)) + self._opened
 
     def page(self, height: int) -> int:
         """How many nodes so many rows show."""
         room = height - sum(self._head(height))
-        return max(1, room // 2 if self._roomy(room) else room)
+        return max(1, room // 2 if self._roomy(room) else room - self._opened)
 
     def rows(self, height: int) -> list[Row]:
         """At most so many rows."""
         ruled, titled = self._head(height)
-        room = height - ruled - titled
+        room, fits = height - ruled - titled, self.page(height)
         roomy = self._roomy(room)
-        fits = max(1, room // (2 if roomy else 1))
         if not ruled and len(self.nodes) > fits > 1:
             fits -= 1  # for the line that says so
         columns = self.few if roomy else self.columns
-        names = [node.name for node in self.nodes]
-        at = names.index(self.state.selected) if self.state.selected in names else 0
-        first = max(0, min(at // fits * fits, len(names) - fits))
-        hidden = len(names) - min(fits, len(names))
+        many = len(self.nodes)
+        at = next((number for number, node in enumerate(self.nodes) if node.name == self.state.selected), 0)
+        first = max(0, min(at // fits * fits, many - fits))
+        hidden = many - min(fits, many)
         rows = [rule(self.look, self.width, "nodes", self._note(hidden))] if ruled else []
         if titled:
             rows.append(title_line(Line(self.look, self.width), columns, self._gap).row())
         for node in self.nodes[first : first + fits]:
             rows.append(self._row(node, columns))
-            if roomy:
-                rows.append(self._second(node))
-        if not names:
+            if roomy or (self._opened and node.name == self.state.selected and room > 1):
+                rows.append(self._second(node, columns))
+        if not many:
             rows.append(Line(self.look, self.width).add(self._none(), "dim").row())
         elif hidden and not ruled:
             rows.append(Line(self.look, self.width).add(f"  +{hidden} more", "dim").row())
         return rows[:height]
+
+    @property
+    def _opened(self) -> bool:
+        """The chosen node has a line more, for there is not room for all columns."""
+        return bool(self.few) and any(node.name == self.state.selected for node in self.nodes)
 
     def _head(self, height: int) -> tuple[bool, bool]:
         """Whether there is room for a title, and for the names of the columns."""
@@ -118,7 +124,7 @@ class NodeTable:
         return bool(self.few) and 2 * len(self.nodes) <= room
 
     def _none(self) -> str:
-        return f"  none of {self.total} nodes matches the filter" if self.total else f"  {NO_NODES}"
+        return f"  none of {self.total} nodes matches the filter" if self.total else _NOBODY
 
     def _note(self, hidden: int) -> str:
         notes = []
@@ -136,12 +142,12 @@ class NodeTable:
         line = table_line(Line(self.look, self.width, role), columns, node, self._gap)
         return line.row(whole=chosen)
 
-    def _second(self, node: Node) -> Row:
-        """What has no column then."""
-        shown = {column.title for column, _ in self.few}
+    def _second(self, node: Node, columns: Sequence[Placed[Node]]) -> Row:
+        """What has no column, or is cut there."""
+        shown = {column.title for column, _ in columns}
         parts: list[tuple[int, Sequence[Piece]]] = []
-        if node.reasons:
-            parts.append((0, ((why(node.reasons, self.now), "warn"),)))
+        if reason := why(node, self.now):
+            parts.append((0, ((reason, "warn"),)))
         parts.append((1, ((resident(node)[0], "dim"),)))
         if "machine" not in shown:
             parts.append((2, ((machine(node), "dim"),)))
@@ -190,7 +196,7 @@ def _columns(
 
     def standing(node: Node, width: int) -> Sequence[Piece]:
         dot = f"{_DOTS.get(node.state, '○')} " if dots and width >= 10 else ""
-        return ((dot + node.state, _ROLES.get(node.state, "bad")),)
+        return ((dot + node.state, role_of(STATES.get(node.state, "red"))),)
 
     def memory(node: Node, width: int) -> Sequence[Piece]:
         return _memory_bar(node.memory_total, node.memory_free, width, look)
@@ -200,13 +206,13 @@ def _columns(
 
     def models(node: Node, _: int) -> Sequence[Piece]:
         # A node that serves nothing is asked for the reason first; a column of its own is only in wide pictures.
-        return ((resident(node),)) if both or not node.reasons else reasons(node, _)
+        return (resident(node),) if both or not why(node, now) else reasons(node, _)
 
     def reasons(node: Node, _: int) -> Sequence[Piece]:
-        return ((why(node.reasons, now), "warn"),)
+        return ((why(node, now), "warn"),)
 
     every: tuple[Column[Node], ...] = (
-        Column("node", name, longest + 2, longest + 2, 0),
+        Column(_NODE, name, longest + 2, longest + 2, 0),
         Column("state", standing, 8 if wide < _DOTTED else 10, 10, 1),
         Column("run", lambda node, _: ((count(node.running), "bold" if node.running else "dim"),), 3, 4, 2, True),
         Column("wait", lambda node, _: ((count(node.waiting), "warn" if node.waiting else "dim"),), 4, 4, 3, True),
@@ -226,9 +232,13 @@ def _columns(
 # --- words ------------------------------------------------------------------------------------------------------------
 
 
-def why(reasons: Sequence[Reason], now: float) -> str:
-    """`in a meeting since 14:05`: why a node is not ready, or loads nothing."""
-    return "; ".join(reason.text.removeprefix("is ") + _times(reason, now) for reason in reasons)
+def why(node: Node, now: float) -> str:
+    """`in a meeting since 14:05`: why a node is not ready, loads nothing or is left alone; empty where it is not so."""
+    reasons = [reason.text.removeprefix("is ") + _times(reason, now) for reason in node.reasons]
+    if node.breaker is not None and node.breaker.open:
+        until = "" if node.breaker.until is None else f" until {hour(node.breaker.until, now)}"
+        reasons.append(f"its link fails: left alone{until}")
+    return "; ".join(reasons)
 
 
 def _times(reason: Reason, now: float) -> str:
@@ -240,15 +250,11 @@ def _times(reason: Reason, now: float) -> str:
 def resident(node: Node) -> Piece:
     """`llama3.3:70b*, qwen3:32b!`: what is in memory; pinned ones have a star, those that fail a mark."""
     names = [
-        f"{model.name}{'*' if model.pinned else ''}{'!' if _open(model.breaker) else ''}"
+        f"{model.name}{'*' if model.pinned else ''}{'!' if model.breaker is not None and model.breaker.open else ''}"
         for model in node.models
         if model.resident
     ]
     return (", ".join(names), "") if names else ("nothing in memory", "dim")
-
-
-def _open(breaker: Breaker | None) -> bool:
-    return breaker is not None and breaker.state not in {"", "closed"}
 
 
 def next_hour(node: Node) -> str:

@@ -4,12 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from herd.cli.bars import count, figure, seconds
-from herd.cli.cells import Column, Line, Look, Piece, Row, Size, placed, rule, table_line, title_line
+from herd.cli.cells import Column, Line, Look, Piece, Row, Size, placed, role_of, rule, table_line, title_line
 from herd.cli.fleet_nodes import gap
 from herd.cli.seen import Happening, Queue, Request
-from herd.cli.words import hour
+from herd.cli.words import OUTCOMES, asked_for, hour
 
-_OUTCOMES = {"served": "good", "failed": "bad", "expired": "bad", "rejected": "bad", "cancelled": "warn", None: "info"}
 _KINDS = {
     "joined": "good", "resumed": "good", "breaker-closed": "good", "left": "bad", "breaker-opened": "bad",
     "load-failed": "bad", "paused": "warn", "drained": "warn", "moved": "info", "pre-warmed": "info",
@@ -32,7 +31,7 @@ class Block:
     @property
     def wanted(self) -> int:
         """Rows that show all of it."""
-        return 1 + bool(self.head) + max(1, self.count)
+        return 1 + bool(self.head and self.count) + max(1, self.count)
 
     def room(self, height: int) -> int:
         """Lines of the list that so many rows show."""
@@ -45,7 +44,7 @@ class Block:
         last = min(self.count, first + room)
         hidden = self.count - (last - first)
         rows = [rule(look, size.width, self.title, f"+{hidden} more" if hidden else "")]
-        if self.head and size.height >= _TITLED:
+        if self.head and self.count and size.height >= _TITLED:
             rows.append(self.head)
         rows += [self.line(number) for number in range(first, last)]
         if not self.count:
@@ -106,12 +105,11 @@ def _request_columns(longest: int, width: int) -> tuple[Column[Request], ...]:
 
 
 def _outcome(one: Request) -> Piece:
-    return (one.outcome or "under way", _OUTCOMES.get(one.outcome, ""))
+    return (one.outcome or "under way", role_of(OUTCOMES.get(one.outcome, ("", ""))[1]))
 
 
 def _model(one: Request) -> str:
-    """`gpt-4o, by qwen3:32b` where another model serves it than the one asked for."""
-    return f"{one.model}, by {one.served_model}" if one.served_model is not None else one.model
+    return asked_for(one.model, one.served_model)
 
 
 def speed(one: Request) -> float | None:
@@ -133,7 +131,7 @@ def _queue_columns(longest: int, width: int, look: Look) -> tuple[Column[Queue],
 
     return (
         Column("node", lambda queue, _: ((queue.node, ""),), min(longest, max(10, width // 4)), longest, 0),
-        Column("model", lambda queue, _: ((queue.model, ""),), 12, 40, 3),
+        Column("model", lambda queue, _: ((queue.model, ""),), 12, 32, 3),
         Column("running", places, 7, 12, 1),
         Column("wait", lambda queue, _: ((count(queue.waiting), "warn" if queue.waiting else "dim"),), 4, 4, 2, True),
     )

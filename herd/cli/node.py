@@ -1,4 +1,4 @@
-"""The command `herd-node`."""
+"""`herd-node run`: the agent."""
 
 import logging
 import os
@@ -12,10 +12,8 @@ import herd
 from herd import config
 from herd.actors.agent import AgentOptions, AgentPorts, running_agent
 from herd.actors.backend import BackendSettings
-from herd.cli.application import application
 from herd.cli.options import settings_command
-from herd.cli.own_node import pause_command, resume_command, status_command
-from herd.cli.process import guarded, run, set_up_logs, spare_collector, stop_signals, until_told
+from herd.cli.process import run, set_up_logs, spare_collector, stop_signals, until_told
 from herd.config import NodeSettings
 from herd.errors import ConfigError
 from herd.net.accelerators import gpus_of_this_machine
@@ -37,20 +35,12 @@ from herd.types import BackendId, NodeId, NodeName, RouterId
 logger = logging.getLogger(__name__)
 
 
-app = application(
-    "herd-node",
-    default="run",
-    about="Connects the model server on this machine to the house's router.",
-    example="herd-node --router-url http://192.168.1.10:11435",
-)
-
-
 def run_node(settings: NodeSettings) -> None:
     """Run the agent: find the router, report this machine's models, serve its requests.
 
     Example: herd-node --backend-url http://127.0.0.1:8080
     """
-    set_up_logs(settings.log_level)
+    set_up_logs(settings.log_level, settings.log_format)
     if settings.router_url:
         config.router_url(settings.router_url)
     elif settings.no_mdns:
@@ -130,12 +120,4 @@ def _backend_settings(urls: list[str], settings: NodeSettings) -> tuple[BackendS
     return tuple(BackendSettings(backend, url, settings.parallel) for backend, url in by_id.items())
 
 
-app.command(name="run")(settings_command(NodeSettings, run_node))
-app.command(name="pause")(pause_command)
-app.command(name="resume")(resume_command)
-app.command(name="status")(status_command)
-
-
-def main() -> None:
-    """Entry point of the script `herd-node`."""
-    guarded(app)
+run_command = settings_command(NodeSettings, run_node)

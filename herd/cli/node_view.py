@@ -10,12 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from herd.cli.process import printable
-from herd.cli.words import gib, times_of
+from herd.cli.words import STATES, gib, times_of
 from herd.names import canonical
 
-NO_NODES = "no node has joined since the router started; herd-node on a machine with a model server is one"
-
-_STATES = {"ready": "green", "degraded": "yellow", "joining": "cyan", "paused": "yellow", "draining": "yellow"}
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _HOURS = 24
 
@@ -33,7 +30,7 @@ _MANIFOLD = 2.0  # from here on "3.1 times as long" is easier to read than "210 
 def nodes(entries: Sequence[dict[str, Any]]) -> RenderableType:
     """A line for each node, and below them why one is not ready."""
     if not entries:
-        return Text(NO_NODES)
+        return Text("no node has joined since the router started; herd-node on a machine with a model server is one")
     reasons = (Text(f"{printable(one['name'])} {reason}") for one in entries for reason in _reasons(one))
     return Group(node_table(entries), *reasons)
 
@@ -81,6 +78,7 @@ def facts(document: dict[str, Any]) -> list[str]:
     what = ", ".join(printable(str(machine.get(word))) for word in ("cpu", "os", "arch") if machine.get(word))
     return [
         *(f"it {reason}" for reason in _reasons(document)),
+        *_link(document.get("breaker")),
         f"{what or 'a machine'}; memory: {gib(document['memory_free'])} of {gib(document['memory_total'])} free",
         *(_gpu(gpu) for gpu in document.get("gpus", ())),
         *(_server(backend) for backend in document.get("backends", ())),
@@ -91,12 +89,18 @@ def facts(document: dict[str, Any]) -> list[str]:
 
 
 def _state(entry: dict[str, Any]) -> Text:
-    return Text(printable(entry["state"]), _STATES.get(entry["state"], "red"))
+    return Text(printable(entry["state"]), STATES.get(entry["state"], "red"))
 
 
 def _reasons(entry: dict[str, Any]) -> list[str]:
     """`is in a meeting since 06-02 09:00:00`."""
     return [printable(reason["text"]) + times_of(reason) for reason in entry["reasons"]]
+
+
+def _link(breaker: dict[str, Any] | None) -> list[str]:
+    if breaker is None or breaker["state"] == "closed":
+        return []
+    return [f"its link failed {breaker['failures']} times in a row, and it is left alone{times_of(breaker)}"]
 
 
 def _gpu(gpu: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
-"""The command `herd`."""
+"""`herd serve`: the router."""
 
 import logging
+import os
 import secrets
 import ssl
 from functools import partial
@@ -11,22 +12,12 @@ from rich.markup import escape
 import herd
 from herd.actors.fleet import RouterIdentity
 from herd.actors.router import RouterOptions, RouterPorts, RunningRouter, running_router
+from herd.actors.tracing import Tracer
 from herd.cli.access import access_of
-from herd.cli.application import application
-from herd.cli.demo import demo
-from herd.cli.examination import doctor_command
 from herd.cli.logbook import LogBook
-from herd.cli.logs import logs_command
-from herd.cli.nodes import nodes_command
 from herd.cli.options import settings_command
-from herd.cli.orders import drain_command, pause_command, resume_command
-from herd.cli.overview import models_command, queues_command, status_command
-from herd.cli.pins import pin_command, unpin_command
-from herd.cli.process import guarded, run, set_up_logs, spare_collector, stop_signals, until_told
-from herd.cli.pulls import pull_command
-from herd.cli.simulate import simulate_command
-from herd.cli.stories import requests_command, story_command
-from herd.cli.top import top_command
+from herd.cli.process import run, set_up_logs, spare_collector, stop_signals, until_told
+from herd.cli.tracing import tracer_of
 from herd.config import RouterSettings
 from herd.net.clock import SystemClock
 from herd.net.http_server import AiohttpServer
@@ -43,13 +34,6 @@ from herd.types import Bytes, RouterId, ScorerKind, Seconds
 
 logger = logging.getLogger(__name__)
 
-app = application(
-    "herd",
-    default="serve",
-    about="One URL for every machine in the house that serves models.",
-    example="herd --port 11435",
-)
-
 
 def serve(settings: RouterSettings) -> None:
     """Run the router: the URL that clients use, and the port to which agents connect.
@@ -60,7 +44,8 @@ def serve(settings: RouterSettings) -> None:
     set_up_logs(settings.log_level, settings.log_format, book)
     access, tls = access_of(settings, own_names()), server_context(settings.tls_cert, settings.tls_key)
     with open_identity(settings.data_dir.expanduser(), "router") as identity:
-        run(_serve(settings, identity, access, _ports(settings, tls, book)))
+        tracer = tracer_of(settings, os.environ, identity.id)
+        run(_serve(settings, identity, access, _ports(settings, tls, book, tracer)))
 
 
 async def _serve(settings: RouterSettings, identity: Identity, access: Access, ports: RouterPorts) -> None:
@@ -86,7 +71,7 @@ def _options(settings: RouterSettings, identity: Identity, access: Access) -> Ro
     )
 
 
-def _ports(settings: RouterSettings, tls: ssl.SSLContext | None, book: LogBook) -> RouterPorts:
+def _ports(settings: RouterSettings, tls: ssl.SSLContext | None, book: LogBook, tracer: Tracer) -> RouterPorts:
     links = LinkServer(settings.host, settings.link_port, settings.join_token, tls)
     return RouterPorts(
         clock=SystemClock(),
@@ -98,6 +83,7 @@ def _ports(settings: RouterSettings, tls: ssl.SSLContext | None, book: LogBook) 
         open_store=partial(Database, settings.data_dir.expanduser() / DATABASE),
         executor=ThreadExecutor(),
         meter=Metrics(),
+        tracer=tracer,
         log=book,
     )
 
@@ -113,26 +99,4 @@ def announce(console: Console, settings: RouterSettings, router: RunningRouter) 
         console.print(f"mDNS is off: herd-node --router-url {scheme}://<this machine>:{router.http_port}")
 
 
-app.command(name="serve")(settings_command(RouterSettings, serve))
-app.command(name="demo")(demo)
-app.command(name="simulate")(simulate_command)
-app.command(name="status")(status_command)
-app.command(name="nodes")(nodes_command)
-app.command(name="models")(models_command)
-app.command(name="queues")(queues_command)
-app.command(name="requests")(requests_command)
-app.command(name="story")(story_command)
-app.command(name="logs")(logs_command)
-app.command(name="doctor")(doctor_command)
-app.command(name="top")(top_command)
-app.command(name="drain")(drain_command)
-app.command(name="resume")(resume_command)
-app.command(name="pause")(pause_command)
-app.command(name="pull")(pull_command)
-app.command(name="pin")(pin_command)
-app.command(name="unpin")(unpin_command)
-
-
-def main() -> None:
-    """Entry point of the script `herd`."""
-    guarded(app)
+serve_command = settings_command(RouterSettings, serve)

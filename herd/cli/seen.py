@@ -33,9 +33,15 @@ class Reason(msgspec.Struct, frozen=True):
 
 
 class Breaker(msgspec.Struct, frozen=True):
-    """Of a link, or of a model on a node."""
+    """Of a node's link, or of a model on it."""
 
     state: str = ""
+    until: float | None = None
+
+    @property
+    def open(self) -> bool:
+        """What it is of has failed, and is left alone for a while."""
+        return self.state not in {"", "closed"}
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -71,6 +77,7 @@ class Node(msgspec.Struct, frozen=True):
     name: str = ""
     state: str = ""
     reasons: tuple[Reason, ...] = ()
+    breaker: Breaker | None = None
     models: tuple[Model, ...] = ()
     running: Count | None = None
     waiting: Count | None = None

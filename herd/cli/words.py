@@ -8,6 +8,19 @@ from typing import Any
 from herd.cli.process import printable
 from herd.types import GiB
 
+# The colours of how a node stands; any other way is red.
+STATES = {"ready": "green", "degraded": "yellow", "joining": "cyan", "paused": "yellow", "draining": "yellow"}
+
+# How a request ended, with its colour.
+OUTCOMES = {
+    "served": ("served", "green"),
+    "failed": ("failed", "red"),
+    "cancelled": ("cancelled", "yellow"),
+    "expired": ("given up", "red"),
+    "rejected": ("refused", "red"),
+    None: ("under way", "cyan"),
+}
+
 NEAR = 3  # names that somebody may have meant: more are a list to read
 
 
@@ -40,6 +53,11 @@ def times_of(reason: dict[str, Any]) -> str:
 def gib(size: int) -> str:
     """`8.0 GiB`, of bytes."""
     return f"{size / GiB:.1f} GiB"
+
+
+def asked_for(model: str, served: str | None) -> str:
+    """`gpt-4o, by qwen3:32b` where another model serves a request than the one it asked for."""
+    return f"{model}, by {served}" if served is not None else model
 
 
 def count_of(number: int, thing: str) -> str:

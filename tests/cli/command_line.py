@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from herd.cli import node, router
+from herd.cli.scripts import HERD, HERD_NODE, prepared
 
-_MAINS = {"herd": router.main, "herd-node": node.main}
+_SCRIPTS = {script.name: script for script in (HERD, HERD_NODE)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +25,13 @@ class Ended:
 @contextmanager
 def _own_logging() -> Iterator[None]:
     """Commands set up the process's logging; what pytest had set up comes back."""
-    handlers, level = logging.root.handlers[:], logging.root.level
+    handlers, level, factory = logging.root.handlers[:], logging.root.level, logging.getLogRecordFactory()
     try:
         yield
     finally:
         logging.root.handlers[:] = handlers
         logging.root.setLevel(level)
+        logging.setLogRecordFactory(factory)
 
 
 class CommandLine:
@@ -48,7 +49,7 @@ class CommandLine:
             for key, value in (variables or {}).items():
                 patch.setenv(key, value)
             with _own_logging(), pytest.raises(SystemExit) as ended:
-                _MAINS[script]()
+                prepared(_SCRIPTS[script])()
         captured = self._capsys.readouterr()
         code = ended.value.code
         assert isinstance(code, int)

@@ -135,6 +135,14 @@ def test_the_chosen_node_is_always_in_the_picture() -> None:
         assert "▸ node-77" in text_of(frame(state, seen, size, now=NOW).rows)
 
 
+def test_the_chosen_node_says_in_a_second_line_what_has_no_column() -> None:
+    shown = lines(SMALL, *["down"] * 3)
+    at = next(number for number, line in enumerate(shown) if line.startswith("▸ gaming-pc"))
+    assert shown[at + 1] == "    qwen3:32b · RTX 4090 24G · GPU 22/24G · 60% free now, 25% next hour"
+    assert not any("RTX 4090" in line for line in lines(SMALL))
+    assert sum("RTX 4090" in line for line in lines(LARGE, "down")) == 1
+
+
 def test_a_page_is_as_long_as_the_list_in_the_picture() -> None:
     seen = crowded()
     first = drawn(LARGE, "down", seen=seen)
@@ -165,6 +173,21 @@ def test_unknown_figures_are_shown_as_such() -> None:
     seen = heard(Seen(), "status", {"nodes": [{"name": "studio", "state": "ready"}]})
     row = next(line for line in lines(LARGE, seen=seen) if "studio" in line).split()
     assert row == ["studio", "●", "ready", "?", "?", "-", "·" * 9, "?", "-", "?", "?", "?", "nothing", "in", "memory"]
+
+
+def test_what_fails_is_marked_and_told() -> None:
+    broken = {"state": "open", "failures": 3, "since": NOW - 9.0, "until": NOW + 60.0}
+    one = node("cellar", resident=["qwen3:32b", "llama3.3:70b"], breaker=broken)
+    one["models"][1]["breaker"] = {**broken, "state": "half-open"}
+    one["models"][2]["breaker"] = {**broken, "state": "closed"}
+    seen = heard(Seen(), "status", status_of([one]))
+    shown = "\n".join(lines(LARGE, seen=seen))
+    assert "  llama3.3:70b*, qwen3:32b!  " in shown
+    assert "its link fails: left alone until 08:01" in shown
+    assert "its link fails: left alone until 08:01" in "\n".join(lines(SMALL, seen=seen))
+    assert "its link failed 3 times in a row, and it is left alone" in "\n".join(
+        lines(SMALL, "down", "enter", seen=seen)
+    )
 
 
 @pytest.mark.parametrize(

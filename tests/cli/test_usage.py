@@ -5,18 +5,13 @@ import socket
 from pathlib import Path
 
 import pytest
-import typer
 
 import herd
-from herd.cli import node, router
+from herd.cli.scripts import HERD, HERD_NODE
 from herd.config import NodeSettings, RouterSettings, settings_of
 from tests.cli.command_line import CommandLine
 
-COMMANDS = [
-    f"{script} {name}"
-    for script, app in (("herd", router.app), ("herd-node", node.app))
-    for name in typer.main.get_command(app).commands  # type: ignore[attr-defined]
-]
+COMMANDS = [f"{script.name} {command}" for script in (HERD, HERD_NODE) for command in script.commands]
 
 
 @pytest.mark.parametrize("line", ["herd", "herd-node", *COMMANDS])
@@ -56,6 +51,8 @@ def test_what_is_no_command_or_flag_is_refused(run: CommandLine, script: str, wo
         ("herd --link-port -1", "--link-port must be a port from 0 to 65535, not -1"),
         ("herd --log-level loud", "--log-level must be one of debug, info, warning, error, not 'loud'"),
         ("herd --log-format xml", "--log-format must be one of text, json, not 'xml'"),
+        ("herd-node --log-format xml", "--log-format must be one of text, json, not 'xml'"),
+        ("herd --otlp-endpoint tempo", "--otlp-endpoint 'tempo' must look like http://127.0.0.1:4318"),
         ("herd --hold-timeout nan", "--hold-timeout must be from 0 to 3600 seconds, not nan"),
         ("herd --max-body 0", "--max-body must be at least 1 byte, not 0"),
         ("herd --api-key short", "--api-key (number 1) must have at least 8 characters"),

@@ -135,11 +135,14 @@ async def test_the_clients_headers_go_on_and_those_of_the_connection_do_not(hous
         "Connection": "keep-alive, X-Hop",
         "X-Hop": "1",
         "Origin": "http://localhost:3000",
+        "Traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "Tracestate": "rojo=1",
     }
     sent, _ = await sent_to(house, "/api/chat", ODD_BODY, client)
     assert sent.header("user-agent") == "GitHubCopilotChat/1"
     assert sent.header("x-hop") is None
     assert sent.header("origin") is None
+    assert (sent.header("traceparent"), sent.header("tracestate")) == (client["Traceparent"], client["Tracestate"])
     assert sent.header("host") in {server.url.removeprefix("http://") for server in house.servers.values()}
 
 
