@@ -15,6 +15,7 @@ from herd.actors.log_context import logged_for
 from herd.actors.metering import NoLog
 from herd.actors.models import Models
 from herd.actors.node import NodeStatus
+from herd.actors.page import web_page
 from herd.actors.picture import listed_node, picture
 from herd.actors.placing import unavailable
 from herd.actors.ports import Headers, HttpRequest, LogBook, Sink
@@ -74,6 +75,7 @@ class Surface:
         self._parts = parts
         self._fleet = fleet
         self._keeping = Models(parts, fleet)
+        self._page = web_page()
         self._tracing = Tracing(parts.tracer, parts.ids, parts.clock)
         self._watching = Watching(parts.find)
         self._answers: dict[str, Callable[[], Awaitable[tuple[int, str, bytes]]]] = {
@@ -125,14 +127,9 @@ class Surface:
                 await upload(request_id, request, sink, self._parts, await self._nodes())
             elif endpoint.kind is EndpointKind.WATCHED:
                 await self._watching.stream(request_id, request, sink)
-            elif endpoint.kind is EndpointKind.CONTROL:
-                told = await obey(request, self._fleet, self._parts.find)
-                await _send(sink, 200, (("Content-Type", JSON),), told, request_id)
             else:
-                lookup = self._lookups.get(endpoint.name)
-                answer = self._answers[endpoint.name]() if lookup is None else lookup(request)
-                status, content_type, body = await answer
-                await _send(sink, status, (("Content-Type", content_type),), body, request_id)
+                status, headers, body = await self._answer(endpoint, request)
+                await _send(sink, status, headers, body, request_id)
         except HerdError as error:
             await self._refuse(request_id, endpoint, error, sink)
         except ActorUnavailableError as error:  # an actor of the router crashed, and starts again
@@ -201,6 +198,17 @@ class Surface:
                 await serve(inbound, sink, self._parts)
         finally:
             body.close()
+
+    async def _answer(self, endpoint: Endpoint, request: HttpRequest) -> tuple[int, Headers, bytes]:
+        """The router's own answer, whole."""
+        if endpoint.kind is EndpointKind.PAGE:
+            return self._page[endpoint.name].answer(request.headers)
+        if endpoint.kind is EndpointKind.CONTROL:
+            return 200, (("Content-Type", JSON),), await obey(request, self._fleet, self._parts.find)
+        lookup = self._lookups.get(endpoint.name)
+        answer = self._answers[endpoint.name]() if lookup is None else lookup(request)
+        status, content_type, body = await answer
+        return status, (("Content-Type", content_type),), body
 
     # --- what the router answers itself -------------------------------------------------------------------------------
 
