@@ -21,9 +21,11 @@ from herd.types import Seconds
 KEPT = 500  # happenings: of a busy day
 AT_FIRST = 100  # happenings, and lines of the log, that whoever comes is told
 
-# Nobody reads faster than this, and of a large fleet nobody follows more: to put its picture together takes the router
-# several milliseconds.
+# Nobody reads faster than this, and of a large fleet nobody follows more.
 EVERY_S, LARGE, LARGE_EVERY_S = Seconds(0.25), 20, Seconds(1.0)
+# To put the picture together takes the router up to 0.4 ms a node (benchmarks/dashboard.py), and whoever watches shall
+# cost it 2 % of its time at most.
+PER_NODE_S = Seconds(0.02)
 AGAIN_S = Seconds(1.0)  # after an actor that is asked was down
 
 _STATES = frozenset({Topic.STATUS, Topic.REQUESTS})
@@ -163,7 +165,7 @@ class Feed:
             self._stale = True
             self._timer = context(self).after(AGAIN_S, self._look)
             return
-        self._every = LARGE_EVERY_S if len(status.nodes) > LARGE else EVERY_S
+        self._every = _every(len(status.nodes))
         texts = {Topic.STATUS: herd_api.encode(status), Topic.REQUESTS: stories.encode_requests(requests)}
         for topic, text in texts.items():
             before = self._made[topic]
@@ -198,6 +200,11 @@ class Feed:
         lines = self._log.latest(AT_FIRST) if number == NOTHING else self._log.since(number)
         latest = lines[-1].number if lines else max(0, number)
         return latest, encode_log(lines) if lines or number == NOTHING else b""
+
+
+def _every(nodes: int) -> Seconds:
+    """How often a fleet of so many nodes is told of."""
+    return LARGE_EVERY_S if nodes > LARGE else max(EVERY_S, Seconds(nodes * PER_NODE_S))
 
 
 def _from_any_thread(loop: asyncio.AbstractEventLoop, feed: ActorHandle) -> None:
