@@ -204,7 +204,7 @@ class Feed:
 
 def _every(nodes: int) -> Seconds:
     """How often a fleet of so many nodes is told of."""
-    return LARGE_EVERY_S if nodes > LARGE else max(EVERY_S, Seconds(nodes * PER_NODE_S))
+    return max(LARGE_EVERY_S if nodes > LARGE else EVERY_S, Seconds(nodes * PER_NODE_S))
 
 
 def _from_any_thread(loop: asyncio.AbstractEventLoop, feed: ActorHandle) -> None:

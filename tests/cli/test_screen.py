@@ -130,7 +130,7 @@ async def test_a_terminal_that_takes_its_time_gets_all_of_a_picture(line: Line) 
     line.screen.draw(plain(*["x" * LARGE.width] * LARGE.height), LARGE)
     was_busy = line.screen.busy
     read = line.read()
-    while len(read) < LARGE.width * LARGE.height:
+    while not read.endswith(b"\x1b[?2026l"):
         readable = asyncio.Event()
         asyncio.get_running_loop().add_reader(line.far, readable.set)
         await readable.wait()
