@@ -51,6 +51,12 @@ def test_requests_are_told_when_they_end() -> None:
     assert [line.rpartition(", ")[2] for line in said] == ["b", "c"]
 
 
+def test_an_answer_that_came_in_one_piece_has_the_speed_of_all_of_it() -> None:
+    told, _ = lines(Told(), "requests", {"requests": []})
+    at_once = request("x", waited_s=1.0, first_token_s=2.9999)
+    assert "25.0 tok/s" in lines(told, "requests", {"requests": [at_once]})[1][0]
+
+
 def test_a_request_that_was_not_served_says_what_there_is_to_say() -> None:
     told, _ = lines(Told(), "requests", {"requests": []})
     poor = request("x", node=None, outcome="expired", waited_s=None, first_token_s=None, completion=None)
