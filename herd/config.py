@@ -54,7 +54,7 @@ class RouterSettings:
     link_port: int = _setting(LINK_PORT, "Port to which agents connect; 0 picks a free one.")
     data_dir: Path = _setting(Path("~/.herd"), "Directory of what Herd remembers.")
     no_mdns: bool = _setting(False, "Do not announce the router on the local network.")
-    dashboard: bool | None = _setting(None, "Show a live dashboard.")
+    dashboard: bool | None = _setting(None, "Show a live dashboard (default: on a terminal, in the foreground).")
     log_level: str = _setting("info", "debug, info, warning or error.")
     log_format: str = _setting("text", "text or json.")
     api_key: tuple[str, ...] = _setting(
@@ -104,7 +104,7 @@ class NodeSettings:
     name: str = _setting("", "Name of this node (default: the host name).")
     data_dir: Path = _setting(Path("~/.herd-node"), "Directory of what the agent remembers.")
     no_mdns: bool = _setting(False, "Do not look for the router on the local network.")
-    dashboard: bool | None = _setting(None, "Show a live dashboard.")
+    dashboard: bool | None = _setting(None, "Show a live dashboard (default: on a terminal, in the foreground).")
     join_token: str = _setting("", "Secret shared with the router.", secret=True)
     log_level: str = _setting("info", "debug, info, warning or error.")
     log_format: str = _setting("text", "text or json.")

@@ -163,6 +163,8 @@ class Screen:
     def _sequence(self, parameters: str, final: str, whole: str) -> None:
         cells = self._cells
         match final:
+            case "":  # saves the cursor, say: this screen does not scroll behind a view's back
+                pass
             case "m":
                 self._style = "" if parameters in {"", "0"} else parameters
             case "H":

@@ -6,19 +6,12 @@ import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from herd.actors import names
-from herd.actors.ports import Clock, View
+from herd.actors.ports import Clock
 from herd.errors import HerdError
-from herd.runtime import (
-    ActorDiedError,
-    ActorUnavailableError,
-    RestartPolicy,
-    Supervisor,
-    Timer,
-    context,
-    remote,
-)
+from herd.runtime import ActorDiedError, ActorUnavailableError, RestartPolicy, Supervisor, Timer, context, remote
 from herd.runtime.restarts import RestartHistory
 
 logger = logging.getLogger(__name__)
@@ -34,6 +27,23 @@ TRIES = RestartPolicy(max_restarts=3, window=60.0, backoff=1.0, jitter=0.0)
 ASK_AGAIN_S = 1.0  # an actor that crashed is back by then, mostly, and a view can do without it for so long
 
 Documents = Callable[[], AsyncGenerator[bytes]]
+
+
+class View(Protocol):
+    """A live view: a process of its own that draws on this process's terminal."""
+
+    async def open(self, ended: Callable[[int], None]) -> None:
+        """Start it. `ended` hears its exit status, negative for a signal, unless it ends because of `close`.
+
+        Raises:
+            HerdError: it cannot be started here and now.
+        """
+
+    async def send(self, line: bytes) -> None:
+        """Hand it a line, and wait until it has room for another. Raises HerdError when it is gone."""
+
+    async def close(self) -> None:
+        """End it, if it runs; when this returns, the terminal is as it was before. Idempotent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +132,14 @@ class Dashboard:
 
 
 @asynccontextmanager
-async def running_dashboard(view: View, clock: Clock, options: DashboardOptions, namespace: str) -> AsyncIterator[None]:
+async def running_dashboard(view: View, clock: Clock, options: DashboardOptions) -> AsyncIterator[None]:
     """Have a live view until the block ends. A process can do without one: whatever becomes of it, the block goes on.
 
     Args:
         view: the child process.
         clock: of this process.
         options: what the Dashboard is told.
-        namespace: of the process's actors.
     """
     async with Supervisor() as optional:
-        optional.start(remote(Dashboard).options(name=names.DASHBOARD, namespace=namespace), view, clock, options)
+        optional.start(remote(Dashboard).options(name=names.DASHBOARD), view, clock, options)
         yield

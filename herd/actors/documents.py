@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 
 from herd.actors.capacity_learner import LearnedHour
+from herd.actors.figures import LeaseCount
 from herd.actors.latency_learner import Lesson
 from herd.actors.node import NodeStatus
 from herd.actors.node_views import models_of
@@ -167,6 +168,15 @@ def status(
             waiting=sum(entry.waiting for entry in entries),
             held=held,
         ),
+    )
+
+
+def lease_counts(nodes: Iterable[NodeStatus]) -> tuple[LeaseCount, ...]:
+    """What the queues of all nodes have given out, and got back."""
+    return tuple(
+        LeaseCount(queue.node, queue.model, queue.granted, queue.granted - queue.running)
+        for node in nodes
+        for queue in node.queues
     )
 
 

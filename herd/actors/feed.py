@@ -10,7 +10,8 @@ from functools import partial
 from herd.actors import names
 from herd.actors.documents import Entries
 from herd.actors.picture import picture
-from herd.actors.ports import Clock, LogBook, Meter
+from herd.actors.ports import Clock
+from herd.actors.watch_ports import LogBook, Meter
 from herd.protocols import herd_api, stories
 from herd.protocols.happenings import Happening
 from herd.protocols.herd_api import InfoDocument

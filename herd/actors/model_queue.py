@@ -32,6 +32,7 @@ class QueueStatus:
     running: int
     waiting: int
     limit: int
+    granted: int = 0  # leases so far, those of the running included
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,4 +182,5 @@ class ModelQueue:
     def status(self) -> QueueStatus:
         """How the queue stands."""
         leases = self._leases
-        return QueueStatus(self._node, self._model, len(leases.held), len(leases.waiting), leases.limit)
+        running, waiting = len(leases.held), len(leases.waiting)
+        return QueueStatus(self._node, self._model, running, waiting, leases.limit, leases.granted)

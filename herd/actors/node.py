@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 from herd.actors import names, news
 from herd.actors.breakers import Breakers
 from herd.actors.capacity_learner import OwnerSeen
+from herd.actors.herald import Herald
 from herd.actors.model_queue import MAX_ACQUIRES, ModelQueue, QueueStatus
 from herd.actors.node_views import context_of, hardware_of, memory_of, models_of, workload_of
 from herd.actors.ports import Clock
 from herd.actors.sightings import Sight, Sightings
+from herd.actors.week_telling import WeekTelling
 from herd.policy.breaker import AttemptEnd, Breaker, breaker_reason
 from herd.policy.capacity import SLOTS, UNKNOWN, Forecast, load_of
 from herd.policy.concurrency import MOST
@@ -20,6 +22,7 @@ from herd.policy.memory import MEMORY_PRESSURE, pressure
 from herd.policy.node_state import Standing, node_state
 from herd.policy.orders import NO_ORDERS, Order, Orders
 from herd.policy.values import NodeView, Reason
+from herd.protocols.happenings import LoadCause
 from herd.protocols.messages import Machine, Report
 from herd.runtime import (
     ActorDiedError,
@@ -79,6 +82,7 @@ class Node:
         self._store: ActorHandle | None = None  # keeps what people told the node
         self._learner: ActorHandle | None = None  # of its owner's habits
         self._forecast = UNKNOWN  # what it expects of the owner
+        self._week = WeekTelling(node_id, clock)
         self._machine = Machine()
         self._agent_version = ""
         self._report = Report()
@@ -94,10 +98,12 @@ class Node:
         self._sightings = Sightings()
         self._dropping = False
         self._supervisor: Supervisor | None = None  # of the queues
+        self._herald: Herald | None = None
 
     async def on_start(self) -> None:
         """After a crash the node is as good as offline, until its agent has joined anew."""
         self._supervisor = context(self).supervisor(restarts=WITH_THE_NODE)
+        self._herald = Herald(self._clock, context(self).after)
         if context(self).restarts:
             self._scorer.node_changed.tell(self._view)
         with suppress(ValueError):  # there is none, or the router stops
@@ -108,9 +114,17 @@ class Node:
 
     # --- what the link says -------------------------------------------------------------------------------------------
 
-    def link_up(self, name: NodeName, machine: Machine, agent_version: str) -> None:
-        """The node has (re)connected under this name; until its first report it is joining."""
+    def link_up(self, name: NodeName, machine: Machine, agent_version: str, *, shows_week: bool = False) -> None:
+        """The node has (re)connected under this name; until its first report it is joining.
+
+        Args:
+            name: its own.
+            machine: what does not change.
+            agent_version: as the agent says.
+            shows_week: the agent shows people what was learned of the machine's owner.
+        """
         self._name, self._machine, self._agent_version = name, machine, agent_version
+        self._week.joined(wanted=shows_week)
         self._stands_anew()
         self._breakers.joined(self._clock.monotonic())
         self._changed()
@@ -150,6 +164,7 @@ class Node:
             load = load_of(report.owner_load, [pause.kind for pause in report.pauses])
             seen = OwnerSeen(self._id, report.week_slot % SLOTS, load, report.dedicated)
             self._learner.reported.tell(seen, self._forecast)
+            self._week.reported(context(self), seen.slot)
         if not self._dropping and self._gone():
             self._dropping = True
             context(self).spawn(self._drop_gone(), name="drop queues of models that are gone")
@@ -207,6 +222,19 @@ class Node:
             if self._store is not None:
                 self._store.record.tell(KnownLimit(self._id, model, limit, Seconds(self._clock.wall())))
             self._changed()
+
+    # --- what the PreWarmer says --------------------------------------------------------------------------------------
+
+    def load_ordered(self, model: str, cause: LoadCause) -> None:
+        """The node is asked to have a model (by canonical name) in memory."""
+        seen = self._view.models.get(model)
+        if self._herald is not None and seen is not None and not seen.resident:
+            self._herald.load_ordered(model, cause)
+
+    def load_failed(self, model: str, text: str) -> None:
+        """The node has not done as it was asked."""
+        if self._herald is not None:
+            self._herald.load_failed(model, text, self._view)
 
     # --- what requests say --------------------------------------------------------------------------------------------
 
@@ -293,6 +321,8 @@ class Node:
             self._tell_of_loads(before)
             self._scorer.node_changed.tell(view)
             self._sightings.changed(view)
+            if self._herald is not None:
+                self._herald.changed(before, view)
 
     def _match_queues(self) -> None:
         """One queue per model that the node has had. Those it cannot serve now turn their waiters away at once."""

@@ -13,11 +13,12 @@ from herd.actors.ids import Ids
 from herd.actors.line import GONE, Line
 from herd.actors.model_queue import Completion
 from herd.actors.placing import Choice, Placing, unavailable
-from herd.actors.ports import Body, Clock, Headers, Meter, Sink, Streams
+from herd.actors.ports import Body, Clock, Headers, Sink, Streams
 from herd.actors.pulls import Pulls
 from herd.actors.sending import SEND_SIZE, carried, opened
 from herd.actors.story import Diary
 from herd.actors.tracing import NoTracer, Tracer, Trail
+from herd.actors.watch_ports import Meter
 from herd.errors import RequestError
 from herd.names import Names, canonical
 from herd.policy.calibration import Check
@@ -108,6 +109,7 @@ class _Flow:
             self._ticket,
             parts.clock,
             parts.traces,
+            api=inbound.endpoint.api,
             meter=parts.meter,
             trail=inbound.trail,
         )
@@ -234,6 +236,7 @@ class _Flow:
             dialect=inbound.endpoint.dialect,
             streamed=inbound.routing.streamed,
             size=spliced_size(inbound.body.size, splices),
+            model=placed.model,
         )
 
     def _shown(self, placed: Candidate) -> Headers:

@@ -18,7 +18,7 @@ from herd.actors.holding_pen import HoldingPen
 from herd.actors.ids import Ids
 from herd.actors.latency_learner import LatencyLearner
 from herd.actors.metering import NoLog, NoMeter
-from herd.actors.ports import Advertiser, Clock, HttpServer, LinkListener, Links, LogBook, Meter, Streams
+from herd.actors.ports import Advertiser, Clock, HttpServer, LinkListener, Links, Streams
 from herd.actors.pre_warmer import PreWarmer
 from herd.actors.rebalancer import Rebalancer
 from herd.actors.request import RouterParts
@@ -27,6 +27,7 @@ from herd.actors.store import Store
 from herd.actors.surface import Surface, SurfaceSettings
 from herd.actors.traces import Traces
 from herd.actors.tracing import NoTracer, Tracer
+from herd.actors.watch_ports import LogBook, Meter
 from herd.names import Names
 from herd.policy.liveness import HEARTBEAT_S
 from herd.policy.placement import Ranking
@@ -114,7 +115,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         ConfigError: a port cannot be had.
         StoreError: the database cannot be opened.
     """
-    namespace = f"router-{options.identity.id}"
+    namespace = names.router(options.identity.id)
     failed: asyncio.Future[RestartLimitExceeded] = asyncio.get_running_loop().create_future()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(ports.tracer.close)  # last of all: requests end until then
@@ -150,7 +151,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         scorer = start(vital, Scorer, names.SCORER, pen, ports.clock, store, known, hears, **scores)
         fleet = start(vital, Fleet, names.FLEET, options.identity, ports.links, scorer, ports.clock, options.heartbeat)
         if options.rebalance:
-            start(optional, Rebalancer, names.REBALANCER, scorer)
+            start(optional, Rebalancer, names.REBALANCER, scorer, ports.clock)
         await ports.listener.start(FleetEvents(fleet))
         stack.push_async_callback(ports.listener.stop)
 

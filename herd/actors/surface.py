@@ -16,14 +16,15 @@ from herd.actors.metering import NoLog
 from herd.actors.models import Models
 from herd.actors.node import NodeStatus
 from herd.actors.page import web_page
-from herd.actors.picture import listed_node, picture
+from herd.actors.picture import listed_node, measured, picture
 from herd.actors.placing import unavailable
-from herd.actors.ports import Headers, HttpRequest, LogBook, Sink
+from herd.actors.ports import Headers, HttpRequest, Sink
 from herd.actors.request import Inbound, RouterParts, serve
 from herd.actors.sinks import MarkedSink
 from herd.actors.traces import Story
 from herd.actors.tracing import Tracing, Trail, trail
 from herd.actors.upload import upload
+from herd.actors.watch_ports import LogBook
 from herd.actors.watching import Watching
 from herd.errors import HerdError, RequestError, StreamFailed
 from herd.names import canonical
@@ -296,7 +297,8 @@ class Surface:
         return 503, JSON, herd_api.encode({"status": "no node can serve a model now"})
 
     async def _metrics(self) -> tuple[int, str, bytes]:
-        return 200, *await self._parts.meter.exposition()
+        figures = await measured(self._parts.find, self._settings.info)
+        return 200, *await self._parts.meter.exposition(figures)
 
 
 def _priority(headers: Headers) -> Priority:

@@ -57,6 +57,16 @@ def seconds(value: float | None) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02}m" if whole < 360_000 else f"{whole // 86_400}d"
 
 
+def age(value: float) -> str:
+    """How long ago something was, or for how long it has been: `12 s`, `3 min`, `2 h`, `4 d`."""
+    if not math.isfinite(value):
+        return "?"
+    whole = max(0, int(value))
+    if whole < 7200:
+        return f"{whole} s" if whole < 120 else f"{whole // 60} min"
+    return f"{whole // 3600} h" if whole < 172_800 else f"{whole // 86_400} d" if whole < 10**10 else "?"
+
+
 def gib(size: int) -> str:
     """Bytes as GiB: `64G`; below ten with a digit more, if there is one: `7.6G`."""
     value = size / GiB

@@ -5,16 +5,14 @@ it has nothing to say.
 """
 
 import asyncio
-import io
-import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import typer
 
 from herd.cli.asking import key_headers
+from herd.cli.process import set_up_logs
 from herd.config import asked_router
 from herd.errors import HerdError
 from herd.net.http_client import AiohttpServers
@@ -34,17 +32,17 @@ def completing(path: str, names: Callable[[Any], Iterable[str]]) -> Complete:
     def complete(ctx: typer.Context, incomplete: str) -> list[str]:
         try:
             document = _asked(ctx.params.get("router_url"), path, ctx.params.get("admin_key"))
-            found = list(dict.fromkeys(names(document)))
+            found = [name for name in dict.fromkeys(names(document)) if name.startswith(incomplete)]
         except (HerdError, LookupError, TypeError, AttributeError):
             return []
         # A name that could not be typed is none to complete, and none to send to a terminal.
-        return [name for name in found if name.startswith(incomplete) and name.isprintable()]
+        return [name for name in found if name.isprintable()]
 
     return complete
 
 
 def _asked(router_url: str | None, path: str, admin_key: str | None) -> Any:
-    logging.disable()  # a line of a log would stand in the middle of what is being typed
+    set_up_logs("critical")  # a line of a log would stand in the middle of what is being typed
     return asyncio.run(_fetched(f"{asked_router(router_url, os.environ)}{path}", admin_key))
 
 
@@ -60,48 +58,3 @@ model_names = completing(
 request_ids = completing(
     f"/herd/v1/requests?limit={MAX_REQUESTS}", lambda document: (one["id"] for one in document["requests"])
 )
-
-
-# --- bash, and the colons of models -----------------------------------------------------------------------------------
-
-
-def rejoined(words: Sequence[str], current: int) -> tuple[list[str], int, str]:
-    """The words of a command line as a person sees them, for bash takes every colon for a word of its own.
-
-    Args:
-        words: as bash has them.
-        current: index of the one that is completed.
-
-    Returns:
-        The words, the index among them, and what of that word bash will not replace: its completions begin behind it.
-    """
-    whole: list[str] = []
-    index = current
-    for number, word in enumerate(words):
-        behind = number > 0 and words[number - 1] == ":" and word not in ("", ":") and not word.startswith("-")
-        if whole and (word == ":" or behind):
-            whole[-1] += word
-        else:
-            whole.append(word)
-        if number == current:
-            index = len(whole) - 1
-    kept = whole[index].rpartition(":")[:2] if index < len(whole) and words[current] != "" else ("", "")
-    return whole, index, "".join(kept)
-
-
-@contextmanager
-def whole_words(complete_variable: str) -> Iterator[None]:
-    """Within the block the shell's words are whole, and what is printed for bash fits behind its last colon."""
-    words, current = os.environ.get("COMP_WORDS", "").split(" "), os.environ.get("COMP_CWORD", "")
-    bash = os.environ.get(complete_variable) == "complete_bash"
-    if not bash or ":" not in words or not (current.isdecimal() and int(current) < len(words)):
-        yield
-        return
-    whole, index, kept = rejoined(words, int(current))
-    os.environ.update(COMP_WORDS=" ".join(whole), COMP_CWORD=str(index))
-    said = io.StringIO()
-    try:
-        with redirect_stdout(said):
-            yield
-    finally:
-        typer.echo("\n".join(line.removeprefix(kept) for line in said.getvalue().splitlines()))

@@ -1,6 +1,6 @@
 """Why a machine does not join, or a model is not served: from facts to findings, without looking at anything itself."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -105,7 +105,7 @@ def examine(facts: Facts) -> tuple[Finding, ...]:
     return tuple(finding for check in checks for finding in check(facts))
 
 
-def exit_code(findings: tuple[Finding, ...]) -> int:
+def exit_code(findings: Sequence[Finding]) -> int:
     """1 when something failed, else 0."""
     return 1 if any(finding.grade is Grade.FAILED for finding in findings) else 0
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
 
+from herd.cli.bars import age
 from herd.cli.cells import Line, Look, Piece, Row, Size, beside, parts_line, rule
 from herd.cli.fleet_detail import detail_rows
 from herd.cli.fleet_nodes import HEAD, NodeTable, longest_name, node_table
@@ -67,7 +68,7 @@ def _title(scene: _Scene) -> Row:
     right: list[Piece] = [("paused ", "alarm")] if state.held is not None else []
     role = {Connection.LIVE: "good", Connection.LOST: "alarm"}.get(seen.connection, "info")
     dot = look.glyph("● " if seen.connection is Connection.LIVE else "○ ", "")
-    since = f" for {_age(now - seen.since)}" if seen.connection is Connection.LOST and seen.since is not None else ""
+    since = f" for {age(now - seen.since)}" if seen.connection is Connection.LOST and seen.since is not None else ""
     right.append((f"{dot}{seen.connection}{since}", role))
     room = sum(len(text) for text, _ in right) + 1
     line = Line(look, max(0, size.width - room))
@@ -258,12 +259,6 @@ def _grown(total: int, wants: Sequence[tuple[int, int]]) -> list[int]:
             given[number] += 1
         spare -= min(spare, len(hungry))
     return given
-
-
-def _age(seconds: float) -> str:
-    """`12 s`, `3 min`, `2 h`."""
-    whole = max(0, int(seconds))
-    return f"{whole} s" if whole < 120 else f"{whole // 60} min" if whole < 7200 else f"{whole // 3600} h"
 
 
 HELP = (  # what a terminal of 80 columns and 24 rows holds

@@ -95,7 +95,7 @@ async def _server(servers: AiohttpServers, url: str) -> ServerFacts:
         else:
             models = read_openai_models(answers.get("/v1/models"), BackendId(""))
     except HerdError as error:
-        return replace(facts, trouble=f"what answers at {url} is no model server that Herd knows: {error}")
+        return replace(facts, trouble=f"what answers at {url} cannot be used: {error}")
     version = answers.get("/api/version")
     said = version.get("version") if isinstance(version, dict) and kind is BackendKind.OLLAMA else ""
     return replace(

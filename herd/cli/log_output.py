@@ -5,10 +5,11 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import TextIO
 
+from herd.cli.process import LineFormatter
 from herd.errors import HerdError
 from herd.types import MiB
 
@@ -23,7 +24,7 @@ class LogFile(RotatingFileHandler):
     def __init__(self, file: Path) -> None:
         super().__init__(file, maxBytes=MAX_FILE, backupCount=OLD_FILES, encoding="utf-8")
 
-    def _open(self) -> TextIO:
+    def _open(self) -> TextIOWrapper:
         descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         return os.fdopen(descriptor, "a", encoding=self.encoding)
 
@@ -32,8 +33,8 @@ class LogFile(RotatingFileHandler):
 
 
 @contextmanager
-def logs_in(file: Path) -> Iterator[None]:
-    """Have what is logged go into `file`, in the same form, where it would go to the terminal.
+def logs_in(file: Path | None) -> Iterator[None]:
+    """Have what would be logged to the terminal go into `file` (None: nowhere), in the same form but for colours.
 
     Raises:
         HerdError: the file cannot be written.
@@ -44,12 +45,13 @@ def logs_in(file: Path) -> Iterator[None]:
         yield
         return
     try:
-        aside = LogFile(file)
+        aside = LogFile(file) if file is not None else logging.NullHandler()
     except OSError as error:
         raise HerdError(f"cannot write {file}: {error.strerror or error}") from error
     for handler in shown:
         root.removeHandler(handler)
-        aside.setFormatter(handler.formatter)
+        coloured = isinstance(handler.formatter, LineFormatter)
+        aside.setFormatter(LineFormatter() if coloured else handler.formatter)
         aside.setLevel(handler.level)
         aside.filters = handler.filters
     root.addHandler(aside)

@@ -77,7 +77,7 @@ async def _follow(url: str, admin_key: str | None, last: int, screen: "_Screen")
                 with understood("log"):
                     news = [line for line in document["lines"] if line["number"] > last]  # type: ignore[index]
                     last = max((line["number"] for line in news), default=last)
-                    screen.show(news)
+                screen.show(news)
         except StreamFailed as error:
             raise away(url, error) from error
     raise HerdError("the router has stopped")
@@ -98,12 +98,16 @@ class _Screen:
 
     def show(self, lines: Iterable[_Line]) -> None:
         """Show them, the oldest first."""
-        for line in lines:
-            if _counts(line, self._level):
-                if self._as_json:
-                    typer.echo(json.dumps(line))
-                else:
-                    self._console.print(Text.assemble(*_words(line)))
+        with understood("log"):
+            for line in lines:
+                if _counts(line, self._level):
+                    self._say(line)
+
+    def _say(self, line: _Line) -> None:
+        if self._as_json:
+            typer.echo(json.dumps(line))
+        else:
+            self._console.print(Text.assemble(*_words(line)))
 
 
 def _counts(line: _Line, level: Level) -> bool:

@@ -9,17 +9,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from herd.cli.cells import Look
 from herd.cli.process import printable
+from herd.cli.week_view import DAYS, HOURS, UNKNOWN, legend, shade
 from herd.cli.words import STATES, gib, times_of
 from herd.names import canonical
-
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_HOURS = 24
-
-# The owner's load in five steps of a fifth of the machine; two letters an hour make the picture about as wide as long.
-_SHADES, _PLAIN_SHADES, _COLOURS = "·░▒▓█", ".-+*#", ("green", "green", "yellow", "red", "red")
-_UNKNOWN = "?"
-_LITTLE = 0.05  # confidence: with less an hour is as good as unknown
 
 _FEW = 3  # answers: fewer say nothing of how far apart they are
 _HALF = 0.6745  # standard deviations of a normal distribution to either side of its mean hold half of it
@@ -173,28 +167,20 @@ def _models(document: dict[str, Any]) -> RenderableType:
 
 def week(document: dict[str, Any], *, plain: bool) -> list[Text]:
     """What the owner is expected to take, a line for each day and a column for each hour of the node's own time."""
-    known, now = document["week"], document["week_slot"]
-    shades = _PLAIN_SHADES if plain else _SHADES
+    known, now, look = document["week"], document["week_slot"], Look(plain)
     lines = [Text("what its owner takes, by the hour of the week in the node's own time")]
-    hours = "".join(f"{hour:<{6}}" for hour in range(0, _HOURS, 3))
+    hours = "".join(f"{hour:<{6}}" for hour in range(0, HOURS, 3))
     lines.append(Text(f"      {hours}", "dim"))
-    for day, name in enumerate(_DAYS):
-        line = Text(f"{'>' if now // _HOURS == day else ' '} {name} ")
-        for hour in known[day * _HOURS : (day + 1) * _HOURS]:
-            line.append_text(_shade(hour, shades))
+    for day, name in enumerate(DAYS):
+        line = Text(f"{'>' if now // HOURS == day else ' '} {name} ")
+        for hour in known[day * HOURS : (day + 1) * HOURS]:
+            letter, role = shade(hour["load"], hour["confidence"], look)
+            line.append(letter * 2, look.style(role))
         lines.append(line)
-    here = 6 + 2 * (now % _HOURS)
+    here = 6 + 2 * (now % HOURS)
     lines.append(Text(" " * here + "^ now"))
-    fifths = "  ".join(f"{shade} {20 * step}-{20 * step + 20}%" for step, shade in enumerate(shades))
-    lines.append(Text(f"{fifths}  {_UNKNOWN} not known yet"))
+    lines.append(Text(f"{legend(look)}  {UNKNOWN} not known yet"))
     return lines
-
-
-def _shade(hour: dict[str, Any], shades: str) -> Text:
-    if hour["load"] is None or hour["confidence"] < _LITTLE:
-        return Text(_UNKNOWN * 2, "dim")
-    step = min(int(hour["load"] * len(shades)), len(shades) - 1)
-    return Text(shades[step] * 2, _COLOURS[step])
 
 
 def _off_by(calibration: dict[str, Any] | None) -> str:

@@ -20,8 +20,8 @@ Settings = TypeVar("Settings", RouterSettings, NodeSettings)
 # Settings that are part of the contract and whose features this version does not have: given, they are refused, for
 # a router that silently ignored a setting would be worse than one that does not start.
 _NOT_YET: dict[type, tuple[str, ...]] = {
-    RouterSettings: ("dashboard", "auto_pull"),
-    NodeSettings: ("dashboard",),
+    RouterSettings: ("auto_pull",),
+    NodeSettings: (),
 }
 
 

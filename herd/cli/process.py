@@ -16,6 +16,7 @@ from rich.console import Console
 
 from herd.actors.log_context import logged_request
 from herd.errors import ConfigError, HerdError
+from herd.protocols.untrusted import shown
 from herd.types import KiB
 
 if sys.platform != "win32":  # it has neither
@@ -72,9 +73,7 @@ def printable(text: str) -> str:
     """`text` on one line, cut at MAX_MESSAGE characters, with control characters shown and not obeyed."""
     if len(text) > MAX_MESSAGE:
         text = f"{text[:MAX_MESSAGE]}... ({len(text)} characters)"
-    if text.isprintable():  # nearly every one, and this is the router's hottest line of text
-        return text
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return shown(text)
 
 
 class JsonFormatter(logging.Formatter):

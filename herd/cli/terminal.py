@@ -48,6 +48,11 @@ _SYSTEMS = {"standard": ColorSystem.STANDARD, "256": ColorSystem.EIGHT_BIT, "tru
 _DUMB = {"dumb", "unknown"} if sys.platform == "win32" else {"", "dumb", "unknown"}
 
 
+def is_dumb(environ: Mapping[str, str]) -> bool:
+    """Whether the terminal of this environment can do nothing but print."""
+    return environ.get("TERM", "").lower() in _DUMB
+
+
 class Terminal:
     """A terminal to draw on and to read keys from.
 
@@ -150,7 +155,7 @@ def open_terminal(environ: Mapping[str, str]) -> Terminal | None:
         number = output.fileno()
     except (OSError, ValueError):
         return None
-    if not os.isatty(number) or environ.get("TERM", "").lower() in _DUMB:
+    if not os.isatty(number) or is_dumb(environ):
         return None
     try:
         descriptor = _opened(number)

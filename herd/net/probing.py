@@ -69,7 +69,7 @@ async def look_at_link(address: RouterAddress, token: str, known: KnownRouters |
         stranger = _stranger(address, channel, known, proven=bool(token))
         return Link(place, stranger=stranger, wrong_token=await _proof(reader, writer, token, channel) if token else "")
     finally:
-        writer.close()
+        writer.transport.abort()  # nothing is under way, and a farewell of TLS would be waited for
 
 
 def _channel(writer: asyncio.StreamWriter) -> bytes:

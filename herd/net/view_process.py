@@ -55,7 +55,10 @@ class _Lent:
 
     def __enter__(self) -> Self:
         if sys.platform != "win32":
-            self._modes = termios.tcgetattr(STANDARD_OUTPUT)
+            try:
+                self._modes = termios.tcgetattr(STANDARD_OUTPUT)
+            except termios.error as error:
+                raise ViewFailed(f"the terminal is gone: {error}") from error
             # Ctrl-Z is for the view to obey: it stops us both once it has given the terminal back.
             self._stops = signal.signal(signal.SIGTSTP, signal.SIG_IGN)
         _write(_SAVE_CURSOR)
@@ -115,7 +118,8 @@ class ViewProcess:
             except OSError as error:
                 raise ViewFailed(error.strerror or str(error)) from error
             if process.stdin is not None:
-                process.stdin.transport.set_write_buffer_limits(high=0)  # `drain` waits until all is in the pipe
+                with contextlib.suppress(RuntimeError):  # uvloop's, of a view that has ended by now
+                    process.stdin.transport.set_write_buffer_limits(high=0)  # `drain` waits until all is in the pipe
             self._process, self._ended = process, ended
             self._watching = asyncio.create_task(self._watch(process, lent, stack.pop_all()))
 
@@ -131,10 +135,10 @@ class ViewProcess:
         process = self._process
         if process is None or process.stdin is None or process.returncode is not None:
             raise ViewFailed("the view is gone")
-        process.stdin.write(line)
         try:
+            process.stdin.write(line)
             await process.stdin.drain()
-        except ConnectionError as error:
+        except (ConnectionError, RuntimeError) as error:  # the latter is uvloop's
             raise ViewFailed("the view is gone") from error
 
     async def close(self) -> None:

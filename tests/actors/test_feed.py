@@ -156,7 +156,7 @@ async def test_who_comes_late_is_told_what_has_happened_of_late() -> None:
             tell(home, "the next")
             [(_, document)] = await watcher.next()
             assert document["happenings"] == [
-                {"number": 151, "kind": "joined", "at": 1.0, "node": "a", "model": "", "text": "the next"}
+                {"number": 151, "kind": "joined", "at": 1.0, "node": "a", "model": "", "text": "the next", "cause": ""}
             ]
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.house import BOTH, DISKS, ONLY, House, question
+from herd.net.agent_files import agent_status
+from tests.e2e.house import BOTH, DISKS, LOOK_EVERY_S, ONLY, House, question
+from tests.e2e.model_servers import LOOPBACK
 from tests.e2e.processes import PATIENCE_S, command, environment
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -184,6 +186,18 @@ async def test_a_model_server_that_stops_is_replaced_and_used_again_once_it_is_b
     await attic.start()
     async with house.chat(ONLY["attic"], stream=False) as answer:
         assert (answer.status, answer.headers["X-Herd-Node"]) == (200, "attic")
+
+
+async def test_an_agent_shows_its_router_and_what_that_has_learned_of_its_owner(house: House) -> None:
+    shown: dict[str, Any] = {}
+    async with asyncio.timeout(PATIENCE_S):
+        while shown.get("week") is None:  # it is told when the first report has come
+            await asyncio.sleep(LOOK_EVERY_S)
+            shown = agent_status(house.programs.home / "attic")
+    assert (shown["router_url"], shown["router_peer"]) == (house.url, LOOPBACK)
+    assert shown["link_since"] <= shown["at"]
+    assert [(one["url"], one["kind"]) for one in shown["servers"]] == [(house.servers["attic"].url, "ollama")]
+    assert len(shown["week"]["load"]) == len(shown["week"]["confidence"]) == 168
 
 
 async def test_what_the_router_was_asked_is_simulated_beside_it_while_it_runs(house: House) -> None:

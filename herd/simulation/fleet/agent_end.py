@@ -115,6 +115,10 @@ class AgentEnd:
     def welcome(self) -> Welcome:
         return self.joined.result()
 
+    @property
+    def peer(self) -> str:
+        return "in memory"
+
     def say(self, said: Said) -> None:
         """Tell the router, as long as there is a link."""
         if not self.lost:
