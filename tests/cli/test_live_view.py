@@ -30,7 +30,7 @@ async def is_left(terminal: Terminal, modes: object, *, by: str) -> None:
 
 
 async def test_it_shows_the_picture_and_heeds_keys_and_the_size(terminal: Terminal) -> None:
-    modes = terminal.modes
+    modes = terminal.found
     await terminal.shows(r"^40 x 10 at", r"^keys: \.$", "^─{40}$")
     assert terminal.screen.alternate
     assert "?25" not in terminal.screen.modes
@@ -68,14 +68,14 @@ async def test_a_picture_that_holds_the_time_is_of_this_second(terminal: Termina
     "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT], ids=lambda number: number.name
 )
 async def test_signals_that_end_it_leave_the_terminal_as_it_was(terminal: Terminal, number: signal.Signals) -> None:
-    modes = terminal.modes
+    modes = terminal.found
     await terminal.shows("40 x 10")
     terminal.process.send_signal(number)
     await is_left(terminal, modes, by=number.name)
 
 
 async def test_ctrl_c_is_a_signal(terminal: Terminal) -> None:
-    modes = terminal.modes
+    modes = terminal.found
     await terminal.shows("40 x 10")
     terminal.press("ctrl-c")
     await is_left(terminal, modes, by="SIGINT")
@@ -83,7 +83,7 @@ async def test_ctrl_c_is_a_signal(terminal: Terminal) -> None:
 
 async def test_ctrl_c_can_be_left_to_another(tmp_path: Path) -> None:
     async with on_terminal([*A_VIEW, "deaf"], tmp_path, (40, 10)) as terminal:
-        modes = terminal.modes
+        modes = terminal.found
         await terminal.shows("40 x 10")
         terminal.press("ctrl-c", "x")
         await terminal.shows(r"keys: x\.")
@@ -92,7 +92,7 @@ async def test_ctrl_c_can_be_left_to_another(tmp_path: Path) -> None:
 
 
 async def test_a_picture_that_breaks_leaves_the_terminal_as_it_was(terminal: Terminal) -> None:
-    modes = terminal.modes
+    modes = terminal.found
     await terminal.shows("40 x 10")
     terminal.press("!")
     assert await terminal.ended() == 1
@@ -112,7 +112,7 @@ async def test_a_window_that_is_closed_ends_it(tmp_path: Path) -> None:
 async def test_a_line_that_stands_still_holds_nothing_up(tmp_path: Path) -> None:
     """A picture is on its way that nobody takes; the picture of a small terminal would find room on the line."""
     async with on_terminal([*A_VIEW, "quiet"], tmp_path, (400, 200)) as terminal:
-        modes = terminal.modes
+        modes = terminal.found
         await terminal.shows("400 x 200")
         written = terminal.stop_reading()
         terminal.press("f")
@@ -140,7 +140,7 @@ async def test_a_shell_can_stop_it_and_have_it_go_on(tmp_path: Path) -> None:
     stopped = "[Ss]topped|[Ss]uspended"
     async with on_terminal(["/bin/sh", "-i"], tmp_path, (80, 24), {"PS1": "prompt> ", "ENV": ""}) as terminal:
         await terminal.shows("^prompt>$")
-        modes = terminal.modes
+        modes = terminal.found
         terminal.press(" ".join(A_VIEW), "enter")
         await terminal.shows("^80 x 24")
         terminal.press("ctrl-z")
@@ -165,7 +165,7 @@ async def test_a_shell_can_stop_it_and_have_it_go_on(tmp_path: Path) -> None:
 
 async def test_a_stop_that_nobody_could_end_is_none(terminal: Terminal) -> None:
     """The leader of a session has no shell above it that says `fg`."""
-    modes = terminal.modes
+    modes = terminal.found
     await terminal.shows("40 x 10")
     terminal.press("ctrl-z")
     await terminal.until(lambda: terminal.everything.count(b"\x1b[?1049h") == 2, "the picture once more")
