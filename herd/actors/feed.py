@@ -24,9 +24,9 @@ AT_FIRST = 100  # happenings, and lines of the log, that whoever comes is told
 
 # Nobody reads faster than this, and of a large fleet nobody follows more.
 EVERY_S, LARGE, LARGE_EVERY_S = Seconds(0.25), 20, Seconds(1.0)
-# To put the picture together takes the router up to 0.4 ms a node (benchmarks/dashboard.py), and whoever watches shall
+# To put the picture together takes the router some 0.2 ms a node (benchmarks/dashboard.py), and whoever watches shall
 # cost it 2 % of its time at most.
-PER_NODE_S = Seconds(0.02)
+PER_NODE_S = Seconds(0.01)
 AGAIN_S = Seconds(1.0)  # after an actor that is asked was down
 
 _STATES = frozenset({Topic.STATUS, Topic.REQUESTS})
@@ -166,7 +166,7 @@ class Feed:
             self._stale = True
             self._timer = context(self).after(AGAIN_S, self._look)
             return
-        self._every = _every(len(status.nodes))
+        self._every = every(len(status.nodes))
         texts = {Topic.STATUS: herd_api.encode(status), Topic.REQUESTS: stories.encode_requests(requests)}
         for topic, text in texts.items():
             before = self._made[topic]
@@ -203,7 +203,7 @@ class Feed:
         return latest, encode_log(lines) if lines or number == NOTHING else b""
 
 
-def _every(nodes: int) -> Seconds:
+def every(nodes: int) -> Seconds:
     """How often a fleet of so many nodes is told of."""
     return max(LARGE_EVERY_S if nodes > LARGE else EVERY_S, Seconds(nodes * PER_NODE_S))
 
