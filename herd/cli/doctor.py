@@ -1,7 +1,7 @@
 """Why a machine does not join, or a model is not served: from facts to findings, without looking at anything itself."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -102,7 +102,9 @@ class Facts:
 def examine(facts: Facts) -> tuple[Finding, ...]:
     """What there is to say, in the order in which one looks for a fault."""
     checks = (_router, _mdns, _versions, _link, _token, _clock, _agent, _servers, _memory, _files, _ports, _fleet)
-    return tuple(finding for check in checks for finding in check(facts))
+    found = [finding for check in checks for finding in check(facts)]
+    # Some of it was said by whoever answers there.
+    return tuple(replace(each, seen=printable(each.seen), advice=printable(each.advice)) for each in found)
 
 
 def exit_code(findings: Sequence[Finding]) -> int:

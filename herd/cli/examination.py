@@ -103,7 +103,7 @@ class _Examination:
     Args:
         settings: of this machine's agent.
         wanted: the router that somebody has named.
-        headers: with which the router is asked.
+        headers: with a key, for the router that is named, and for what needs one alone.
         listen: for routers, by mDNS.
     """
 
@@ -117,8 +117,8 @@ class _Examination:
     async def facts(self, flaw: str) -> Facts:
         """All there is. `flaw`: of the agent's settings."""
         agent = agent_of(self._data_dir, flaw, token=bool(self._settings.join_token))
-        async with AiohttpServers(self._headers) as routers, AiohttpServers() as servers, asyncio.TaskGroup() as group:
-            around = group.create_task(self._around(routers, agent))
+        async with AiohttpServers() as servers, asyncio.TaskGroup() as group:
+            around = group.create_task(self._around(servers, agent))
             beside = group.create_task(servers_here(servers, self._settings, agent))
             memory = group.create_task(memory_here())
             listening = group.create_task(listeners_here())
@@ -142,12 +142,14 @@ class _Examination:
             hearing = group.create_task(_heard(self._listen))
             looking = group.create_task(self._info(servers, first))
         found, router = hearing.result(), looking.result()
+        headers = self._headers
         if router.info is None and self._wanted is None and found is not None and found.routers:
             router = await self._info(servers, _place_of(found.routers, agent))
+            headers = ()  # whoever makes itself heard is not whom the key is for
         if router.info is None:
             return found, router
         async with asyncio.TaskGroup() as group:
-            status = group.create_task(self._with_status(servers, router))
+            status = group.create_task(_with_status(router, headers))
             link = group.create_task(self._link(router))
         return found, replace(status.result(), link=link.result())
 
@@ -169,15 +171,6 @@ class _Examination:
                 return replace(facts, trouble=str(error))
             return replace(facts, url=other, info=info, trouble=str(error), otherwise=advice)
         return replace(facts, info=info, ahead_s=await _ahead(servers, place.url))
-
-    async def _with_status(self, servers: AiohttpServers, router: RouterFacts) -> RouterFacts:
-        try:
-            status, document = await servers.fetch(f"{router.url}/herd/v1/status", timeout=STATUS_S)
-        except StreamFailed as error:
-            return replace(router, refusal=str(error))
-        if status != 200 or not isinstance(document, dict):
-            return replace(router, refusal=str(refused(router.url, status, document, keyed=bool(self._headers))))
-        return replace(router, status=document)
 
     async def _link(self, router: RouterFacts) -> Link | None:
         """The link port that the router names, at the host by which it answered."""
@@ -205,6 +198,20 @@ def _place_of(routers: tuple[RouterAddress, ...], agent: AgentFacts) -> _Place:
     host = router.hosts[0]
     scheme = "https" if router.tls else "http"
     return _Place(f"{scheme}://{f'[{host}]' if ':' in host else host}:{router.http_port}", "heard by mDNS")
+
+
+async def _with_status(router: RouterFacts, headers: Headers) -> RouterFacts:
+    """With how its fleet stands, unless it could not be reached as it was named: what is wrong there is said."""
+    if router.otherwise:
+        return router
+    async with AiohttpServers(headers) as servers:
+        try:
+            status, document = await servers.fetch(f"{router.url}/herd/v1/status", timeout=STATUS_S)
+        except StreamFailed as error:
+            return replace(router, refusal=str(error))
+    if status != 200 or not isinstance(document, dict):
+        return replace(router, refusal=str(refused(router.url, status, document, keyed=bool(headers))))
+    return replace(router, status=document)
 
 
 async def _word(servers: AiohttpServers, url: str, *, verified: bool = True) -> dict[str, Any]:

@@ -35,6 +35,13 @@ SENSOR_S = Seconds(5.0)
 MAX_SERVERS = 16  # of one agent
 
 _CONTEXT = "OLLAMA_CONTEXT_LENGTH"
+_PROGRAMS = {
+    BackendKind.OLLAMA: "Ollama",
+    BackendKind.LLAMACPP: "llama.cpp",
+    BackendKind.LMSTUDIO: "LM Studio",
+    BackendKind.VLLM: "vLLM",
+    BackendKind.OPENAI: "a server with OpenAI's API",
+}
 
 
 def settings_of_agent(data_dir: Path | None) -> tuple[NodeSettings, str]:
@@ -49,9 +56,10 @@ def settings_of_agent(data_dir: Path | None) -> tuple[NodeSettings, str]:
 
 def agent_of(data_dir: Path, flaw: str, *, token: bool) -> AgentFacts:
     """The agent of a data directory. `flaw`: of its settings; `token`: they hold a join token."""
-    facts = AgentFacts(str(data_dir), used=(data_dir / "identity.json").exists(), token=token, trouble=flaw)
+    facts = AgentFacts(str(data_dir), token=token, trouble=flaw)
     try:
-        facts = replace(facts, running=is_held(data_dir))
+        facts = replace(facts, running=is_held(data_dir))  # raises where the directory cannot be read
+        facts = replace(facts, used=(data_dir / "identity.json").exists())
         if facts.running:
             facts = replace(facts, shown=agent_status(data_dir))
     except HerdError as error:
@@ -100,7 +108,7 @@ async def _server(servers: AiohttpServers, url: str) -> ServerFacts:
     said = version.get("version") if isinstance(version, dict) and kind is BackendKind.OLLAMA else ""
     return replace(
         facts,
-        kind={BackendKind.OLLAMA: "Ollama"}.get(kind, kind.value),
+        kind=_PROGRAMS[kind],
         version=said if isinstance(said, str) else "",
         models=tuple((model.name, model.size) for model in models),
         context=await PsutilServerProcesses().variable(url, _CONTEXT) if kind is BackendKind.OLLAMA else None,

@@ -94,7 +94,10 @@ def config_file(role: type, given: Path | None, data_dir: Path | None) -> Path |
         return Path(named).expanduser()
     directory = data_dir or os.environ.get(f"{prefix}DATA_DIR") or config.default_data_dir(role)
     usual = Path(directory).expanduser() / "herd.toml"
-    return usual if usual.is_file() else None
+    try:
+        return usual if usual.is_file() else None
+    except OSError as error:  # a directory that is another user's
+        raise ConfigError(f"cannot read {usual}: {error.strerror or error}") from error
 
 
 def refuse_what_is_missing(settings: RouterSettings | NodeSettings) -> None:

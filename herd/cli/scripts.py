@@ -36,7 +36,6 @@ HERD = Script(
         "pause": "orders:pause_command",
         "pin": "pins:pin_command",
         "unpin": "pins:unpin_command",
-        "pull": "pulls:pull_command",
     },
 )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from herd.cli.process import printable
-from herd.cli.words import times_of
+from herd.cli.words import gib, times_of
 from herd.names import canonical
 
 # States in which a node takes requests.
@@ -53,24 +53,34 @@ def of_node(node: Mapping[str, Any]) -> Iterator[Trouble]:
         yield Trouble(False, f"{name} is {printable(node['state'])}")
     if node["state"] in SERVING and not node["models"]:
         yield Trouble(False, f"{name} has no models", f"herd pull MODEL --node {name} fetches one")
-    for model in node["models"]:
-        breaker = model.get("breaker")
+    for what, breaker in ((f"the link to {name}", node["breaker"]), *_breakers(node, name)):
         if breaker is not None and breaker["state"] != "closed":
-            what = f"{printable(model['name'])} on {name} failed {breaker['failures']} times in a row"
-            yield Trouble(False, f"{what} and is left alone for a while", _ADVICE["breaker"])
+            failed = f"{what} failed {breaker['failures']} times in a row"
+            yield Trouble(False, f"{failed} and is left alone for a while", _ADVICE["breaker"])
 
 
-def unserved(status: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The models that no node serves now, by canonical name: the nodes that have each."""
-    having: dict[str, list[Mapping[str, Any]]] = {}
+def _breakers(node: Mapping[str, Any], name: str) -> Iterator[tuple[str, Any]]:
+    for model in node["models"]:
+        yield f"{printable(model['name'])} on {name}", model["breaker"]
+
+
+_Having = list[tuple[Mapping[str, Any], Mapping[str, Any]]]  # nodes, each with its entry of a model
+
+
+def _by_model(status: Mapping[str, Any]) -> list[tuple[str, _Having]]:
+    """Who has each model, by canonical name."""
+    having: dict[str, _Having] = {}
     for node in status["nodes"]:
         for model in node["models"]:
-            having.setdefault(canonical(model["name"]), []).append(node)
-    return {
-        model: [node["name"] for node in nodes]
-        for model, nodes in sorted(having.items())
-        if not any(node["state"] in SERVING for node in nodes)
-    }
+            having.setdefault(canonical(model["name"]), []).append((node, model))
+    return sorted(having.items())
+
+
+def _is_too_large(node: Mapping[str, Any], model: Mapping[str, Any]) -> bool:
+    """Whether the weights alone are more than all of a node's memory, its cards' included."""
+    cards = sum(gpu["memory_total"] for gpu in node.get("gpus", ()) if not gpu["unified"])
+    total = node["memory_total"] + cards
+    return bool(total) and model["size"] > total and not model["resident"]
 
 
 def _advice(reason: Mapping[str, Any], name: str) -> str:
@@ -95,10 +105,17 @@ def _of_fleet(status: Mapping[str, Any]) -> Iterator[Trouble]:
 def _of_models(status: Mapping[str, Any]) -> Iterator[Trouble]:
     if not status["totals"]["serving"]:
         return  # said already
-    for model, nodes in unserved(status).items():
-        who = ", ".join(printable(node) for node in nodes)
-        advice = f"herd pull {printable(model)} fetches it to a node that takes requests"
-        yield Trouble(True, f"no node serves {printable(model)} now: only {who} has it", advice)
+    for model, having in _by_model(status):
+        name, who = printable(model), ", ".join(printable(node["name"]) for node, _ in having)
+        there = [(node, entry) for node, entry in having if node["state"] in SERVING]
+        if not there:
+            has = "has" if len(having) == 1 else "have"
+            advice = f"herd pull {name} fetches it to a node that takes requests"
+            yield Trouble(True, f"no node serves {name} now: only {who} {has} it", advice)
+        elif all(_is_too_large(node, entry) for node, entry in there):
+            advice = "pull a smaller build of it, or fetch it to a larger machine: herd pull MODEL --node NAME"
+            size = gib(max(entry["size"] for _, entry in there))
+            yield Trouble(True, f"{name} takes {size}, more than all the memory of {who}", advice)
 
 
 def _of_pins(status: Mapping[str, Any]) -> Iterator[Trouble]:

@@ -196,6 +196,7 @@ def test_ports_that_herd_itself_has_are_not_taken() -> None:
 def test_strangers_texts_are_shown_and_not_obeyed() -> None:
     facts = replace(info(version="\x1b[2J"), agent=replace(AGENT, shown={**SHOWN, "linked": False, "trouble": "a\nb"}))
     facts = replace(facts, servers=(replace(OLLAMA, models=(("m\x1b", 1),), version="\x07"),))
+    facts = replace(facts, router=replace(facts.router, refusal="\x1b[2J", link=Link("h", stranger="a\nb")))
     assert all(finding.seen.isprintable() and finding.advice.isprintable() for finding in examine(facts))
 
 

@@ -90,7 +90,8 @@ def test_the_router_that_is_heard_is_looked_at_where_none_is_named(
     monkeypatch.setattr(examination, "heard", heard)
     nothing_here = examination._Place(f"http://127.0.0.1:{closed}", "on this machine")
     monkeypatch.setattr(examination, "_HERE", nothing_here)
-    ended = run("herd doctor --json")
+    ended = run("herd doctor --json --admin-key sesame-and")
+    assert [headers for *_, headers in router.asked if "authorization" in headers] == []  # it could be anybody's
     assert found_in(ended, "router")[0][1].endswith(f"answers at {router.url} (heard by mDNS)")
     assert found_in(ended, "mdns")[0][0] == "ok"
 
@@ -105,7 +106,7 @@ def test_the_settings_of_the_agent_name_its_router_and_its_servers(
     router.tells("/v1/models", {"object": "list", "data": [{"id": "phi-4"}]})
     ended = run("herd doctor --no-mdns --json --data-dir agent")
     assert found_in(ended, "router")[0][1].endswith("(as the settings of the agent here say)")
-    assert found_in(ended, "model server") == [("ok", f"openai at {router.url} has 1 model: phi-4")]
+    assert found_in(ended, "model server") == [("ok", f"a server with OpenAI's API at {router.url} has 1 model: phi-4")]
 
 
 def test_an_ollama_here_is_asked_for_its_version_and_models(run: CommandLine, router: StubRouter) -> None:
@@ -138,6 +139,11 @@ def test_a_router_that_keeps_its_fleet_to_itself(run: CommandLine, router: StubR
     ended = run(f"herd doctor --no-mdns --json --router-url {router.url}")
     assert ended.code == 0
     assert ("warning", "how its fleet stands it does not tell: this router has keys") in found_in(ended, "router")
+
+
+def test_the_key_goes_with_what_needs_one_to_the_router_that_is_named(run: CommandLine, router: StubRouter) -> None:
+    run(f"herd doctor --no-mdns --router-url {router.url} --admin-key sesame-and")
+    assert [path for _, path, _, headers in router.asked if "authorization" in headers] == ["/herd/v1/status"]
 
 
 @pytest.mark.parametrize("info", [None, {}, {"link_port": "x"}, []])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from herd.cli.doctor import FileTrouble
-from herd.cli.local_facts import files_of
+from herd.cli.local_facts import agent_of, files_of, settings_of_agent
 from herd.net.identity import open_identity
 from tests.certificates import HOUSE
 
@@ -51,6 +51,16 @@ def test_a_directory_that_cannot_be_written(agent: Path, monkeypatch: pytest.Mon
     assert "chown" in trouble.advice
     monkeypatch.setattr("os.geteuid", lambda: 4711)
     assert "run herd doctor as the user who runs" in only(files_of(agent)).advice
+
+
+def test_a_directory_that_is_another_users_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", denied)  # root may read everywhere
+    settings, flaw = settings_of_agent(tmp_path)
+    assert (settings.data_dir, flaw) == (tmp_path, f"cannot read {tmp_path / 'herd.toml'}: Permission denied")
+    assert agent_of(tmp_path, flaw, token=False).trouble == flaw
 
 
 def test_files_that_are_damaged(agent: Path) -> None:

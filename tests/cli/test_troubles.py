@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from herd.cli.troubles import Trouble, troubles, unserved
+from herd.cli.troubles import Trouble, troubles
 from tests.cli.statuses import model, node, reason, status
 
 LLAMA = model("llama3.2:3b")
@@ -71,6 +71,13 @@ def test_a_fleet_that_serves_has_none() -> None:
             "m on den failed 3 times in a row and is left alone for a while",
             "herd story",
         ),
+        (
+            status(node("den", model("m", size=2**60), LLAMA)),
+            True,
+            "m:latest takes 1073741824.0 GiB, more than all the memory of den",
+            "--node NAME",
+        ),
+        (status(node("den", LLAMA, breaker=OPEN)), False, "the link to den failed 3 times in a row", "herd story"),
         (status(node("den", LLAMA), pins={"m:latest": None}), False, "m:latest is pinned, and no node", "herd unpin m"),
         (
             status(node("den", LLAMA, agent_version="0.0.9")),
@@ -96,16 +103,27 @@ def test_the_gravest_come_first() -> None:
 
 def test_a_breaker_that_only_counts_is_no_trouble() -> None:
     counting = {"state": "closed", "failures": 1, "since": None, "until": None}
-    assert troubles(status(node("den", model("m", breaker=counting)))) == ()
+    assert troubles(status(node("den", model("m", breaker=counting), breaker=counting))) == ()
 
 
-def test_a_model_is_unserved_when_every_node_that_has_it_takes_no_requests() -> None:
+def test_a_model_is_not_served_when_every_node_that_has_it_takes_no_requests() -> None:
     fleet = status(
         node("a", model("M"), model("x:1b"), state="offline"),
         node("b", model("m:latest"), state="degraded"),
         node("c", model("x:1b"), state="draining"),
     )
-    assert unserved(fleet) == {"x:1b": ["a", "c"]}
+    (found,) = [each.what for each in troubles(fleet) if each.grave]
+    assert found == "no node serves x:1b now: only a, c have it"
+
+
+def test_a_model_that_is_in_memory_fits_and_so_does_one_that_cards_have_room_for() -> None:
+    card = {"memory_total": 24 * 2**30, "unified": False}
+    large = model("m", size=30 * 2**30)
+    assert troubles(status(node("a", large, gpus=[card]))) == ()
+    assert troubles(status(node("a", large | {"resident": True}))) == ()
+    assert troubles(status(node("a", large), node("b", large, gpus=[card]))) == ()
+    (found,) = troubles(status(node("a", large, gpus=[card | {"unified": True}])))
+    assert found.grave
 
 
 def test_strangers_names_are_shown_and_not_obeyed() -> None:
