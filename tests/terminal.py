@@ -196,7 +196,7 @@ class Screen:
 class Terminal:
     """A program on a pseudo-terminal of its own. Use `on_terminal`."""
 
-    def __init__(  # noqa: PLR0917
+    def __init__(
         self, master: int, slave: int, found: list[Any], process: asyncio.subprocess.Process, screen: Screen
     ) -> None:
         self._master, self._slave = master, slave
