@@ -34,6 +34,7 @@ HERD = Script(
         "drain": "orders:drain_command",
         "resume": "orders:resume_command",
         "pause": "orders:pause_command",
+        "pull": "pulls:pull_command",
         "pin": "pins:pin_command",
         "unpin": "pins:unpin_command",
     },
