@@ -3,23 +3,18 @@
 What does not fit is left out, the least important first. From `WIDE_SCREEN` columns on, the owner's week stands beside.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
-
-from rich.console import Console, ConsoleOptions
-from rich.segment import Segment
 
 from herd.actors.desk import AgentDocument
 from herd.cli.agent.facts import facts
 from herd.cli.agent.lists import models_block, requests_block
 from herd.cli.agent.state import AgentState
 from herd.cli.live.bars import figure
-from herd.cli.live.blocks import Block
+from herd.cli.live.blocks import Block, Sheet, first_row
 from herd.cli.live.cells import Line, Look, Piece, Row, Size, beside, parts_line, rule
 from herd.cli.live.week import DAYS, HOURS, NARROW, ROWS, UNKNOWN, WIDE, legend, week_rows
-
-__all__ = ["AgentFrame", "Look", "Size", "frame"]
 
 WIDE_SCREEN = 110
 _WALL = 3  # cells between what stands side by side
@@ -38,18 +33,10 @@ _KEYS = (
 
 
 @dataclass(frozen=True, slots=True)
-class AgentFrame:
-    """A picture: as many rows as the screen has, none wider than it."""
+class AgentFrame(Sheet):
+    """The dashboard, and what it could not show."""
 
-    rows: tuple[Row, ...]
     hidden: int = 0  # models that there was no room for
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
-        """For a console, and for screenshots."""
-        for number, row in enumerate(self.rows):
-            if number:
-                yield Segment.line()
-            yield from row
 
 
 class _Scene(NamedTuple):
@@ -97,13 +84,7 @@ def frame(
 def _title(state: AgentState, document: AgentDocument | None, width: int, look: Look) -> Row:
     right: list[Piece] = [("view held  ", "alarm")] if state.held is not None else []
     right.append(_standing(document, look))
-    room = sum(len(text) for text, _ in right) + 1
-    line = Line(look, max(0, width - room)).add(" ")
-    parts_line(line, _title_parts(document), look.glyph(" · ", " | "))
-    end = Line(look, min(room, width)).add(" ")
-    for text, role in right:
-        end.add(text, role)
-    return (*line.row(whole=True), *end.row())
+    return first_row(_title_parts(document), right, width, look)
 
 
 def _standing(document: AgentDocument | None, look: Look) -> Piece:

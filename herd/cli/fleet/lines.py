@@ -7,7 +7,7 @@ from typing import Any
 from herd.cli.fleet.panels import speed
 from herd.cli.fleet.seen import Happening, Request, Seen, heard
 from herd.cli.process import printable
-from herd.cli.words import clock_time
+from herd.cli.words import asked_for, clock_time, ended
 
 SHOWN_AT_FIRST = 10  # of what had happened before, as `tail` has it
 
@@ -52,7 +52,7 @@ def _requests(told: Told, requests: Sequence[Request]) -> tuple[Told, list[str]]
 
 def _request(request: Request) -> str:
     """`11-30 03:12:04 llama3.2:3b for 10.0.0.7 at studio: served after 2.10 s (first token 0.40 s), req_1`."""
-    model = request.model if request.served_model is None else f"{request.model}, by {request.served_model},"
+    model = f"{asked_for(request.model, request.served_model)}{',' if request.served_model is not None else ''}"
     at = "" if request.node is None else f" at {request.node}"
     total = request.total_s or 0.0
     times = [("waited", request.waited_s), ("first token", request.first_token_s)]
@@ -60,5 +60,5 @@ def _request(request: Request) -> str:
     if (rate := speed(request)) is not None:
         parts.append(f"{rate:.1f} tok/s")
     details = f" ({', '.join(parts)})" if parts else ""
-    text = f"{model} for {request.client}{at}: {request.outcome} after {total:.2f} s{details}, {request.id}"
+    text = f"{model} for {request.client}{at}: {ended(request.outcome)[0]} after {total:.2f} s{details}, {request.id}"
     return f"{clock_time((request.arrived or 0.0) + total)} {printable(text)}"

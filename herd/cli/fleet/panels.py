@@ -7,7 +7,7 @@ from herd.cli.fleet.seen import Happening, Queue, Request
 from herd.cli.live.bars import count, figure, seconds
 from herd.cli.live.blocks import Block
 from herd.cli.live.cells import Column, Line, Look, Piece, Row, placed, role_of, table_line, title_line
-from herd.cli.words import OUTCOMES, asked_for, hour
+from herd.cli.words import asked_for, ended, hour
 
 _KINDS = {
     "joined": "good", "resumed": "good", "breaker-closed": "good", "left": "bad", "breaker-opened": "bad",
@@ -70,7 +70,8 @@ def _request_columns(longest: int, width: int) -> tuple[Column[Request], ...]:
 
 
 def _outcome(one: Request) -> Piece:
-    return (one.outcome or "under way", role_of(OUTCOMES.get(one.outcome, ("", ""))[1]))
+    word, colour = ended(one.outcome)
+    return word, role_of(colour)
 
 
 def _model(one: Request) -> str:

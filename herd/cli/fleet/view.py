@@ -3,12 +3,9 @@
 What does not fit is left out, the least important first. From `WIDE` columns on, blocks stand side by side.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
-
-from rich.console import Console, ConsoleOptions
-from rich.segment import Segment
 
 from herd.cli.fleet.detail import detail_rows
 from herd.cli.fleet.nodes import HEAD, NodeTable, longest_name, node_table
@@ -16,10 +13,8 @@ from herd.cli.fleet.panels import happenings_block, queues_block, requests_block
 from herd.cli.fleet.seen import Connection, Seen
 from herd.cli.fleet.state import Drain, Panel, Shown, TopState
 from herd.cli.live.bars import age
-from herd.cli.live.blocks import Block
+from herd.cli.live.blocks import Block, Sheet, first_row
 from herd.cli.live.cells import Line, Look, Piece, Row, Size, beside, parts_line, rule
-
-__all__ = ["Frame", "Look", "Size", "frame"]
 
 WIDE = 110
 _BESIDE = 0.58  # of the width for requests, whose lines are longer than those of queues and happenings
@@ -28,18 +23,10 @@ _FEW = 3  # nodes that are shown before anything else is
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
-    """A picture: as many rows as the screen has, none wider than it."""
+class Frame(Sheet):
+    """The dashboard, and what of it keys can move."""
 
-    rows: tuple[Row, ...]
     shown: Shown
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
-        """For a console, and for screenshots."""
-        for number, row in enumerate(self.rows):
-            if number:
-                yield Segment.line()
-            yield from row
 
 
 class _Scene(NamedTuple):
@@ -71,26 +58,20 @@ def _title(scene: _Scene) -> Row:
     dot = look.glyph("● " if seen.connection is Connection.LIVE else "○ ", "")
     since = f" for {age(now - seen.since)}" if seen.connection is Connection.LOST and seen.since is not None else ""
     right.append((f"{dot}{seen.connection}{since}", role))
-    room = sum(len(text) for text, _ in right) + 1
-    line = Line(look, max(0, size.width - room))
-    parts_line(line, _title_parts(seen), look.glyph(" · ", " | "))
-    end = Line(look, min(room, size.width)).add(" ")
-    for text, role in right:
-        end.add(text, role)
-    return (*line.row(whole=True), *end.row())
+    return first_row(_title_parts(seen), right, size.width, look)
 
 
 def _title_parts(seen: Seen) -> list[tuple[int, Sequence[Piece]]]:
     """In their order, each with its rank."""
     place = seen.url.partition("://")[2] or seen.url
-    parts: list[tuple[int, Sequence[Piece]]] = [(0, ((" herd", "title"),))]
+    parts: list[tuple[int, Sequence[Piece]]] = [(0, (("herd", "title"),))]
     if place:
         parts.append((6, ((place, ""),)))
     if seen.status is None:
         return parts
     totals, version = seen.status.totals, seen.status.router.version
     if version:
-        parts[0] = (0, ((" herd", "title"), (f" {version}", "dim")))
+        parts[0] = (0, (("herd", "title"), (f" {version}", "dim")))
     nodes = len(seen.nodes) if totals.nodes is None else totals.nodes
     serving = "" if totals.serving is None else f", {totals.serving} serving"
     parts.append((1, ((f"{nodes} node{'s' if nodes != 1 else ''}{serving}", ""),)))

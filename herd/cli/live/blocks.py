@@ -1,11 +1,39 @@
-"""Blocks of a screen: lists under their titles."""
+"""What both dashboards are put together of: a picture of rows, its first row, and lists under their titles."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from herd.cli.live.cells import Line, Look, Row, Size, rule
+from rich.console import Console, ConsoleOptions
+from rich.segment import Segment
+
+from herd.cli.live.cells import Line, Look, Piece, Row, Size, parts_line, rule
 
 _TITLED = 4  # rows from which on there is one for the names of the columns
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A picture: as many rows as the screen has, none wider than it."""
+
+    rows: tuple[Row, ...]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        """For a console, and for screenshots."""
+        for number, row in enumerate(self.rows):
+            if number:
+                yield Segment.line()
+            yield from row
+
+
+def first_row(parts: Sequence[tuple[int, Sequence[Piece]]], right: Sequence[Piece], width: int, look: Look) -> Row:
+    """What a picture is of, as far as there is room beside what stands at its right end."""
+    room = sum(len(text) for text, _ in right) + 1
+    line = Line(look, max(0, width - room)).add(" ")
+    parts_line(line, parts, look.glyph(" · ", " | "))
+    end = Line(look, min(room, width)).add(" ")
+    for text, role in right:
+        end.add(text, role)
+    return (*line.row(whole=True), *end.row())
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from herd.cli.process import printable
-from herd.cli.words import OUTCOMES, asked_for, clock_time
+from herd.cli.words import asked_for, clock_time, ended
 from herd.protocols import stories
 from herd.protocols.stories import CandidateEntry, Event, RequestEntry, StoryDocument
 
@@ -81,7 +81,7 @@ def requests(entries: Sequence[RequestEntry], width: int) -> RenderableType:
         times = (entry["waited_s"], entry["first_token_s"], entry["total_s"])
         table.add_row(
             clock_time(entry["arrived"]),
-            Text(printable(entry["outcome"] or "under way"), OUTCOMES.get(entry["outcome"], ("", ""))[1]),
+            Text(*ended(entry["outcome"])),
             *(Text(printable(word)) for word in words),
             *("-" if seconds is None else f"{seconds:.2f} s" for seconds in times),
             *("-" if tokens is None else str(tokens) for tokens in (entry["prompt"], entry["completion"])),
@@ -122,7 +122,7 @@ def _heading(request: RequestEntry, events: Sequence[Event]) -> Text:
 def _heading_words(request: RequestEntry, speed: str = "") -> Text:
     """`served by studio in 2.41 s (waited 0.31 s, first token after 0.83 s), 12 tokens in, 57 out`."""
     outcome, node = request["outcome"], request["node"]
-    word, style = OUTCOMES.get(outcome, (printable(str(outcome)), ""))
+    word, style = ended(outcome)
     preposition = {"served": " by", None: " at"}.get(outcome, ", last at")
     place = "" if node is None else f"{preposition} {printable(node)}"
     details = [f"waited {_seconds(request['waited_s'])}"] if request["waited_s"] >= 0.001 else []
@@ -214,7 +214,7 @@ def _event(event: Event) -> RenderableType:  # noqa: C901, PLR0911, PLR0912 - a 
         case "left-out":
             return Text(f"... {event['events']} events are left out here ...", "dim")
         case "ended":
-            word, style = OUTCOMES.get(event["outcome"], (printable(event["outcome"]), ""))
+            word, style = ended(event["outcome"])
             return Text(": ".join(filter(None, ("over", word, printable(event["text"])))), style)
 
 

@@ -60,7 +60,7 @@ def test_an_answer_that_came_in_one_piece_has_the_speed_of_all_of_it() -> None:
 def test_a_request_that_was_not_served_says_what_there_is_to_say() -> None:
     told, _ = lines(Told(), "requests", {"requests": []})
     poor = request("x", node=None, outcome="expired", waited_s=None, first_token_s=None, completion=None)
-    assert lines(told, "requests", {"requests": [poor]})[1] == [f"{at(103)} m for 10.0.0.7: expired after 3.00 s, x"]
+    assert lines(told, "requests", {"requests": [poor]})[1] == [f"{at(103)} m for 10.0.0.7: given up after 3.00 s, x"]
     aliased = request("y", served_model="m\x1b[2J")
     assert r": served" in lines(told, "requests", {"requests": [aliased]})[1][0]
     assert "\x1b" not in lines(told, "requests", {"requests": [aliased]})[1][0]

@@ -9,8 +9,8 @@ from rich.cells import cell_len
 
 from herd.cli.fleet.seen import Seen, connected, heard, lost
 from herd.cli.fleet.state import Shown, TopState, pressed
-from herd.cli.fleet.view import Frame, Look, frame
-from herd.cli.live.cells import Size
+from herd.cli.fleet.view import Frame, frame
+from herd.cli.live.cells import Look, Size
 from tests.cli.fleets import NOW, REQUESTS, crowd, detail, request
 
 # Nothing, blanks, what terminals obey, what Rich obeys; wide, combined, joined, flipped and unassigned letters.

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from herd.cli.fleet.seen import Seen, heard, lost
 from herd.cli.fleet.state import TopState, pressed, told
-from herd.cli.fleet.view import Frame, Look, frame
-from herd.cli.live.cells import Size
+from herd.cli.fleet.view import Frame, frame
+from herd.cli.live.cells import Look, Size
 from tests.cli.fleets import HOUSE, NOW, detail, house, node, status_of
 from tests.cli.snapshot import matches_snapshot, text_of
 
