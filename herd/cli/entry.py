@@ -32,7 +32,7 @@ def _open_standard_streams() -> None:
 def _run(script: str) -> None:
     _open_standard_streams()
     signal.signal(signal.SIGINT, lambda *_: os._exit(_EXIT_INTERRUPTED))
-    gc.disable()  # what is imported stays: to look through it for what could go took a seventh of the time
+    gc.disable()  # what is imported stays: the collector would look through all of it in vain, now and later
     scripts = import_module("herd.cli.scripts")
     main = scripts.prepared(getattr(scripts, script))
     gc.freeze()
