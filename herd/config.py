@@ -54,7 +54,7 @@ class RouterSettings:
     link_port: int = _setting(LINK_PORT, "Port to which agents connect; 0 picks a free one.")
     data_dir: Path = _setting(Path("~/.herd"), "Directory of what Herd remembers.")
     no_mdns: bool = _setting(False, "Do not announce the router on the local network.")
-    dashboard: bool | None = _setting(None, "Show a live dashboard.")
+    dashboard: bool | None = _setting(None, "Show a live dashboard (default: on a terminal, in the foreground).")
     log_level: str = _setting("info", "debug, info, warning or error.")
     log_format: str = _setting("text", "text or json.")
     api_key: tuple[str, ...] = _setting(
@@ -75,6 +75,7 @@ class RouterSettings:
     auto_pull: bool = _setting(False, "Pull a model nobody has onto the best node.")
     max_body: int | None = _setting(None, "Largest JSON body, in bytes (default 256 MiB); blobs have no limit.")
     scorer: str = _setting("seven-signals", "Rank nodes by seven-signals (points) or completion-time (seconds).")
+    otlp_endpoint: str = _setting("", "URL of an OpenTelemetry collector (OTLP over HTTP) that gets the traces.")
     aliases: dict[str, str] = field(default_factory=dict, metadata=_TABLE)
     fallbacks: dict[str, tuple[str, ...]] = field(default_factory=dict, metadata=_TABLE)
 
@@ -103,9 +104,10 @@ class NodeSettings:
     name: str = _setting("", "Name of this node (default: the host name).")
     data_dir: Path = _setting(Path("~/.herd-node"), "Directory of what the agent remembers.")
     no_mdns: bool = _setting(False, "Do not look for the router on the local network.")
-    dashboard: bool | None = _setting(None, "Show a live dashboard.")
+    dashboard: bool | None = _setting(None, "Show a live dashboard (default: on a terminal, in the foreground).")
     join_token: str = _setting("", "Secret shared with the router.", secret=True)
     log_level: str = _setting("info", "debug, info, warning or error.")
+    log_format: str = _setting("text", "text or json.")
 
 
 Settings = TypeVar("Settings", RouterSettings, NodeSettings)
@@ -275,6 +277,42 @@ def asked_router(flag: str | None, environ: Mapping[str, str]) -> str:
 def asked_with(flag: str | None, environ: Mapping[str, str]) -> str:
     """The key that a command sends to the router: as given, else by environment, else none."""
     return flag if flag is not None else environ.get("HERD_ADMIN_KEY", "")
+
+
+def otlp_endpoint(settings: RouterSettings, environ: Mapping[str, str]) -> str:
+    """Where traces go: to a collector, or to the one that OpenTelemetry's own variable names for every program; or "".
+
+    Raises:
+        ConfigError: it is no URL.
+    """
+    usual = "http://127.0.0.1:4318"
+    if settings.otlp_endpoint:
+        base = _base_url(settings.otlp_endpoint, "--otlp-endpoint", usual)
+    elif environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        base = _base_url(environ["OTEL_EXPORTER_OTLP_ENDPOINT"], "OTEL_EXPORTER_OTLP_ENDPOINT", usual)
+    else:
+        return ""
+    return base if base.endswith("/v1/traces") else f"{base}/v1/traces"
+
+
+def asked_certificate(environ: Mapping[str, str]) -> bytes | None:
+    """SHA-256 of the only certificate that a command accepts of the router; None where none is named.
+
+    A router tells it to the view that it starts, which asks it at an address that no certificate need be for.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    given = environ.get("HERD_ROUTER_FINGERPRINT", "")
+    if not given:
+        return None
+    try:
+        digest = bytes.fromhex(given)
+    except ValueError:
+        digest = b""
+    if len(digest) != 32:
+        raise ConfigError("the environment variable HERD_ROUTER_FINGERPRINT must be a SHA-256: 64 hexadecimal digits")
+    return digest
 
 
 def _base_url(given: str, flag: str, example: str) -> str:

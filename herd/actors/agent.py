@@ -14,16 +14,27 @@ from herd.actors import names
 from herd.actors.backend import Backend, BackendSettings, BackendState
 from herd.actors.collector import Collector
 from herd.actors.commands import Commands
-from herd.actors.desk import AgentDesk, AgentStatus, ShownModel
+from herd.actors.desk import (
+    AgentDesk,
+    AgentStatus,
+    ShownGpu,
+    ShownMachine,
+    ShownModel,
+    ShownRequest,
+    ShownServer,
+    ShownWeek,
+)
+from herd.actors.noted import NotedRelay, RequestEnd, Work
 from herd.actors.owner_watch import OwnerPorts, OwnerWatch, with_owner
 from herd.actors.ports import Clock, Dialer, Finder, ModelServers
 from herd.actors.relay import Relay
-from herd.actors.router_link import GRACE_S, LinkPorts, RouterLink
+from herd.actors.router_link import GRACE_S, NO_WAY, LinkPorts, RouterLink, Way
 from herd.actors.sensor_ports import GpuProbe, MachineProbe, MachineSample, OwnerProbe, ServerProcesses
+from herd.actors.showing import Showing, Shown
 from herd.errors import HerdError
 from herd.policy.liveness import HEARTBEAT_S
 from herd.policy.owner import Owner, Terms
-from herd.protocols.messages import Hello, Report, Welcome
+from herd.protocols.messages import Hello, ModelInfo, Report, Welcome
 from herd.runtime import (
     ActorDiedError,
     ActorHandle,
@@ -46,6 +57,8 @@ FOR_EVER = RestartPolicy(max_restarts=-1, max_backoff=30.0)
 
 MAX_MODELS = 1500  # with names of 72 letters some 760 KB of a frame's 1 MiB
 
+NOT_SAMPLED = MachineSample(0.0, Bytes(0), Bytes(0), 0)
+
 
 class Agent:
     """Owns what this node reports: puts together what the Backends, the Collector and the OwnerWatch say.
@@ -53,6 +66,7 @@ class Agent:
     Args:
         joined: called with the id of each router that lets this agent in, to remember it.
         backends: the model servers, each an actor of its own.
+        clock: since when things are as they are shown to people at the machine.
         dedicated: the machine has no owner.
         desk: where people at the machine see how it stands.
     """
@@ -60,23 +74,30 @@ class Agent:
     def __init__(
         self,
         joined: Callable[[RouterId], None],
-        backends: tuple[BackendId, ...],
+        backends: tuple[BackendSettings, ...],
+        clock: Clock,
         *,
         dedicated: bool = False,
         desk: AgentDesk | None = None,
     ) -> None:
         self._joined = joined
-        self._known = backends
+        self._urls = {settings.id: settings.base_url for settings in backends}
+        self._clock = clock
         self._dedicated = dedicated
-        self._desk = desk
         self._link: ActorHandle | None = None
         self._collector: ActorHandle | None = None
         self._backends: dict[BackendId, BackendState] = {}
-        self._sample = MachineSample(0.0, Bytes(0), Bytes(0), 0)
+        self._sample = NOT_SAMPLED
         self._owner = Owner()
-        self._linked = False
         self._welcome: Welcome | None = None  # the latest
-        self._shown: AgentStatus | None = None
+        self._way = NO_WAY  # to the router of that
+        self._linked = False
+        self._trouble = ""  # why there is no link
+        self._link_since = Seconds(clock.wall())  # as it is: linked or away
+        self._lost: tuple[str, Seconds | None] = ("", None)  # why the last link ended, and when
+        self._work = Work()
+        self._week: ShownWeek | None = None  # of the owner, as the router has learned it
+        self._showing = Showing(desk, clock, self._status, lambda delay, then: context(self).after(delay, then))
 
     def on_start(self) -> None:
         """After a crash, have the model servers and the machine shown again."""
@@ -84,7 +105,7 @@ class Agent:
             get_actor(names.COLLECTOR).introduce.tell()
             with suppress(ValueError):  # nobody watches
                 get_actor(names.OWNER_WATCH).introduce.tell()
-            for backend in self._known:
+            for backend in self._urls:
                 get_actor(names.backend(backend)).introduce.tell()
 
     def start_reporting(self, link: ActorHandle) -> None:
@@ -104,6 +125,7 @@ class Agent:
     def sampled(self, sample: MachineSample, urgent: bool = False) -> None:
         """The machine as it is now. The next heartbeat carries it: one at once if it is urgent or GPUs came or went."""
         before, self._sample = self._sample, sample
+        self._showing.moved()
         if urgent or [gpu.id for gpu in before.gpus] != [gpu.id for gpu in sample.gpus]:
             self.report()
 
@@ -124,25 +146,50 @@ class Agent:
         before, self._owner = self._owner, owner
         if (before.pauses, before.workload, before.thermal) != (owner.pauses, owner.workload, owner.thermal):
             self.report()
+        else:
+            self._showing.moved()
 
-    def link_up(self, welcome: Welcome) -> None:
+    def link_up(self, welcome: Welcome, way: Way = NO_WAY) -> None:
         """A router let this agent in."""
-        self._linked, self._welcome = True, welcome
-        self._show()
+        self._linked, self._welcome, self._way, self._trouble = True, welcome, way, ""
+        self._link_since = Seconds(self._clock.wall())
+        self._showing.changed()
         logger.info("joined router %s as %s", welcome.router_id, welcome.name)
         try:
             self._joined(welcome.router_id)
         except HerdError as error:  # a full disk, say: this agent serves all the same, and looks anew after a restart
             logger.warning("the router is not remembered: %s", error)
 
-    def link_down(self, _why: str) -> None:
-        """The link is gone; the RouterLink is already looking for the router."""
-        self._linked = False
-        self._show()
+    def link_down(self, why: str) -> None:
+        """The link is gone, or did not come about; the RouterLink goes on looking for the router."""
+        if self._linked:
+            self._linked, self._link_since = False, Seconds(self._clock.wall())
+            self._lost = (why, self._link_since)
+        self._trouble = why
+        self._showing.changed()
+
+    def request_began(self, number: int, request: ShownRequest) -> None:
+        """A model server is being asked."""
+        self._work.began(number, request)
+        self._showing.worked()
+
+    def request_ended(self, number: int, end: RequestEnd) -> None:
+        """It has answered, or will not."""
+        self._work.ended(number, end, self._clock.monotonic())
+        self._showing.worked()
+
+    def week_learned(self, week: ShownWeek) -> None:
+        """The router has told what it expects of the owner."""
+        self._week = week
+        self._showing.changed()
+
+    async def status_after(self, number: int) -> Shown:
+        """How this agent stands: at once with 0, else when it is not as it was at that number of an answer before."""
+        return await self._showing.after(number)
 
     def report(self) -> None:
         """Send a heartbeat."""
-        self._show()
+        self._showing.changed()
         if self._link is None:
             return
         models = tuple(model for state in self._backends.values() for model in state.models)
@@ -161,27 +208,57 @@ class Agent:
         )
         self._link.report.tell(with_owner(report, self._owner))
 
-    def _show(self) -> None:
-        """Have people at this machine see how it stands, if that has changed."""
-        if self._desk is None:
-            return
-        states = self._backends.values()
-        status = AgentStatus(
+    def _status(self) -> AgentStatus:
+        """How this agent stands, for people at its machine."""
+        states, sample, owner = self._backends.values(), self._sample, self._owner
+        welcome, sampled = self._welcome, sample != NOT_SAMPLED
+        gpus = tuple(ShownGpu(gpu.name, gpu.memory_total, gpu.memory_free) for gpu in sample.gpus)
+        machine = ShownMachine(sample.cpu, sample.memory_total, sample.memory_free, gpus)
+        return AgentStatus(
             linked=self._linked,
-            router_id=self._welcome.router_id if self._welcome is not None else None,
-            name=self._welcome.name if self._welcome is not None else None,
+            router_id=welcome.router_id if welcome is not None else None,
+            name=welcome.name if welcome is not None else None,
             backends=tuple(state.id for state in states if state.info is not None),
-            models=tuple(
-                ShownModel(model.name, model.backend, model.resident) for state in states for model in state.models
-            ),
-            pauses=self._owner.pauses,
-            workload=self._owner.workload or "",
-            thermal=self._owner.thermal or "",
+            models=tuple(_model(model) for state in states for model in state.models),
+            pauses=owner.pauses,
+            workload=owner.workload or "",
+            thermal=owner.thermal or "",
             dedicated=self._dedicated,
+            trouble=self._trouble,
+            router_url=self._way.url,
+            router_peer=self._way.peer,
+            router_version=welcome.router_version if welcome is not None else "",
+            link_since=self._link_since,
+            lost=self._lost[0],
+            lost_at=self._lost[1],
+            servers=tuple(_server(state, self._urls.get(state.id, "")) for state in states),
+            work=self._work.shown(self._clock.monotonic()),
+            machine=machine if sampled else None,
+            owner_load=owner.load,
+            week_slot=sample.week_slot if sampled else None,
+            week=self._week,
+            at=Seconds(self._clock.wall()),
         )
-        if status != self._shown:
-            self._shown = status
-            self._desk.show(status)
+
+
+def _model(model: ModelInfo) -> ShownModel:
+    return ShownModel(
+        model.name,
+        model.backend,
+        model.resident,
+        model.size,
+        model.size_resident,
+        model.size_vram,
+        model.context_length,
+        model.expires_at,
+    )
+
+
+def _server(state: BackendState, url: str) -> ShownServer:
+    info = state.info
+    if info is None:
+        return ShownServer(state.id, url, trouble=state.trouble or "it does not answer")
+    return ShownServer(state.id, url, info.kind, info.version)
 
 
 def _taken(state: BackendState | None) -> list[tuple[str, Bytes]]:
@@ -239,8 +316,8 @@ async def running_agent(options: AgentOptions, ports: AgentPorts) -> AsyncIterat
             stack.push_async_callback(stop, actor)
             return actor
 
-        known = tuple(settings.id for settings in options.backends)
-        agent = start(vital, Agent, names.AGENT, ports.joined, known, dedicated=options.dedicated, desk=ports.desk)
+        settled = (ports.joined, options.backends, ports.clock)
+        agent = start(vital, Agent, names.AGENT, *settled, dedicated=options.dedicated, desk=ports.desk)
         start(sensors, Collector, names.COLLECTOR, ports.probe, agent, ports.gpus)
         if ports.owner is not None or ports.desk is not None:
             terms = Terms(options.dedicated, options.hello.machine.memory_total)
@@ -255,9 +332,15 @@ async def running_agent(options: AgentOptions, ports: AgentPorts) -> AsyncIterat
                 sensors, Backend, names.backend(settings.id), settings, ports.servers, agent, ports.processes, told
             )
         commands = Commands(
-            base_urls, ports.servers, partial(_kind_of, backends), lambda backend: backends[backend].poll.tell()
+            base_urls,
+            ports.servers,
+            partial(_kind_of, backends),
+            changed=lambda backend: backends[backend].poll.tell(),
+            week=agent.week_learned.tell,
         )
-        link_ports = LinkPorts(ports.dialer, ports.finder, relay, commands)
+        # Where nobody is shown what runs, nothing is told of it.
+        relayed = relay if ports.desk is None else NotedRelay(relay, agent, ports.clock)
+        link_ports = LinkPorts(ports.dialer, ports.finder, relayed, commands)
         start(vital, RouterLink, names.ROUTER_LINK, options.hello, options.router_url, link_ports, agent, options.grace)
         stack.push_async_callback(_fall_silent, agent)
         yield RunningAgent(options.hello.node_id, agent, failed)

@@ -1,10 +1,11 @@
-"""What an agent does at its router's command: load a model, and let one go."""
+"""What an agent does at its router's command: load a model, let one go, and know its owner's week."""
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from herd.actors.desk import ShownWeek
 from herd.actors.ports import ModelServers
 from herd.errors import HerdError
 from herd.policy.edits import FOR_EVER
@@ -15,7 +16,11 @@ from herd.types import BackendId, BackendKind, Seconds, Tokens
 
 logger = logging.getLogger(__name__)
 
-LOAD, UNLOAD = "load", "unload"
+LOAD, UNLOAD, WEEK = "load", "unload", "week"
+# What an agent that obeys `Commands` says of itself in its hello: no older one is told what it would refuse.
+CAPABILITIES = (WEEK,)
+
+HOURS = 168  # of a week
 MAX_KEEP_ALIVE = 2**31  # seconds: 68 years, which Ollama's nanoseconds hold
 
 LOAD_S = Seconds(300.0)  # Ollama itself gives a load up after as long
@@ -45,6 +50,7 @@ class Commands:
         servers: the HTTP client.
         kind_of: which program a model server is, a `BackendKind`; empty while it does not answer.
         changed: told when a model server has done something, so that it is looked at soon.
+        week: told what the router has learned of the owner of this machine; None: nobody wants to know.
     """
 
     def __init__(
@@ -53,16 +59,21 @@ class Commands:
         servers: ModelServers,
         kind_of: Callable[[BackendId], Awaitable[str]],
         changed: Callable[[BackendId], None],
+        week: Callable[[ShownWeek], None] | None = None,
     ) -> None:
         self._base_urls = base_urls
         self._servers = servers
         self._kind_of = kind_of
         self._changed = changed
+        self._week = week
         self._loading = ""  # what is being loaded: one model at a time, as Ollama does it
 
     async def __call__(self, command: Command) -> Result:
         """The outcome; cancelled when the link ends, and with it a load that nobody waits for any more."""
         try:
+            if command.name == WEEK and self._week is not None:
+                self._week(_read_week(command))
+                return Result(command.id, True)
             order = _read(command)
             await self._check(order)
             await (self._load(order) if command.name == LOAD else self._ask(order, UNLOAD_S))
@@ -121,6 +132,20 @@ def _read(command: Command) -> _Order:
     if num_ctx is not None and not (type(num_ctx) is int and num_ctx > 0):
         raise _RefusedError(f"the num_ctx of {LOAD} is a number of tokens")
     return _Order(BackendId(backend), model, keep_alive, Tokens(num_ctx) if num_ctx is not None else None)
+
+
+def _read_week(command: Command) -> ShownWeek:
+    """What is known of each hour. Raises _RefusedError when that makes no sense."""
+    load, confidence = command.args.get("load"), command.args.get("confidence")
+    if not isinstance(load, list) or not isinstance(confidence, list) or not len(load) == len(confidence) == HOURS:
+        raise _RefusedError(f"{WEEK} needs {HOURS} loads, and as many confidences")
+    if not all(share is None or _is_share(share) for share in load) or not all(map(_is_share, confidence)):
+        raise _RefusedError(f"loads and confidences of {WEEK} are 0 to 1")
+    return ShownWeek(tuple(load), tuple(confidence))
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value <= 1.0
 
 
 def _lasts(keep_alive: float) -> bool:

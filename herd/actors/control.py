@@ -1,6 +1,7 @@
 """Control requests: a person drains, pauses or resumes a node."""
 
 import logging
+from difflib import get_close_matches
 from functools import partial
 
 from herd.actors.node import NodeStatus
@@ -43,7 +44,10 @@ async def obey(request: HttpRequest, fleet: ActorHandle, find: Find) -> bytes:
 def unknown_node(name: str, nodes: tuple[NodeStatus, ...]) -> str:
     """What whoever names a node that there is not is told."""
     shown = name if len(name) <= MAX_LISTED else f"{name[:MAX_LISTED]}..."
-    names = [node.name for node in nodes[:MAX_LISTED]]
+    names: list[str] = [node.name for node in nodes]
+    if len(names) > MAX_LISTED:
+        near = get_close_matches(shown, names)
+        names = [*near, *(each for each in names if each not in near)][:MAX_LISTED]
     more = f" and {len(nodes) - MAX_LISTED} more" if len(nodes) > MAX_LISTED else ""
     known = f"the nodes are {', '.join(names)}{more}" if names else "no node has joined since the router started"
     return f"there is no node {shown!r}: {known}"

@@ -5,6 +5,7 @@ import logging
 from dataclasses import dataclass
 
 from herd.actors import names
+from herd.actors.commands import WEEK
 from herd.actors.node import Node, NodeStatus
 from herd.actors.node_proxy import STARTS_ANEW, NodeProxy
 from herd.actors.ports import Clock, Links
@@ -94,7 +95,7 @@ class Fleet:
         else:
             node, proxy = member.node, member.proxy
         self._members[hello.node_id] = _Member(name, node, proxy, link)
-        node.link_up.tell(name, hello.machine, hello.agent_version)
+        node.link_up.tell(name, hello.machine, hello.agent_version, shows_week=WEEK in hello.capabilities)
         proxy.link_up.tell(link)
         logger.info("%s joined from %s", name, peer)
         version = common_version(hello.versions, "agent")

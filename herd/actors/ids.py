@@ -28,6 +28,14 @@ class Ids:
             return RequestId(wanted)
         return RequestId(f"req_{self._random.getrandbits(96):024x}")
 
+    def trace(self) -> int:
+        """A new trace id of 128 bits, never 0."""
+        return self._random.getrandbits(128) or 1
+
+    def span(self) -> int:
+        """A new span id, with room below 64 bits for those that are counted on from it."""
+        return self._random.getrandbits(63) or 1
+
     def ticket(self) -> TicketId:
         """A new ticket, unique for the life of the router."""
         return TicketId(f"t{next(self._tickets)}")

@@ -2,21 +2,23 @@
 
 from collections.abc import Callable
 
+from herd.actors.figures import Figures
 from herd.protocols.happenings import Happening
 from herd.protocols.live import LogLine
 from herd.protocols.stories import RequestEntry
+from herd.types import Api
 
 
 class NoMeter:
     """Measures nothing; implements the port `Meter`."""
 
-    def request_ended(self, request: RequestEntry) -> None:
+    def request_ended(self, request: RequestEntry, api: Api, *, held_s: float, moves: int) -> None:
         """Nobody wants to know."""
 
     def happened(self, happening: Happening) -> None:
         """Nobody wants to know."""
 
-    async def exposition(self) -> tuple[str, bytes]:
+    async def exposition(self, figures: Figures) -> tuple[str, bytes]:  # noqa: ARG002 - the port's
         """There is nothing to tell."""
         return "text/plain; version=0.0.4; charset=utf-8", b""
 

@@ -1,6 +1,6 @@
 """Under which names actors find one another; each router, and each agent, has a namespace of its own."""
 
-from herd.types import BackendId, NodeId
+from herd.types import BackendId, NodeId, RouterId
 
 STORE = "store"
 FLEET = "fleet"
@@ -14,11 +14,17 @@ TRACES = "traces"
 FEED = "feed"
 GATEWAY = "gateway"
 DISCOVERY = "discovery"
+DASHBOARD = "dashboard"  # of the agent, too
 
 AGENT = "agent"
 ROUTER_LINK = "router-link"
 COLLECTOR = "collector"
 OWNER_WATCH = "owner-watch"
+
+
+def router(router_id: RouterId | str) -> str:
+    """The namespace of a router's actors."""
+    return f"router-{router_id}"
 
 
 def node(node_id: NodeId) -> str:

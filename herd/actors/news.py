@@ -5,7 +5,12 @@ from contextlib import suppress
 from herd.actors import names
 from herd.actors.ports import Clock
 from herd.protocols.happenings import Happening, HappeningKind
+from herd.protocols.untrusted import shown
 from herd.runtime import get_actor
+
+# Characters. A sentence that names a model and a node, with what an agent says of the reason, is shorter; the kinds of
+# reasons are single words.
+MAX_TEXT, MAX_CAUSE = 300, 40
 
 
 def changed() -> None:
@@ -14,8 +19,8 @@ def changed() -> None:
         get_actor(names.FEED).changed.tell()
 
 
-def happened(kind: HappeningKind, clock: Clock, text: str, *, node: str = "", model: str = "") -> None:
-    """Something has happened, now.
+def happened(kind: HappeningKind, clock: Clock, text: str, *, node: str = "", model: str = "", cause: str = "") -> None:
+    """Something has happened, now. What strangers have put into it is made printable.
 
     Args:
         kind: what.
@@ -23,6 +28,9 @@ def happened(kind: HappeningKind, clock: Clock, text: str, *, node: str = "", mo
         text: a sentence without its full stop.
         node: the name of the node that it concerns.
         model: the canonical name of the model.
+        cause: why.
     """
     with suppress(ValueError):  # the same
-        get_actor(names.FEED).happened.tell(Happening(kind, clock.wall(), node, model, text))
+        told = shown(text[:MAX_TEXT])
+        happening = Happening(kind, clock.wall(), shown(node), shown(model), told, shown(cause[:MAX_CAUSE]))
+        get_actor(names.FEED).happened.tell(happening)

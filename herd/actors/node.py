@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 from herd.actors import names, news
 from herd.actors.breakers import Breakers
 from herd.actors.capacity_learner import OwnerSeen
+from herd.actors.herald import Herald
 from herd.actors.model_queue import MAX_ACQUIRES, ModelQueue, QueueStatus
 from herd.actors.node_views import context_of, hardware_of, memory_of, models_of, workload_of
 from herd.actors.ports import Clock
 from herd.actors.sightings import Sight, Sightings
+from herd.actors.week_telling import WeekTelling
 from herd.policy.breaker import AttemptEnd, Breaker, breaker_reason
 from herd.policy.capacity import SLOTS, UNKNOWN, Forecast, load_of
 from herd.policy.concurrency import MOST
@@ -20,6 +22,7 @@ from herd.policy.memory import MEMORY_PRESSURE, pressure
 from herd.policy.node_state import Standing, node_state
 from herd.policy.orders import NO_ORDERS, Order, Orders
 from herd.policy.values import NodeView, Reason
+from herd.protocols.happenings import LoadCause
 from herd.protocols.messages import Machine, Report
 from herd.runtime import (
     ActorDiedError,
@@ -79,6 +82,7 @@ class Node:
         self._store: ActorHandle | None = None  # keeps what people told the node
         self._learner: ActorHandle | None = None  # of its owner's habits
         self._forecast = UNKNOWN  # what it expects of the owner
+        self._week = WeekTelling(node_id, clock)
         self._machine = Machine()
         self._agent_version = ""
         self._report = Report()
@@ -88,16 +92,19 @@ class Node:
         self._breakers = Breakers()
         self._queues: dict[str, ActorHandle] = {}
         self._declared: dict[str, int] = {}  # what each queue was last told of its limit; 0: to be learned
+        self._used: set[str] = set()  # models whose queue has had a ticket
         self._learned: dict[str, int] = {}  # limits that queues have found out, in this life or in an earlier one
         self._open: dict[str, bool] = {}  # whether the queue was last told that it may grant leases
         self._view = NodeView(node_id, self._name, NodeState.OFFLINE)
         self._sightings = Sightings()
         self._dropping = False
         self._supervisor: Supervisor | None = None  # of the queues
+        self._herald: Herald | None = None
 
     async def on_start(self) -> None:
         """After a crash the node is as good as offline, until its agent has joined anew."""
         self._supervisor = context(self).supervisor(restarts=WITH_THE_NODE)
+        self._herald = Herald(self._clock, context(self).after)
         if context(self).restarts:
             self._scorer.node_changed.tell(self._view)
         with suppress(ValueError):  # there is none, or the router stops
@@ -108,9 +115,17 @@ class Node:
 
     # --- what the link says -------------------------------------------------------------------------------------------
 
-    def link_up(self, name: NodeName, machine: Machine, agent_version: str) -> None:
-        """The node has (re)connected under this name; until its first report it is joining."""
+    def link_up(self, name: NodeName, machine: Machine, agent_version: str, *, shows_week: bool = False) -> None:
+        """The node has (re)connected under this name; until its first report it is joining.
+
+        Args:
+            name: its own.
+            machine: what does not change.
+            agent_version: as the agent says.
+            shows_week: the agent shows people what was learned of the machine's owner.
+        """
         self._name, self._machine, self._agent_version = name, machine, agent_version
+        self._week.joined(wanted=shows_week)
         self._stands_anew()
         self._breakers.joined(self._clock.monotonic())
         self._changed()
@@ -150,6 +165,7 @@ class Node:
             load = load_of(report.owner_load, [pause.kind for pause in report.pauses])
             seen = OwnerSeen(self._id, report.week_slot % SLOTS, load, report.dedicated)
             self._learner.reported.tell(seen, self._forecast)
+            self._week.reported(context(self), seen.slot)
         if not self._dropping and self._gone():
             self._dropping = True
             context(self).spawn(self._drop_gone(), name="drop queues of models that are gone")
@@ -200,6 +216,10 @@ class Node:
 
     # --- what its queues say ------------------------------------------------------------------------------------------
 
+    def queue_used(self, model: str) -> None:
+        """The queue of a model has got its first ticket."""
+        self._used.add(model)
+
     def limit_changed(self, model: str, limit: int) -> None:
         """The model's queue has learned to run so many at once."""
         if model in self._queues:
@@ -207,6 +227,19 @@ class Node:
             if self._store is not None:
                 self._store.record.tell(KnownLimit(self._id, model, limit, Seconds(self._clock.wall())))
             self._changed()
+
+    # --- what the PreWarmer says --------------------------------------------------------------------------------------
+
+    def load_ordered(self, model: str, cause: LoadCause) -> None:
+        """The node is asked to have a model (by canonical name) in memory."""
+        seen = self._view.models.get(model)
+        if self._herald is not None and seen is not None and not seen.resident:
+            self._herald.load_ordered(model, cause)
+
+    def load_failed(self, model: str, text: str) -> None:
+        """The node has not done as it was asked."""
+        if self._herald is not None:
+            self._herald.load_failed(model, text, self._view)
 
     # --- what requests say --------------------------------------------------------------------------------------------
 
@@ -237,9 +270,7 @@ class Node:
 
     async def status(self) -> NodeStatus:
         """The node and its queues."""
-        asked = (queue.status.remote() for queue in self._queues.values())
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        queues = [answer for answer in answers if isinstance(answer, QueueStatus)]  # one that died has none to show
+        queues = await self._queue_statuses()
         return NodeStatus(
             self._id,
             self._name,
@@ -249,12 +280,22 @@ class Node:
             self._agent_version,
             self._report,
             tuple(
-                replace(queue, node=self._name) for queue in queues if queue.model in self._view.models or queue.running
+                queue if queue.node == self._name else replace(queue, node=self._name)
+                for queue in queues
+                if queue.model in self._view.models or queue.running
             ),
             self._breakers.link,
             self._breakers.models(),
             self._forecast,
         )
+
+    async def _queue_statuses(self) -> list[QueueStatus]:
+        """How the queues stand. Most models on a disk are hardly ever asked for, and those queues need not be asked."""
+        asked = {model: queue.status.remote() for model, queue in self._queues.items() if model in self._used}
+        answers = dict(zip(asked, await asyncio.gather(*asked.values(), return_exceptions=True), strict=True))
+        limits = {model: limit or self._learned.get(model, 1) for model, limit in self._declared.items()}
+        found = (answers.get(model, QueueStatus(self._name, model, 0, 0, limit)) for model, limit in limits.items())
+        return [status for status in found if isinstance(status, QueueStatus)]  # one that died has none to show
 
     def on_stop(self) -> None:
         """Turn away whoever waits; the queues then end with this actor. It may be long until the agent joins anew."""
@@ -291,6 +332,8 @@ class Node:
             self._tell_of_loads(before)
             self._scorer.node_changed.tell(view)
             self._sightings.changed(view)
+            if self._herald is not None:
+                self._herald.changed(before, view)
 
     def _match_queues(self) -> None:
         """One queue per model that the node has had. Those it cannot serve now turn their waiters away at once."""
@@ -347,6 +390,7 @@ class Node:
                 kill(self._queues.pop(model))
                 del self._declared[model], self._open[model]
                 self._learned.pop(model, None)
+                self._used.discard(model)
         self._dropping = False
 
     def _now(self, kind: str, text: str) -> Reason:

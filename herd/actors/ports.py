@@ -4,8 +4,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 from herd.protocols.discovery import RouterAddress
-from herd.protocols.happenings import Happening
-from herd.protocols.live import LogLine
 from herd.protocols.messages import (
     Command,
     Failure,
@@ -19,7 +17,6 @@ from herd.protocols.messages import (
     Welcome,
 )
 from herd.protocols.session import StreamEvent
-from herd.protocols.stories import RequestEntry
 from herd.types import Bytes, LinkId, NodeId, RouterId, Seconds, StreamId
 
 Headers = tuple[tuple[str, str], ...]
@@ -34,35 +31,6 @@ class Clock(Protocol):
 
     def wall(self) -> Seconds:
         """Seconds since the Unix epoch."""
-
-
-# --- For whoever watches over the router ------------------------------------------------------------------------------
-
-
-class Meter(Protocol):
-    """Counts and measures, for `/metrics`. Told on the router's loop, so whatever it does with it is quickly done."""
-
-    def request_ended(self, request: RequestEntry) -> None:
-        """A request is over, whatever its end: its line has all that is to be measured of it."""
-
-    def happened(self, happening: Happening) -> None:
-        """Something has happened to the fleet."""
-
-    async def exposition(self) -> tuple[str, bytes]:
-        """Everything as of now: its content type, and the text."""
-
-
-class LogBook(Protocol):
-    """The latest lines of the process's log, numbered in their order."""
-
-    def latest(self, limit: int) -> tuple[LogLine, ...]:
-        """At most so many, the latest last."""
-
-    def since(self, number: int) -> tuple[LogLine, ...]:
-        """Those behind `number` that are kept, in their order."""
-
-    def tell_of_next(self, heard: Callable[[], object]) -> None:
-        """Call `heard` once, from any thread, when there is a further line; whoever was to be called before is not."""
 
 
 # --- HTTP, as a server ------------------------------------------------------------------------------------------------
@@ -328,6 +296,10 @@ class AgentLink(Protocol):
 
     @property
     def welcome(self) -> Welcome: ...
+
+    @property
+    def peer(self) -> str:
+        """The address that it goes to."""
 
     def report(self, report: Report) -> None: ...
 

@@ -11,6 +11,7 @@ from herd.actors.commands import LOAD
 from herd.actors.ports import Clock
 from herd.actors.tables import keep_latest
 from herd.policy.prewarming import DeepQueue, LoadOrder, again_after
+from herd.protocols.happenings import LoadCause
 from herd.protocols.messages import Result
 from herd.runtime import ActorDiedError, ActorUnavailableError, context, get_actor
 from herd.types import NodeId, Seconds
@@ -72,7 +73,7 @@ class PreWarmer:
                 self._rest(cause.model, NO_ROOM_S)
                 return
             self._under_way[cause.model] = order.node
-            self._ended(order, await _load(order))
+            self._ended(order, await _load(order, LoadCause.QUEUE))
             self._rest(cause.model, REST_S)
         finally:
             del self._under_way[cause.model]
@@ -97,7 +98,7 @@ class PreWarmer:
     async def _carry_out(self, order: LoadOrder) -> None:
         """What a home, or what was one, is asked for."""
         try:
-            self._ended(order, await _load(order))
+            self._ended(order, await _load(order, LoadCause.HOME))
         finally:
             del self._homed[order.node]
 
@@ -132,6 +133,8 @@ class PreWarmer:
             result.text,
             pause,
         )
+        with suppress(ValueError):  # the same
+            get_actor(names.node(order.node)).load_failed.tell(order.key, result.text)
         self._failures[order.key, order.node] = _Failures(count, Seconds(self._clock.monotonic() + pause))
         keep_latest(self._failures, MAX_RESTS)
 
@@ -141,11 +144,13 @@ class PreWarmer:
         keep_latest(self._rests, MAX_RESTS)
 
 
-async def _load(order: LoadOrder) -> Result:
+async def _load(order: LoadOrder, cause: LoadCause) -> Result:
     """Have the node load the model; how that ended."""
     args: dict[str, Any] = {"backend": order.backend, "model": order.model, "keep_alive": order.keep_alive}
     if order.num_ctx is not None:
         args["num_ctx"] = order.num_ctx
+    with suppress(ValueError):  # the node is gone
+        get_actor(names.node(order.node)).load_ordered.tell(order.key, cause)
     try:
         result: Result = await get_actor(names.node_proxy(order.node)).command.remote(LOAD, args)
     except (ValueError, ActorDiedError, ActorUnavailableError):

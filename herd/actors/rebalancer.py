@@ -1,10 +1,15 @@
 """The Rebalancer: has those that wait for long served elsewhere, where that is clearly sooner."""
 
 import logging
+from collections import Counter
 from contextlib import suppress
 
+from herd.actors import news
 from herd.actors.moves import Rebalanced
+from herd.actors.ports import Clock
+from herd.names import canonical
 from herd.policy.rebalancing import REBALANCE_S
+from herd.protocols.happenings import HappeningKind
 from herd.runtime import ActorHandle, ActorUnavailableError, Timer, context, get_actor
 
 logger = logging.getLogger(__name__)
@@ -19,10 +24,12 @@ class Rebalancer:
 
     Args:
         scorer: decides, and holds what it moves against the new node at once.
+        clock: says when requests were moved, to those who watch.
     """
 
-    def __init__(self, scorer: ActorHandle) -> None:
+    def __init__(self, scorer: ActorHandle, clock: Clock) -> None:
         self._scorer = scorer
+        self._clock = clock
         self._timer: Timer | None = None
 
     def on_start(self) -> None:
@@ -49,5 +56,14 @@ class Rebalancer:
                 get_actor(move.queue).move.tell(move.ticket, move.moved)
         if found.moves:
             logger.info("moved %d requests to nodes that serve them sooner", len(found.moves))
+            self._tell(found)
         if found.waiting:
             self.watch()
+
+    def _tell(self, found: Rebalanced) -> None:
+        """Those who watch: of a model's requests that go to one node once."""
+        to = Counter((placed.name, canonical(placed.model)) for placed in (move.moved.placed for move in found.moves))
+        for (node, model), number in to.items():
+            which = "a request" if number == 1 else f"{number} requests"
+            text = f"{which} for {model} moved to {node}, to be served sooner"
+            news.happened(HappeningKind.MOVED, self._clock, text, node=node, model=model)

@@ -13,10 +13,12 @@ from herd.actors.ids import Ids
 from herd.actors.line import GONE, Line
 from herd.actors.model_queue import Completion
 from herd.actors.placing import Choice, Placing, unavailable
-from herd.actors.ports import Body, Clock, Headers, Meter, Sink, Streams
+from herd.actors.ports import Body, Clock, Headers, Sink, Streams
 from herd.actors.pulls import Pulls
 from herd.actors.sending import SEND_SIZE, carried, opened
 from herd.actors.story import Diary
+from herd.actors.tracing import NoTracer, Tracer, Trail
+from herd.actors.watch_ports import Meter
 from herd.errors import RequestError
 from herd.names import Names, canonical
 from herd.policy.calibration import Check
@@ -51,6 +53,7 @@ class Inbound:
     method: str = "POST"
     priority: Priority = Priority.INTERACTIVE
     session: str = ""  # the client's own name for the conversation
+    trail: Trail | None = None  # where it is traced
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class RouterParts:
     clock: Clock
     ids: Ids
     meter: Meter
+    tracer: Tracer = field(default_factory=NoTracer)
     hold_timeout: Seconds = Seconds(30.0)
     pulls: Pulls = field(default_factory=Pulls)
     grace_until: Seconds = Seconds(0.0)  # monotonic; until then unknown models are held while known nodes are missing
@@ -98,9 +102,16 @@ class _Flow:
         self._inbound = inbound
         self._parts = parts
         self._arrived = parts.clock.monotonic()
-        self._ticket = Ticket(parts.ids.ticket(), inbound.client, self._arrived, inbound.priority)
+        self._ticket = Ticket(parts.ids.ticket(), inbound.client, self._arrived, inbound.priority, inbound.id)
         self.diary = Diary(
-            inbound.id, inbound.routing.model, self._ticket, parts.clock, parts.traces, meter=parts.meter
+            inbound.id,
+            inbound.routing.model,
+            self._ticket,
+            parts.clock,
+            parts.traces,
+            api=inbound.endpoint.api,
+            meter=parts.meter,
+            trail=inbound.trail,
         )
         self._sink = self.diary.watching(sink)
         self._line = Line(parts.find, parts.scorer, parts.clock, self._ticket, self.diary)
@@ -215,16 +226,17 @@ class _Flow:
         return await self._inbound.body.examine(partial(plan, edits=edits))
 
     def _head(self, placed: Candidate, splices: tuple[Splice, ...]) -> RequestHead:
-        inbound = self._inbound
+        inbound, trail = self._inbound, self._inbound.trail
         return RequestHead(
             request_id=inbound.id,
             backend=placed.backend,
             method=inbound.method,
             path=inbound.target,
-            headers=inbound.headers,
+            headers=inbound.headers if trail is None else trail.onward(inbound.headers, self._tried.attempts + 1),
             dialect=inbound.endpoint.dialect,
             streamed=inbound.routing.streamed,
             size=spliced_size(inbound.body.size, splices),
+            model=placed.model,
         )
 
     def _shown(self, placed: Candidate) -> Headers:

@@ -18,7 +18,7 @@ from herd.actors.holding_pen import HoldingPen
 from herd.actors.ids import Ids
 from herd.actors.latency_learner import LatencyLearner
 from herd.actors.metering import NoLog, NoMeter
-from herd.actors.ports import Advertiser, Clock, HttpServer, LinkListener, Links, LogBook, Meter, Streams
+from herd.actors.ports import Advertiser, Clock, HttpServer, LinkListener, Links, Streams
 from herd.actors.pre_warmer import PreWarmer
 from herd.actors.rebalancer import Rebalancer
 from herd.actors.request import RouterParts
@@ -26,6 +26,8 @@ from herd.actors.scorer import Scorer
 from herd.actors.store import Store
 from herd.actors.surface import Surface, SurfaceSettings
 from herd.actors.traces import Traces
+from herd.actors.tracing import NoTracer, Tracer
+from herd.actors.watch_ports import LogBook, Meter
 from herd.names import Names
 from herd.policy.liveness import HEARTBEAT_S
 from herd.policy.placement import Ranking
@@ -68,6 +70,7 @@ class RouterOptions:
     rebalance: bool = True  # move what waits
     access: Access = field(default_factory=Access)  # who may do what; by default what needs no key
     link_tls: bool = False  # agents have to speak TLS
+    join_token: bool = False  # agents have to prove one
     names: Names = field(default_factory=Names)  # what models are called, and which stand in for which
 
 
@@ -89,6 +92,7 @@ class RouterPorts:
     open_store: Callable[[], Database] = in_memory
     executor: Executor = field(default_factory=InlineExecutor)
     meter: Meter = field(default_factory=NoMeter)
+    tracer: Tracer = field(default_factory=NoTracer)
     log: LogBook = field(default_factory=NoLog)
 
 
@@ -111,9 +115,10 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         ConfigError: a port cannot be had.
         StoreError: the database cannot be opened.
     """
-    namespace = f"router-{options.identity.id}"
+    namespace = names.router(options.identity.id)
     failed: asyncio.Future[RestartLimitExceeded] = asyncio.get_running_loop().create_future()
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(ports.tracer.close)  # last of all: requests end until then
         vital = Supervisor(give_up=failed.set_result)
         optional = Supervisor(restarts=FOR_EVER)
 
@@ -126,6 +131,14 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
             stack.push_async_callback(stop, actor)
             return actor
 
+        identity, tls = options.identity, options.link_tls
+
+        def info() -> InfoDocument:
+            port, token = ports.listener.port, options.join_token
+            return InfoDocument(identity.id, identity.version, port, PROTOCOL_VERSIONS, tls, token)
+
+        # All that follow tell it what they do, to their end.
+        feed = start(optional, Feed, names.FEED, info, ports.clock, ports.meter, ports.log)
         store = start(vital, Store, names.STORE, ports.open_store, ports.executor, ports.clock)
         known = await store.load.remote()
         learner = start(vital, LatencyLearner, names.LATENCY_LEARNER, ports.clock, store)
@@ -138,7 +151,7 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
         scorer = start(vital, Scorer, names.SCORER, pen, ports.clock, store, known, hears, **scores)
         fleet = start(vital, Fleet, names.FLEET, options.identity, ports.links, scorer, ports.clock, options.heartbeat)
         if options.rebalance:
-            start(optional, Rebalancer, names.REBALANCER, scorer)
+            start(optional, Rebalancer, names.REBALANCER, scorer, ports.clock)
         await ports.listener.start(FleetEvents(fleet))
         stack.push_async_callback(ports.listener.stop)
 
@@ -152,14 +165,12 @@ async def running_router(options: RouterOptions, ports: RouterPorts) -> AsyncIte
             clock=ports.clock,
             ids=Ids(options.seed),
             meter=ports.meter,
+            tracer=ports.tracer,
             hold_timeout=options.hold_timeout,
             grace_until=Seconds(ports.clock.monotonic() + options.join_grace),
             names=options.names,
         )
-        identity, tls = options.identity, options.link_tls
-        info = InfoDocument(identity.id, identity.version, ports.listener.port, PROTOCOL_VERSIONS, tls)
-        feed = start(optional, Feed, names.FEED, info, ports.clock, ports.meter, ports.log)
-        surface = Surface(SurfaceSettings(info, options.json_limit, options.access, ports.log), parts, fleet)
+        surface = Surface(SurfaceSettings(info(), options.json_limit, options.access, ports.log), parts, fleet)
         stack.push_async_callback(ports.http.stop)  # if the Gateway is dead by then; else it has stopped it
         gateway = start(vital, Gateway, names.GATEWAY, ports.http, surface.handle)
         await gateway.listen.remote()

@@ -26,6 +26,17 @@ REFUSED_S = 30.0  # a router that refused will not change its mind by itself
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """How a router is reached, for people."""
+
+    url: str  # of its HTTP side
+    peer: str  # the address that the link goes to
+
+
+NO_WAY = Way("", "")
+
+
+@dataclass(frozen=True, slots=True)
 class LinkPorts:
     """What the RouterLink needs of the outside world."""
 
@@ -110,10 +121,11 @@ class RouterLink:
             try:
                 ports, address = self._ports, await self._address()
                 link = await ports.dialer.dial(address, self._hello, ports.relay, ports.obey)
-                await self._linked(link)
+                await self._linked(link, _way(address, link.peer))
             except HerdError as error:
                 if failures == 0 or isinstance(error, JoinRefused):
                     logger.warning("cannot join the router: %s", error)
+                self._agent.link_down.tell(str(error))
                 pause = REFUSED_S if isinstance(error, JoinRefused) else 0.0
             failures = failures + 1 if loop.time() - began < STEADY_S else 0
             await asyncio.sleep(pause or self._backoff(failures))
@@ -125,12 +137,12 @@ class RouterLink:
             raise HerdError("there is no --router-url, and --no-mdns forbids looking for the router")
         return await self._ports.finder.find(self._hello.router_id)
 
-    async def _linked(self, link: AgentLink) -> None:
+    async def _linked(self, link: AgentLink, way: Way) -> None:
         """From the welcome to the end of the link."""
         welcome: Welcome = link.welcome
         self._hello = replace(self._hello, router_id=RouterId(welcome.router_id))
         self._link = link
-        self._agent.link_up.tell(welcome)
+        self._agent.link_up.tell(welcome, way)
         if self._report is not None:
             self._send(link, self._report)
         why = await link.wait_closed()
@@ -143,3 +155,9 @@ class RouterLink:
         """Seconds to wait after so many failures in a row: doubling, jittered by half, never over the maximum."""
         full = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(failures, 10))
         return float(full * self._random.uniform(0.5, 1.0))
+
+
+def _way(address: RouterAddress, peer: str) -> Way:
+    """To the router that was found at an address, at one of whose hosts it answers."""
+    host = f"[{peer}]" if ":" in peer else peer
+    return Way(address.url or f"http{'s' if address.tls else ''}://{host}:{address.http_port}", peer)

@@ -9,6 +9,7 @@ from herd.actors.deep_queues import DeepQueues
 from herd.actors.homes import Homes, PinEnd
 from herd.actors.latency_learner import Lesson
 from herd.actors.ledger import Entry, Ledger
+from herd.actors.log_context import debug_for
 from herd.actors.moves import Move, Rebalanced, Round, move
 from herd.actors.ports import Clock
 from herd.actors.prospectus import Prospectus
@@ -151,7 +152,7 @@ class Scorer:
             if after is None:
                 decision = replace(decision, candidates=(), over_budget=True)
         if logger.isEnabledFor(logging.DEBUG):
-            logger.debug("%s for %s: %s", ticket.id, ask.model, in_one_line(decision))
+            debug_for(logger, ticket, "for %s: %s", ask.model, in_one_line(decision))
         chosen = decision.chosen
         if chosen is None:
             return decision
@@ -195,8 +196,7 @@ class Scorer:
         ask = self._ledger.ask_of(ticket)
         if ask is None or not self._edits:
             return placed
-        moment = Moment(self._clock.monotonic())
-        return edited(ask, placed, self._looked_at(ask.model), self._ledger.loads, moment)
+        return edited(ask, placed, self._looked_at(ask.model), self._ledger.loads, Moment(self._clock.monotonic()))
 
     def rebalance(self) -> Rebalanced:
         """Hold tickets that wait against nodes where they are served clearly sooner: their queues are to be told."""
@@ -211,7 +211,7 @@ class Scorer:
             self._heed_abandoned(left, now)
             if logger.isEnabledFor(logging.DEBUG):
                 chosen = in_one_line(Decision((candidate,), ()))
-                logger.debug("%s for %s moves from %s: %s", waiter.ticket.id, left.model, here, chosen)
+                debug_for(logger, waiter.ticket, "for %s moves from %s: %s", left.model, here, chosen)
             if self._short:
                 self._wake(self._made_possible(left))
         self._watched = self._ledger.waits

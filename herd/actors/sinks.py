@@ -1,5 +1,7 @@
 """Sinks that stand between who answers and who asked."""
 
+from collections.abc import Callable
+
 from herd.actors.ports import Headers, Sink
 
 
@@ -41,3 +43,26 @@ class MarkedSink(PassingSink):
     async def start(self, status: int, headers: Headers) -> None:
         """Send the head."""
         await super().start(status, (*headers, *self._headers))
+
+
+class NotedSink:
+    """Tells `begins` the status of an answer that begins. To write is the other's own: nothing is added to a token."""
+
+    __slots__ = ("_begins", "_sink", "abort", "finish", "write")
+
+    def __init__(self, sink: Sink, begins: Callable[[int], None]) -> None:
+        self._sink = sink
+        self._begins = begins
+        self.write = sink.write
+        self.finish = sink.finish
+        self.abort = sink.abort
+
+    @property
+    def started(self) -> bool:
+        """True once a byte of the answer may have left."""
+        return self._sink.started
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Send the head."""
+        self._begins(status)
+        await self._sink.start(status, headers)

@@ -9,8 +9,11 @@ from types import TracebackType
 from typing import Self
 
 from herd.actors.holding_pen import HoldEnd
-from herd.actors.ports import Clock, Headers, Meter, Sink
+from herd.actors.ports import Clock, Sink
+from herd.actors.sinks import NotedSink
 from herd.actors.traces import Told
+from herd.actors.tracing import Trail
+from herd.actors.watch_ports import Meter
 from herd.errors import HerdError
 from herd.names import canonical
 from herd.policy.calibration import Check, predicted
@@ -19,7 +22,7 @@ from herd.protocols import stories
 from herd.protocols.messages import Failure, Usage
 from herd.protocols.stories import Event, ReasonGiven, RequestEntry
 from herd.runtime import ActorHandle, ActorUnavailableError
-from herd.types import Outcome, RequestId
+from herd.types import Api, Outcome, RequestId
 
 # Events of a story. An ordinary one has seven; only a request that is placed again and again has more, and then its
 # beginning and its end say most.
@@ -46,15 +49,27 @@ class Diary:
         ticket: names the client, and says when the request arrived.
         clock: the router's.
         traces: the Traces.
+        api: what was asked.
         meter: told of its end, too.
+        trail: and this, where the request is traced.
     """
 
     def __init__(
-        self, request_id: RequestId, model: str, ticket: Ticket, clock: Clock, traces: ActorHandle, *, meter: Meter
+        self,
+        request_id: RequestId,
+        model: str,
+        ticket: Ticket,
+        clock: Clock,
+        traces: ActorHandle,
+        *,
+        api: Api,
+        meter: Meter,
+        trail: Trail | None = None,
     ) -> None:
         self._ticket = ticket
+        self._api = api
         self._monotonic, self._began = clock.monotonic, ticket.arrived
-        self._traces, self._meter = traces, meter
+        self._traces, self._meter, self._trail = traces, meter, trail
         self._id = request_id
         self._model, self._client = _plain(model), _plain(ticket.client)
         self._arrived = round(clock.wall(), 3)
@@ -64,6 +79,8 @@ class Diary:
         self._eliminated = ALL_ELIMINATED
         self._waits_since: float | None = None
         self._waited = 0.0
+        self._held = 0.0  # of these
+        self._moves = 0
         self._first_byte: stories.FirstByte | None = None
         self._usage: Usage | None = None
         self._placed: Candidate | None = None  # where it was placed last
@@ -112,7 +129,9 @@ class Diary:
         """It waits for a node no longer."""
         self._expired = end is HoldEnd.EXPIRED
         at = self._at()
-        event: stories.Woken = {"kind": "woken", "at": at, "by": end.value, "waited_s": self._waited_until(at)}
+        waited = self._waited_until(at)
+        self._held += waited
+        event: stories.Woken = {"kind": "woken", "at": at, "by": end.value, "waited_s": waited}
         self._note(event)
 
     def queued(self) -> None:
@@ -126,6 +145,7 @@ class Diary:
         """The queue that it waited in has sent it to another one: it is placed there from now on."""
         at, candidate = self._at(), _candidate(placed)
         self._placed_at(placed, candidate)
+        self._moves += 1
         event: stories.MovedOn = {
             "kind": "moved",
             "at": at,
@@ -203,7 +223,7 @@ class Diary:
 
     def watching(self, sink: Sink) -> Sink:
         """The client's sink; that an answer begins is noted."""
-        return _Watched(self, sink)
+        return NotedSink(sink, self.answers)
 
     def answers(self, status: int) -> None:
         """An answer begins to go to the client."""
@@ -221,7 +241,8 @@ class Diary:
         """The request is over: tell it, whatever the end."""
         at = self._at()
         if self._waits_since is not None:
-            self._waited_until(at)
+            waited = self._waited_until(at)
+            self._held += waited if self._events[-1]["kind"] == "held" else 0.0
         outcome, status, text = (self._outcome, None, "") if error is None else self._broken(error)
         if self._first_byte is not None:
             status = self._first_byte["status"]
@@ -236,8 +257,11 @@ class Diary:
         if self._timer is not None:
             self._timer.cancel()
         line = self._line(at, outcome, status)
-        self._traces.ended.tell(self._told(line))
-        self._meter.request_ended(line)
+        told = self._told(line)
+        self._traces.ended.tell(told)
+        self._meter.request_ended(line, self._api, held_s=self._held, moves=self._moves)
+        if self._trail is not None:
+            self._trail.ended(told)
 
     def _broken(self, error: BaseException) -> tuple[Outcome, int | None, str]:
         """The outcome, the status that the client gets, and the sentence."""
@@ -325,27 +349,6 @@ class Diary:
             gap: stories.LeftOut = {"kind": "left-out", "at": events[half - 1]["at"], "events": self._left_out}
             events = (*events[:half], gap, *events[half:])
         return Told(self._ticket.id, self._ticket.arrived, request, events)
-
-
-class _Watched:
-    """A sink that notes when an answer begins. To write is the other's own: nothing is added to a token."""
-
-    __slots__ = ("_diary", "_sink", "abort", "finish", "write")
-
-    def __init__(self, diary: Diary, sink: Sink) -> None:
-        self._diary = diary
-        self._sink = sink
-        self.write = sink.write
-        self.finish = sink.finish
-        self.abort = sink.abort
-
-    @property
-    def started(self) -> bool:
-        return self._sink.started
-
-    async def start(self, status: int, headers: Headers) -> None:
-        self._diary.answers(status)
-        await self._sink.start(status, headers)
 
 
 def _candidate(candidate: Candidate) -> stories.CandidateEntry:

@@ -11,16 +11,20 @@ from herd.actors.control import obey, unknown_node
 from herd.actors.counting import count
 from herd.actors.homes import MAX_PINS, PinEnd
 from herd.actors.latency_learner import Lesson
+from herd.actors.log_context import logged_for
 from herd.actors.metering import NoLog
 from herd.actors.models import Models
 from herd.actors.node import NodeStatus
-from herd.actors.picture import listed_node, picture
+from herd.actors.page import web_page
+from herd.actors.picture import listed_node, measured, picture
 from herd.actors.placing import unavailable
-from herd.actors.ports import Headers, HttpRequest, LogBook, Sink
+from herd.actors.ports import Headers, HttpRequest, Sink
 from herd.actors.request import Inbound, RouterParts, serve
 from herd.actors.sinks import MarkedSink
 from herd.actors.traces import Story
+from herd.actors.tracing import Tracing, Trail, trail
 from herd.actors.upload import upload
+from herd.actors.watch_ports import LogBook
 from herd.actors.watching import Watching
 from herd.errors import HerdError, RequestError, StreamFailed
 from herd.names import canonical
@@ -72,6 +76,8 @@ class Surface:
         self._parts = parts
         self._fleet = fleet
         self._keeping = Models(parts, fleet)
+        self._page = web_page()
+        self._tracing = Tracing(parts.tracer, parts.ids, parts.clock)
         self._watching = Watching(parts.find)
         self._answers: dict[str, Callable[[], Awaitable[tuple[int, str, bytes]]]] = {
             "ollama.root": self._root,
@@ -99,6 +105,10 @@ class Surface:
     async def handle(self, request: HttpRequest, sink: Sink) -> None:
         """Answer one request, whatever happens; implements the port `Handler`."""
         request_id = self._parts.ids.request(value_of(request.headers, "x-request-id"))
+        with logged_for(request_id):  # a connection's next request comes in the same task
+            await self._handle(request_id, request, sink)
+
+    async def _handle(self, request_id: RequestId, request: HttpRequest, sink: Sink) -> None:
         endpoint: Endpoint | None = None
         try:
             visitor, access = visit(request.method, request.peer, request.headers), self._settings.access
@@ -118,14 +128,9 @@ class Surface:
                 await upload(request_id, request, sink, self._parts, await self._nodes())
             elif endpoint.kind is EndpointKind.WATCHED:
                 await self._watching.stream(request_id, request, sink)
-            elif endpoint.kind is EndpointKind.CONTROL:
-                told = await obey(request, self._fleet, self._parts.find)
-                await _send(sink, 200, (("Content-Type", JSON),), told, request_id)
             else:
-                lookup = self._lookups.get(endpoint.name)
-                answer = self._answers[endpoint.name]() if lookup is None else lookup(request)
-                status, content_type, body = await answer
-                await _send(sink, status, (("Content-Type", content_type),), body, request_id)
+                status, headers, body = await self._answer(endpoint, request)
+                await _send(sink, status, headers, body, request_id)
         except HerdError as error:
             await self._refuse(request_id, endpoint, error, sink)
         except ActorUnavailableError as error:  # an actor of the router crashed, and starts again
@@ -156,9 +161,24 @@ class Surface:
 
         `key` is the name of the client's key; empty where it has none.
         """
+        with trail(self._tracing, request, endpoint.api, request_id) as trace:
+            await self._inferred(request_id, endpoint, request, sink, client=key or request.peer, trace=trace)
+
+    async def _inferred(
+        self,
+        request_id: RequestId,
+        endpoint: Endpoint,
+        request: HttpRequest,
+        sink: Sink,
+        *,
+        client: str,
+        trace: Trail | None,
+    ) -> None:
         inflate = endpoint.dialect is not Dialect.OLLAMA  # as Ollama does it: not on its own API
         body = await request.read_body(self._settings.json_limit, inflate=inflate)
-        client = value_of(request.headers, "x-openwebui-user-id")[:MAX_CLIENT_NAME] or key or request.peer
+        if trace is not None:
+            trace.read(body.size)
+        client = value_of(request.headers, "x-openwebui-user-id")[:MAX_CLIENT_NAME] or client
         try:
             inbound = Inbound(
                 id=request_id,
@@ -171,6 +191,7 @@ class Surface:
                 method=request.method,
                 priority=_priority(request.headers),
                 session=_session(request.headers, client),
+                trail=trace,
             )
             if endpoint.api is Api.COUNT_TOKENS:
                 await count(inbound, sink, self._parts, await self._nodes())
@@ -178,6 +199,17 @@ class Surface:
                 await serve(inbound, sink, self._parts)
         finally:
             body.close()
+
+    async def _answer(self, endpoint: Endpoint, request: HttpRequest) -> tuple[int, Headers, bytes]:
+        """The router's own answer, whole."""
+        if endpoint.kind is EndpointKind.PAGE:
+            return self._page[endpoint.name].answer(request.headers)
+        if endpoint.kind is EndpointKind.CONTROL:
+            return 200, (("Content-Type", JSON),), await obey(request, self._fleet, self._parts.find)
+        lookup = self._lookups.get(endpoint.name)
+        answer = self._answers[endpoint.name]() if lookup is None else lookup(request)
+        status, content_type, body = await answer
+        return status, (("Content-Type", content_type),), body
 
     # --- what the router answers itself -------------------------------------------------------------------------------
 
@@ -265,7 +297,8 @@ class Surface:
         return 503, JSON, herd_api.encode({"status": "no node can serve a model now"})
 
     async def _metrics(self) -> tuple[int, str, bytes]:
-        return 200, *await self._parts.meter.exposition()
+        figures = await measured(self._parts.find, self._settings.info)
+        return 200, *await self._parts.meter.exposition(figures)
 
 
 def _priority(headers: Headers) -> Priority:

@@ -6,7 +6,7 @@ from re import compile as pattern
 from herd.config import RouterSettings
 from herd.errors import ConfigError
 from herd.protocols.access import Access, Key, digest_of
-from herd.protocols.origins import Hosts, Origins
+from herd.protocols.origins import Hosts, Origins, is_address
 
 MIN_KEY = 8  # characters: a router answers some 2,000 guesses a second, and six letters would last for two days
 MAX_KEYS = 1000  # each request is compared with all of them, which takes a millisecond then
@@ -38,19 +38,27 @@ def access_of(settings: RouterSettings, own_names: tuple[str, ...]) -> Access:
         admin = digest_of(settings.admin_key)
         if admin in {key.digest for key in keys}:
             raise ConfigError("--admin-key is one of --api-key too: every client could change the fleet")
-    hosts = Hosts(own_names, tuple(map(_allowed_host, settings.allowed_host)))
+    # Whoever binds a name expects to be reached by it, the router's own view among them.
+    bound = () if not settings.host or is_address(settings.host) else (settings.host.lower().rstrip("."),)
+    hosts = Hosts((*own_names, *bound), tuple(map(_allowed_host, settings.allowed_host)))
     return Access(keys, admin, settings.lan_admin, hosts, Origins(tuple(map(_allowed_origin, settings.allowed_origin))))
 
 
+def key_of(given: str) -> str:
+    """The key of an --api-key, without its name."""
+    return _parted(given)[1]
+
+
 def _key(given: str, number: int) -> Key:
+    name, key = _parted(given)
+    _check_key(key, f"--api-key of {name}" if name else f"--api-key (number {number})")
+    return Key(name, digest_of(key))
+
+
+def _parted(given: str) -> tuple[str, str]:
     """`name=key`, or a key alone. The padding of base64 at a key's end is no name's."""
-    where = f"--api-key (number {number})"
     named = _NAMED.fullmatch(given)
-    if named is None or not named[2].strip("="):
-        _check_key(given, where)
-        return Key("", digest_of(given))
-    _check_key(named[2], f"--api-key of {named[1]}")
-    return Key(named[1], digest_of(named[2]))
+    return (named[1], named[2]) if named is not None and named[2].strip("=") else ("", given)
 
 
 def _check_key(key: str, where: str) -> None:

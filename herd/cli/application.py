@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 import herd
+from herd.cli.shells import whole_words
 
 _OWN_FLAGS = ("--help", "--version", "--install-completion", "--show-completion")
 
@@ -18,10 +19,28 @@ class DefaultCommandGroup(typer.core.TyperGroup):
     default: str
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the default command in front of arguments that name none."""
-        if not args or _is_bare(args[0]):
+        """Put the default command in front of arguments that name none.
+
+        A shell that completes the first word has none yet, and may get a command or a flag: nothing is put before that.
+        """
+        if _is_bare(args[0]) if args else not ctx.resilient_parsing:
             args = [self.default, *args]
         return super().parse_args(ctx, args)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it, or answer the shell that asks what could be typed; by one name, however it was started."""
+        with whole_words(f"_{str(self.name).replace('-', '_').upper()}_COMPLETE"):
+            return super().main(*args, **{"prog_name": self.name, **kwargs})
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """The commands, or the flags, of which those of the default command are some."""
+        found: list[Any] = super().shell_complete(ctx, incomplete)
+        command = self.commands.get(self.default)
+        if command is not None and incomplete.startswith("-"):
+            with command.make_context(self.default, [], parent=ctx, resilient_parsing=True) as own:
+                known = {item.value for item in found}
+                found += [item for item in command.shell_complete(own, incomplete) if item.value not in known]
+        return found
 
 
 def _is_bare(word: str) -> bool:

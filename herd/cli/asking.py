@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -18,6 +20,7 @@ from herd.types import Seconds
 ANSWER_S = Seconds(10.0)
 
 _OLDER = "is it of another version"
+_UNKNOWN_KEY = "unauthorized"  # all that Ollama's clients are told, and so ours where they ask as one of those
 
 RouterUrl = Annotated[
     str | None,
@@ -33,21 +36,52 @@ AdminKey = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print the router's JSON, and nothing else.")]
 
 
-def asked(router_url: str | None, path: str, body: Any = None, *, admin_key: str | None = None) -> Any:
-    """The router's answer to a GET, or with a `body` to a POST; `admin_key` is what the flag says.
+class Refused(HerdError):
+    """The router says no.
+
+    Args:
+        text: the sentence.
+        status: of its answer.
+    """
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def asked(
+    router_url: str | None, path: str, body: Any = None, *, admin_key: str | None = None, method: str = ""
+) -> Any:
+    """The router's answer to a GET, with a `body` to a POST, or to a `method`; `admin_key` is what the flag says.
 
     Raises:
         HerdError: there is none, or it says why it has none.
     """
     set_up_logs("error")
     url = asked_router(router_url, os.environ)
+    headers = key_headers(admin_key)
     try:
-        status, document = asyncio.run(_fetched(f"{url}{path}", body, key_headers(admin_key)))
+        status, document = asyncio.run(_fetched(f"{url}{path}", body, headers, method))
     except StreamFailed as error:
-        raise HerdError(f"{error}; is the router running? --router-url names another") from error
-    if status == 200 and isinstance(document, dict):
+        raise away(url, error) from error
+    if status == HTTPStatus.OK and isinstance(document, dict):
         return document
-    raise HerdError(refusal_of(document) or puzzled(url, status))
+    raise refused(url, status, document, keyed=bool(headers))
+
+
+def away(url: str, error: BaseException) -> HerdError:
+    """What to say where no router answers."""
+    why = str(error) or f"no answer from {url}"
+    return HerdError(f"{why}; is the router running? --router-url names another")
+
+
+def refused(url: str, status: int, document: Any, *, keyed: bool) -> Refused:
+    """What to say of an answer that is none. `keyed`: it was asked with a key."""
+    said = refusal_of(document)
+    if status == HTTPStatus.UNAUTHORIZED and said == _UNKNOWN_KEY:
+        said = f"{url} does not know this key" if keyed else f"{url} wants a key for this"
+        said += ": give one of its own with --admin-key, or as HERD_ADMIN_KEY, which others on this machine do not see"
+    return Refused(said or puzzled(url, status), status)
 
 
 def refusal_of(document: Any) -> str:
@@ -63,6 +97,15 @@ def puzzled(url: str, status: int) -> str:
     return f"{url} does not answer this as a router does ({status}): {why}?"
 
 
+@contextmanager
+def understood(what: str) -> Iterator[None]:
+    """Within the block a router's document is read. Raises HerdError where it has not the form that is expected."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise HerdError(f"the router describes its {what} in another way: {_OLDER}?") from error
+
+
 def key_headers(admin_key: str | None) -> Headers:
     """The header that a key goes into; none where none is given. Raises ConfigError for what no header can carry."""
     key = asked_with(admin_key, os.environ)
@@ -71,6 +114,6 @@ def key_headers(admin_key: str | None) -> Headers:
     return (("Authorization", f"Bearer {key}"),) if key else ()
 
 
-async def _fetched(url: str, body: Any, headers: Headers) -> tuple[int, Any]:
+async def _fetched(url: str, body: Any, headers: Headers, method: str) -> tuple[int, Any]:
     async with AiohttpServers(headers) as servers:
-        return await servers.fetch(url, body, timeout=ANSWER_S)
+        return await servers.fetch(url, body, timeout=ANSWER_S, method=method)

@@ -1,12 +1,14 @@
 """`herd demo`: a router and four nodes in one process, a few real requests, and a URL to try."""
 
-from contextlib import AsyncExitStack
+import os
+from contextlib import AsyncExitStack, nullcontext
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 import herd
+from herd.cli.dashboards import Watched, fleet_dashboard, wants_view
 from herd.cli.loopback import LOOPBACK, loopback_agent, loopback_router, served
 from herd.cli.process import run, set_up_logs, stop_signals, until_told
 from herd.cli.talk import Talk, ask, wait_for_models
@@ -40,16 +42,17 @@ REAL_QUESTION = Talk("smollm2:135m", "Say hello in one short sentence.")
 
 def demo(
     port: Annotated[int, typer.Option(help="Port of the HTTP API (default: 11435, or a free one).")] = HTTP_PORT,
+    dashboard: Annotated[bool, typer.Option(help="Show the fleet live once the demo is ready.")] = False,
 ) -> None:
     """Show Herd at work on this machine alone: simulated nodes, and a small real model where one is installed.
 
     Example: herd demo
     """
     set_up_logs("warning")
-    run(_demo(port, Console(highlight=False)))
+    run(_demo(port, Console(highlight=False), wants_view(dashboard, os.environ)))
 
 
-async def _demo(port: int, console: Console) -> None:
+async def _demo(port: int, console: Console, view: bool) -> None:
     console.print(f"[bold]herd {herd.__version__} demo[/bold]: a router and its nodes, all in this process")
     model = find_model()
     async with AsyncExitStack() as stack:
@@ -80,7 +83,8 @@ async def _demo(port: int, console: Console) -> None:
             await ask(servers, url, talk, console)
         told = stop_signals()
         _invite(console, url, real=model is not None)
-        await until_told(told, router.failed)
+        async with fleet_dashboard(Watched(url, url)) if view else nullcontext():
+            await until_told(told, router.failed)
 
 
 def _invite(console: Console, url: str, *, real: bool) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from itertools import islice
 
-from herd.cli.process import printable
+from herd.cli.process import printable, request_of
 from herd.protocols.live import LogLine
 
 KEPT = 1000  # lines: of 1,000 characters at most, so a megabyte
@@ -33,8 +33,8 @@ class LogBook(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Keep it, and tell whoever listens; under the handler's lock."""
         self._count += 1
-        request: str | None = getattr(record, "request_id", None)
-        self._lines.append((self._count, record.created, record.levelname, record.name, record.getMessage(), request))
+        line = (record.created, record.levelname, record.name, record.getMessage(), request_of(record))
+        self._lines.append((self._count, *line))
         heard, self._heard = self._heard, None
         if heard is not None:
             heard()

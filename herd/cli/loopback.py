@@ -38,7 +38,7 @@ async def loopback_router(
         scorer=scorer,
     )
     http = AiohttpServer(LOOPBACK, port)
-    ports = RouterPorts(SystemClock(), http, links, links, links, advertiser=None, meter=Metrics())
+    ports = RouterPorts(SystemClock(), http, links, links, links, advertiser=None, meter=Metrics(links.traffic))
     async with running_router(options, ports) as router:
         yield router
 

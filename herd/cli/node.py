@@ -4,7 +4,8 @@ import logging
 import os
 import platform
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, nullcontext
+from functools import partial
 
 from rich.console import Console
 
@@ -12,6 +13,9 @@ import herd
 from herd import config
 from herd.actors.agent import AgentOptions, AgentPorts, running_agent
 from herd.actors.backend import BackendSettings
+from herd.actors.commands import CAPABILITIES
+from herd.actors.showing import documents
+from herd.cli.dashboards import agent_dashboard, wants_view
 from herd.cli.options import settings_command
 from herd.cli.process import run, set_up_logs, spare_collector, stop_signals, until_told
 from herd.config import NodeSettings
@@ -40,23 +44,30 @@ def run_node(settings: NodeSettings) -> None:
 
     Example: herd-node --backend-url http://127.0.0.1:8080
     """
-    set_up_logs(settings.log_level)
+    set_up_logs(settings.log_level, settings.log_format)
+    view = wants_view(settings.dashboard, os.environ)
     if settings.router_url:
         config.router_url(settings.router_url)
     elif settings.no_mdns:
         raise ConfigError("with --no-mdns the agent cannot find the router: give it --router-url")
     data_dir = settings.data_dir.expanduser()
-    with open_identity(data_dir, "agent") as identity:
-        about = {"id": identity.id, "wanted_name": _name(settings), "version": herd.__version__}
-        with closing(AgentFiles(data_dir, about)) as desk:
-            run(_run(settings, identity, desk, KnownRouters(data_dir / KNOWN_ROUTERS)))
+    with (
+        open_identity(data_dir, "agent") as identity,
+        closing(AgentFiles(data_dir, _about(settings, identity))) as desk,
+    ):
+        run(_run(settings, identity, desk, KnownRouters(data_dir / KNOWN_ROUTERS), view))
+
+
+def _about(settings: NodeSettings, identity: Identity) -> dict[str, str]:
+    """What is shown of this agent and does not change."""
+    return {"id": identity.id, "wanted_name": _name(settings), "version": herd.__version__}
 
 
 def _name(settings: NodeSettings) -> str:
     return settings.name or platform.node().partition(".")[0] or "node"
 
 
-async def _run(settings: NodeSettings, identity: Identity, desk: AgentFiles, known: KnownRouters) -> None:
+async def _run(settings: NodeSettings, identity: Identity, desk: AgentFiles, known: KnownRouters, view: bool) -> None:
     clock = SystemClock()
     probe = PsutilProbe(clock)
     async with AiohttpServers() as servers, _backends(settings) as backends:
@@ -66,6 +77,7 @@ async def _run(settings: NodeSettings, identity: Identity, desk: AgentFiles, kno
                 node_id=NodeId(identity.id),
                 name=NodeName(_name(settings)),
                 agent_version=herd.__version__,
+                capabilities=CAPABILITIES,
                 machine=probe.machine(),
                 router_id=RouterId("") if settings.router_url else identity.router_id,
             ),
@@ -94,7 +106,9 @@ async def _run(settings: NodeSettings, identity: Identity, desk: AgentFiles, kno
             console.print(f"herd-node {herd.__version__}: looking for {where}", soft_wrap=True)
             for backend in backends:
                 console.print(f"model server: {backend.base_url}", soft_wrap=True)
-            await until_told(told, agent.failed)
+            shown = partial(documents, agent.agent, _about(settings, identity))
+            async with agent_dashboard(shown, settings.data_dir.expanduser()) if view else nullcontext():
+                await until_told(told, agent.failed)
             logger.info("stopping: running requests may end")
 
 

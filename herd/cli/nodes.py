@@ -8,13 +8,16 @@ import typer
 from rich.console import Console
 
 from herd.cli import node_view
-from herd.cli.asking import AdminKey, AsJson, RouterUrl, asked
-from herd.errors import HerdError
+from herd.cli.asking import AdminKey, AsJson, RouterUrl, asked, understood
+from herd.cli.completion import node_names
 
 
 def nodes_command(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="One of them, by its name or id.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[NAME]", help="One of them, by its name or id.", show_default=False, autocompletion=node_names
+        ),
     ] = None,
     router_url: RouterUrl = None,
     as_json: AsJson = False,
@@ -33,9 +36,7 @@ def nodes_command(
         typer.echo(json.dumps(shown_as_json, indent=2))
         return
     console = Console(highlight=False)
-    try:
+    with understood("nodes"):
         plain = console.options.ascii_only
         shown = node_view.nodes(document["nodes"]) if name is None else node_view.node(document, plain=plain)
-    except (LookupError, TypeError, ValueError) as error:
-        raise HerdError("the router describes its nodes in another way: is it of another version?") from error
     console.print(shown)

@@ -20,8 +20,8 @@ Settings = TypeVar("Settings", RouterSettings, NodeSettings)
 # Settings that are part of the contract and whose features this version does not have: given, they are refused, for
 # a router that silently ignored a setting would be worse than one that does not start.
 _NOT_YET: dict[type, tuple[str, ...]] = {
-    RouterSettings: ("dashboard", "auto_pull"),
-    NodeSettings: ("dashboard",),
+    RouterSettings: ("auto_pull",),
+    NodeSettings: (),
 }
 
 
@@ -94,7 +94,10 @@ def config_file(role: type, given: Path | None, data_dir: Path | None) -> Path |
         return Path(named).expanduser()
     directory = data_dir or os.environ.get(f"{prefix}DATA_DIR") or config.default_data_dir(role)
     usual = Path(directory).expanduser() / "herd.toml"
-    return usual if usual.is_file() else None
+    try:
+        return usual if usual.is_file() else None
+    except OSError as error:  # a directory that is another user's
+        raise ConfigError(f"cannot read {usual}: {error.strerror or error}") from error
 
 
 def refuse_what_is_missing(settings: RouterSettings | NodeSettings) -> None:

@@ -9,13 +9,16 @@ from rich.console import Console
 from rich.text import Text
 
 from herd.cli.asking import AdminKey, AsJson, RouterUrl, asked
+from herd.cli.completion import node_names
 from herd.cli.process import printable
 from herd.cli.words import clock_time
 from herd.errors import RequestError
 from herd.protocols.control import duration
 from herd.types import Seconds
 
-_Node = Annotated[str, typer.Argument(metavar="NODE", help="Its name, or its id; GET /herd/v1/status lists them.")]
+_Node = Annotated[
+    str, typer.Argument(metavar="NODE", help="Its name, or its id; herd nodes lists them.", autocompletion=node_names)
+]
 
 
 def drain_command(
@@ -82,10 +85,10 @@ def _tell(node: str, order: str, body: dict[str, str], how: _Asking) -> None:
     if how.as_json:
         typer.echo(json.dumps(document, indent=2))
         return
-    Console(highlight=False).print(_line(document))
+    Console(highlight=False).print(standing(document))
 
 
-def _line(document: dict[str, Any]) -> Text:
+def standing(document: dict[str, Any]) -> Text:
     """`studio is paused by hand until 17:30; 2 requests run there`."""
     name = printable(str(document.get("name")))
     reasons = [_reason(reason) for reason in document.get("reasons") or []]

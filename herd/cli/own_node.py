@@ -11,10 +11,11 @@ from rich.text import Text
 
 from herd import config
 from herd.actors.desk import HandPause
+from herd.cli import own_status
 from herd.cli.options import config_file
 from herd.cli.orders import seconds_of
 from herd.cli.process import printable, set_up_logs
-from herd.cli.words import clock_time, times_of
+from herd.cli.words import clock_time
 from herd.config import NodeSettings
 from herd.net.agent_files import agent_status, ask_for_pause, take_pause_back
 from herd.net.clock import SystemClock
@@ -56,8 +57,8 @@ def resume_command(data_dir: _DataDir = None) -> None:
     directory = _directory(data_dir)
     shown = agent_status(directory)
     take_pause_back(directory)
-    others = [pause for pause in _listed(shown, "pauses") if pause.get("kind") != "manual"]
-    text = "".join(f", but {_words(pause)}" for pause in others)
+    others = [pause for pause in own_status.listed(shown, "pauses") if pause.get("kind") != "manual"]
+    text = "".join(f", but {own_status.words(pause)}" for pause in others)
     _say(Text.assemble((_name(shown), "bold"), f" is not paused by hand any more{text}"))
 
 
@@ -73,18 +74,10 @@ def status_command(
     if as_json:
         typer.echo(json.dumps(shown, indent=2))
         return
-    owner = "has none (--dedicated)" if shown.get("dedicated") else shown.get("workload") or "unknown"
-    rows = {
-        "router": [_router(shown)],
-        "models": [_model(model) for model in _listed(shown, "models")] or ["none"],
-        "owner": [str(owner)],
-        "heat": [str(shown.get("thermal") or "unknown")],
-        "pauses": [_words(pause) for pause in _listed(shown, "pauses")] or ["none"],
-    }
     _say(Text(_name(shown), "bold"))
-    for title, lines in rows.items():
-        for number, line in enumerate(lines):
-            _say(Text(f"  {'' if number else title:<8}{printable(line)}"))
+    console = Console(highlight=False, soft_wrap=True)
+    for line in (*own_status.lines(shown), *own_status.week(shown, plain=console.options.ascii_only)):
+        console.print(line)
 
 
 def _directory(flag: Path | None) -> Path:
@@ -94,30 +87,9 @@ def _directory(flag: Path | None) -> Path:
     return config.load(NodeSettings, {"data_dir": flag}, os.environ, file).data_dir.expanduser()
 
 
-def _listed(shown: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    listed = shown.get(key)
-    return [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
-
-
 def _name(shown: dict[str, Any]) -> str:
     """As its router calls it, else as it would like to be called."""
     return printable(str(shown.get("name") or shown.get("wanted_name")))
-
-
-def _router(shown: dict[str, Any]) -> str:
-    known = shown.get("router_id")
-    if shown.get("linked"):
-        return f"{known}, connected"
-    return f"{known}, away: looking for it" if known else "none yet: looking for it"
-
-
-def _model(model: dict[str, Any]) -> str:
-    return f"{model.get('name')}{' (in memory)' if model.get('resident') else ''}"
-
-
-def _words(pause: dict[str, Any]) -> str:
-    """`is in a meeting: its camera is in use since 11-29 10:00:00`."""
-    return f"{pause.get('text')}{times_of(pause)}"
 
 
 def _say(text: Text) -> None:

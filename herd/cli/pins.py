@@ -1,25 +1,21 @@
 """`herd pin MODEL` and `herd unpin MODEL`: keep a model loaded, whatever else is asked for."""
 
-import asyncio
 import json
-import os
+from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
-from herd.cli.asking import AdminKey, AsJson, RouterUrl, key_headers, puzzled
-from herd.cli.process import printable, set_up_logs
-from herd.config import asked_router
-from herd.errors import HerdError, StreamFailed
-from herd.net.http_client import AiohttpServers
-from herd.protocols.messages import RequestHead
-from herd.types import BackendId, RequestId
+from herd.cli.asking import AdminKey, AsJson, Refused, RouterUrl, asked, understood
+from herd.cli.completion import model_names
+from herd.cli.process import printable
+from herd.cli.words import meant
+from herd.errors import HerdError
 
-ANSWER_S = 10.0  # a router answers within milliseconds
-MOST = 64 * 1024  # bytes of its answer, which is a line
-
-_Model = Annotated[str, typer.Argument(metavar="MODEL", help="The model, as clients name it.")]
+_Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="The model, as clients name it.", autocompletion=model_names)
+]
 
 
 def pin_command(
@@ -54,34 +50,20 @@ def _ordered(router_url: str | None, method: str, model: str, admin_key: str | N
     """The router's answer. Raises HerdError when there is none, or it says why not."""
     if not model.strip():
         raise typer.BadParameter("a model's name is not empty")
-    set_up_logs("error")
-    url = asked_router(router_url, os.environ)
-    path = f"/herd/v1/pins/{quote(model, safe='')}"
-    head = RequestHead(RequestId(""), BackendId(""), method, path, headers=key_headers(admin_key))
     try:
-        status, document = asyncio.run(_sent(url, head))
-    except (StreamFailed, TimeoutError) as error:
-        why = str(error) or "no answer"
-        raise HerdError(f"is a router running at {url}? {why}; --router-url names another") from error
-    if status == 200 and isinstance(document, dict) and isinstance(document.get("model"), str):
-        return document
-    said = document.get("error") if isinstance(document, dict) else None
-    if isinstance(said, str):
-        raise HerdError(printable(said))
-    raise HerdError(puzzled(url, status))
+        answer = asked(router_url, f"/herd/v1/pins/{quote(model, safe='')}", admin_key=admin_key, method=method)
+    except Refused as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        raise HerdError(f"{error}{meant(model, _known(router_url, admin_key))}") from error
+    with understood("pins"):
+        return {**answer, "model": str(answer["model"])}
 
 
-async def _sent(url: str, head: RequestHead) -> tuple[int, Any]:
-    """The status and the JSON of an answer; None for what is no JSON."""
-    async with AiohttpServers() as servers, asyncio.timeout(ANSWER_S):
-        answer = await servers.exchange(url, head, None)
-        try:
-            body = b""
-            while len(body) < MOST and (data := await answer.read()):
-                body += data
-        finally:
-            answer.close()
+def _known(router_url: str | None, admin_key: str | None) -> set[str]:
+    """The models that somebody may have meant, as nodes list them; none where the router does not tell."""
     try:
-        return answer.status, json.loads(body)
-    except ValueError:
-        return answer.status, None
+        nodes = asked(router_url, "/herd/v1/status", admin_key=admin_key)["nodes"]
+        return {str(model["name"]) for node in nodes for model in node["models"]}
+    except (HerdError, LookupError, TypeError):
+        return set()

@@ -10,9 +10,13 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
+from rich.console import Console
+
+from herd.actors.log_context import logged_request
 from herd.errors import ConfigError, HerdError
+from herd.protocols.untrusted import shown
 from herd.types import KiB
 
 if sys.platform != "win32":  # it has neither
@@ -36,55 +40,97 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130  # 128 and SIGINT's number, as shells count
 
 
-class LineFormatter(logging.Formatter):
-    """One line a record, whatever strangers put into it: a log that can be forged or filled by them is none."""
+# The levels that a person should notice, by their colours on a terminal.
+_COLOURS = {"DEBUG": "\x1b[2m", "WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[1;31m"}
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        """The line, without control characters and not endless."""
-        record.message = printable(record.message)
-        return super().formatMessage(record)
+
+class LineFormatter(logging.Formatter):
+    """One line a record, whatever strangers put into it: a log that can be forged or filled by them is none.
+
+    Args:
+        coloured: the level is, for a terminal.
+    """
+
+    def __init__(self, *, coloured: bool = False) -> None:
+        super().__init__()
+        self._coloured = coloured
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Time, level and message, without control characters and not endless; below it a traceback, set in."""
+        level = f"{record.levelname:<7}"
+        colour = _COLOURS.get(record.levelname, "") if self._coloured else ""
+        shown = f"{colour}{level}\x1b[0m" if colour else level
+        line = f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {shown} {printable(record.getMessage())}"
+        return "\n    ".join([line, *_traceback(self, record)])
+
+
+def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:
+    """The lines of a record's traceback, if it has one; strangers' words may be in it as well."""
+    return list(map(printable, formatter.formatException(record.exc_info).split("\n"))) if record.exc_info else []
 
 
 def printable(text: str) -> str:
     """`text` on one line, cut at MAX_MESSAGE characters, with control characters shown and not obeyed."""
     if len(text) > MAX_MESSAGE:
         text = f"{text[:MAX_MESSAGE]}... ({len(text)} characters)"
-    if text.isprintable():  # nearly every one, and this is the router's hottest line of text
-        return text
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return shown(text)
 
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Time (UTC), level, logger and message; a traceback where there is one."""
+        """Time (UTC), level, logger and message; of which request it is, and a traceback, where there is one."""
         entry = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{record.msecs:03.0f}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": printable(record.getMessage()),
         }
-        if record.exc_info:
-            entry["traceback"] = self.formatException(record.exc_info)
+        if request_id := request_of(record):
+            entry["request_id"] = request_id
+        if traceback := _traceback(self, record):
+            entry["traceback"] = "\n".join(traceback)
         return json.dumps(entry, ensure_ascii=False)
+
+
+def _new_record(*args: Any, **named: Any) -> logging.LogRecord:
+    """A record that says of which request it is, to every handler."""
+    record = logging.LogRecord(*args, **named)
+    record.request_id = logged_request() or None
+    return record
+
+
+def request_of(record: logging.LogRecord) -> str | None:
+    """The id of the request that a record was born of; None where there is none."""
+    return getattr(record, "request_id", None)
+
+
+def formatter_for(stream: TextIO, style: str = "text") -> logging.Formatter:
+    """How records look on `stream`: as JSON, or for a person; coloured only on a terminal that shows colours."""
+    if style == "json":
+        return JsonFormatter()
+    console = Console(file=stream)
+    colours = stream.isatty() and not console.no_color and not console.legacy_windows and not console.is_dumb_terminal
+    return LineFormatter(coloured=colours)
 
 
 def set_up_logs(level: str, style: str = "text", *further: logging.Handler) -> None:
     """Log to standard error, and to `further` handlers."""
     handler = logging.StreamHandler(sys.stderr)
-    if style == "json":
-        handler.setFormatter(JsonFormatter())
-    else:
-        handler.setFormatter(LineFormatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(formatter_for(sys.stderr, style))
+    logging.setLogRecordFactory(_new_record)
     logging.basicConfig(level=level.upper(), handlers=[handler, *further], force=True)
     # No line shows any of it, and each record would look it up ("Optimization" in the logging HOWTO).
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # The libraries' own chatter says nothing to the person at the terminal unless something is being debugged.
     for name in ("asyncio", "zeroconf", "pykka"):
         logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.ERROR)
-    # aiohttp logs a traceback for bytes that are not HTTP: strangers could fill the disk with them.
-    logging.getLogger("aiohttp").setLevel(logging.DEBUG if level == "debug" else logging.CRITICAL)
+    # What sends traces says with every batch that nobody takes them; ours says it once.
+    logging.getLogger("opentelemetry").setLevel(logging.DEBUG if level == "debug" else logging.CRITICAL)
+    # aiohttp logs a traceback for bytes that are not HTTP, and quotes them: strangers could fill the disk with those,
+    # and a prompt may be in them.
+    logging.getLogger("aiohttp").setLevel(logging.CRITICAL)
 
 
 def raise_file_limit() -> None:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from herd.cli import story_view
 from herd.cli.asking import AdminKey, AsJson, RouterUrl, asked
+from herd.cli.completion import request_ids
 from herd.protocols.stories import DEFAULT_LIMIT, KEPT, read_requests, read_story
 
 
@@ -32,7 +33,10 @@ def requests_command(
 
 def story_command(
     request_id: Annotated[
-        str, typer.Argument(metavar="ID", help="X-Request-Id of its answer; herd requests lists it.")
+        str,
+        typer.Argument(
+            metavar="ID", help="X-Request-Id of its answer; herd requests lists it.", autocompletion=request_ids
+        ),
     ],
     router_url: RouterUrl = None,
     as_json: AsJson = False,

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from herd.cli.process import printable
-from herd.cli.words import clock_time
+from herd.cli.words import OUTCOMES, asked_for, clock_time
 from herd.protocols import stories
 from herd.protocols.stories import CandidateEntry, Event, RequestEntry, StoryDocument
 
@@ -42,14 +42,6 @@ _EDITED = {
     "model": "the model that serves it, as its server spells it",
     "options.num_ctx": "the context that the model has there, so that it is not loaded anew",
     "keep_alive": "it stays loaded there",
-}
-_OUTCOMES = {
-    "served": ("served", "green"),
-    "failed": ("failed", "red"),
-    "cancelled": ("cancelled", "yellow"),
-    "expired": ("given up", "red"),
-    "rejected": ("refused", "red"),
-    None: ("under way", "cyan"),
 }
 # `policy.placement` takes scores that are nearer than so many points for the same, and `policy.completion` those within
 # such a share of the best: this room knows neither.
@@ -89,7 +81,7 @@ def requests(entries: Sequence[RequestEntry], width: int) -> RenderableType:
         times = (entry["waited_s"], entry["first_token_s"], entry["total_s"])
         table.add_row(
             clock_time(entry["arrived"]),
-            Text(printable(entry["outcome"] or "under way"), _OUTCOMES.get(entry["outcome"], ("", ""))[1]),
+            Text(printable(entry["outcome"] or "under way"), OUTCOMES.get(entry["outcome"], ("", ""))[1]),
             *(Text(printable(word)) for word in words),
             *("-" if seconds is None else f"{seconds:.2f} s" for seconds in times),
             *("-" if tokens is None else str(tokens) for tokens in (entry["prompt"], entry["completion"])),
@@ -104,8 +96,7 @@ def _two_lines(entry: RequestEntry) -> Text:
 
 
 def _model(entry: RequestEntry) -> str:
-    """`gpt-4o, by qwen3:32b` where another model serves it than the one asked for."""
-    return f"{entry['model']}, by {entry['served_model']}" if entry["served_model"] is not None else entry["model"]
+    return asked_for(entry["model"], entry["served_model"])
 
 
 def _prediction(request: RequestEntry) -> list[Text]:
@@ -131,7 +122,7 @@ def _heading(request: RequestEntry, events: Sequence[Event]) -> Text:
 def _heading_words(request: RequestEntry, speed: str = "") -> Text:
     """`served by studio in 2.41 s (waited 0.31 s, first token after 0.83 s), 12 tokens in, 57 out`."""
     outcome, node = request["outcome"], request["node"]
-    word, style = _OUTCOMES.get(outcome, (printable(str(outcome)), ""))
+    word, style = OUTCOMES.get(outcome, (printable(str(outcome)), ""))
     preposition = {"served": " by", None: " at"}.get(outcome, ", last at")
     place = "" if node is None else f"{preposition} {printable(node)}"
     details = [f"waited {_seconds(request['waited_s'])}"] if request["waited_s"] >= 0.001 else []
@@ -223,7 +214,7 @@ def _event(event: Event) -> RenderableType:  # noqa: C901, PLR0911, PLR0912 - a 
         case "left-out":
             return Text(f"... {event['events']} events are left out here ...", "dim")
         case "ended":
-            word, style = _OUTCOMES.get(event["outcome"], (printable(event["outcome"]), ""))
+            word, style = OUTCOMES.get(event["outcome"], (printable(event["outcome"]), ""))
             return Text(": ".join(filter(None, ("over", word, printable(event["text"])))), style)
 
 

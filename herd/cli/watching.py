@@ -1,7 +1,7 @@
 """Watching a running router from the command line: what `GET /herd/v1/events` tells, as it comes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 
 from herd.actors.ports import Answer, ModelServers
 from herd.cli.asking import puzzled, refusal_of
@@ -16,7 +16,7 @@ SILENT_S = 3 * STILL_HERE_S
 MAX_REFUSAL = MiB
 
 
-async def watched(servers: ModelServers, url: str, topics: Iterable[Topic]) -> AsyncIterator[tuple[Topic, object]]:
+async def watched(servers: ModelServers, url: str, topics: Iterable[Topic]) -> AsyncGenerator[tuple[Topic, object]]:
     """Each event of a router: its topic and its document. Ends when the router stops.
 
     Args:

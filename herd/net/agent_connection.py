@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from herd.actors.command_ends import UnderWay
+from herd.actors.log_context import logged_for
 from herd.actors.ports import Obey, Relay
 from herd.errors import HerdError, JoinRefused, LinkClosed, ProtocolError
 from herd.net.known_routers import Expectation
@@ -221,6 +222,10 @@ class AgentConnection(LinkConnection):
         task.add_done_callback(lambda done: self._forget(event.stream, done))
 
     async def _serve(self, stream: AgentStream) -> None:
+        with logged_for(stream.head.request_id):
+            await self._relayed(stream)
+
+    async def _relayed(self, stream: AgentStream) -> None:
         try:
             await self._relay(stream)
         except LinkClosed:

@@ -71,7 +71,7 @@ class AgentFiles:
 
     def show(self, status: AgentStatus) -> None:
         """Nothing is forced onto the disk: what is shown is over when the machine is."""
-        content = json.dumps(self._about | asdict(status), indent=2).encode() + b"\n"
+        content = json.dumps(self._about | asdict(status)).encode() + b"\n"
         temporary = self._status.with_suffix(".new")
         try:
             temporary.write_bytes(content)

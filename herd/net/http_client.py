@@ -1,6 +1,7 @@
-"""The HTTP client that agents use towards the model servers beside them: aiohttp behind the port `ModelServers`."""
+"""The HTTP client of agents, towards model servers, and of commands, towards routers: aiohttp behind `ModelServers`."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from typing import Any, Self
@@ -30,8 +31,9 @@ FETCH_LIMIT = 16 * MiB
 class AiohttpAnswer:
     """An answer of aiohttp's as the port `Answer`."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, whom: str) -> None:
         self._response = response
+        self._whom = whom
         self.status = response.status
         self.headers: Headers = plain_headers(response.raw_headers)
 
@@ -40,7 +42,7 @@ class AiohttpAnswer:
         try:
             return await self._response.content.read(PIECE)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise StreamFailed(f"the model server broke off its answer: {_reason(error)}") from error
+            raise StreamFailed(f"{self._whom} broke off its answer: {_reason(error)}") from error
 
     def close(self) -> None:
         """Give the connection up; it is kept for the next request only when the answer was read to its end."""
@@ -79,10 +81,17 @@ class AiohttpServers:
 
     Args:
         headers: that every request gets.
+        certificate: SHA-256 of the one that a server has to show, in DER, whatever names are in it and whoever
+            vouches for it; None: an authority of the system has to, for its name.
+        whom: what the servers are called in sentences.
     """
 
-    def __init__(self, headers: Headers = ()) -> None:
+    def __init__(
+        self, headers: Headers = (), certificate: bytes | None = None, *, whom: str = "the model server"
+    ) -> None:
         self._headers = headers
+        self._whom = whom
+        self._certificate = None if certificate is None else aiohttp.Fingerprint(certificate)
         self._session: aiohttp.ClientSession | None = None
         # For second attempts: a restarted server may have left more than one dead connection in the pool.
         self._unpooled: aiohttp.ClientSession | None = None
@@ -135,7 +144,8 @@ class AiohttpServers:
         async def request(session: aiohttp.ClientSession | None) -> aiohttp.ClientResponse:
             if session is None:
                 raise StreamFailed("the HTTP client is closed")
-            return await session.request(method, url, headers=headers, data=body, allow_redirects=False)
+            trust = True if self._certificate is None else self._certificate
+            return await session.request(method, url, headers=headers, data=body, allow_redirects=False, ssl=trust)
 
         try:
             try:
@@ -146,17 +156,20 @@ class AiohttpServers:
                     raise
                 response = await request(self._unpooled)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise Unreachable(f"no connection to the model server at {url.origin()}: {_reason(error)}") from error
+            raise Unreachable(f"no connection to {self._whom} at {url.origin()}: {_reason(error)}") from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise StreamFailed(f"no answer from the model server at {url.origin()}: {_reason(error)}") from error
-        return AiohttpAnswer(response)
+            raise StreamFailed(f"no answer from {self._whom} at {url.origin()}: {_reason(error)}") from error
+        return AiohttpAnswer(response, self._whom)
 
-    async def fetch(self, url: str, body: Any = None, *, timeout: Seconds, verified: bool = True) -> tuple[int, Any]:
-        """GET `url`, or POST `body` to it; the status and the JSON of the answer, None when it is none.
+    async def fetch(
+        self, url: str, body: Any = None, *, timeout: Seconds, verified: bool = True, method: str = ""
+    ) -> tuple[int, Any]:
+        """GET `url`, or POST `body` to it (or what `method` says); the status and JSON of the answer, None for no JSON.
 
         An answer that is not `verified` may come from whoever sits at the address, or on the way to it.
         """
-        method = "GET" if body is None else "POST"
+        method = method or ("GET" if body is None else "POST")
+        trust = self._certificate if verified and self._certificate is not None else verified
         data = None if body is None else orjson.dumps(body)
         headers = None if body is None else {"Content-Type": "application/json"}
         if self._session is None:
@@ -166,7 +179,7 @@ class AiohttpServers:
             async with (
                 asyncio.timeout(timeout),
                 self._session.request(
-                    method, URL(url), headers=headers, data=data, allow_redirects=False, ssl=verified
+                    method, URL(url), headers=headers, data=data, allow_redirects=False, ssl=trust
                 ) as response,
             ):
                 while more := await response.content.read(FETCH_LIMIT):
@@ -194,7 +207,8 @@ def _unconnected(error: aiohttp.ClientConnectorError | aiohttp.ClientConnectorCe
         return f"its certificate is not trusted: {why} (SSL_CERT_FILE names a file of authorities that are)"
     if isinstance(error, aiohttp.ClientConnectorSSLError):
         return "it does not speak HTTPS, or no version of TLS that is spoken here"
-    return error.os_error.strerror or str(error.os_error)
+    number = error.os_error.errno  # asyncio's own words for it repeat the address; a failed look-up has none below 0
+    return os.strerror(number) if number and number > 0 else error.os_error.strerror or str(error.os_error)
 
 
 def _reason(error: BaseException) -> str:
@@ -203,6 +217,8 @@ def _reason(error: BaseException) -> str:
         return "it took too long"
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
         return "it closed the connection"
+    if isinstance(error, aiohttp.ServerFingerprintMismatch):
+        return "its certificate is not the one that was expected"
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
         return _unconnected(error)
     if isinstance(error, OSError):

@@ -126,6 +126,19 @@ def is_held(data_dir: Path) -> bool:
         os.close(lock)
 
 
+def flaw_of_identity(data_dir: Path, role: Role) -> str:
+    """Why the identity in a data directory cannot be used, a sentence; empty where it can, or there is none yet."""
+    try:
+        _read(data_dir / _FILE, role)
+    except FileNotFoundError:
+        return ""
+    except ConfigError as error:
+        return str(error)
+    except OSError as error:
+        return f"Cannot read {data_dir / _FILE}: {error.strerror or error}."
+    return ""
+
+
 def _take(descriptor: int) -> bool:
     """Lock the open file, or say that another process has done so."""
     try:

@@ -41,6 +41,7 @@ class LinkConnection(asyncio.Protocol, ABC):
         self._paused = False
         self._flush_soon = False
         self._heard = self._loop.time()
+        self.received = self.sent = 0  # bytes so far
         self._room: dict[StreamId, asyncio.Future[None]] = {}
         self._why: str | None = None  # set once this side has given the connection up
         self._cut: asyncio.TimerHandle | None = None
@@ -62,6 +63,7 @@ class LinkConnection(asyncio.Protocol, ABC):
     def data_received(self, data: bytes) -> None:
         """Frames from the peer."""
         self._heard = self._loop.time()
+        self.received += len(data)
         try:
             if self._tls is not None:
                 data = self._opened(self._tls, data)
@@ -191,6 +193,7 @@ class LinkConnection(asyncio.Protocol, ABC):
         tls = self._tls
         if tls is not None:
             if words := tls.take():
+                self.sent += len(words)
                 transport.write(words)
                 if transport.get_write_buffer_size() > MAX_UNREAD:
                     self.cut("the peer does not read what it asks for")
@@ -199,7 +202,9 @@ class LinkConnection(asyncio.Protocol, ABC):
                 return
         try:
             while (self.session.closed or not self._paused) and (data := self.session.take(WRITE_AT_ONCE)):
-                transport.write(data if tls is None else tls.seal(data))
+                sealed = data if tls is None else tls.seal(data)
+                self.sent += len(sealed)
+                transport.write(sealed)
         except ProtocolError as error:
             logger.warning("link with %s closed: %s", self.peer, error)
             self.cut(str(error))

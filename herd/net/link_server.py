@@ -12,6 +12,7 @@ from herd.actors.command_ends import Unanswered
 from herd.actors.ports import LinkEvents
 from herd.errors import ConfigError, LinkClosed
 from herd.net.link import MERGE_FROM, MERGE_UP_TO, LinkConnection
+from herd.net.link_traffic import LinkTraffic, TrafficBook
 from herd.net.tls import TlsLayer, fingerprint, is_tls
 from herd.protocols.handshake import NONCE_SIZE
 from herd.protocols.messages import Command, Failure, Goodbye, Report, RequestHead, Result, Welcome
@@ -202,7 +203,7 @@ class RouterConnection(LinkConnection):
             self.say_goodbye(answer)
             return
         self.node = event.hello.node_id
-        self._server.joined(self)
+        self._server.joined(self, self.node)
         self.session.welcome(answer)
         self.wake()
 
@@ -267,6 +268,7 @@ class LinkServer:
         self._strangers: dict[LinkId, RouterConnection] = {}
         self._agents: dict[LinkId, RouterConnection] = {}
         self._stream_links: dict[StreamId, RouterConnection] = {}
+        self._book = TrafficBook()
 
     # --- LinkListener -------------------------------------------------------------------------------------------------
 
@@ -308,16 +310,22 @@ class LinkServer:
             connection.say_goodbye(SHUTDOWN)
         return connection
 
-    def joined(self, connection: RouterConnection) -> None:
+    def joined(self, connection: RouterConnection, node: NodeId) -> None:
         """The fleet let the agent in."""
         self._strangers.pop(connection.link, None)
         self._agents[connection.link] = connection
+        self._book.joined(node)
 
     def left(self, connection: RouterConnection, why: str) -> None:
         """The connection is gone."""
         self._strangers.pop(connection.link, None)
         if self._agents.pop(connection.link, None) is not None and connection.node is not None:
+            self._book.left(connection)
             self.events.down(connection.link, connection.node, why)
+
+    def traffic(self) -> tuple[LinkTraffic, ...]:
+        """What the links of each node have carried, the present ones included."""
+        return self._book.totals(self._agents.values())
 
     # --- Links --------------------------------------------------------------------------------------------------------
 

@@ -270,6 +270,35 @@ class MdnsFinder:
         return first
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What was heard of routers in a while."""
+
+    addresses: tuple[str, ...]  # this machine's, on which it was listened
+    routers: tuple[RouterAddress, ...] = ()  # each once, in the order in which they were heard
+    trouble: str = ""  # why nothing could be
+
+
+async def heard(lasts: Seconds, look: Look = local_addresses) -> Heard:
+    """Every router that makes itself known within `lasts` seconds, and at least a network to hear it on."""
+    addresses = tuple(look())
+    own = tuple(str(address.interface.ip) for address in addresses)
+    if not addresses:
+        return Heard(own, trouble="this machine has no network")
+    routers: dict[RouterId, RouterAddress] = {}
+    try:
+        async with _Ear(addresses) as ear, asyncio.timeout(lasts):
+            while router := await ear.hear(lambda each: each.router_id not in routers, lasts):
+                routers[router.router_id] = router
+                if len(routers) == _MAX_NAMES:
+                    break
+    except TimeoutError:
+        pass  # as it should be
+    except (OSError, RuntimeError) as error:
+        return Heard(own, trouble=str(error) or type(error).__name__)
+    return Heard(own, tuple(routers.values()))
+
+
 class _Ear:
     """Browses for routers from its construction on until it is left.
 

@@ -1,102 +1,85 @@
 """What a router counts and measures, as Prometheus reads it."""
 
 import asyncio
+import platform
+from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from herd.names import canonical
-from herd.protocols.happenings import Happening, HappeningKind
+import herd
+from herd.actors.figures import Figures
+from herd.net.clock import SystemClock
+from herd.net.link_traffic import LinkTraffic
+from herd.net.loop_lag import LoopLag
+from herd.net.metered_happenings import HappeningMetrics
+from herd.net.metered_requests import RequestMetrics
+from herd.net.metered_state import State
+from herd.net.metric_series import Series, gauge, histogram
+from herd.protocols.happenings import Happening
 from herd.protocols.stories import RequestEntry
-from herd.types import Outcome
+from herd.types import Api
 
-# Pairs of a node and a model that have series of their own. Each has some fifty, which whoever scrapes them keeps as
-# long as it keeps anything: these make 5,000, as many as a large program has. A house of ten nodes uses ten models on
-# each at most; what comes later, of a fleet that makes up names say, is counted under one name together.
-MAX_PAIRS = 100
-OTHER = "other"
 
-# From an embedding to the longest answers that clients wait for.
-SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
-# As far below 1 as above it, as ratios go, and finest where a prediction is as good as true.
-RATIOS = (0.1, 0.25, 0.5, 0.67, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0, 10.0)
-
-_OF_A_PAIR = ("node", "model")
+def no_links() -> tuple[LinkTraffic, ...]:
+    """Of a router without TCP."""
+    return ()
 
 
 class Metrics:
-    """Counts and measures in a registry of its own; implements the port `Meter`."""
+    """Counts and measures; implements the port `Meter`.
 
-    def __init__(self) -> None:
+    Args:
+        links: what the router's links have carried.
+    """
+
+    def __init__(self, links: Callable[[], tuple[LinkTraffic, ...]] = no_links) -> None:
+        self._links = links
+        self._series = Series()
+        self._requests = RequestMetrics(self._series)
+        self._happenings = HappeningMetrics(self._series)
+        self._lag = LoopLag()
+        self._began = SystemClock().wall()
         self._registry = CollectorRegistry()
-        requests = Counter(
-            "herd_requests", "Requests that have ended, by outcome.", ("outcome",), registry=self._registry
-        )
-        # All of them from the start, so that a rate has something to begin with.
-        self._ended = {outcome.value: requests.labels(outcome.value) for outcome in Outcome}
-        happenings = Counter("herd_happenings", "What has happened to the fleet.", ("kind",), registry=self._registry)
-        self._happened = {kind: happenings.labels(kind.value) for kind in HappeningKind}
-        self._predicted = Histogram(
-            "herd_request_predicted_seconds",
-            "Seconds that a request was predicted to take until its whole answer, when it was placed or moved last.",
-            _OF_A_PAIR,
-            registry=self._registry,
-            buckets=SECONDS,
-        )
-        self._actual = Histogram(
-            "herd_request_actual_seconds",
-            "Seconds that the same requests took, from the same moment to the whole answer.",
-            _OF_A_PAIR,
-            registry=self._registry,
-            buckets=SECONDS,
-        )
-        self._ratio = Histogram(
-            "herd_request_actual_predicted_ratio",
-            "Actual over predicted seconds of the same requests; over 1: they took longer.",
-            _OF_A_PAIR,
-            registry=self._registry,
-            buckets=RATIOS,
-        )
-        self._pairs: dict[tuple[str, str], tuple[Histogram, Histogram, Histogram]] = {}
+        for collector in (self, self._requests, self._happenings):
+            self._registry.register(collector)
+        ProcessCollector(registry=self._registry)  # empty where there is no /proc
+
+    def request_ended(self, request: RequestEntry, api: Api, *, held_s: float, moves: int) -> None:
+        """Count it, and measure what there is to measure of its end."""
+        self._requests.ended(request, api, held_s, moves)
 
     def happened(self, happening: Happening) -> None:
         """Count it."""
-        self._happened[happening.kind].inc()
+        self._happenings.happened(happening)
 
-    def request_ended(self, request: RequestEntry) -> None:
-        """Count it, and measure how far its prediction came true, if there was one and it was served whole."""
-        ended = self._ended.get(request["outcome"] or "")
-        if ended is not None:
-            ended.inc()
-        predicted, took = request["predicted_s"], request["took_s"]
-        if not predicted or took is None:
-            return
-        of_predicted, of_actual, of_ratio = self._of(
-            request["node"] or "", canonical(request["served_model"] or request["model"])
-        )
-        of_predicted.observe(predicted)
-        of_actual.observe(took)
-        of_ratio.observe(took / predicted)
-
-    def _of(self, node: str, model: str) -> tuple[Histogram, Histogram, Histogram]:
-        """The histograms of a pair; those of all others together, once there are enough."""
-        found = self._pairs.get((node, model))
-        if found is None:
-            known = len(self._pairs) < MAX_PAIRS
-            labels = (_text(node), _text(model)) if known else (OTHER, OTHER)
-            found = (self._predicted.labels(*labels), self._actual.labels(*labels), self._ratio.labels(*labels))
-            if known:
-                self._pairs[node, model] = found
-        return found
-
-    async def exposition(self) -> tuple[str, bytes]:
+    async def exposition(self, figures: Figures) -> tuple[str, bytes]:
         """In the text format that every Prometheus reads; written in a thread, for a large fleet's takes a while.
 
         What a client would rather have is not asked: the library takes such a header at its word, and repeats it.
         """
-        return CONTENT_TYPE_PLAIN_0_0_4, await asyncio.to_thread(generate_latest, self._registry)
+        self._lag.wanted()
+        return CONTENT_TYPE_PLAIN_0_0_4, await asyncio.to_thread(
+            self._text, State(figures, self._links(), self._series)
+        )
 
+    def _text(self, state: State) -> bytes:
+        now = CollectorRegistry()
+        now.register(state)
+        return generate_latest(self._registry) + generate_latest(now)
 
-def _text(name: str) -> str:
-    """A stranger's text as UTF-8 can carry it."""
-    return name.encode(errors="replace").decode()
+    def collect(self) -> Iterator[Metric]:
+        """The process itself, as far as the library does not know it; a collector of the library's."""
+        build = GaugeMetricFamily("herd_build_info", "1, and what this router is.", labels=["version", "python"])
+        build.add_metric([herd.__version__, platform.python_version()], 1)
+        yield build
+        yield gauge(
+            "herd_start_time_seconds", "When this router began to count, since the epoch.", (), [((), self._began)]
+        )
+        yield histogram(
+            "herd_event_loop_lag_seconds",
+            "How late the event loop came to a timer, looked at four times a second while somebody reads this.",
+            (),
+            [((), self._lag.late)],
+        )

@@ -12,9 +12,9 @@ RESOLVER_S = 1.0
 def own_names(
     host_name: Callable[[], str] = socket.gethostname, full_name: Callable[[], str] = socket.getfqdn
 ) -> tuple[str, ...]:
-    """The host name as it is set, without its domain, and with the one that the resolver has for it; in lower case.
+    """The host name as it is set, without its domain, with mDNS's, and with the one that the resolver has for it.
 
-    A resolver may be anybody's on the network: of what it says only the domain counts.
+    In lower case. A resolver may be anybody's on the network: of what it says only the domain counts.
     """
     name = host_name().lower().rstrip(".")
     short = name.partition(".")[0]
@@ -28,4 +28,5 @@ def own_names(
     asking.start()
     asking.join(RESOLVER_S)
     full = [each for each in said if each.startswith(f"{short}.")]
-    return tuple(dict.fromkeys(each for each in (name, short, *full) if each))
+    local = f"{short}.local" if short else ""
+    return tuple(dict.fromkeys(each for each in (name, short, local, *full) if each))

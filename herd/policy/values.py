@@ -14,6 +14,7 @@ from herd.types import (
     NodeName,
     NodeState,
     Priority,
+    RequestId,
     Seconds,
     TicketId,
     Tokens,
@@ -276,6 +277,7 @@ class Ticket:
     client: str
     arrived: Seconds  # monotonic, at the router
     priority: Priority = Priority.INTERACTIVE
+    request: RequestId = RequestId("")  # whose it is
 
 
 @dataclass(frozen=True, slots=True)

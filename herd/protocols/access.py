@@ -38,6 +38,7 @@ _WRONG_KEY = {
     Dialect.ANTHROPIC: "invalid x-api-key",
 }
 _OWN_NEEDS_KEY = "this router has keys: ask on its own machine, or send one (herd commands: --admin-key)"
+_OWN_WRONG_KEY = "this router does not know this key: ask on its own machine, or send another (herd --admin-key)"
 _WRONG_ADMIN_KEY = "this key does not let you change the fleet"
 _WAYS = (
     "the fleet is changed on the router's own machine only: go there, send its admin key (herd --admin-key), or start "
@@ -81,7 +82,8 @@ class Access:
         if endpoint.name in _PROBES:
             return ""
         self.hosts.check(visit.host)
-        if endpoint.name in _OPEN:
+        # The page tells nothing before it has asked for the status, for which it sends a key where one is needed.
+        if endpoint.name in _OPEN or endpoint.kind is EndpointKind.PAGE:
             return ""
         name, admin = self._known(visit.keys)
         own = endpoint.kind in _OWN
@@ -121,7 +123,8 @@ class Access:
 
 def _unauthorized(endpoint: Endpoint, *, given: bool) -> RequestError:
     said = _WRONG_KEY if given else _NO_KEY
-    text = _OWN_NEEDS_KEY if endpoint.kind in _OWN else said[endpoint.dialect]
+    own = _OWN_WRONG_KEY if given else _OWN_NEEDS_KEY
+    text = own if endpoint.kind in _OWN else said[endpoint.dialect]
     return RequestError(text, status=401, code="invalid_api_key", headers=_CHALLENGE)
 
 

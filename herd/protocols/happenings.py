@@ -21,6 +21,14 @@ class HappeningKind(StrEnum):
     MOVED = "moved"  # a request that waited goes on waiting elsewhere
 
 
+class LoadCause(StrEnum):
+    """Why a model was loaded."""
+
+    REQUEST = "request"  # somebody wanted it, here or past the router
+    QUEUE = "queue"  # the router, for its queue elsewhere is deep
+    HOME = "home"  # the router, for it lives there
+
+
 @dataclass(frozen=True, slots=True)
 class Happening:
     """Something that has happened."""
@@ -30,3 +38,4 @@ class Happening:
     node: str  # name; empty: it concerns none
     model: str  # canonical name; empty: it concerns none
     text: str  # a sentence without its full stop: `studio has joined`
+    cause: str = ""  # of a pause the kind of its reason, of a load a `LoadCause`; empty: there is nothing to say

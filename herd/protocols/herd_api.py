@@ -17,6 +17,7 @@ class InfoDocument:
     link_port: int
     protocol_versions: tuple[int, ...]
     link_tls: bool = False  # agents have to speak TLS
+    join_token: bool = False  # agents have to prove one
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,6 +192,7 @@ class RequestHead:
     dialect: Dialect = Dialect.OLLAMA
     streamed: bool = False  # the client asked for a stream
     size: int = 0  # bytes of the body that follows; -1: not known beforehand
+    model: str = ""  # whom it is for, by the backend's name for it: for people, since the body says it to the backend
 
 
 @dataclass(frozen=True, slots=True)

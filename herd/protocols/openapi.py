@@ -17,6 +17,7 @@ from herd.protocols import herd_api, openapi_schemas, stories
 from herd.protocols.live import LogLine, Topic
 from herd.protocols.openapi_schemas import Schema
 from herd.protocols.paths import ENDPOINTS, ORDERS, Endpoint, EndpointKind
+from herd.protocols.web_page import FILES, content_type
 from herd.types import Api, Dialect, Priority
 
 _JSON = "application/json"
@@ -99,6 +100,10 @@ _UPLOADS = {
         query=(_WHERE,),
     ),
 }
+_PAGE = {
+    name: Operation(f"A file of the web page: {file}.", {"type": "string"}, content_type(file).partition(";")[0])
+    for name, file in FILES.items()
+}
 _HERD = {
     "herd.info": Operation("Who the router is.", "InfoDocument"),
     "herd.status": Operation("How the fleet stands.", "StatusDocument"),
@@ -144,7 +149,7 @@ _HERD = {
     "herd.openapi": Operation("This description.", {"type": "object"}),
 }
 
-OPERATIONS = _LISTS | _MODELS | _UPLOADS | _HERD
+OPERATIONS = _LISTS | _MODELS | _UPLOADS | _PAGE | _HERD
 
 _REQUEST_HEADERS = (
     _parameter("header", "X-Herd-Session", {"type": "string"}, "Requests of one session prefer one node."),

@@ -10,6 +10,7 @@ from re import compile as pattern
 from urllib.parse import unquote
 
 from herd.errors import RequestError
+from herd.protocols.web_page import FILES
 from herd.types import Api, Dialect
 
 
@@ -23,6 +24,7 @@ class EndpointKind(StrEnum):
     CONTROL = "control"  # the router, which does as it is told, if it may be
     BLOB = "blob"  # the node that keeps the parts of models to be made
     MODELS = "models"  # the nodes that have a model, or are to have it: it is shown, fetched, made, copied, deleted
+    PAGE = "page"  # the router, with a file of its web page
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,12 @@ _APIS = {str(api): api for api in Api}  # a tenth of what `Api(path)` takes, whi
 _POST = ("POST",)
 _GET = ("GET",)
 _GET_HEAD = ("GET", "HEAD")
+
+
+def _page(name: str, file: str) -> Endpoint:
+    path = "/herd" if file == "index.html" else f"/herd/{file}"
+    return Endpoint(name, path, _GET_HEAD, Dialect.OLLAMA, EndpointKind.PAGE)
+
 
 ENDPOINTS = (
     Endpoint("openai.chat", "/v1/chat/completions", _POST, Dialect.OPENAI, EndpointKind.INFERENCE),
@@ -86,6 +94,7 @@ ENDPOINTS = (
     Endpoint("herd.requests", "/herd/v1/requests", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.story", "/herd/v1/requests/", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.pins", "/herd/v1/pins/", ("POST", "DELETE"), Dialect.OLLAMA, EndpointKind.HERD, changes=True),
+    *(_page(name, file) for name, file in FILES.items()),
     Endpoint("herd.healthz", "/healthz", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.readyz", "/readyz", _GET, Dialect.OLLAMA, EndpointKind.HERD),
     Endpoint("herd.metrics", "/metrics", _GET, Dialect.OLLAMA, EndpointKind.HERD),

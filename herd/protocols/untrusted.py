@@ -48,3 +48,10 @@ def texts(holder: dict[str, Any], key: str) -> tuple[str, ...]:
     """The strings of a list that are not empty."""
     value = holder.get(key)
     return tuple(item for item in value if isinstance(item, str) and item) if isinstance(value, list) else ()
+
+
+def shown(text: str) -> str:
+    """`text` on one line, with control characters shown and not obeyed."""
+    if text.isprintable():  # nearly every one, and each line of the log comes here
+        return text
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

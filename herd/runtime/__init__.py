@@ -19,13 +19,14 @@ In reading order:
     actor         AsyncioActor, and how a plain class becomes one
     handles       what callers hold: `handle.method.remote(...)`, `.tell(...)`
     waits         who waits for whom, when a call is late
+    classes       what all actors of one class have done together
     registry      the actors of one event loop: names, namespaces, what they share
     local         how an actor starts on this loop
     restarts      when a crashed actor is started again, and when that is given up
     supervision   supervisors: ordered start, restart together, reverse stop
     engine        which machinery starts an actor: this loop, or a Ray cluster
     on_ray        the latter
-    api           `@remote`, `get_actor`, `stop`, `kill`, `cancel`, `wait`, `list_actors`
+    api           `@remote`, `get_actor`, `stop`, `kill`, `cancel`, `wait`, `list_actors`, `class_states`
     context       what an actor sees of itself: timers, linked tasks, watches, children
     leases        so many at a time: tickets that wait, and never leak
     codec         values to bytes and back, for messages between actors
@@ -50,6 +51,7 @@ In reading order:
 from herd.runtime.api import (
     ActorClass,
     cancel,
+    class_states,
     dead_letters,
     get_actor,
     kill,
@@ -76,7 +78,7 @@ from herd.runtime.leases import Leases, leased
 from herd.runtime.object_ref import ObjectRef
 from herd.runtime.restarts import RestartPolicy, Strategy
 from herd.runtime.supervision import Supervisor
-from herd.runtime.values import ActorState, ActorStatus, Identity, MethodState, Terminated
+from herd.runtime.values import ActorState, ActorStatus, ClassState, Identity, MethodState, Terminated
 
 __all__ = [
     "ActorClass",
@@ -87,6 +89,7 @@ __all__ = [
     "ActorState",
     "ActorStatus",
     "ActorUnavailableError",
+    "ClassState",
     "DeadLetterReason",
     "GetTimeoutError",
     "Identity",
@@ -104,6 +107,7 @@ __all__ = [
     "Timer",
     "Watch",
     "cancel",
+    "class_states",
     "context",
     "dead_letters",
     "deadline",

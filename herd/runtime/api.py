@@ -11,7 +11,7 @@ from herd.runtime.dead_letters import DeadLetterReason
 from herd.runtime.engine import engine
 from herd.runtime.handles import ActorHandle
 from herd.runtime.registry import registry
-from herd.runtime.values import ActorOptions, ActorState, OptionNames
+from herd.runtime.values import ActorOptions, ActorState, ClassState, OptionNames
 
 T = TypeVar("T")
 Ref = TypeVar("Ref", bound="asyncio.Future[Any]")
@@ -106,6 +106,14 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
 def list_actors() -> list[ActorState]:
     """The actors of the running loop, in the order of their start, and before them the last dead ones."""
     return engine().list_actors()
+
+
+def class_states(namespace: str | None = None) -> tuple[ClassState, ...]:
+    """The actors of the running loop class by class, by name; by default of the calling actor's namespace.
+
+    Cheap enough for whoever looks every few seconds. What it counts goes up only, whichever actors die.
+    """
+    return registry().class_states(namespace)
 
 
 def dead_letters() -> dict[DeadLetterReason, int]:

@@ -65,6 +65,7 @@ class Leases(Generic[Answer]):
         self._limit = limit
         self._order: Order = FirstCome() if order is None else order
         self._held: dict[str, None] = dict.fromkeys(held)
+        self._granted = len(self._held)
         self._waiting: dict[str, asyncio.Future[Answer | None]] = {}
         self._owner: Any = None  # the actor's cell; None: it belongs to no actor, or has not been asked yet
         self._life = 0  # of the owner: what a former incarnation gave out is out no more
@@ -74,6 +75,11 @@ class Leases(Generic[Answer]):
     @property
     def limit(self) -> int:
         return self._limit
+
+    @property
+    def granted(self) -> int:
+        """Leases that were ever out; those that are held no more came back."""
+        return self._granted
 
     @property
     def held(self) -> KeysView[str]:
@@ -100,8 +106,11 @@ class Leases(Generic[Answer]):
         """
         if self._owner is None:
             self._track()
-        if ticket in self._held or len(self._held) < self._limit:  # then nobody waits
+        if ticket in self._held:
+            return None
+        if len(self._held) < self._limit:  # then nobody waits
             self._held[ticket] = None
+            self._granted += 1
             return None
         earlier = self._waiting.get(ticket)
         if earlier is None:
@@ -160,6 +169,7 @@ class Leases(Generic[Answer]):
             self._leave(ticket, granted=there)
             if there:
                 self._held[ticket] = None
+                self._granted += 1
                 place.set_result(None)
 
     def _leave(self, ticket: str, *, granted: bool) -> None:

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from herd.runtime._pykka import ActorRegistry
 from herd.runtime.cell import Cell
+from herd.runtime.classes import ClassTotals
 from herd.runtime.crashes import ends_process
 from herd.runtime.dead_letters import DeadLetters
 from herd.runtime.handles import ActorHandle
@@ -19,7 +20,7 @@ from herd.runtime.incarnation import current
 from herd.runtime.mailbox import BURST, Mailbox, Wakeup
 from herd.runtime.object_ref import ObjectRef
 from herd.runtime.tallies import HOLD_S
-from herd.runtime.values import ActorOptions, ActorState, Identity
+from herd.runtime.values import ActorOptions, ActorState, ClassState, Identity
 from herd.runtime.waits import Waits, find_cycle
 
 DEFAULT_NAMESPACE = "default"
@@ -46,6 +47,7 @@ class Registry:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.cells: dict[Cell, None] = {}  # the living, in the order of their start; the runtime's users bound it
         self.dead: deque[ActorState] = deque(maxlen=REMEMBERED_DEAD)
+        self.totals = ClassTotals()
         self.thread = get_ident()
         self.letters = DeadLetters(loop.time)
         self.leaky: WeakSet[Leaky] = WeakSet()
@@ -87,8 +89,13 @@ class Registry:
         """`cell` is dead: its name is free."""
         self.cells.pop(cell, None)
         self.dead.append(cell.state)
+        self.totals.bury(cell)
         if cell.identity.name is not None:
             self._names.pop((cell.identity.namespace, cell.identity.name), None)
+
+    def class_states(self, namespace: str | None) -> tuple[ClassState, ...]:
+        """What the actors of each class do, and have done; namespace None is that of the calling actor."""
+        return self.totals.states(self.cells, namespace_of(namespace))
 
     def keep(self, task: "asyncio.Task[Any]") -> None:
         """Hold a task that nobody else holds until it has ended."""

@@ -112,6 +112,22 @@ class ActorState:
 
 
 @dataclass(frozen=True, slots=True)
+class ClassState:
+    """All actors of one class together, as `class_states` shows them. Those that are dead count in what only grows."""
+
+    class_name: str
+    living: int = 0
+    queued: int = 0  # messages in mailboxes, and async calls over max_concurrency
+    in_flight: int = 0  # async handlers that run
+    oldest: float = 0.0  # age of the oldest message that waits, in seconds
+    processed: int = 0  # handlers that have ended, however
+    failed: int = 0  # of these, by an exception
+    seconds: float = 0.0  # for which handlers held the loop
+    longest: float = 0.0  # of these, at a stretch
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Terminated:
     """What `watch` tells: an actor is dead. It will not be restarted."""
 

@@ -76,8 +76,8 @@ class Witness:
     def start_reporting(self, link: Any) -> None:
         """The Agent's own tests are about that."""
 
-    def link_up(self, welcome: Any) -> None:
-        self._hear("link_up", welcome)
+    def link_up(self, welcome: Any, way: Any) -> None:
+        self._hear("link_up", welcome, way)
 
     def link_down(self, why: str) -> None:
         self._hear("link_down", why)

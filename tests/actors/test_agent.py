@@ -10,7 +10,7 @@ from herd.actors import names
 from herd.actors.agent import MAX_MODELS, Agent, AgentOptions, AgentPorts, running_agent
 from herd.actors.backend import BackendSettings, BackendState
 from herd.actors.collector import Collector
-from herd.actors.desk import AgentStatus, ShownModel
+from herd.actors.desk import AgentStatus, ShownModel, ShownServer
 from herd.actors.owner_watch import LOOK_S
 from herd.actors.sensor_ports import MachineSample
 from herd.errors import ConfigError
@@ -36,7 +36,7 @@ class Watched:
 
     def __init__(self, **more: Any) -> None:
         self.joined: list[RouterId] = []
-        self.agent: ActorHandle = remote(Agent).remote(self.joined.append, (), **more)
+        self.agent: ActorHandle = remote(Agent).remote(self.joined.append, (), LoopClock(), **more)
         self.link: ActorHandle = remote(Witness).remote()
 
     async def reports(self) -> list[Report]:
@@ -255,14 +255,25 @@ async def test_people_at_the_machine_are_shown_how_it_stands_whenever_that_chang
     watched.agent.link_up.tell(Welcome(1, RouterId("r1"), NodeName("mac-2")))
     watched.agent.owner_changed.tell(Owner((Reason("meeting", "is in a meeting"),), Workload.LIGHT, 0.2))
     await settled()
-    status = AgentStatus(backends=(OLLAMA.id,), models=(ShownModel(ModelName("m"), OLLAMA.id, resident=True),))
+    began = LoopClock().wall()
+    status = AgentStatus(
+        backends=(OLLAMA.id,),
+        models=(ShownModel(ModelName("m"), OLLAMA.id, resident=True),),
+        link_since=began,
+        servers=(ShownServer(OLLAMA.id, "", "ollama", "0.33.0"),),
+        at=began,
+    )
     linked = replace(status, linked=True, router_id=RouterId("r1"), name=NodeName("mac-2"))
-    owned = replace(linked, pauses=(Reason("meeting", "is in a meeting"),), workload="light")
+    owned = replace(linked, pauses=(Reason("meeting", "is in a meeting"),), workload="light", owner_load=0.2)
     assert desk.shown == [status, linked, owned]
     await asyncio.sleep(3 * HEARTBEAT_S)
     watched.agent.link_down.tell("gone")
+    now = Seconds(began + 3 * HEARTBEAT_S)
+    watched.agent.link_down.tell("no router on link port 11436")
+    watched.agent.link_down.tell("no router on link port 11436")
     await settled()
-    assert desk.shown[3:] == [replace(owned, linked=False)]
+    away = replace(owned, linked=False, link_since=now, trouble="gone", lost="gone", lost_at=now, at=now)
+    assert desk.shown[3:] == [away, replace(away, trouble="no router on link port 11436")]
     await watched.end()
 
 
@@ -284,10 +295,23 @@ async def test_an_agent_that_crashed_is_told_of_its_owner_again() -> None:
     async with running_agent(parts.options, parts.ports) as agent:
         await settled()
         assert [pause.kind for pause in desk.shown[-1].pauses] == ["meeting"]
+        before = len(desk.shown)
         kill(agent.agent, no_restart=False)
         await asyncio.sleep(LOOK_S - 1)  # before the next look
-        assert desk.shown[-2].pauses == ()  # of its second life's first moment
+        assert desk.shown[before].pauses == ()  # of its second life's first moment
         assert [pause.kind for pause in desk.shown[-1].pauses] == ["meeting"]
+
+
+@virtual_time
+async def test_people_at_the_machine_are_shown_why_there_is_no_router() -> None:
+    desk = FakeDesk()
+    parts = Parts(FakeOwner(), desk)
+    async with running_agent(parts.options, parts.ports):
+        await settled()
+        assert (desk.shown[-1].linked, desk.shown[-1].trouble) == (
+            False,
+            "cannot connect to http://router: connection refused",
+        )
 
 
 @virtual_time
@@ -304,7 +328,7 @@ async def test_a_router_that_cannot_be_remembered_is_served_all_the_same(caplog:
     def full(router: RouterId) -> None:
         raise ConfigError("Cannot write identity.json: No space left on device.")
 
-    agent = remote(Agent).remote(full, ())
+    agent = remote(Agent).remote(full, (), LoopClock())
     agent.link_up.tell(Welcome(1, RouterId("r1"), NodeName("mac")))
     await settled()
     assert "the router is not remembered: Cannot write identity.json" in caplog.text

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from herd.actors.commands import Commands
+from herd.actors.desk import ShownWeek
 from herd.protocols.messages import Command, Result
 from herd.runtime.testing import virtual_time
 from herd.simulation.http import InMemoryServers
@@ -27,7 +28,8 @@ class Beside:
         servers.serve(URL, self.ollama.handle)
         self.kind = kind
         self.looked: list[str] = []
-        self.obey = Commands({BackendId("ollama"): URL}, servers, self._kind_of, self.looked.append)
+        self.weeks: list[ShownWeek] = []
+        self.obey = Commands({BackendId("ollama"): URL}, servers, self._kind_of, self.looked.append, self.weeks.append)
         self._given = 0
 
     async def _kind_of(self, _backend: BackendId) -> str:
@@ -97,6 +99,22 @@ async def test_a_load_ends_with_whoever_waits_for_it() -> None:
     assert (await beside.do("load", model=LLAMA, keep_alive=300)).ok
 
 
+@virtual_time
+async def test_the_owners_week_is_handed_on() -> None:
+    beside = Beside("")
+    load: list[float | None] = [None, 0, 1, *[0.25] * 165]
+    assert await beside.do("week", load=load, confidence=[0.5] * 168) == Result(1, True)
+    assert beside.weeks == [ShownWeek(tuple(load), (0.5,) * 168)]
+
+
+@virtual_time
+async def test_where_nobody_wants_the_week_its_command_is_one_that_is_not_known() -> None:
+    obey = Commands({}, InMemoryServers(), Beside()._kind_of, lambda _: None)
+    result = await obey(Command(1, "week", {"load": [0.5] * 168, "confidence": [0.5] * 168}))
+    assert not result.ok
+    assert "knows no command 'week'" in result.text
+
+
 @pytest.mark.parametrize(
     ("name", "args", "words"),
     [
@@ -111,6 +129,13 @@ async def test_a_load_ends_with_whoever_waits_for_it() -> None:
         ("unload", {"model": 7}, "needs a backend and a model"),
         ("load", {"model": LLAMA, "keep_alive": 5, "backend": "other"}, "has no model server other"),
         ("load", {"model": "nobody:1b", "keep_alive": 5}, "not found"),
+        ("week", {}, "needs 168 loads"),
+        ("week", {"load": [0.5] * 167, "confidence": [0.5] * 168}, "needs 168 loads"),
+        ("week", {"load": [0.5] * 168, "confidence": "0" * 168}, "needs 168 loads"),
+        ("week", {"load": [1.5] * 168, "confidence": [0.5] * 168}, "are 0 to 1"),
+        ("week", {"load": ["x"] * 168, "confidence": [0.5] * 168}, "are 0 to 1"),
+        ("week", {"load": [0.5] * 168, "confidence": [None] * 168}, "are 0 to 1"),
+        ("week", {"load": [True] * 168, "confidence": [0.5] * 168}, "are 0 to 1"),
     ],
 )
 @virtual_time

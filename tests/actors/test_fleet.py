@@ -3,6 +3,9 @@
 import pytest
 
 from herd.actors import fleet as fleet_module
+from herd.actors import names
+from herd.actors.capacity_learner import CapacityLearner
+from herd.actors.commands import WEEK
 from herd.actors.fleet import Fleet, RouterIdentity
 from herd.actors.node import NodeStatus
 from herd.protocols.messages import Goodbye, Hello, Machine, Welcome
@@ -25,10 +28,10 @@ class Joined:
         )
         self._last = 0
 
-    async def join(self, node: str, name: str) -> Welcome | Goodbye:
+    async def join(self, node: str, name: str, *capabilities: str) -> Welcome | Goodbye:
         """A hello over a new link."""
         self._last += 1
-        hello = Hello((1,), NodeId(node), NodeName(name), machine=Machine(os="linux"))
+        hello = Hello((1,), NodeId(node), NodeName(name), capabilities=capabilities, machine=Machine(os="linux"))
         answer: Welcome | Goodbye = await self.fleet.join.remote(LinkId(self._last), hello, "192.0.2.1")
         self.links.hear(self._last)
         return answer
@@ -54,6 +57,19 @@ async def test_a_name_that_is_taken_gets_a_number_and_a_node_keeps_its_own() -> 
     assert names == ["mac", "mac-2", "mac-3", "mac-2", "mac", "4"]
     assert list(await joined.states()) == ["4", "mac", "mac-2", "mac-3"]
     await joined.end()
+
+
+@virtual_time
+async def test_only_an_agent_that_says_it_can_show_its_owners_week_is_told_of_it() -> None:
+    learner = remote(CapacityLearner).options(name=names.CAPACITY_LEARNER).remote(LoopClock())
+    joined = Joined()
+    for link, capabilities in ((1, ()), (2, ("dance",)), (3, ("dance", WEEK))):
+        await joined.join("1", "mac", *capabilities)
+        joined.fleet.report.tell(LinkId(link), NodeId("1"), report(model("m")))
+        await settled()
+        assert len(joined.links.commands) == (WEEK in capabilities)
+    await joined.end()
+    await stop(learner)
 
 
 @virtual_time

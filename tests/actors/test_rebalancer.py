@@ -9,6 +9,7 @@ from herd.policy.rebalancing import REBALANCE_S
 from herd.policy.values import SIGNALS, Candidate, Moved
 from herd.runtime import ActorHandle, get_actor, kill, remote, stop
 from herd.runtime.testing import virtual_time
+from herd.simulation.clock import LoopClock
 from herd.types import BackendId, ModelName, NodeId, NodeName, TicketId
 from tests.actors.doubles import settled
 
@@ -50,7 +51,7 @@ def move(queue: str) -> Move:
 async def started(*answers: Rebalanced) -> tuple[ActorHandle, ActorHandle]:
     """A Rebalancer, and who decides."""
     decider = remote(Decider).remote(*answers)
-    return remote(Rebalancer).options(name="rebalancer").remote(decider), decider
+    return remote(Rebalancer).options(name="rebalancer").remote(decider, LoopClock()), decider
 
 
 @virtual_time
@@ -88,7 +89,7 @@ class SlowDecider(Decider):
 @virtual_time
 async def test_a_scorer_that_crashes_moves_nobody_and_takes_the_rebalancer_not_along() -> None:
     decider = remote(SlowDecider).options(max_restarts=1).remote()
-    rebalancer = remote(Rebalancer).options(name="rebalancer").remote(decider)
+    rebalancer = remote(Rebalancer).options(name="rebalancer").remote(decider, LoopClock())
     asked = rebalancer.look.remote()
     await asyncio.sleep(0.5)
     kill(decider, no_restart=False)

@@ -8,7 +8,7 @@ import pytest
 
 from herd.actors.command_ends import unable
 from herd.actors.ports import Finder, Obey, Relay, Serving
-from herd.actors.router_link import BACKOFF_FIRST_S, BACKOFF_MAX_S, REFUSED_S, LinkPorts, RouterLink
+from herd.actors.router_link import BACKOFF_FIRST_S, BACKOFF_MAX_S, REFUSED_S, LinkPorts, RouterLink, Way
 from herd.errors import JoinRefused, LinkClosed, StreamFailed
 from herd.policy.liveness import HEARTBEAT_S
 from herd.protocols.discovery import RouterAddress
@@ -27,6 +27,7 @@ class FakeLink:
     """The port `AgentLink`; the test breaks it."""
 
     welcome = WELCOME
+    peer = "192.0.2.1"
 
     def __init__(self) -> None:
         self.said: list[object] = []
@@ -171,7 +172,8 @@ async def test_a_link_that_breaks_is_told_and_dialled_again_soon() -> None:
     await asyncio.sleep(BACKOFF_FIRST_S * 2)
     assert len(dialer.links) == 2
     told = await agent.heard.remote()
-    assert told == [("link_up", (WELCOME,)), ("link_down", ("the cable",)), ("link_up", (WELCOME,))]
+    up = ("link_up", (WELCOME, Way("http://192.0.2.1:11435", "192.0.2.1")))
+    assert told == [up, ("link_down", ("the cable",)), up]
     await end(link, agent)
 
 

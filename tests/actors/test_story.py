@@ -8,9 +8,9 @@ import pytest
 
 from herd.actors.holding_pen import HoldEnd
 from herd.actors.metering import NoMeter
-from herd.actors.ports import Meter
 from herd.actors.story import ALL_CANDIDATES, MAX_CANDIDATES, MAX_ELIMINATED, MAX_EVENTS, MAX_TEXT, TOLD_AFTER_S, Diary
 from herd.actors.traces import Told
+from herd.actors.watch_ports import Meter
 from herd.errors import LinkClosed, RequestError, StreamFailed
 from herd.policy.calibration import Check
 from herd.policy.values import ALWAYS_SHOWN, SIGNALS, Candidate, Decision, Edit, Eliminated, Lease, Reason, Ticket
@@ -21,7 +21,7 @@ from herd.runtime import ActorUnavailableError
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.clock import LoopClock
 from herd.simulation.http import RecordingSink
-from herd.types import BackendId, ModelName, NodeId, NodeName, Outcome, RequestId, Seconds, TicketId, Tokens
+from herd.types import Api, BackendId, ModelName, NodeId, NodeName, Outcome, RequestId, Seconds, TicketId, Tokens
 
 
 class Listener:
@@ -47,9 +47,11 @@ class Counts(NoMeter):
 
     def __init__(self) -> None:
         self.ended: list[RequestEntry] = []
+        self.measured: tuple[Api, float, int] | None = None  # of the latest
 
-    def request_ended(self, request: RequestEntry) -> None:
+    def request_ended(self, request: RequestEntry, api: Api, *, held_s: float, moves: int) -> None:
         self.ended.append(request)
+        self.measured = api, held_s, moves
 
 
 def candidate(name: str = "studio", *edits: Edit, wait: float = 0.0, work: float = 0.0, **signals: float) -> Candidate:
@@ -74,7 +76,7 @@ def decision(candidates: int = 1, eliminated: int = 0) -> Decision:
 def diary(listener: Listener, *, model: str = "m", client: str = "10.0.0.7", meter: Meter | None = None) -> Diary:
     clock: Any = LoopClock()
     ticket = Ticket(TicketId("t1"), client, clock.monotonic())
-    return Diary(RequestId("r1"), model, ticket, clock, listener, meter=meter or NoMeter())  # type: ignore[arg-type]
+    return Diary(RequestId("r1"), model, ticket, clock, listener, api=Api.CHAT, meter=meter or NoMeter())  # type: ignore[arg-type]
 
 
 def kinds(told: Told) -> list[str]:
@@ -325,6 +327,36 @@ async def test_a_request_that_was_moved_is_that_of_the_node_to_which_it_went() -
     shown_at_once = listener.so_far[0].request
     for line in (shown_at_once, listener.whole[0].request):
         assert (line["node"], line["score"], line["edited"]) == ("node-1", 50.0, ("model",))
+
+
+@virtual_time
+async def test_what_measures_is_told_how_long_it_was_held_and_how_often_it_was_moved() -> None:
+    counts = Counts()
+    with diary(Listener(), meter=counts) as story:
+        story.held(30.0)
+        await asyncio.sleep(2.0)
+        story.woken(HoldEnd.UNLOCKED)
+        story.placed(decision())
+        story.queued()
+        await asyncio.sleep(3.0)
+        story.moved(candidate("node-1"), "queue:node-1/m")
+        await asyncio.sleep(0.5)
+        story.granted("node-1", Lease(TicketId("t1"), Seconds(0.5)))
+    assert counts.measured == (Api.CHAT, 2.0, 1)
+    assert counts.ended[0]["waited_s"] == 5.5
+
+
+@pytest.mark.parametrize(("waits", "held_s"), [("held", 2.0), ("queued", 0.0)])
+@virtual_time
+async def test_a_client_that_hangs_up_while_it_waits_has_waited_there(waits: str, held_s: float) -> None:
+    counts = Counts()
+    with suppress(asyncio.CancelledError), diary(Listener(), meter=counts) as story:
+        story.placed(decision())
+        story.held(30.0) if waits == "held" else story.queued()
+        await asyncio.sleep(2.0)
+        raise asyncio.CancelledError
+    assert counts.measured == (Api.CHAT, held_s, 0)
+    assert counts.ended[0]["waited_s"] == 2.0
 
 
 WHOLE = Usage(Tokens(7), Tokens(30), complete=True)

@@ -52,7 +52,7 @@ async def test_the_router_tells_who_it_is_and_how_its_fleet_stands() -> None:
         await home.node("a", [LLAMA], resident=[LLAMA], parallel=3)
         info = (await get(home, "/herd/v1/info")).json
         who = {"router_id": "simulated", "version": "simulated"}
-        assert info == {**who, "link_port": 11436, "protocol_versions": [1], "link_tls": False}
+        assert info == {**who, "link_port": 11436, "protocol_versions": [1], "link_tls": False, "join_token": False}
         assert (await get(home, "/readyz")).status == 200
         status = (await get(home, "/herd/v1/status")).json
         (node,) = status["nodes"]

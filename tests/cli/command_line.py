@@ -25,12 +25,13 @@ class Ended:
 @contextmanager
 def _own_logging() -> Iterator[None]:
     """Commands set up the process's logging; what pytest had set up comes back."""
-    handlers, level = logging.root.handlers[:], logging.root.level
+    handlers, level, factory = logging.root.handlers[:], logging.root.level, logging.getLogRecordFactory()
     try:
         yield
     finally:
         logging.root.handlers[:] = handlers
         logging.root.setLevel(level)
+        logging.setLogRecordFactory(factory)
 
 
 class CommandLine:

@@ -1,10 +1,11 @@
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cli.command_line import CommandLine
+from tests.cli.stub_router import StubRouter, stub_router
 from tests.e2e.processes import Programs
 
 
@@ -23,3 +24,9 @@ def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
 async def programs_in_a_home(tmp_path: Path) -> AsyncIterator[Programs]:
     async with Programs(tmp_path) as programs:
         yield programs
+
+
+@pytest.fixture(name="stub")
+def router_that_is_none() -> Iterator[StubRouter]:
+    with stub_router() as stub:
+        yield stub

@@ -74,6 +74,12 @@ def test_hosts_and_origins_are_taken_as_they_are_meant() -> None:
     assert named.origins.allowed == ("https://x.example", "app://*")
 
 
+def test_the_name_that_it_is_bound_to_is_its_own() -> None:
+    hosts = access_of(RouterSettings(host="Studio.Home.Arpa."), ("attic",)).hosts
+    assert hosts.known("studio.home.arpa:11435")
+    assert not hosts.known("attic.home.arpa")
+
+
 def test_settings_show_no_secret() -> None:
     settings = RouterSettings(api_key=(SECRET,), admin_key=SECRET, join_token=SECRET)
     assert SECRET not in repr(settings)

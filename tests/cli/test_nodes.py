@@ -67,7 +67,7 @@ class Router:
         }
         patch.setattr(asking, "_fetched", self._fetched)
 
-    async def _fetched(self, url: str, body: Any, headers: Any) -> tuple[int, Any]:
+    async def _fetched(self, url: str, body: Any, headers: Any, method: str) -> tuple[int, Any]:
         assert body is None
         self.asked.append(url)
         return self.answers[url.rpartition("/")[2]]

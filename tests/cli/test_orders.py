@@ -25,7 +25,7 @@ class Router:
         self.answer: tuple[int, Any] = (200, NODE)
         patch.setattr(asking, "_fetched", self._fetched)
 
-    async def _fetched(self, url: str, body: Any, headers: Any) -> tuple[int, Any]:
+    async def _fetched(self, url: str, body: Any, headers: Any, method: str) -> tuple[int, Any]:
         self.asked.append((url, body))
         self.headers = headers
         return self.answer

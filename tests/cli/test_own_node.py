@@ -14,7 +14,9 @@ from herd.net.agent_files import AgentFiles
 from herd.net.identity import open_identity
 from herd.policy.values import Reason
 from herd.types import BackendId, ModelName, NodeName, RouterId, Seconds
+from tests.cli.agents import CUPBOARD, STUDIO
 from tests.cli.command_line import CommandLine
+from tests.cli.fleets import NOW
 
 MEETING = Reason("meeting", "is in a meeting: its camera is in use", Seconds(86_400.0))
 BY_HAND = Reason("manual", "is paused by hand on the machine itself", Seconds(86_400.0), Seconds(90_000.0))
@@ -94,6 +96,58 @@ def test_the_status_is_for_people(run: CommandLine, agent: AgentFiles) -> None:
         f"  pauses  is paused by hand on the machine itself since {at(86_400.0)} until {at(90_000.0)}",
         f"          is in a meeting: its camera is in use since {at(86_400.0)}",
     ]
+
+
+def test_the_status_has_all_that_the_dashboard_has(run: CommandLine, agent: AgentFiles) -> None:
+    agent.show(STUDIO)
+    ended = run("herd-node status")
+    assert (ended.code, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    week = lines.index("what its owner takes, by the hour of the week in the node's own time")
+    assert lines[: week - 1] == [
+        "studio-2",
+        f"  router  http://192.168.1.10:11435 (8a1d), connected since {at(NOW - 7500)}",
+        f"          last lost at {at(NOW - 7512)}: the router is shutting down",
+        "  servers ollama 0.33.0 at http://127.0.0.1:11434",
+        "  models  llama3.3:70b-instruct-q4_K_M (in memory, 48.0 GiB)",
+        "          qwen3:8b (in memory, 6.0 GiB)",
+        *(f"          gemma{number}:27b" for number in range(12)),
+        f"  running 01JCS3Q8000000000000000001: llama3.3:70b-instruct-q4_K_M, /api/chat since {at(NOW - 12.3)}",
+        f"          01JCS3Q8000000000000000002: qwen3:8b, /v1/chat/completions since {at(NOW - 0.4)}",
+        "  done    1204 served, 3 failed, 17 cancelled; 43.2 tokens/s",
+        "  machine 42% of its processor in use, memory: 20.0 GiB of 64.0 GiB free",
+        "          NVIDIA GeForce RTX 4090: memory: 3.0 GiB of 24.0 GiB free",
+        "  owner   moderate, takes 23% of the machine",
+        "  heat    nominal",
+        f"  pauses  is in a meeting: its camera is in use since {at(NOW - 900)}",
+        f"  as of   {at(NOW)}",
+    ]
+    assert len(lines) == week + 1 + 1 + 7 + 2
+    agent.show(CUPBOARD)
+    lines = run("herd-node status").out.splitlines()
+    assert lines[1].endswith("looking for it (no router on link port 11436 (192.168.1.10: Connection refused))")
+    assert "          http://127.0.0.1:8080 does not answer: connection refused" in lines
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"work": 5, "machine": [], "servers": {}, "week": "x", "at": "now"}',
+        '{"work": {"running": [{"since": 1e300}], "served": "many", "tokens_per_s": "x"}, "at": 1e300}',
+        '{"machine": {"cpu": "hot", "memory_free": 1e400, "gpus": [{"name": 5}]}, "owner_load": "x", "at": true}',
+        '{"week": {"load": [2], "confidence": [1]}, "week_slot": 5, "lost": 7, "lost_at": "x"}',
+        pytest.param(
+            json.dumps({"week": {"load": ["x"] * 168, "confidence": [1] * 168}, "week_slot": 5}), id="a week of words"
+        ),
+    ],
+)
+def test_a_status_that_makes_no_sense_is_shown_as_far_as_it_does(
+    run: CommandLine, agent: AgentFiles, tmp_path: Path, content: str
+) -> None:
+    (tmp_path / ".herd-node" / "status.json").write_text(content)
+    ended = run("herd-node status")
+    assert (ended.code, ended.err) == (0, "")
+    assert "  heat    unknown\n" in ended.out
 
 
 def test_an_agent_that_has_just_begun_and_a_dedicated_one_say_so(run: CommandLine, agent: AgentFiles) -> None:

@@ -52,6 +52,8 @@ def test_what_is_no_command_or_flag_is_refused(run: CommandLine, script: str, wo
         ("herd --link-port -1", "--link-port must be a port from 0 to 65535, not -1"),
         ("herd --log-level loud", "--log-level must be one of debug, info, warning, error, not 'loud'"),
         ("herd --log-format xml", "--log-format must be one of text, json, not 'xml'"),
+        ("herd-node --log-format xml", "--log-format must be one of text, json, not 'xml'"),
+        ("herd --otlp-endpoint tempo", "--otlp-endpoint 'tempo' must look like http://127.0.0.1:4318"),
         ("herd --hold-timeout nan", "--hold-timeout must be from 0 to 3600 seconds, not nan"),
         ("herd --max-body 0", "--max-body must be at least 1 byte, not 0"),
         ("herd --api-key short", "--api-key (number 1) must have at least 8 characters"),
@@ -67,6 +69,13 @@ def test_what_is_no_command_or_flag_is_refused(run: CommandLine, script: str, wo
         ("herd --scorer best", "--scorer must be one of seven-signals, completion-time, not 'best'"),
         ("herd --config nowhere.toml", "cannot read nowhere.toml: No such file or directory"),
         ("herd --config .", "cannot read .: Is a directory"),
+        *(
+            (
+                f"{line} --dashboard",
+                "--dashboard needs a terminal that can show it, and standard output is none: leave it out",
+            )
+            for line in ("herd", "herd demo", "herd-node")
+        ),
         ("herd-node --parallel 0", "--parallel must be from 1 to 1024, not 0"),
         ("herd-node --config nowhere.toml", "cannot read nowhere.toml: No such file or directory"),
     ],
@@ -82,7 +91,7 @@ def test_a_word_where_a_number_belongs_is_refused(run: CommandLine) -> None:
     assert "Invalid value for '--port'" in ended.err
 
 
-@pytest.mark.parametrize("line", ["herd --dashboard", "herd --auto-pull", "herd-node --dashboard"])
+@pytest.mark.parametrize("line", ["herd --auto-pull"])
 def test_what_this_version_cannot_do_is_refused_and_not_ignored(run: CommandLine, line: str) -> None:
     ended = run(line)
     flag = line.split(" ")[1]
@@ -95,7 +104,7 @@ def test_what_this_version_cannot_do_is_refused_and_not_ignored(run: CommandLine
     [
         ("herd", "HERD_PORT", "abc", "the environment variable HERD_PORT cannot be 'abc'"),
         ("herd", "HERD_NO_MDNS", "maybe", "the environment variable HERD_NO_MDNS must be true or false, not 'maybe'"),
-        ("herd", "HERD_DASHBOARD", "1", "--dashboard is not available"),
+        ("herd", "HERD_DASHBOARD", "1", "--dashboard needs a terminal that can show it"),
         ("herd", "HERD_CONFIG", "nowhere.toml", "cannot read nowhere.toml"),
         ("herd-node", "HERD_NODE_PARALLEL", "0", "the environment variable HERD_NODE_PARALLEL must be from 1 to 1024"),
         ("herd-node", "HERD_NODE_LOG_LEVEL", "x", "the environment variable HERD_NODE_LOG_LEVEL must be one of"),
@@ -118,7 +127,7 @@ def test_the_environment_is_held_to_the_same(run: CommandLine, line: str, name: 
         ("[herd]\nprt = 1", 'there is no setting "prt" in [herd]'),
         ("[herd]\nport = [1]", '"port" in [herd] cannot be [1]'),
         ('[herd]\nlink-port = "x"', "\"link-port\" in [herd] cannot be 'x'"),
-        ("[herd]\ndashboard = true", "--dashboard is not available in Herd"),
+        ("[herd]\ndashboard = true", "--dashboard needs a terminal that can show it"),
         ("\xff", "is not valid TOML: "),
     ],
 )

@@ -48,7 +48,7 @@ async def small_house() -> AsyncIterator[str]:
     http, links = AiohttpServer(LOOPBACK, 0), LinkServer(LOOPBACK, 0)
     identity = RouterIdentity(RouterId("r"), herd.__version__)
     options = RouterOptions(identity, 0, HOLD_S, Bytes(64 * KiB), join_grace=Seconds(0.0))
-    ports = RouterPorts(SystemClock(), http, links, links, links, advertiser=None, meter=Metrics())
+    ports = RouterPorts(SystemClock(), http, links, links, links, advertiser=None, meter=Metrics(links.traffic))
     async with AsyncExitStack() as stack:
         router = await stack.enter_async_context(running_router(options, ports))
         url = f"http://{LOOPBACK}:{router.http_port}"

@@ -30,11 +30,13 @@ class House:
         servers: Mapping[str, ModelServer],
         client: aiohttp.ClientSession,
         agent_words: Sequence[str] = (),
+        router_words: Sequence[str] = (),
     ) -> None:
         self.programs = programs
         self.servers = servers
         self.client = client
         self.agent_words = agent_words
+        self.router_words = router_words
         self.agents: dict[str, Program] = {}
         self.router: Program
         self.url = ""
@@ -48,7 +50,7 @@ class House:
         """Start the router: on free ports, and after that always on the same ones."""
         http, link = self._ports
         words = ("--host", LOOPBACK, "--port", http, "--link-port", link, "--no-mdns", "--data-dir", "router")
-        self.router = await self.programs.herd(*words)
+        self.router = await self.programs.herd(*words, *self.router_words)
         self.url = (await self.router.says(r"is up: (http://\S+)"))[1]
         link = (await self.router.says(r"agents connect to port (\d+)"))[1]
         self._ports = (self.url.rpartition(":")[2], link)
@@ -102,7 +104,10 @@ async def models_listed(client: aiohttp.ClientSession, url: str, models: Iterabl
 
 @asynccontextmanager
 async def running_house(
-    home: Path, make_server: Callable[[str, Sequence[str]], ModelServer] = ModelServer, agent_words: Sequence[str] = ()
+    home: Path,
+    make_server: Callable[[str, Sequence[str]], ModelServer] = ModelServer,
+    agent_words: Sequence[str] = (),
+    router_words: Sequence[str] = (),
 ) -> AsyncIterator[House]:
     """A house in which everything runs and both nodes are ready.
 
@@ -110,13 +115,14 @@ async def running_house(
         home: directory for what the programs remember.
         make_server: makes the model server of a machine, of its name and its models.
         agent_words: further arguments of the agents.
+        router_words: and of the router.
     """
     servers = {name: make_server(name, models) for name, models in DISKS.items()}
     async with Programs(home) as programs, aiohttp.ClientSession(timeout=_CLIENT) as client:
         for server in servers.values():
             await server.start()
         try:
-            house = House(programs, servers, client, agent_words)
+            house = House(programs, servers, client, agent_words, router_words)
             await house.start_router()
             for name in servers:
                 await house.start_agent(name)

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.house import BOTH, DISKS, ONLY, House, question
+from herd.net.agent_files import agent_status
+from tests.e2e.house import BOTH, DISKS, LOOK_EVERY_S, ONLY, House, question
+from tests.e2e.model_servers import LOOPBACK
 from tests.e2e.processes import PATIENCE_S, command, environment
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -135,11 +137,14 @@ async def test_the_clients_headers_go_on_and_those_of_the_connection_do_not(hous
         "Connection": "keep-alive, X-Hop",
         "X-Hop": "1",
         "Origin": "http://localhost:3000",
+        "Traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "Tracestate": "rojo=1",
     }
     sent, _ = await sent_to(house, "/api/chat", ODD_BODY, client)
     assert sent.header("user-agent") == "GitHubCopilotChat/1"
     assert sent.header("x-hop") is None
     assert sent.header("origin") is None
+    assert (sent.header("traceparent"), sent.header("tracestate")) == (client["Traceparent"], client["Tracestate"])
     assert sent.header("host") in {server.url.removeprefix("http://") for server in house.servers.values()}
 
 
@@ -181,6 +186,18 @@ async def test_a_model_server_that_stops_is_replaced_and_used_again_once_it_is_b
     await attic.start()
     async with house.chat(ONLY["attic"], stream=False) as answer:
         assert (answer.status, answer.headers["X-Herd-Node"]) == (200, "attic")
+
+
+async def test_an_agent_shows_its_router_and_what_that_has_learned_of_its_owner(house: House) -> None:
+    shown: dict[str, Any] = {}
+    async with asyncio.timeout(PATIENCE_S):
+        while shown.get("week") is None:  # it is told when the first report has come
+            await asyncio.sleep(LOOK_EVERY_S)
+            shown = agent_status(house.programs.home / "attic")
+    assert (shown["router_url"], shown["router_peer"]) == (house.url, LOOPBACK)
+    assert shown["link_since"] <= shown["at"]
+    assert [(one["url"], one["kind"]) for one in shown["servers"]] == [(house.servers["attic"].url, "ollama")]
+    assert len(shown["week"]["load"]) == len(shown["week"]["confidence"]) == 168
 
 
 async def test_what_the_router_was_asked_is_simulated_beside_it_while_it_runs(house: House) -> None:

@@ -98,7 +98,7 @@ class Info(AiohttpServers):
         self.asked = ""
 
     async def fetch(
-        self, url: str, body: object = None, *, timeout: Seconds, verified: bool = True
+        self, url: str, body: object = None, *, timeout: Seconds, verified: bool = True, method: str = ""
     ) -> tuple[int, object]:
         self.asked = url
         return self.answer

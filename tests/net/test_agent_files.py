@@ -108,7 +108,8 @@ def test_what_an_agent_shows_is_seen_whole_and_the_latest_counts(tmp_path: Path,
     shown = agent_status(tmp_path)
     assert len(shown["id"]) == 16
     assert (shown["linked"], shown["router_id"], shown["name"]) == (True, "r1", "mac")
-    assert shown["models"] == [{"name": "m", "backend": "ollama", "resident": True}]
+    (model,) = shown["models"]
+    assert (model["name"], model["backend"], model["resident"], model["size"]) == ("m", "ollama", True, 0)
     assert shown["pauses"] == [{"kind": "meeting", "text": "is in a meeting", "since": 1.0, "until": None}]
     assert [path.name for path in tmp_path.glob("*.new")] == []
 

@@ -194,7 +194,7 @@ async def test_what_an_agent_calls_itself_reaches_neither_a_terminal_nor_a_heade
         await mallory.until(F.OPEN)
         mallory.send(frame(F.GOODBYE, 0, {"code": "x", "text": evil}))
         assert (await client.reply()).status in {502, 503}
-    shown = [LineFormatter("%(message)s").format(record) for record in caplog.records]
+    shown = [LineFormatter().format(record) for record in caplog.records]
     assert shown
     assert all(line.isprintable() and len(line) < 2000 for line in shown)
     assert no_traceback(caplog)

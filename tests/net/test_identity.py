@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from herd.errors import ConfigError
-from herd.net.identity import open_identity
+from herd.net.identity import flaw_of_identity, open_identity
 from herd.types import RouterId
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
@@ -115,3 +115,15 @@ def test_a_write_that_fails_leaves_the_old_identity_whole(tmp_path: Path, monkey
             identity.remember_router(RouterId("other"))
         assert json.loads((tmp_path / "identity.json").read_bytes()) == before
         assert identity.router_id == "other"
+
+
+def test_the_flaw_of_an_identity_is_what_would_keep_a_process_from_starting(tmp_path: Path) -> None:
+    assert flaw_of_identity(tmp_path, "agent") == ""  # there is none yet
+    with open_identity(tmp_path, "agent"):
+        assert flaw_of_identity(tmp_path, "agent") == ""  # however taken it is
+    assert "is the data directory of another role (agent)" in flaw_of_identity(tmp_path, "router")
+    (tmp_path / "identity.json").write_text("{")
+    assert "is damaged" in flaw_of_identity(tmp_path, "agent")
+    (tmp_path / "identity.json").unlink()
+    (tmp_path / "identity.json").mkdir()
+    assert "Cannot read" in flaw_of_identity(tmp_path, "agent")

@@ -15,9 +15,9 @@ from zeroconf import ServiceInfo
 from zeroconf.asyncio import AsyncZeroconf
 
 from herd.net import mdns
-from herd.net.mdns import LocalAddress, MdnsAdvertiser, MdnsFinder, local_addresses
+from herd.net.mdns import Heard, LocalAddress, MdnsAdvertiser, MdnsFinder, heard, local_addresses
 from herd.protocols.discovery import SERVICE_TYPE, RouterAddress
-from herd.types import RouterId
+from herd.types import RouterId, Seconds
 
 LOOPBACK = (LocalAddress(ip_interface("127.0.0.1/8"), 1),)
 MOVED = (LocalAddress(ip_interface("127.0.0.2/8"), 1),)
@@ -195,6 +195,29 @@ async def test_an_agent_without_network_says_so_and_waits(caplog: pytest.LogCapt
     finding.cancel()
     with pytest.raises(asyncio.CancelledError):
         await finding
+
+
+async def test_who_listens_for_a_while_hears_every_router_once(
+    advertiser: MdnsAdvertiser, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = MdnsAdvertiser(machine.look)
+    await asyncio.gather(advertiser.start(router("north")), second.start(router("south")))
+    monkeypatch.setattr(mdns, "_MAX_NAMES", 2)  # no further one is waited for
+    found = await heard(Seconds(20.0), lambda: LOOPBACK)
+    await second.stop()
+    assert sorted(each.router_id for each in found.routers) == ["north", "south"]
+    assert (found.addresses, found.trouble) == (("127.0.0.1",), "")
+
+
+async def test_who_listens_where_no_router_is_hears_none_and_says_on_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await heard(Seconds(0.05), lambda: LOOPBACK) == Heard(("127.0.0.1",))
+    assert await heard(Seconds(20.0), lambda: ()) == Heard((), trouble="this machine has no network")
+    monkeypatch.setattr(mdns, "AsyncZeroconf", no_port)
+    assert (await heard(Seconds(20.0), lambda: LOOPBACK)).trouble == "port 5353 is taken"
+
+
+def no_port(**_: object) -> AsyncZeroconf:
+    raise OSError("port 5353 is taken")
 
 
 async def test_stopping_twice_or_unstarted_is_fine(advertiser: MdnsAdvertiser) -> None:

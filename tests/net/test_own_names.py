@@ -9,13 +9,13 @@ from herd.net.own_names import own_names
 @pytest.mark.parametrize(
     ("host_name", "full_name", "names"),
     [
-        ("studio", "studio", ("studio",)),
-        ("Studio", "studio.fritz.box", ("studio", "studio.fritz.box")),
-        ("studio.example.org", "studio.example.org", ("studio.example.org", "studio")),
+        ("studio", "studio", ("studio", "studio.local")),
+        ("Studio", "studio.fritz.box", ("studio", "studio.local", "studio.fritz.box")),
+        ("studio.example.org", "studio.example.org", ("studio.example.org", "studio", "studio.local")),
         ("Studio.local", "studio.fritz.box.", ("studio.local", "studio", "studio.fritz.box")),
-        ("studio", "localhost", ("studio",)),
-        ("studio", "evil.example", ("studio",)),  # a resolver may be anybody's
-        ("studio", "studioevil.example", ("studio",)),
+        ("studio", "localhost", ("studio", "studio.local")),
+        ("studio", "evil.example", ("studio", "studio.local")),  # a resolver may be anybody's
+        ("studio", "studioevil.example", ("studio", "studio.local")),
         ("", "localhost", ()),
     ],
 )
@@ -33,7 +33,7 @@ def test_a_resolver_that_does_not_answer_keeps_nobody_waiting(monkeypatch: pytes
         answers.wait()
         return "studio.fritz.box"
 
-    assert own_names(lambda: "studio", slow) == ("studio",)
+    assert own_names(lambda: "studio", slow) == ("studio", "studio.local")
     answers.set()
 
 

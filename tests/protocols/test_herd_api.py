@@ -45,6 +45,7 @@ def test_info_says_who_the_router_is_and_where_agents_connect() -> None:
         "link_port": 11436,
         "protocol_versions": [1],
         "link_tls": False,
+        "join_token": False,
     }
 
 

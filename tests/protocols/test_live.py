@@ -44,7 +44,15 @@ def test_happenings_and_lines_are_json_on_one_line() -> None:
     document = encode_happenings([(7, happened)])
     assert b"\n" not in document
     assert orjson.loads(document)["happenings"] == [
-        {"number": 7, "kind": "moved", "at": 12.5, "node": "a\nb", "model": "m:latest", "text": "one has moved"}
+        {
+            "number": 7,
+            "kind": "moved",
+            "at": 12.5,
+            "node": "a\nb",
+            "model": "m:latest",
+            "text": "one has moved",
+            "cause": "",
+        }
     ]
     line = LogLine(1, "2026-11-30T09:15:00.123Z", "info", "herd", "text", None)
     assert orjson.loads(encode_log([line]))["lines"][0]["request_id"] is None

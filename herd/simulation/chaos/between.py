@@ -65,6 +65,10 @@ class OwnedLink:
     def welcome(self) -> Welcome:
         return self._link.welcome
 
+    @property
+    def peer(self) -> str:
+        return self._link.peer
+
     def drain(self) -> None:
         self._link.drain()
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 
 from herd.actors.command_ends import UnderWay
+from herd.actors.log_context import logged_for
 from herd.actors.ports import Obey, Relay
 from herd.errors import JoinRefused, LinkClosed
 from herd.protocols.messages import Failure, Goodbye, Head, Report, RequestHead, Result, Usage, Welcome
@@ -114,6 +115,10 @@ class AgentEnd:
     def welcome(self) -> Welcome:
         return self.joined.result()
 
+    @property
+    def peer(self) -> str:
+        return "in memory"
+
     def say(self, said: Said) -> None:
         """Tell the router, as long as there is a link."""
         if not self.lost:
@@ -215,6 +220,10 @@ class AgentEnd:
             self._watch = self._loop.call_at(until, self._look)
 
     async def _serve(self, serving: AgentStream) -> None:
+        with logged_for(serving.head.request_id):
+            await self._relayed(serving)
+
+    async def _relayed(self, serving: AgentStream) -> None:
         try:
             await self._relay(serving)
         except LinkClosed:
