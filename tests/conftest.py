@@ -31,7 +31,7 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-class Units(LoadFileScheduling):
+class Units(LoadFileScheduling):  # type: ignore[misc]  # pytest-xdist has no types
     """What one worker of pytest-xdist does in one go: the tests of a file, or of a directory whose files share a house.
 
     So whatever is made once for a file is made once.
