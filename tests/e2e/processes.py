@@ -40,7 +40,6 @@ def environment(home: Path, variables: Mapping[str, str] | None = None) -> dict[
     }
     own = {"HOME": str(home), "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb", "PYTHONPATH": str(ROOT)}
     own["HERD_NODE_DEDICATED"] = "1"
-    own["SSL_CERT_FILE"] = os.devnull  # aiohttp reads the world's authorities at import; none of them is met here
     return kept | own | dict(variables or {})
 
 
