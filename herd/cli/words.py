@@ -49,6 +49,12 @@ def times_of(reason: dict[str, Any]) -> str:
     return "".join(f" {word} {clock_time(moment)}" for word, moment in times if isinstance(moment, int | float))
 
 
+def dated(text: str, times: str) -> str:
+    """`is offline since 10:00:00: the link was lost`: a reason with its times, which are those of its beginning."""
+    what, colon, cause = text.partition(": ")
+    return f"{what}{times}{colon}{cause}"
+
+
 def gib(size: int) -> str:
     """`8.0 GiB`, of bytes."""
     return f"{size / GiB:.1f} GiB"

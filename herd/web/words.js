@@ -83,7 +83,8 @@ export function reasons({ reasons: told, breaker }) {
       ["since", since],
       ["until", until],
     ].filter(([, moment]) => typeof moment === "number");
-    return printable(text) + times.map(([word, moment]) => ` ${word} ${clock(moment)}`).join("");
+    const [what, ...cause] = printable(text).split(": ");
+    return [what + times.map(([word, moment]) => ` ${word} ${clock(moment)}`).join(""), ...cause].join(": ");
   });
 }
 

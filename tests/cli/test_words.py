@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from herd.cli.words import clock_time, count_of, ended, hour, meant
+from herd.cli.words import clock_time, count_of, dated, ended, hour, meant
 from herd.types import Outcome
 
 
@@ -22,6 +22,14 @@ def test_a_time_that_is_none_is_shown_as_none(moment: float) -> None:
 
 def test_a_number_goes_with_its_thing() -> None:
     assert [count_of(number, "node") for number in (0, 1, 2)] == ["0 nodes", "1 node", "2 nodes"]
+
+
+def test_the_time_of_a_reason_stands_before_its_cause() -> None:
+    assert (
+        dated("is offline: the agent is gone: bye", " since 10:00") == "is offline since 10:00: the agent is gone: bye"
+    )
+    assert dated("is paused by hand", " until 10:00") == "is paused by hand until 10:00"
+    assert dated("is offline: the agent is gone", "") == "is offline: the agent is gone"
 
 
 def test_a_name_that_is_near_may_be_meant() -> None:

@@ -74,10 +74,10 @@ test("a moment is the time of its day, behind its date where that is not today's
 test("why a node does not take requests is told with its times", () => {
   const noon = new Date().setHours(12, 0, 0, 0) / 1000;
   const reasons = [
-    { text: "is in a meeting", since: noon, until: noon + 60 },
+    { text: "is in a meeting: its camera: x", since: noon, until: noon + 60 },
     { text: "is\nodd", since: null, until: null },
   ];
-  const meeting = "is in a meeting since 12:00:00 until 12:01:00";
+  const meeting = "is in a meeting since 12:00:00 until 12:01:00: its camera: x";
   assert.deepEqual(words.reasons({ reasons, breaker: null }), [meeting, "is\\u{a}odd"]);
   const breaker = { state: "open", failures: 3, since: noon, until: null };
   assert.deepEqual(words.reasons({ reasons: [], breaker }), ["is left alone, for its link fails since 12:00:00"]);

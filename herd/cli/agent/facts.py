@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from herd.actors.desk import AgentDocument, ShownServer
 from herd.cli.live.bars import age, bar, gib, percent
 from herd.cli.live.cells import Line, Look, Piece, Row, Size, parts_line
-from herd.cli.words import hour
+from herd.cli.words import dated, hour
 
 _LABEL = 9  # cells of the word in front of a fact
 _BAR = 10  # of a picture of a share; of a narrow screen a tenth
@@ -67,7 +67,7 @@ def _pauses(document: AgentDocument, now: float) -> list[_Fact]:
     for pause in document.pauses:
         since = f" since {hour(pause.since, now)}" if pause.since is not None else ""
         until = f" until {hour(pause.until, now)}" if pause.until is not None else ""
-        found.append(("paused", [(0, ((f"{pause.text}{since}{until}", "warn"),))]))
+        found.append(("paused", [(0, ((dated(pause.text, since + until), "warn"),))]))
     return found
 
 

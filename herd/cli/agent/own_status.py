@@ -7,7 +7,7 @@ from rich.text import Text
 
 from herd.cli.process import printable
 from herd.cli.remote import node_view
-from herd.cli.words import clock_time, gib, times_of
+from herd.cli.words import clock_time, dated, gib, times_of
 
 _HOURS = 168  # of a week
 
@@ -54,8 +54,8 @@ def listed(shown: dict[str, Any], key: str) -> list[dict[str, Any]]:
 
 
 def words(pause: dict[str, Any]) -> str:
-    """`is in a meeting: its camera is in use since 11-29 10:00:00`."""
-    return f"{pause.get('text')}{times_of(pause)}"
+    """`is in a meeting since 11-29 10:00:00: its camera is in use`."""
+    return dated(str(pause.get("text")), times_of(pause))
 
 
 def _part(shown: dict[str, Any], key: str) -> dict[str, Any]:

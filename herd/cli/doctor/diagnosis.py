@@ -7,7 +7,7 @@ from typing import Any
 
 from herd.cli.process import printable
 from herd.cli.remote.troubles import SERVING, troubles
-from herd.cli.words import count_of, gib, times_of
+from herd.cli.words import count_of, dated, gib, times_of
 from herd.config import HTTP_PORT, LINK_PORT, OLLAMA_PORT
 from herd.net.mdns import Heard
 from herd.net.probing import Link, Listener
@@ -260,7 +260,7 @@ def _agent(facts: Facts) -> Iterator[Finding]:
         yield _joined(facts, agent.shown)
         for pause in _dicts(agent.shown.get("pauses")):
             advice = "herd-node resume ends it" if pause.get("kind") == "manual" else "it ends by itself"
-            yield _warn("agent", f"this machine {_text(pause.get('text'))}{times_of(pause)}", advice)
+            yield _warn("agent", f"this machine {dated(_text(pause.get('text')), times_of(pause))}", advice)
 
 
 def _joined(facts: Facts, shown: Mapping[str, Any]) -> Finding:

@@ -26,7 +26,7 @@ from herd.cli.live.cells import (
     table_line,
     title_line,
 )
-from herd.cli.words import STATES, hour
+from herd.cli.words import STATES, dated, hour
 from herd.types import NodeState
 
 _DOTS = {"ready": "●", "joining": "◌", "paused": "◐", "draining": "◐", "degraded": "◍"}
@@ -234,7 +234,7 @@ def _columns(
 
 def why(node: Node, now: float) -> str:
     """`in a meeting since 14:05`: why a node is not ready, loads nothing or is left alone; empty where it is not so."""
-    reasons = [reason.text.removeprefix("is ") + _times(reason, now) for reason in node.reasons]
+    reasons = [dated(reason.text.removeprefix("is "), _times(reason, now)) for reason in node.reasons]
     if node.breaker is not None and node.breaker.open:
         until = "" if node.breaker.until is None else f" until {hour(node.breaker.until, now)}"
         reasons.append(f"its link fails: left alone{until}")

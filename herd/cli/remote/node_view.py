@@ -12,7 +12,7 @@ from rich.text import Text
 from herd.cli.live.cells import Look
 from herd.cli.live.week import DAYS, HOURS, UNKNOWN, legend, shade
 from herd.cli.process import printable
-from herd.cli.words import STATES, gib, times_of
+from herd.cli.words import STATES, dated, gib, times_of
 from herd.names import canonical
 
 _FEW = 3  # answers: fewer say nothing of how far apart they are
@@ -88,7 +88,7 @@ def _state(entry: dict[str, Any]) -> Text:
 
 def _reasons(entry: dict[str, Any]) -> list[str]:
     """`is in a meeting since 06-02 09:00:00`."""
-    return [printable(reason["text"]) + times_of(reason) for reason in entry["reasons"]]
+    return [dated(printable(reason["text"]), times_of(reason)) for reason in entry["reasons"]]
 
 
 def _link(breaker: dict[str, Any] | None) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from herd.cli.process import printable
-from herd.cli.words import gib, times_of
+from herd.cli.words import dated, gib, times_of
 from herd.names import canonical
 
 # States in which a node takes requests.
@@ -48,10 +48,11 @@ def of_node(node: Mapping[str, Any]) -> Iterator[Trouble]:
     """Why a node is not ready, or does not serve all that it has."""
     name = printable(node["name"])
     for reason in node["reasons"]:
-        yield Trouble(False, f"{name} {printable(reason['text'])}{times_of(reason)}", _advice(reason, name))
+        yield Trouble(False, f"{name} {dated(printable(reason['text']), times_of(reason))}", _advice(reason, name))
     if not node["reasons"] and node["state"] != "ready":
         yield Trouble(False, f"{name} is {printable(node['state'])}")
-    if node["state"] in SERVING and not node["models"]:
+    served = all(reason["kind"] != "no-backend" for reason in node["reasons"])  # else it has no models either
+    if node["state"] in SERVING and not node["models"] and served:
         yield Trouble(False, f"{name} has no models", f"herd pull MODEL --node {name} fetches one")
     for what, breaker in ((f"the link to {name}", node["breaker"]), *_breakers(node, name)):
         if breaker is not None and breaker["state"] != "closed":
@@ -86,7 +87,8 @@ def _is_too_large(node: Mapping[str, Any], model: Mapping[str, Any]) -> bool:
 def _advice(reason: Mapping[str, Any], name: str) -> str:
     kind = reason["kind"]
     if kind == "manual" and reason.get("until") is None:
-        return f"herd resume {name} lets it serve again; on the machine itself, herd-node resume"
+        again = f"herd resume {name} lets it serve again"
+        return f"{again}, but if it was paused on the machine itself: herd-node resume there"
     return _ADVICE.get(kind, "").format(node=name)
 
 

@@ -78,7 +78,7 @@ def test_what_still_pauses_a_machine_that_is_resumed_is_said(run: CommandLine, a
     agent.show(STATUS)
     ended = run("herd-node resume")
     assert ended.out == (
-        f"mac-2 is not paused by hand any more, but is in a meeting: its camera is in use since {at(86_400.0)}\n"
+        f"mac-2 is not paused by hand any more, but is in a meeting since {at(86_400.0)}: its camera is in use\n"
     )
 
 
@@ -94,7 +94,7 @@ def test_the_status_is_for_people(run: CommandLine, agent: AgentFiles) -> None:
         "  owner   light",
         "  heat    nominal",
         f"  pauses  is paused by hand on the machine itself since {at(86_400.0)} until {at(90_000.0)}",
-        f"          is in a meeting: its camera is in use since {at(86_400.0)}",
+        f"          is in a meeting since {at(86_400.0)}: its camera is in use",
     ]
 
 
@@ -119,7 +119,7 @@ def test_the_status_has_all_that_the_dashboard_has(run: CommandLine, agent: Agen
         "          NVIDIA GeForce RTX 4090: memory: 3.0 GiB of 24.0 GiB free",
         "  owner   moderate, takes 23% of the machine",
         "  heat    nominal",
-        f"  pauses  is in a meeting: its camera is in use since {at(NOW - 900)}",
+        f"  pauses  is in a meeting since {at(NOW - 900)}: its camera is in use",
         f"  as of   {at(NOW)}",
     ]
     assert len(lines) == week + 1 + 1 + 7 + 2

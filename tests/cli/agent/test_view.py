@@ -85,7 +85,7 @@ def test_every_pause_is_told() -> None:
     pauses = (Reason("manual", "is paused by hand", Seconds(NOW - 60.0), Seconds(NOW + 3600.0)), *STUDIO.pauses)
     shown = lines(MIDDLE, replace(STUDIO, pauses=pauses))
     assert " paused   is paused by hand since 07:59 until 09:00" in shown
-    assert "          is in a meeting: its camera is in use since 07:45" in shown
+    assert "          is in a meeting since 07:45: its camera is in use" in shown
 
 
 def test_the_models_that_there_is_no_room_for_come_by_the_arrow_keys_and_no_more() -> None:

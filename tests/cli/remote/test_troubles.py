@@ -50,7 +50,7 @@ def test_a_fleet_that_serves_has_none() -> None:
             status(node("den", LLAMA, state="paused", reasons=[reason("manual", "is paused by hand")])),
             False,
             "den is paused by hand",
-            "herd resume den",
+            "herd resume den lets it serve again, but if it was paused on the machine itself: herd-node resume there",
         ),
         (
             status(node("den", LLAMA, state="paused", reasons=[reason("manual", "is paused by hand", until=9e9)])),
@@ -93,6 +93,11 @@ def test_each_trouble_is_a_sentence_with_what_to_do(document: Any, grave: bool, 
     assert found.grave is grave
     assert advice in found.advice
     assert bool(found.advice) is bool(advice)
+
+
+def test_a_node_whose_model_server_is_away_is_not_told_to_fetch_models() -> None:
+    den = node("den", state="degraded", reasons=[reason("no-backend", "has no model server")])
+    assert [found.what for found in troubles(status(den, node("attic", LLAMA)))] == ["den has no model server"]
 
 
 def test_the_gravest_come_first() -> None:
