@@ -14,11 +14,13 @@ from herd.cli.fleet.seen import Connection, Seen
 from herd.cli.fleet.state import Drain, Panel, Shown, TopState
 from herd.cli.live.bars import age
 from herd.cli.live.blocks import Block, Sheet, first_row
-from herd.cli.live.cells import Line, Look, Piece, Row, Size, beside, parts_line, rule
+from herd.cli.live.cells import Line, Look, Piece, Row, Size, beside, parts_line, rule, wrapped
 
 WIDE = 110
 _BESIDE = 0.58  # of the width for requests, whose lines are longer than those of queues and happenings
 _LIST = 44  # cells of the list of nodes that stands beside one that is shown whole
+_SENTENCE = 3  # rows that a sentence may take at the bottom, on a screen of so many rows:
+_ROOMY = 16
 _FEW = 3  # nodes that are shown before anything else is
 
 
@@ -41,10 +43,12 @@ class _Scene(NamedTuple):
 
 def frame(state: TopState, seen: Seen, size: Size, *, now: float, look: Look = Look()) -> Frame:  # noqa: B008 - a value
     """The dashboard. `now`: wall clock, seconds since the Unix epoch."""
-    scene = _Scene(state, state.picture(seen), Size(size.width, max(0, size.height - 2)), now, look)
+    scene = _Scene(state, state.picture(seen), size, now, look)
+    last = _footer(scene)
+    scene = scene._replace(size=Size(size.width, max(0, size.height - 1 - len(last))))
     body, shown = _body(scene)
     body = [*body[: scene.size.height], *[()] * (scene.size.height - len(body))]
-    rows = (_title(scene), *body, _footer(scene))
+    rows = (_title(scene), *body, *last)
     return Frame(rows[: size.height], shown)
 
 
@@ -89,8 +93,19 @@ def _title_parts(seen: Seen) -> list[tuple[int, Sequence[Piece]]]:
     return parts
 
 
-def _footer(scene: _Scene) -> Row:
-    state, seen, look = scene.state, scene.seen, scene.look
+def _footer(scene: _Scene) -> tuple[Row, ...]:
+    """One row, but for a sentence that needs more: its end says what to do."""
+    state, seen, lost = scene.state, scene.seen, scene.seen.connection is Connection.LOST
+    if state.asking is None and not state.typing and (state.message or (lost and seen.why)):
+        text, role = (state.message, "info") if state.message else (seen.why, "bad")
+        rows = 1 if scene.size.height < _ROOMY else _SENTENCE
+        lines = wrapped(text, max(1, scene.size.width - 1), rows)
+        return tuple(Line(scene.look, scene.size.width).add(" ").add(line, role).row() for line in lines)
+    return (_keys_or_question(scene),)
+
+
+def _keys_or_question(scene: _Scene) -> Row:
+    state, look = scene.state, scene.look
     line = Line(look, scene.size.width).add(" ")
     if state.asking is not None:
         drains = isinstance(state.asking, Drain)
@@ -100,10 +115,6 @@ def _footer(scene: _Scene) -> Row:
     if state.typing:
         line.add("filter: ", "bold").add(f"{state.filter}{look.glyph('▏', '_')}")
         return line.add("   enter keeps it, esc clears it", "dim").row()
-    if state.message:
-        return line.add(state.message, "info").row()
-    if seen.connection is Connection.LOST and seen.why:
-        return line.add(seen.why, "bad").row()
     return parts_line(line, _keys(state, look), "  ").row()
 
 

@@ -192,6 +192,18 @@ def title_line(line: Line, columns: Iterable[Placed[T]], gap: int) -> Line:
 # --- parts of a screen ------------------------------------------------------------------------------------------------
 
 
+def wrapped(text: str, width: int, most: int) -> list[str]:
+    """A sentence in lines of at most so many cells, broken between words; all that is left is in the last one."""
+    lines = [""]
+    for word in clean(text).split(" "):
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if cell_len(longer) > width and lines[-1] and len(lines) < most:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
 def parts_line(line: Line, parts: Sequence[tuple[int, Sequence[Piece]]], between: str) -> Line:
     """Add those parts of a sentence that fit, in their order: those of the highest rank are left out first."""
     kept = list(parts)

@@ -50,6 +50,24 @@ def lines(size: Size, *keys: str, seen: Seen | None = None, look: Look | None = 
     return text_of(drawn(size, *keys, seen=seen, look=look).rows).splitlines()
 
 
+REFUSED = (
+    "the fleet is changed on the router's own machine only: go there, send its admin key (herd --admin-key), or start "
+    "it with --lan-admin, which lets the whole local network"
+)
+
+
+@pytest.mark.parametrize("why", ["refused", "lost"])
+def test_a_sentence_that_says_what_to_do_is_there_to_its_end(why: str) -> None:
+    seen = house() if why == "refused" else lost(house(), REFUSED, NOW)
+    state = told(after(seen=seen), REFUSED) if why == "refused" else after(seen=seen)
+    made = text_of(frame(state, seen, SMALL, now=NOW, look=Look()).rows).splitlines()
+    assert len(made) == SMALL.height
+    assert " ".join(" ".join(made[-3:]).split()) == REFUSED
+    low = text_of(frame(state, seen, Size(80, 8), now=NOW, look=Look()).rows).splitlines()
+    assert len(low) == 8
+    assert low[-1].startswith(" the fleet is changed")
+
+
 def test_one_of_anything_is_one() -> None:
     status = status_of([node("den")])
     status["totals"]["models"] = 1

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from herd.cli.live.bars import bar, figure, gib, percent, seconds
-from herd.cli.live.cells import Column, Line, Look, beside, clean, fitted, parts_line, placed, rule, table_line
+from herd.cli.live.cells import Column, Line, Look, beside, clean, fitted, parts_line, placed, rule, table_line, wrapped
 from herd.types import GiB, MiB
 from tests.cli.snapshot import text_of
 
@@ -144,3 +144,12 @@ def test_figures_have_as_many_digits_as_matter() -> None:
     assert [gib(size) for size in (0, 7782 * MiB, 8 * GiB, 10 * GiB, 63 * GiB + 700 * MiB)] == [
         "0G", "7.6G", "8G", "10G", "64G",
     ]  # fmt: skip
+
+
+def test_a_sentence_is_broken_between_words_and_what_is_left_is_in_the_last_line() -> None:
+    assert wrapped("ask on its own machine", 80, 3) == ["ask on its own machine"]
+    assert wrapped("ask on its own machine", 10, 3) == ["ask on its", "own", "machine"]
+    assert wrapped("ask on its own machine", 10, 2) == ["ask on its", "own machine"]
+    assert wrapped("ask on its own machine", 10, 1) == ["ask on its own machine"]
+    assert wrapped("日本語 機械", 6, 2) == ["日本語", "機械"]
+    assert wrapped("", 6, 2) == [""]
