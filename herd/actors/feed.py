@@ -32,10 +32,11 @@ NOTHING = -1  # was seen yet
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """News. The first two are the same for all who watch, and made once."""
+    """News."""
 
     events: tuple[tuple[Topic, bytes], ...]  # JSON; empty: nothing has happened for a while
     seen: Mapping[Topic, int]  # to be given back for what comes next
+    life: int | None = None  # so is this
     closed: bool = False  # nothing comes next
 
 
@@ -96,14 +97,18 @@ class Feed:
 
     # --- what those who watch ask -------------------------------------------------------------------------------------
 
-    async def after(self, seen: Mapping[Topic, int]) -> Update:
+    async def after(self, seen: Mapping[Topic, int], life: int | None = None) -> Update:
         """What is new in these topics; waits until something is, for `STILL_HERE_S` at most.
 
         Args:
             seen: by topic what the update before had; `NOTHING` at first, which is told how all of them stand.
+            life: as the update before had it: a Feed that has crashed counts anew, so its watchers have to come anew.
         """
-        late = self._stale and NOTHING in seen.values() and not _STATES.isdisjoint(seen)
-        if self._closed or (not late and self._news(seen)):
+        if life not in {None, context(self).restarts}:
+            return Update((), seen, life, closed=True)
+        # Whoever comes is told at once, if that is how things stand; whoever comes back, when it is time.
+        late = self._stale and not _STATES.isdisjoint(seen)
+        if self._closed or (NOTHING in seen.values() and not late and self._news(seen)):
             return self._update(seen)
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[waiting] = seen
@@ -172,7 +177,8 @@ class Feed:
     def _update(self, seen: Mapping[Topic, int]) -> Update:
         news = self._news(seen)
         reached = {**seen, **{topic: number for topic, number, _ in news}}
-        return Update(tuple((topic, text) for topic, _, text in news), reached, self._closed)
+        events = tuple((topic, text) for topic, _, text in news)
+        return Update(events, reached, context(self).restarts, self._closed)
 
     def _news(self, seen: Mapping[Topic, int]) -> list[tuple[Topic, int, bytes]]:
         """What is newer: the topic, its number from now on, and its document."""

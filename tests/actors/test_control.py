@@ -48,15 +48,16 @@ async def test_a_node_that_nobody_knows_is_a_404_that_names_those_there_are() ->
         assert unknown.json["error"] == f"there is no node '{'x' * 32}...': the nodes are cellar, den"
 
 
-def test_of_many_nodes_those_are_named_that_begin_alike() -> None:
+def test_of_many_nodes_those_are_named_that_stand_near_it_in_the_alphabet() -> None:
     there = [f"{room}-{number}" for room in ("attic", "cellar", "den") for number in range(40)]
     nodes = tuple(
         NodeStatus(NodeId(name), NodeName(name), NodeState.READY, (), Machine(), "", Report(), ()) for name in there
     )
-    text = unknown_node("cellar-3O", nodes)
-    assert text.startswith("there is no node 'cellar-3O': the nodes are cellar-3, cellar-30, cellar-31, ")
-    assert text.endswith(f" and {len(there) - MAX_LISTED} more")
-    assert text.count(", ") == MAX_LISTED - 1
+    for wrong, near in (("cellar-3O", "cellar-30"), ("aaa", "attic-0"), ("zzz", "den-9")):
+        text = unknown_node(wrong, nodes)
+        assert text.startswith(f"there is no node {wrong!r}: the nodes are ")
+        assert (f" {near}, " in text or f" {near} and " in text) and text.count(", ") == MAX_LISTED - 1
+        assert text.endswith(f" and {len(there) - MAX_LISTED} more")
 
 
 @virtual_time
