@@ -56,7 +56,8 @@ def test_of_many_nodes_those_are_named_that_stand_near_it_in_the_alphabet() -> N
     for wrong, near in (("cellar-3O", "cellar-30"), ("aaa", "attic-0"), ("zzz", "den-9")):
         text = unknown_node(wrong, nodes)
         assert text.startswith(f"there is no node {wrong!r}: the nodes are ")
-        assert (f" {near}, " in text or f" {near} and " in text) and text.count(", ") == MAX_LISTED - 1
+        assert near in text.replace(",", "").split(" ")
+        assert text.count(", ") == MAX_LISTED - 1
         assert text.endswith(f" and {len(there) - MAX_LISTED} more")
 
 
