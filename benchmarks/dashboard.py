@@ -231,7 +231,8 @@ async def measure(programs: Programs, nodes: int, size: Size) -> Row:
                 await asyncio.sleep(min(SETTLED_S, size.seconds))
                 written = viewer.written
                 windows.append((without, await watch.window(size.seconds, viewer.process.pid)))
-                row.shown = (viewer.written - written) / size.seconds
+                if windows is row.asked:
+                    row.shown = (viewer.written - written) / size.seconds
             finally:
                 await asyncio.to_thread(viewer.stop)
             progress(f"{nodes} nodes, round {number + 1}, {'asked' if windows is row.asked else 'idle'}")

@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from rich.console import Console, RenderableType
@@ -39,9 +40,9 @@ from tests.web.browser import Tab, chromium
 
 DOCS = Path(__file__).parent
 # What is asked while the pictures are taken: long enough to be under way, and more than one machine runs at once.
-LONG, ANSWERS = 3000, ("llama3.3:70b", "qwen3:30b", "qwen3:8b", "qwen3:8b", "llama3.2:3b", "gemma3:4b")
+LONG, SHORT, ANSWERS = 3000, 150, ("llama3.3:70b", "qwen3:30b", "qwen3:8b", "qwen3:8b", "llama3.2:3b", "gemma3:4b")
 QUALITY = 85
-TERMINAL, TOPICS = Size(120, 32), (Topic.STATUS, Topic.REQUESTS, Topic.HAPPENINGS)
+TERMINAL, LOW_TERMINAL, TOPICS = Size(120, 32), Size(120, 22), (Topic.STATUS, Topic.REQUESTS, Topic.HAPPENINGS)
 WEEK_SLOT, DAY_S = 34, 86_400.0  # Tuesday, ten o'clock
 LOOK_S = 0.5
 SCREEN, PHONE = (1280, 860, 1.0), (360, 720, 1.5)
@@ -51,8 +52,8 @@ async def main() -> None:
     """Take all of them."""
     async with demo() as url:
         await fleet(url)
+        await page(url)  # while the stories are told
         await agent(url)
-        await page(url)
 
 
 @asynccontextmanager
@@ -65,10 +66,11 @@ async def demo() -> AsyncIterator[str]:
         session = await stack.enter_async_context(aiohttp.ClientSession())
         async with session.post(f"{url}/herd/v1/nodes/mini-pc/pause?for=45m") as answer:
             answer.raise_for_status()
+        for model in ANSWERS[:1] + ANSWERS[2:]:  # the other one has no room beside the first
+            async with session.post(f"{url}/api/chat", json=story(model, SHORT)) as answer:
+                await answer.read()
         for model in ANSWERS:
-            question = {"model": model, "messages": [{"role": "user", "content": "Tell me a story."}]}
-            lasts = question | {"options": {"num_predict": LONG}}
-            asked = asyncio.create_task(session.post(f"{url}/api/chat", json=lasts).__aenter__())
+            asked = asyncio.create_task(session.post(f"{url}/api/chat", json=story(model, LONG)).__aenter__())
             stack.callback(asked.cancel)
         yield url
         running.tell(signal.SIGKILL)  # nobody waits for the stories' ends
@@ -99,17 +101,27 @@ async def agent(url: str) -> None:
         while not shown.models:
             await asyncio.sleep(LOOK_S)
             shown = read_document(status.read_bytes()) if status.exists() else shown
-        question = {"model": shown.models[0].name, "messages": [{"role": "user", "content": "Tell me a story."}]}
-        for tokens in (20, LONG):
-            lasts = question | {"options": {"num_predict": tokens}}
-            asked = asyncio.create_task(session.post(f"{url}/api/chat", json=lasts).__aenter__())
-            stack.callback(asked.cancel)
+        asking = asyncio.create_task(keep_asking(session, url, shown.models[0].name))
+        stack.callback(asking.cancel)
         while not shown.work.running:  # the file tells of requests once a minute
             await asyncio.sleep(LOOK_S)
             shown = read_document(status.read_bytes())
         known = replace(shown, week=learned(), week_slot=WEEK_SLOT)
-        export(agent_frame(AgentState(), known, TERMINAL, now=time.time()), "herd-node")
+        export(agent_frame(AgentState(), known, LOW_TERMINAL, now=time.time()), "herd-node")
         running.tell(signal.SIGKILL)
+
+
+async def keep_asking(session: aiohttp.ClientSession, url: str, model: str) -> None:
+    """One story after the other."""
+    while True:
+        async with session.post(f"{url}/api/chat", json=story(model, SHORT)) as answer:
+            await answer.read()
+
+
+def story(model: str, tokens: int) -> dict[str, Any]:
+    """What is asked."""
+    question = [{"role": "user", "content": "Tell me a story."}]
+    return {"model": model, "messages": question, "options": {"num_predict": tokens}}
 
 
 def learned() -> ShownWeek:

@@ -196,8 +196,11 @@ class Screen:
 class Terminal:
     """A program on a pseudo-terminal of its own. Use `on_terminal`."""
 
-    def __init__(self, master: int, slave: int, process: asyncio.subprocess.Process, screen: Screen) -> None:
+    def __init__(
+        self, master: int, slave: int, found: list[Any], process: asyncio.subprocess.Process, screen: Screen
+    ) -> None:
         self._master, self._slave = master, slave
+        self.found = found  # its settings before the program began
         self.process = process
         self.screen = screen
         self.everything = b""  # that was written
@@ -250,7 +253,7 @@ class Terminal:
 
     @property
     def modes(self) -> list[Any]:
-        """Its settings, for comparison."""
+        """Its settings now."""
         return termios.tcgetattr(self._slave)
 
     def stop_reading(self) -> asyncio.Event:
@@ -327,6 +330,7 @@ async def on_terminal(
     master, slave = os.openpty()
     set_size(slave, *size)
     os.set_blocking(master, False)
+    found = termios.tcgetattr(slave)
     own = environment(home, {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **(variables or {})})
     for unwanted in ({"NO_COLOR", "COLUMNS"} - set(variables or ())) | {"COLORTERM"}:
         own.pop(unwanted, None)
@@ -341,7 +345,7 @@ async def on_terminal(
         env=own,
         start_new_session=True,
     )
-    terminal = Terminal(master, slave, process, Screen(*size))
+    terminal = Terminal(master, slave, found, process, Screen(*size))
     try:
         yield terminal
     finally:

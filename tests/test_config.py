@@ -250,3 +250,16 @@ def test_a_url_is_brought_into_one_form(given: str, url: str) -> None:
 def test_what_is_no_url_is_refused_with_an_example(given: str) -> None:
     with pytest.raises(ConfigError, match="--router-url"):
         config.router_url(given)
+
+
+def test_the_certificate_of_a_router_is_named_by_its_digest_or_not_at_all() -> None:
+    name = "HERD_ROUTER_FINGERPRINT"
+    assert config.asked_certificate({}) is None
+    assert config.asked_certificate({name: ""}) is None
+    assert config.asked_certificate({name: "0F" * 32}) == b"\x0f" * 32
+
+
+@pytest.mark.parametrize("given", ["x", "0f" * 31, "0f" * 33, "0f " * 31])
+def test_what_is_no_digest_is_refused(given: str) -> None:
+    with pytest.raises(ConfigError, match="HERD_ROUTER_FINGERPRINT must be a SHA-256: 64 hexadecimal digits"):
+        config.asked_certificate({"HERD_ROUTER_FINGERPRINT": given})

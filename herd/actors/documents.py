@@ -1,7 +1,7 @@
 """From what the actors know to what people and clients are shown."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 
 from herd.actors.capacity_learner import LearnedHour
@@ -94,12 +94,44 @@ def _serves(node: NodeStatus) -> bool:
     return node.state in TAKES_REQUESTS and bool(node.report.models)
 
 
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """An entry, and all that it was made of."""
+
+    node: NodeStatus
+    pinned: frozenset[str]
+    rate: float
+    entry: NodeEntry
+
+
+class Entries:
+    """The nodes as the last status listed them: whoever makes one picture after the other makes few entries anew."""
+
+    def __init__(self) -> None:
+        self._listed: dict[NodeId, _Listed] = {}
+
+    def of(
+        self, nodes: Iterable[NodeStatus], pins: Mapping[str, NodeId], rates: Mapping[str, float]
+    ) -> tuple[NodeEntry, ...]:
+        """The entries of these nodes; of others none is kept. `pins` and `rates` as for `status`."""
+        before, self._listed = self._listed, {}
+        for node in nodes:
+            pinned = frozenset(model for model, kept_on in pins.items() if kept_on == node.id)
+            rate, known = rates.get(node.name, 0.0), before.get(node.id)
+            if known is None or (known.node, known.pinned, known.rate) != (node, pinned, rate):
+                known = _Listed(node, pinned, rate, node_entry(node, pins, rates))
+            self._listed[node.id] = known
+        return tuple(known.entry for known in self._listed.values())
+
+
 def status(
     info: InfoDocument,
     nodes: tuple[NodeStatus, ...],
     held: int,
     pins: Mapping[str, NodeId] = NO_PINS,
     rates: Mapping[str, float] = NO_RATES,
+    *,
+    before: Entries | None = None,
 ) -> StatusDocument:
     """`GET /herd/v1/status`.
 
@@ -109,8 +141,9 @@ def status(
         held: requests that no node qualifies for.
         pins: the nodes that pinned models (by canonical name) are kept on.
         rates: tokens of answers a second, by the nodes' names.
+        before: the entries of the status before, if there was one.
     """
-    entries = tuple(node_entry(node, pins, rates) for node in nodes)
+    entries = (before or Entries()).of(nodes, pins, rates)
     named: dict[NodeId, str] = {node.id: node.name for node in nodes}
     queues = tuple(
         QueueEntry(queue.node, queue.model, queue.running, queue.waiting, queue.limit)
@@ -130,7 +163,7 @@ def status(
         totals=TotalsEntry(
             nodes=len(nodes),
             serving=sum(_serves(node) for node in nodes),
-            models=len({model for node in nodes for model in models_of(node.report)}),
+            models=len({canonical(name) for name in dict.fromkeys(m.name for entry in entries for m in entry.models)}),
             running=sum(entry.running for entry in entries),
             waiting=sum(entry.waiting for entry in entries),
             held=held,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from herd.actors import names
+from herd.actors.documents import Entries
 from herd.actors.picture import picture
 from herd.actors.ports import Clock
 from herd.actors.watch_ports import LogBook, Meter
@@ -21,9 +22,11 @@ from herd.types import Seconds
 KEPT = 500  # happenings: of a busy day
 AT_FIRST = 100  # happenings, and lines of the log, that whoever comes is told
 
-# Nobody reads faster than this, and of a large fleet nobody follows more: to put its picture together takes the router
-# several milliseconds.
+# Nobody reads faster than this, and of a large fleet nobody follows more.
 EVERY_S, LARGE, LARGE_EVERY_S = Seconds(0.25), 20, Seconds(1.0)
+# To put the picture together takes the router some 0.2 ms a node (benchmarks/dashboard.py), and whoever watches shall
+# cost it 2 % of its time at most.
+PER_NODE_S = Seconds(0.01)
 AGAIN_S = Seconds(1.0)  # after an actor that is asked was down
 
 _STATES = frozenset({Topic.STATUS, Topic.REQUESTS})
@@ -67,6 +70,7 @@ class Feed:
         self._happenings: deque[tuple[int, Happening]] = deque(maxlen=KEPT)
         self._happened = 0
         self._made = {topic: _Made() for topic in _STATES}
+        self._entries = Entries()
         self._stale = True  # something has changed since these were made
         self._every = EVERY_S
         self._looked = Seconds(clock.monotonic() - LARGE_EVERY_S)
@@ -161,13 +165,13 @@ class Feed:
         try:
             traces = get_actor(names.TRACES)
             traces.tell_of_next.tell()
-            status = await picture(get_actor, self._info())
+            status = await picture(get_actor, self._info(), self._entries)
             requests = await traces.recent.remote(REQUESTS)
         except (ValueError, ActorDiedError, ActorUnavailableError):
             self._stale = True
             self._timer = context(self).after(AGAIN_S, self._look)
             return
-        self._every = LARGE_EVERY_S if len(status.nodes) > LARGE else EVERY_S
+        self._every = every(len(status.nodes))
         texts = {Topic.STATUS: herd_api.encode(status), Topic.REQUESTS: stories.encode_requests(requests)}
         for topic, text in texts.items():
             before = self._made[topic]
@@ -203,6 +207,11 @@ class Feed:
         lines = self._log.latest(AT_FIRST) if number == NOTHING else self._log.since(number)
         latest = lines[-1].number if lines else max(0, number)
         return latest, encode_log(lines) if lines or number == NOTHING else b""
+
+
+def every(nodes: int) -> Seconds:
+    """How often a fleet of so many nodes is told of."""
+    return max(LARGE_EVERY_S if nodes > LARGE else EVERY_S, Seconds(nodes * PER_NODE_S))
 
 
 def _from_any_thread(loop: asyncio.AbstractEventLoop, feed: ActorHandle) -> None:

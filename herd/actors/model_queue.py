@@ -54,7 +54,8 @@ class ModelQueue:
         model: canonical name.
         limit: requests that run at once, where the server or its owner says so; 0: to be learned.
         clock: measures the wait, and how fast answers are.
-        listener: the Node: `limit_changed(model, limit)` tells it of every limit that is learned.
+        listener: the Node: `limit_changed(model, limit)` tells it of every limit that is learned, `queue_used(model)`
+            of the first ticket, before which nothing runs or waits here.
         learned: the limit that was learned in an earlier life; learning goes on from there.
     """
 
@@ -77,6 +78,7 @@ class ModelQueue:
         self._occupancy = Occupancy()
         self._began: dict[TicketId, Occupancy] = {}  # of the tickets that run: how things stood when they began
         self._closed: Reason | None = None
+        self._used = False
 
     def __repr__(self) -> str:
         status = self.status()
@@ -98,6 +100,9 @@ class ModelQueue:
         held, waiting = self._leases.held, self._leases.waiting
         if len(waiting) >= MAX_WAITING and not moved and ticket.id not in waiting and ticket.id not in held:
             return Refused(Reason("queue-full", f"has {MAX_WAITING} requests waiting for {self._model}"))
+        if not self._used and self._listener is not None:
+            self._used = True
+            self._listener.queue_used.tell(self._model)
         answer = await self._leases.acquire(ticket.id, asked_again=ASKED_AGAIN, claim=ticket)
         if answer is not None:
             return answer

@@ -92,6 +92,7 @@ class Node:
         self._breakers = Breakers()
         self._queues: dict[str, ActorHandle] = {}
         self._declared: dict[str, int] = {}  # what each queue was last told of its limit; 0: to be learned
+        self._used: set[str] = set()  # models whose queue has had a ticket
         self._learned: dict[str, int] = {}  # limits that queues have found out, in this life or in an earlier one
         self._open: dict[str, bool] = {}  # whether the queue was last told that it may grant leases
         self._view = NodeView(node_id, self._name, NodeState.OFFLINE)
@@ -215,6 +216,10 @@ class Node:
 
     # --- what its queues say ------------------------------------------------------------------------------------------
 
+    def queue_used(self, model: str) -> None:
+        """The queue of a model has got its first ticket."""
+        self._used.add(model)
+
     def limit_changed(self, model: str, limit: int) -> None:
         """The model's queue has learned to run so many at once."""
         if model in self._queues:
@@ -265,9 +270,7 @@ class Node:
 
     async def status(self) -> NodeStatus:
         """The node and its queues."""
-        asked = (queue.status.remote() for queue in self._queues.values())
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        queues = [answer for answer in answers if isinstance(answer, QueueStatus)]  # one that died has none to show
+        queues = await self._queue_statuses()
         return NodeStatus(
             self._id,
             self._name,
@@ -277,12 +280,22 @@ class Node:
             self._agent_version,
             self._report,
             tuple(
-                replace(queue, node=self._name) for queue in queues if queue.model in self._view.models or queue.running
+                queue if queue.node == self._name else replace(queue, node=self._name)
+                for queue in queues
+                if queue.model in self._view.models or queue.running
             ),
             self._breakers.link,
             self._breakers.models(),
             self._forecast,
         )
+
+    async def _queue_statuses(self) -> list[QueueStatus]:
+        """How the queues stand. Most models on a disk are hardly ever asked for, and those queues need not be asked."""
+        asked = {model: queue.status.remote() for model, queue in self._queues.items() if model in self._used}
+        answers = dict(zip(asked, await asyncio.gather(*asked.values(), return_exceptions=True), strict=True))
+        limits = {model: limit or self._learned.get(model, 1) for model, limit in self._declared.items()}
+        found = (answers.get(model, QueueStatus(self._name, model, 0, 0, limit)) for model, limit in limits.items())
+        return [status for status in found if isinstance(status, QueueStatus)]  # one that died has none to show
 
     def on_stop(self) -> None:
         """Turn away whoever waits; the queues then end with this actor. It may be long until the agent joins anew."""
@@ -377,6 +390,7 @@ class Node:
                 kill(self._queues.pop(model))
                 del self._declared[model], self._open[model]
                 self._learned.pop(model, None)
+                self._used.discard(model)
         self._dropping = False
 
     def _now(self, kind: str, text: str) -> Reason:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from herd.actors import documents, names
+from herd.actors.documents import Entries
 from herd.actors.figures import Figures
 from herd.actors.node import NodeStatus
 from herd.protocols.herd_api import InfoDocument, NodeEntry, StatusDocument
@@ -12,9 +13,9 @@ from herd.types import NodeId
 Find = Callable[[str], ActorHandle]  # an actor by name; raises ValueError when there is none
 
 
-async def picture(find: Find, info: InfoDocument) -> StatusDocument:
-    """`GET /herd/v1/status`."""
-    return await _picture(find, info, await find(names.FLEET).snapshot.remote())
+async def picture(find: Find, info: InfoDocument, before: Entries | None = None) -> StatusDocument:
+    """`GET /herd/v1/status`. `before`: the entries of the picture before, if there was one."""
+    return await _picture(find, info, await find(names.FLEET).snapshot.remote(), before)
 
 
 async def measured(find: Find, info: InfoDocument) -> Figures:
@@ -25,9 +26,11 @@ async def measured(find: Find, info: InfoDocument) -> Figures:
     return Figures(status, documents.lease_counts(nodes), class_states(names.router(info.router_id)), letters)
 
 
-async def _picture(find: Find, info: InfoDocument, nodes: tuple[NodeStatus, ...]) -> StatusDocument:
+async def _picture(
+    find: Find, info: InfoDocument, nodes: tuple[NodeStatus, ...], before: Entries | None = None
+) -> StatusDocument:
     held: int = await find(names.HOLDING_PEN).count.remote()
-    return documents.status(info, nodes, held, *await kept_and_made(find))
+    return documents.status(info, nodes, held, *await kept_and_made(find), before=before)
 
 
 async def listed_node(find: Find, node: NodeStatus) -> NodeEntry:

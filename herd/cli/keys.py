@@ -5,6 +5,8 @@ What terminals send: ECMA-48, section 5.4 (control sequences), and "Special Keys
 
 import asyncio
 import codecs
+import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -249,6 +251,8 @@ class Keyboard:
         def _listen(self) -> None:
             while not self._stopped.is_set():
                 character = msvcrt.getwch()
+                if character == "\x03":  # Ctrl-C, which is no signal while a key is waited for
+                    os.kill(0, signal.CTRL_C_EVENT)  # to all on this console
                 key = console_key(character, msvcrt.getwch() if character in _PREFIXES else "")
                 if key is not None and not self._stopped.is_set():
                     self._loop.call_soon_threadsafe(self._pressed, key)

@@ -60,6 +60,7 @@ class LiveView:
         self._ended = False
         self._signalled: signal.Signals | None = None
         self._drawn_at = self._loop.time() - CALM_S
+        self._next_second = self._drawn_at
 
     def changed(self) -> None:
         """What is to be shown has changed."""
@@ -95,9 +96,7 @@ class LiveView:
         if self._urgent:
             return self._drawn_at + KEY_PAUSE_S
         pause = self._drawn_at + self._picture.pause
-        if self._changed:
-            return pause
-        return max(pause, self._loop.time() + 1.0 - time.time() % 1.0)
+        return pause if self._changed else max(pause, self._next_second)
 
     async def _until_due(self) -> None:
         """Wait until a picture is due, or something has happened."""
@@ -114,6 +113,7 @@ class LiveView:
         size = self._terminal.size
         self._changed = self._urgent = False
         self._drawn_at = self._loop.time()
+        self._next_second = self._drawn_at + 1.0 - time.time() % 1.0
         self._screen.draw(self._picture.rows(size), size)
 
     def _wake(self) -> None:

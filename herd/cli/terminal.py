@@ -30,6 +30,8 @@ USUAL_COLUMNS, USUAL_ROWS = 80, 24
 # No screen has more; a terminal that claims so would have a picture of any size drawn.
 MOST_COLUMNS, MOST_ROWS = 1000, 300
 
+_CLOSED = -1  # no descriptor
+
 # For the last words to a terminal that takes nothing: a line that is only slow takes a few hundred bytes in that time.
 PARTING_S = 1.0
 
@@ -126,10 +128,12 @@ class Terminal:
         self._before = None
 
     def close(self) -> None:
-        """Give it back, and close it."""
+        """Give it back, and close it. Idempotent."""
         self.give_back()
-        with contextlib.suppress(OSError):
-            os.close(self.descriptor)
+        descriptor, self.descriptor = self.descriptor, _CLOSED
+        if descriptor != _CLOSED:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
 
     def _say(self, words: bytes) -> None:
         """Write a few bytes, waiting a little for a terminal that is busy. Raises OSError."""

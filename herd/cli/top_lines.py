@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from herd.cli.fleet_panels import speed
 from herd.cli.process import printable
 from herd.cli.seen import Happening, Request, Seen, heard
 from herd.cli.words import clock_time
@@ -56,8 +57,8 @@ def _request(request: Request) -> str:
     total = request.total_s or 0.0
     times = [("waited", request.waited_s), ("first token", request.first_token_s)]
     parts = [f"{name} {seconds:.2f} s" for name, seconds in times if seconds is not None]
-    if request.completion and request.first_token_s is not None and total > request.first_token_s:
-        parts.append(f"{request.completion / (total - request.first_token_s):.1f} tok/s")
+    if (rate := speed(request)) is not None:
+        parts.append(f"{rate:.1f} tok/s")
     details = f" ({', '.join(parts)})" if parts else ""
     text = f"{model} for {request.client}{at}: {request.outcome} after {total:.2f} s{details}, {request.id}"
     return f"{clock_time((request.arrived or 0.0) + total)} {printable(text)}"

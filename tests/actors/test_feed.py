@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from herd.actors import names
-from herd.actors.feed import EVERY_S, LARGE, LARGE_EVERY_S, NOTHING, Update
+from herd.actors.feed import EVERY_S, LARGE, NOTHING, Update, every
 from herd.actors.watching import MAX_OF_ONE, MAX_WATCHERS, UNREAD_S
 from herd.protocols.happenings import Happening, HappeningKind
 from herd.protocols.live import STILL_HERE, STILL_HERE_S, Topic
@@ -122,10 +124,11 @@ async def test_at_most_four_a_second_are_told_whatever_happens() -> None:
             assert texts == [str(number) for number in range(len(texts))]  # each once, in order
 
 
+@pytest.mark.parametrize(("nodes", "every", "times"), [(LARGE, EVERY_S, {15, 16, 17}), (LARGE + 1, 1.0, {3, 4, 5})])
 @virtual_time
-async def test_of_a_large_fleet_one_a_second_is_told() -> None:
+async def test_of_a_larger_fleet_less_is_told(nodes: int, every: float, times: set[int]) -> None:
     async with house() as home:
-        for number in range(LARGE + 1):
+        for number in range(nodes):
             await home.node(f"n{number}", [LLAMA])
         async with watching(home, "status,happenings") as watcher:
             await watcher.next(2)
@@ -134,8 +137,12 @@ async def test_of_a_large_fleet_one_a_second_is_told() -> None:
                 tell(home, str(number))
                 await asyncio.sleep(0.1)
             told = watcher.at[begun:]
-            assert min(later - sooner for sooner, later in itertools.pairwise(told)) >= LARGE_EVERY_S - 1e-6
-            assert len(told) in {3, 4, 5}
+            assert min(later - sooner for sooner, later in itertools.pairwise(told)) >= every - 1e-6
+            assert len(told) in times
+
+
+def test_the_picture_of_a_very_large_fleet_is_put_together_less_often() -> None:
+    assert [every(nodes) for nodes in (0, LARGE, LARGE + 1, 100, 250)] == [EVERY_S, EVERY_S, 1.0, 1.0, 2.5]
 
 
 @virtual_time

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 from rich.segment import Segment
@@ -17,7 +18,7 @@ RED = Style(color="red", bold=True)
 
 
 class Keys:
-    """A picture of keys. `!` breaks it, `f` fills the screen with something else in each picture, `q` ends it."""
+    """A picture of keys, and of the time: `!` breaks it, `f` fills the screen anew each time, `q` ends it."""
 
     pause = QUICK_S
 
@@ -29,7 +30,10 @@ class Keys:
     def rows(self, size: Size) -> Sequence[Row]:
         self.drawn += 1
         words = " ".join("space" if key == " " else key for key in self.keys[-5:])
-        head = [[Segment(f"{size.width} x {size.height}", RED)], [Segment(f"keys: {words}.")]]
+        head = [
+            [Segment(f"{size.width} x {size.height}", RED), Segment(f" at {int(time.time())}")],
+            [Segment(f"keys: {words}.")],
+        ]
         letter = chr(ord("a") + self.drawn % 26) if self.filled else " "
         body = [[Segment(letter * size.width)] for _ in range(size.height - len(head) - 1)]
         return [*head, *body, [Segment("─" * size.width)]]

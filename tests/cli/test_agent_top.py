@@ -65,7 +65,7 @@ async def is_left(terminal: Terminal) -> None:
 async def test_what_the_agent_says_is_shown_at_every_size_until_the_person_has_seen_enough(
     pipe: Pipe, terminal: Terminal
 ) -> None:
-    modes = terminal.modes
+    modes = terminal.found
     await terminal.shows("waiting for the agent", "q quit")
     pipe.say(STUDIO)
     await terminal.shows("^ herd-node 0.1.0 · studio-2 · 2 running", "paused$", "llama3.3:70b", r"^> Fri")

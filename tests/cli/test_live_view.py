@@ -30,8 +30,8 @@ async def is_left(terminal: Terminal, modes: object, *, by: str) -> None:
 
 
 async def test_it_shows_the_picture_and_heeds_keys_and_the_size(terminal: Terminal) -> None:
-    modes = terminal.modes
-    await terminal.shows(r"^40 x 10$", r"^keys: \.$", "^─{40}$")
+    modes = terminal.found
+    await terminal.shows(r"^40 x 10 at", r"^keys: \.$", "^─{40}$")
     assert terminal.screen.alternate
     assert "?25" not in terminal.screen.modes
     terminal.press("up", "é", " ")
@@ -39,7 +39,7 @@ async def test_it_shows_the_picture_and_heeds_keys_and_the_size(terminal: Termin
     terminal.press("esc")
     await terminal.shows(r"keys: up é space esc\.")
     terminal.resize(60, 5)
-    await terminal.shows(r"^60 x 5$", r"space esc\.", "^─{60}$")
+    await terminal.shows(r"^60 x 5 at", r"space esc\.", "^─{60}$")
     assert terminal.screen.styles == {"1;31"}
     terminal.press("q")
     await is_left(terminal, modes, by="itself")
@@ -50,25 +50,32 @@ async def test_what_does_not_change_is_not_written_but_ctrl_l_has_all_drawn_anew
     before = terminal.screen.written
     terminal.press("a")
     await terminal.shows(r"keys: a\.")
-    assert terminal.screen.written - before < 60  # the row with the keys
+    assert terminal.screen.written - before < 120  # the row with the keys, and perhaps the one with the time
     before = terminal.screen.written
     terminal.screen.resize(40, 10)  # something has spoiled what it showed
     terminal.press("ctrl-l")
     await terminal.shows("40 x 10", r"keys: a\.", "─{40}")
 
 
+async def test_a_picture_that_holds_the_time_is_of_this_second(terminal: Terminal) -> None:
+    text = await terminal.shows("40 x 10 at")
+    before = int(text.partition(" at ")[2].split()[0])
+    await terminal.shows(f"at {before + 1}$")
+    await terminal.shows(f"at {before + 2}$")
+
+
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT], ids=lambda number: number.name
 )
 async def test_signals_that_end_it_leave_the_terminal_as_it_was(terminal: Terminal, number: signal.Signals) -> None:
-    modes = terminal.modes
+    modes = terminal.found
     await terminal.shows("40 x 10")
     terminal.process.send_signal(number)
     await is_left(terminal, modes, by=number.name)
 
 
 async def test_ctrl_c_is_a_signal(terminal: Terminal) -> None:
-    modes = terminal.modes
+    modes = terminal.found
     await terminal.shows("40 x 10")
     terminal.press("ctrl-c")
     await is_left(terminal, modes, by="SIGINT")
@@ -76,7 +83,7 @@ async def test_ctrl_c_is_a_signal(terminal: Terminal) -> None:
 
 async def test_ctrl_c_can_be_left_to_another(tmp_path: Path) -> None:
     async with on_terminal([*A_VIEW, "deaf"], tmp_path, (40, 10)) as terminal:
-        modes = terminal.modes
+        modes = terminal.found
         await terminal.shows("40 x 10")
         terminal.press("ctrl-c", "x")
         await terminal.shows(r"keys: x\.")
@@ -85,7 +92,7 @@ async def test_ctrl_c_can_be_left_to_another(tmp_path: Path) -> None:
 
 
 async def test_a_picture_that_breaks_leaves_the_terminal_as_it_was(terminal: Terminal) -> None:
-    modes = terminal.modes
+    modes = terminal.found
     await terminal.shows("40 x 10")
     terminal.press("!")
     assert await terminal.ended() == 1
@@ -105,7 +112,7 @@ async def test_a_window_that_is_closed_ends_it(tmp_path: Path) -> None:
 async def test_a_line_that_stands_still_holds_nothing_up(tmp_path: Path) -> None:
     """A picture is on its way that nobody takes; the picture of a small terminal would find room on the line."""
     async with on_terminal([*A_VIEW, "quiet"], tmp_path, (400, 200)) as terminal:
-        modes = terminal.modes
+        modes = terminal.found
         await terminal.shows("400 x 200")
         written = terminal.stop_reading()
         terminal.press("f")
@@ -133,7 +140,7 @@ async def test_a_shell_can_stop_it_and_have_it_go_on(tmp_path: Path) -> None:
     stopped = "[Ss]topped|[Ss]uspended"
     async with on_terminal(["/bin/sh", "-i"], tmp_path, (80, 24), {"PS1": "prompt> ", "ENV": ""}) as terminal:
         await terminal.shows("^prompt>$")
-        modes = terminal.modes
+        modes = terminal.found
         terminal.press(" ".join(A_VIEW), "enter")
         await terminal.shows("^80 x 24")
         terminal.press("ctrl-z")
@@ -158,7 +165,7 @@ async def test_a_shell_can_stop_it_and_have_it_go_on(tmp_path: Path) -> None:
 
 async def test_a_stop_that_nobody_could_end_is_none(terminal: Terminal) -> None:
     """The leader of a session has no shell above it that says `fg`."""
-    modes = terminal.modes
+    modes = terminal.found
     await terminal.shows("40 x 10")
     terminal.press("ctrl-z")
     await terminal.until(lambda: terminal.everything.count(b"\x1b[?1049h") == 2, "the picture once more")

@@ -166,7 +166,7 @@ async def heeds_its_keys(terminal: Terminal, house: Elsewhere[House], walk: Walk
 async def test_it_heeds_its_keys_and_leaves_the_terminal_as_it_was(house: Elsewhere[House], tmp_path: Path) -> None:
     async def walked(walk: Walk) -> None:
         async with on_terminal(top(house), tmp_path, walk.size) as terminal:
-            modes = terminal.modes
+            modes = terminal.found
             await heeds_its_keys(terminal, house, walk)
             for width, height in ((40, 10), (walk.size[1], walk.size[0]), walk.size):
                 terminal.resize(width, height)
@@ -188,7 +188,7 @@ async def test_a_shell_can_stop_it_and_have_it_go_on(house: Elsewhere[House], tm
     variables = {"PS1": "prompt> ", "ENV": "", "HERD_ROUTER_URL": house.value.url}
     async with on_terminal(["/bin/sh", "-i"], tmp_path, (80, 24), variables) as terminal:
         await terminal.shows("^prompt>$")
-        modes = terminal.modes
+        modes = terminal.found
         terminal.press(f"{sys.executable} -m herd top", "enter")
         await terminal.shows("● live", *NODES)
         terminal.press("ctrl-z")

@@ -63,7 +63,7 @@ async def is_up(url: str) -> bool:
 
 async def test_q_closes_the_view_and_ctrl_c_ends_all(tmp_path: Path) -> None:
     async with herd(tmp_path, *HERE) as terminal:
-        modes = terminal.modes
+        modes = terminal.found
         await terminal.shows(PICTURE)
         terminal.resize(140, 12)
         await terminal.until(lambda: PICTURE in terminal.screen.rows[-1], "a smaller picture")
@@ -85,7 +85,7 @@ async def test_q_closes_the_view_and_ctrl_c_ends_all(tmp_path: Path) -> None:
 
 async def test_ctrl_c_ends_the_view_first_and_then_the_router(tmp_path: Path) -> None:
     async with herd(tmp_path, *HERE) as terminal:
-        modes = terminal.modes
+        modes = terminal.found
         view = await view_of(terminal)
         log = tmp_path / "data" / "herd.log"
         assert stat.S_IMODE(log.stat().st_mode) == 0o600
@@ -101,7 +101,7 @@ async def test_ctrl_c_ends_the_view_first_and_then_the_router(tmp_path: Path) ->
 
 async def test_a_view_that_is_killed_comes_back_and_one_that_loses_its_router_ends(tmp_path: Path) -> None:
     async with herd(tmp_path, *HERE) as terminal:
-        modes = terminal.modes
+        modes = terminal.found
         (await view_of(terminal)).kill()
         await terminal.until(lambda: terminal.everything.count(TAKEN) == 2, "another view")
         assert b"the dashboard was ended by signal 9: it is opened again" in terminal.everything
@@ -118,7 +118,7 @@ async def test_a_view_that_is_killed_comes_back_and_one_that_loses_its_router_en
 async def test_a_view_is_let_in_where_clients_need_tls_and_keys_and_holds_up_nobody(tmp_path: Path) -> None:
     secrets = ("--api-key", "laptop=open-sesame", "--admin-key", "admin-sesame")
     async with herd(tmp_path, "--host", "::1", "--tls-cert", HOUSE, "--tls-key", HOUSE, *secrets) as terminal:
-        modes = terminal.modes
+        modes = terminal.found
         view = await view_of(terminal)
         assert url_of(terminal).startswith("https://[::1]:")
         assert "sesame" not in " ".join(view.cmdline())
@@ -147,7 +147,7 @@ async def test_in_the_background_it_is_not_stopped_and_draws_nothing(tmp_path: P
 
 async def test_an_agent_shows_how_it_stands_until_q_and_goes_on(tmp_path: Path) -> None:
     async with herd_node(tmp_path) as terminal:
-        modes = terminal.modes
+        modes = terminal.found
         await terminal.shows("studio", PICTURE)
         terminal.press("q")
         await terminal.shows(
@@ -161,7 +161,7 @@ async def test_an_agent_shows_how_it_stands_until_q_and_goes_on(tmp_path: Path) 
 
 async def test_an_agent_that_stops_takes_its_view_with_it(tmp_path: Path) -> None:
     async with herd_node(tmp_path) as terminal:
-        modes = terminal.modes
+        modes = terminal.found
         view = await view_of(terminal)
         terminal.press("ctrl-c")
         assert await terminal.ended() == 0

@@ -9,11 +9,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import pytest
 
 from herd.actors.ports import HttpRequest, Sink
-from herd.errors import ConfigError, Unreachable
+from herd.errors import ConfigError, StreamFailed, Unreachable
 from herd.net import http_connections, tls_listener
 from herd.net.http_client import AiohttpServers
 from herd.net.http_server import AiohttpServer
-from herd.net.tls import server_context
+from herd.net.tls import fingerprint, server_context
 from herd.protocols.messages import RequestHead
 from herd.types import BackendId, KiB, RequestId, Seconds
 from tests.certificates import AUTHORITY, VOUCHED
@@ -68,6 +68,27 @@ async def test_the_client_of_agents_and_commands_believes_whom_it_is_told_to(mon
     async with listening(echo) as port, AiohttpServers() as servers:
         with pytest.raises(Unreachable, match="it does not speak HTTPS"):
             await servers.exchange(f"https://localhost:{port}", head, None)
+
+
+@on_every_loop
+async def test_a_client_can_be_told_the_one_certificate_to_accept() -> None:
+    """Whatever names are in it: the address here is in none."""
+    server, _ = contexts()
+    head = RequestHead(RequestId(""), BackendId(""), "GET", "/")
+    async with listening(echo, server) as port:
+        url = f"https://127.0.0.1:{port}"
+        async with AiohttpServers(certificate=fingerprint(server)) as servers:
+            assert (await servers.fetch(url, timeout=Seconds(30.0)))[0] == 200
+            answer = await servers.exchange(url, head, None)
+            assert answer.status == 200
+            answer.close()
+        async with AiohttpServers(certificate=bytes(32), whom="the router") as servers:
+            with pytest.raises(StreamFailed, match="its certificate is not the one that was expected"):
+                await servers.fetch(url, timeout=Seconds(30.0))
+            with pytest.raises(
+                StreamFailed, match=r"the router at .* its certificate is not the one that was expected"
+            ):
+                await servers.exchange(url, head, None)
 
 
 @pytest.mark.parametrize("farewell", ["end", "reset"])
