@@ -1,6 +1,7 @@
 """The Feed: what is new, for those who watch."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -72,6 +73,7 @@ class Feed:
         self._made = {topic: _Made() for topic in _STATES}
         self._entries = Entries()
         self._stale = True  # something has changed since these were made
+        self._made_at = -math.inf
         self._every = EVERY_S
         self._looked = Seconds(clock.monotonic() - LARGE_EVERY_S)
         self._timer: Timer | None = None
@@ -110,8 +112,8 @@ class Feed:
         """
         if life not in {None, context(self).restarts}:
             return Update((), seen, life, closed=True)
-        # Whoever comes is told at once, if that is how things stand; whoever comes back, when it is time.
-        late = self._stale and not _STATES.isdisjoint(seen)
+        # Whoever comes is told at once, unless what the others see is old; whoever comes back, when it is time.
+        late = self._stale and not _STATES.isdisjoint(seen) and self._clock.monotonic() >= self._made_at + self._every
         if self._closed or (NOTHING in seen.values() and not late and self._news(seen)):
             return self._update(seen)
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -171,7 +173,7 @@ class Feed:
             self._stale = True
             self._timer = context(self).after(AGAIN_S, self._look)
             return
-        self._every = every(len(status.nodes))
+        self._made_at, self._every = self._clock.monotonic(), every(len(status.nodes))
         texts = {Topic.STATUS: herd_api.encode(status), Topic.REQUESTS: stories.encode_requests(requests)}
         for topic, text in texts.items():
             before = self._made[topic]

@@ -15,7 +15,7 @@ from herd.actors.watching import MAX_OF_ONE, MAX_WATCHERS, UNREAD_S
 from herd.protocols.happenings import Happening, HappeningKind
 from herd.protocols.live import STILL_HERE, STILL_HERE_S, Topic
 from herd.protocols.sse import EventReader
-from herd.runtime import kill
+from herd.runtime import kill, list_actors
 from herd.runtime.testing import virtual_time
 from herd.simulation.fleet.house import House, house
 from herd.simulation.http import InMemoryRequest, RecordingSink
@@ -64,6 +64,11 @@ async def watching(home: House, topics: str = "") -> AsyncIterator[Watcher]:
 def tell(home: House, text: str) -> None:
     happening = Happening(HappeningKind.JOINED, 1.0, "a", "", text)
     home.router.parts.find(names.FEED).happened.tell(happening)
+
+
+def waiting() -> int:
+    """How many questions the Feed has not answered yet."""
+    return next(state.in_flight for state in list_actors() if state.identity.name == names.FEED)
 
 
 def watched_from(home: House, peer: str) -> "asyncio.Task[None]":
@@ -143,6 +148,30 @@ async def test_of_a_larger_fleet_less_is_told(nodes: int, every: float, times: s
 
 def test_the_picture_of_a_very_large_fleet_is_put_together_less_often() -> None:
     assert [every(nodes) for nodes in (0, LARGE, LARGE + 1, 100, 250)] == [EVERY_S, EVERY_S, 1.0, 1.0, 2.5]
+
+
+@virtual_time
+async def test_who_comes_is_told_at_once_what_the_others_see() -> None:
+    async with house() as home:
+        for number in range(LARGE + 1):
+            await home.node(f"n{number}", [LLAMA])
+        loop = asyncio.get_running_loop()
+        async with watching(home) as first:
+            await first.next()
+            await home.ask("/herd/v1/nodes/n0/drain")
+            [(_, seen)] = await first.next()
+            await home.ask("/herd/v1/nodes/n0/resume")
+            came = loop.time()
+            async with watching(home) as second:
+                assert await second.next() == [("status", seen)]
+                assert loop.time() - came < EVERY_S
+                [(_, document)] = await second.next()
+                assert document["nodes"][0]["state"] == "ready"
+        await home.ask("/herd/v1/nodes/n0/drain")
+        await asyncio.sleep(60.0)  # while nobody looks
+        async with watching(home) as third:
+            [(_, document)] = await third.next()
+            assert document["nodes"][0]["state"] == "draining"
 
 
 @virtual_time
@@ -300,6 +329,9 @@ async def test_who_hangs_up_while_it_waits_is_forgotten() -> None:
         first: Update = await feed.after.remote(seen)
         waits = feed.after.remote(first.seen)
         await asyncio.sleep(1.0)
+        assert waiting() == 1
         waits.cancel()
+        await asyncio.sleep(0.0)
+        assert waiting() == 0
         async with watching(home) as watcher:
             assert len(await watcher.next()) == 1
