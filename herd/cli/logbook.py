@@ -1,24 +1,18 @@
 """The latest lines of the process's log, kept for those who ask the router for them."""
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
 from itertools import islice
 
-from herd.cli.process import printable, request_of
+from herd.cli.process import iso_time, printable, request_of
 from herd.protocols.live import LogLine
 
 KEPT = 1000  # lines: of 1,000 characters at most, so a megabyte
 
 
 _Kept = tuple[int, float, str, str, str, str | None]  # a LogLine to be: they are written more often than read
-
-
-def iso_time(created: float) -> str:
-    """A moment in seconds since the Unix epoch, as `2026-11-30T09:15:00.123Z`."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(created)) + f".{created % 1 * 1000:03.0f}Z"
 
 
 class LogBook(logging.Handler):

@@ -76,13 +76,18 @@ def printable(text: str) -> str:
     return shown(text)
 
 
+def iso_time(created: float) -> str:
+    """A moment in seconds since the Unix epoch, as `2026-11-30T09:15:00.123Z`."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(created)) + f".{int(created % 1 * 1000):03d}Z"
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Time (UTC), level, logger and message; of which request it is, and a traceback, where there is one."""
         entry = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{record.msecs:03.0f}Z",
+            "time": iso_time(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": printable(record.getMessage()),

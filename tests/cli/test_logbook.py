@@ -2,8 +2,8 @@
 
 import logging
 
-from herd.cli.logbook import KEPT, LogBook, iso_time
-from herd.cli.process import MAX_MESSAGE
+from herd.cli.logbook import KEPT, LogBook
+from herd.cli.process import MAX_MESSAGE, iso_time
 
 
 def record(text: str, *args: object, **fields: object) -> logging.LogRecord:
@@ -64,3 +64,4 @@ def test_whoever_waits_is_told_of_one_line() -> None:
 
 def test_times_are_utc_to_the_millisecond() -> None:
     assert iso_time(1_796_029_200.0625) == "2026-11-30T09:00:00.062Z"
+    assert iso_time(1_796_029_200.9997) == "2026-11-30T09:00:00.999Z"
