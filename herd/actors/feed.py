@@ -219,9 +219,4 @@ def every(nodes: int) -> Seconds:
 def _from_any_thread(loop: asyncio.AbstractEventLoop, feed: ActorHandle) -> None:
     """Tell the Feed of a further line."""
     with suppress(RuntimeError):  # the loop is closed: the process's last lines are for nobody else
-        loop.call_soon_threadsafe(_tell_noted, feed)
-
-
-def _tell_noted(feed: ActorHandle) -> None:
-    with suppress(ActorDiedError):
-        feed.noted.tell()
+        loop.call_soon_threadsafe(feed.noted.tell)
