@@ -15,7 +15,7 @@ from statistics import mean, median
 
 from benchmarks.fidelity_fit import Error, error, quantile
 from benchmarks.talk import progress
-from herd.cli.wall_clock import simulate_on_wall_clock
+from herd.cli.simulate.wall_clock import simulate_on_wall_clock
 from herd.simulation.runs.households import Household, household
 from herd.simulation.runs.measures import Sample, SampleOutcome
 from herd.simulation.runs.run import simulate

@@ -22,13 +22,13 @@ import aiohttp
 from rich.console import Console, RenderableType
 
 from herd.actors.desk import AgentDocument, ShownWeek, read_document
-from herd.cli.agent_state import AgentState
-from herd.cli.agent_view import frame as agent_frame
-from herd.cli.cells import Size
-from herd.cli.fleet_view import frame
-from herd.cli.seen import Seen, connected, heard
-from herd.cli.top_state import TopState
-from herd.cli.watching import watched
+from herd.cli.agent.state import AgentState
+from herd.cli.agent.view import frame as agent_frame
+from herd.cli.fleet.seen import Seen, connected, heard
+from herd.cli.fleet.state import TopState
+from herd.cli.fleet.view import frame
+from herd.cli.live.cells import Size
+from herd.cli.remote.watching import watched
 from herd.net.http_client import AiohttpServers
 from herd.policy.capacity import HOUR_S, SLOTS, Profile, expected, taught
 from herd.protocols.live import Topic

@@ -12,8 +12,8 @@ from dataclasses import replace
 from rich.console import Console
 from rich.live import Live
 
-from herd.cli.simulation_view import picture, tables
-from herd.cli.wall_clock import simulate_on_wall_clock
+from herd.cli.simulate.view import picture, tables
+from herd.cli.simulate.wall_clock import simulate_on_wall_clock
 from herd.simulation.fleet.station import NodePlan
 from herd.simulation.machine.profiles import PROFILES
 from herd.simulation.runs.report import report

@@ -89,7 +89,6 @@ class Screen:
         self._text = ""
         self._style = ""
         self.modes = {_CURSOR, _WRAP}
-        self.written = 0  # bytes
 
     @property
     def alternate(self) -> bool:
@@ -295,7 +294,6 @@ class Terminal:
             except (BlockingIOError, OSError):
                 break
             self.everything += data
-            self.screen.written += len(data)
             try:
                 self.screen.feed(self._decoder.decode(data))
             except AssertionError as error:

@@ -46,6 +46,17 @@ SIMULATION_MAY_IMPORT = {
     "comparison": {"machine", "workload", "fleet", "runs"},
 }
 
+# And inside the commands: what several of them need is in none of their rooms.
+CLI_MAY_IMPORT = {
+    "": {"live"},
+    "live": {""},
+    "remote": {"", "live"},
+    "fleet": {"", "live", "remote"},
+    "agent": {"", "live", "remote"},
+    "doctor": {"", "remote"},
+    "simulate": {""},
+}
+
 # One home for each library, so that to replace it is the work of one room.
 HOMES = {
     "pykka": {"runtime/_pykka.py"},
@@ -90,9 +101,9 @@ FORBIDDEN = {
         "there is an event for it: only back-off, polls across processes and simulated time may wait for a clock",
         {
             "actors/router_link.py",
-            "cli/following.py",
+            "cli/fleet/following.py",
             "cli/talk.py",
-            "cli/wall_clock.py",
+            "cli/simulate/wall_clock.py",
             "simulation/",
             "net/",
             "runtime/supervision.py",
@@ -213,6 +224,18 @@ def test_the_rooms_of_the_simulator_know_one_another_one_way_only(path: Path) ->
         if module.startswith("herd.simulation"):
             other = [*module.split("."), ""][2]
             assert other == room or other in SIMULATION_MAY_IMPORT[room], f"{name_of(path)}:{line} imports {module}"
+
+
+@all_modules
+def test_the_rooms_of_the_commands_know_one_another_one_way_only(path: Path) -> None:
+    if room_of(path) != "cli":
+        return
+    room = path.parent.name.removeprefix("cli")
+    for line, module in imports_of(tree_of(path)):
+        if module.startswith("herd.cli."):
+            other = module.split(".")[2]
+            other = other if other in CLI_MAY_IMPORT else ""
+            assert other == room or other in CLI_MAY_IMPORT[room], f"{name_of(path)}:{line} imports {module}"
 
 
 @all_modules

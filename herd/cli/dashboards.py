@@ -15,9 +15,9 @@ from pathlib import Path
 import herd
 from herd.actors.dashboard import DashboardOptions, Documents, running_dashboard
 from herd.cli.access import key_of
-from herd.cli.lifeline import PARENT
+from herd.cli.live.lifeline import PARENT
+from herd.cli.live.terminal import is_dumb
 from herd.cli.log_output import logs_in
-from herd.cli.terminal import is_dumb
 from herd.config import HTTP_PORT, RouterSettings
 from herd.errors import ConfigError
 from herd.net.clock import SystemClock
@@ -113,7 +113,7 @@ def agent_dashboard(documents: Documents, data_dir: Path) -> AbstractAsyncContex
         data_dir: its data directory, where its log lines go meanwhile.
     """
     logs = data_dir / AGENT_LOGS
-    command = [*_python(), "-m", "herd.cli.agent_top", "--data-dir", str(data_dir)]
+    command = [*_python(), "-m", "herd.cli.agent.top", "--data-dir", str(data_dir)]
     view = ViewProcess(command, _environment({}), lambda: logs_in(logs))
     options = DashboardOptions(f"herd-node status shows how this machine stands{_kept(logs)}", documents)
     return running_dashboard(view, SystemClock(), options)

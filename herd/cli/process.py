@@ -76,9 +76,9 @@ def printable(text: str) -> str:
     return shown(text)
 
 
-def iso_time(created: float) -> str:
+def iso_time(moment: float) -> str:
     """A moment in seconds since the Unix epoch, as `2026-11-30T09:15:00.123Z`."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(created)) + f".{int(created % 1 * 1000):03d}Z"
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f".{int(moment % 1 * 1000):03}Z"
 
 
 class JsonFormatter(logging.Formatter):

@@ -11,8 +11,7 @@ from herd.types import GiB
 # The colours of how a node stands; any other way is red.
 STATES = {"ready": "green", "degraded": "yellow", "joining": "cyan", "paused": "yellow", "draining": "yellow"}
 
-# How a request ended, with its colour.
-OUTCOMES = {
+_OUTCOMES = {
     "served": ("served", "green"),
     "failed": ("failed", "red"),
     "cancelled": ("cancelled", "yellow"),
@@ -53,6 +52,11 @@ def times_of(reason: dict[str, Any]) -> str:
 def gib(size: int) -> str:
     """`8.0 GiB`, of bytes."""
     return f"{size / GiB:.1f} GiB"
+
+
+def ended(outcome: str | None) -> tuple[str, str]:
+    """How a request ended, and the colour of that; None: it has not."""
+    return _OUTCOMES.get(outcome, (printable(str(outcome)), ""))
 
 
 def asked_for(model: str, served: str | None) -> str:

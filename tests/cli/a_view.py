@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from rich.segment import Segment
 from rich.style import Style
 
-from herd.cli.cells import Size
-from herd.cli.live_view import QUICK_S, LiveView
-from herd.cli.screen import Row
-from herd.cli.terminal import open_terminal
+from herd.cli.live.cells import Size
+from herd.cli.live.screen import Row
+from herd.cli.live.terminal import open_terminal
+from herd.cli.live.view import QUICK_S, LiveView
 
 RED = Style(color="red", bold=True)
 

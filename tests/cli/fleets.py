@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from herd.cli.seen import Seen, connected, heard
+from herd.cli.fleet.seen import Seen, connected, heard
 from herd.types import GiB
 
 NOW = 1_800_000_000.0  # Friday, 2027-01-15 08:00 UTC

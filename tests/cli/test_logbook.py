@@ -3,7 +3,7 @@
 import logging
 
 from herd.cli.logbook import KEPT, LogBook
-from herd.cli.process import MAX_MESSAGE, iso_time
+from herd.cli.process import MAX_MESSAGE
 
 
 def record(text: str, *args: object, **fields: object) -> logging.LogRecord:
@@ -60,8 +60,3 @@ def test_whoever_waits_is_told_of_one_line() -> None:
     book.handle(record("one"))
     book.handle(record("two"))
     assert heard == ["now"]
-
-
-def test_times_are_utc_to_the_millisecond() -> None:
-    assert iso_time(1_796_029_200.0625) == "2026-11-30T09:00:00.062Z"
-    assert iso_time(1_796_029_200.9997) == "2026-11-30T09:00:00.999Z"

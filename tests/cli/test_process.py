@@ -172,3 +172,8 @@ def test_what_strangers_say_in_a_traceback_looks_like_no_line_of_the_log(formatt
     assert "failed" in first
     assert all(line.startswith("    ") for line in rest)
     assert "\x1b" not in formatter.format(entry)
+
+
+def test_a_moment_is_written_in_utc_to_the_millisecond_that_has_begun() -> None:
+    assert process.iso_time(1_796_029_200.0625) == "2026-11-30T09:00:00.062Z"
+    assert process.iso_time(1_796_029_200.9996) == "2026-11-30T09:00:00.999Z"

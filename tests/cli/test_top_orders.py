@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from herd.cli.cells import Look, Size
-from herd.cli.following import Events, Heard, Lost, Opened
-from herd.cli.live_view import CALM_S, QUICK_S
-from herd.cli.top import MAX_ORDERS, Router, Top
+from herd.cli.fleet.following import Events, Heard, Lost, Opened
+from herd.cli.fleet.top import MAX_ORDERS, Router, Top
+from herd.cli.live.cells import Look, Size
+from herd.cli.live.view import CALM_S, QUICK_S
 from herd.errors import StreamFailed
 from herd.net.http_client import AiohttpServers
 from herd.protocols.live import Topic

@@ -1,0 +1,1 @@
+"""`herd doctor`: what it looks at, what it makes of that, and how it says it."""

@@ -1,0 +1,1 @@
+"""The dashboard of a router's fleet, and `herd top`, which shows it."""

@@ -1,0 +1,1 @@
+"""The small commands: each asks a running router one thing, or tells it one."""
