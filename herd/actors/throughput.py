@@ -18,7 +18,7 @@ class Throughput:
 
     def answered(self, node: str, tokens: int, now: Seconds) -> None:
         """A node has ended an answer of so many tokens. `now` is monotonic, here and below."""
-        self._answers.append((now, node, tokens))
+        self._answers.append((now, node, max(0, tokens)))  # as a model server says
 
     def rates(self, now: Seconds) -> dict[str, float]:
         """Tokens a second by the names of the nodes that have made any."""

@@ -19,3 +19,10 @@ def test_no_more_than_so_many_answers_are_remembered() -> None:
     for _ in range(2 * MAX_ANSWERS):
         made.answered("a", 60, Seconds(0.0))
     assert made.rates(Seconds(0.0)) == {"a": float(MAX_ANSWERS)}
+
+
+def test_what_a_model_server_makes_up_takes_nothing_away() -> None:
+    made = Throughput()
+    made.answered("a", 60, Seconds(0.0))
+    made.answered("a", -(2**63), Seconds(0.0))
+    assert made.rates(Seconds(0.0)) == {"a": 1.0}
