@@ -7,9 +7,9 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-# Each file on one of three workers: enough to use two cores while some wait for processes of their own, and more would
-# only stand in the way of those. Bytecode is kept, whatever the environment says: the tests start some hundred
-# processes, and each would compile all of Herd for itself.
+# Each file on one of three workers (some files go together: tests/conftest.py): enough to use two cores while some wait
+# for processes of their own, and more would only stand in the way of those. Bytecode is kept, whatever the environment
+# says: the tests start some hundred processes, and each would compile all of Herd for itself.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile
 
 .PHONY: demo test test-slow check real clean

@@ -3,6 +3,7 @@
 Importing the commands takes half a second, in which Python would answer Ctrl-C with a traceback.
 """
 
+import gc
 import os
 import signal
 from importlib import import_module
@@ -31,7 +32,10 @@ def _open_standard_streams() -> None:
 def _run(script: str) -> None:
     _open_standard_streams()
     signal.signal(signal.SIGINT, lambda *_: os._exit(_EXIT_INTERRUPTED))
+    gc.disable()  # what is imported stays: the collector would look through all of it in vain, now and later
     scripts = import_module("herd.cli.scripts")
     main = scripts.prepared(getattr(scripts, script))
+    gc.freeze()
+    gc.enable()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     main()

@@ -9,6 +9,7 @@ import pytest
 import herd
 from herd.cli.scripts import HERD, HERD_NODE
 from herd.config import NodeSettings, RouterSettings, settings_of
+from tests.certificates import HOUSE, OTHER
 from tests.cli.command_line import CommandLine
 
 COMMANDS = [f"{script.name} {command}" for script in (HERD, HERD_NODE) for command in script.commands]
@@ -60,6 +61,10 @@ def test_what_is_no_command_or_flag_is_refused(run: CommandLine, script: str, wo
         ("herd --tls-cert cert.pem", "--tls-cert needs --tls-key beside it: give both, or neither"),
         ("herd --tls-key key.pem", "--tls-key needs --tls-cert beside it: give both, or neither"),
         ("herd --tls-cert no.pem --tls-key no.pem", "cannot read --tls-cert 'no.pem': No such file or directory"),
+        (
+            f"herd --tls-cert {HOUSE} --tls-key {OTHER}",
+            f"--tls-key {OTHER} is not the key of --tls-cert {HOUSE}: give the two that were made together",
+        ),
         ("herd --allowed-host x:1", "--allowed-host must be a name such as ai.example.com or *.example.com, not 'x:1'"),
         ("herd --scorer best", "--scorer must be one of seven-signals, completion-time, not 'best'"),
         ("herd --config nowhere.toml", "cannot read nowhere.toml: No such file or directory"),

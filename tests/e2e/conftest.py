@@ -12,7 +12,7 @@ from tests.e2e.house import House, running_house
 async def house_of_a_file(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     """One house for all tests of a file that leave it as they found it: its three processes take seconds to start.
 
-    Not one for all files: between them the loop stands still, and with it the model servers that the agents ask.
+    Files whose tests do not even ask what was before them share one: `one_house`.
     """
     async with running_house(tmp_path_factory.mktemp("house")) as house:
         yield house

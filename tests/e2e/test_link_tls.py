@@ -160,19 +160,3 @@ async def test_who_stands_between_gets_nowhere_with_who_holds_the_token(home: Ho
     agent = await home.start_agent("--join-token", "s3same")
     await agent.says("joined router")
     assert await agent.stop() == 0
-
-
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (("--tls-cert", HOUSE), "error: --tls-cert needs --tls-key beside it: give both, or neither"),
-        (("--tls-cert", "nowhere", "--tls-key", HOUSE), "error: cannot read --tls-cert 'nowhere': No such file"),
-        (("--tls-cert", HOUSE, "--tls-key", OTHER), "error: --tls-key .* is not the key of --tls-cert"),
-    ],
-)
-async def test_a_router_does_not_start_without_the_tls_that_it_was_told_to_speak(
-    home: Home, words: tuple[str, ...], sentence: str
-) -> None:
-    router = await home.programs.herd("--host", LOOPBACK, "--port", "0", "--link-port", "0", "--no-mdns", *words)
-    await router.says(sentence)
-    assert await router.ended() == 2

@@ -16,12 +16,12 @@ pytest.importorskip("ollama", reason="needs the extra `real`")
 
 from ollama import AsyncClient, ResponseError
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 NEW = "mistral:7b"  # on neither machine
 
 
-@pytest_asyncio.fixture(name="client", scope="module", loop_scope="module")
+@pytest_asyncio.fixture(name="client", scope="module", loop_scope="package")
 async def client_of_the_house(house: House) -> AsyncIterator[AsyncClient]:
     client = AsyncClient(host=house.url, timeout=PATIENCE_S)
     yield client
@@ -30,6 +30,11 @@ async def client_of_the_house(house: House) -> AsyncIterator[AsyncClient]:
 
 async def names(client: AsyncClient) -> list[str]:
     return sorted(model.model or "" for model in (await client.list()).models)
+
+
+def asked(house: House, path: str) -> list[int]:
+    """How many requests for a path each model server has had."""
+    return [server.fake.requests[path] for server in house.servers.values()]
 
 
 async def until_loaded(client: AsyncClient, model: str) -> None:
@@ -55,6 +60,7 @@ async def test_the_models_of_both_machines_are_listed_and_shown(house: House, cl
 async def test_two_clients_pull_a_model_in_one_pull_and_have_it_at_once(house: House, client: AsyncClient) -> None:
     for server in house.servers.values():
         server.fake.registry.rate = 2e9
+    before = sum(asked(house, "/api/pull"))
 
     async def pull() -> list[tuple[str | None, int | None]]:
         return [(step.status, step.completed) async for step in await client.pull(NEW, stream=True)]
@@ -64,12 +70,12 @@ async def test_two_clients_pull_a_model_in_one_pull_and_have_it_at_once(house: H
         far = [done for _, done in steps if done]
         assert (far, steps[-1]) == (sorted(far), ("success", None))
         assert len(far) > 1
-    assert sum(server.fake.requests["/api/pull"] for server in house.servers.values()) == 1
+    assert sum(asked(house, "/api/pull")) == before + 1
     answer = await client.chat(NEW, [{"role": "user", "content": "Hello!"}], options={"num_predict": 3})
     assert answer.done
     await until_loaded(client, NEW)
     assert (await client.generate(NEW, keep_alive=0)).done_reason == "unload"
-    assert (await client.ps()).models == []
+    assert NEW not in [process.model for process in (await client.ps()).models]
     assert (await client.delete(NEW)).status == "success"
     assert NEW not in await names(client)
     with pytest.raises(ResponseError, match="model 'mistral:7b' not found"):
@@ -85,9 +91,10 @@ async def test_a_model_that_no_registry_has_is_an_error_of_the_client(client: As
 
 
 async def test_a_copy_is_on_both_machines_and_goes_from_both(house: House, client: AsyncClient) -> None:
+    before = asked(house, "/api/copy")
     assert (await client.copy(BOTH, "mine")).status == "success"
     assert "mine:latest" in await names(client)
-    assert [server.fake.requests["/api/copy"] for server in house.servers.values()] == [1, 1]
+    assert asked(house, "/api/copy") == [count + 1 for count in before]
     assert (await client.delete("mine")).status == "success"
     assert "mine:latest" not in await names(client)
     with pytest.raises(ResponseError) as raised:
@@ -118,10 +125,10 @@ async def test_a_client_that_leaves_a_pull_ends_it(house: House, client: AsyncCl
     fakes = [server.fake for server in house.servers.values()]
     for fake in fakes:
         fake.registry.rate = 1e5
-    cancelled = sum(fake.cancelled for fake in fakes)
+    before, cancelled = asked(house, "/api/pull"), [fake.cancelled for fake in fakes]
     steps: Any = await client.pull(NEW, stream=True)  # a generator, which is not in its type
     while not (await anext(steps)).digest:
         pass
     await steps.aclose()
-    begun = next(fake for fake in fakes if fake.requests["/api/pull"])
-    await begun.until(lambda _: sum(fake.cancelled for fake in fakes) > cancelled)
+    [begun] = [number for number, count in enumerate(asked(house, "/api/pull")) if count > before[number]]
+    await fakes[begun].until(lambda fake: fake.cancelled == cancelled[begun] + 1)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.house import House, question
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 TEXT = "text/plain"
 OLLAMA = "application/json; charset=utf-8"

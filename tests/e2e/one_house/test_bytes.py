@@ -12,14 +12,14 @@ from tests.e2e.house import House
 from tests.e2e.processes import PATIENCE_S
 from tests.net.http_house import RawClient, connection
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 STREAMED = QUESTION.replace(b'"stream":false', b'"stream":true')
 FORM = b"Content-Type: application/x-www-form-urlencoded"  # curl -d
 CONTINUE = b"Expect: 100-continue"
 
 
-@pytest_asyncio.fixture(name="client", loop_scope="module")
+@pytest_asyncio.fixture(name="client", loop_scope="package")
 async def a_connection(house: House) -> AsyncIterator[RawClient]:
     async with asyncio.timeout(PATIENCE_S), connection(house.router_port) as client:
         yield client

@@ -14,7 +14,7 @@ from tests.e2e.house import House, models_listed
 from tests.e2e.processes import PATIENCE_S
 from tests.net.http_house import backend
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 PIECE = bytes(range(256)) * (MiB // 256)
 
