@@ -80,9 +80,10 @@ def test_every_command_has_help_with_an_example_and_the_readme_lists_them_all(sc
     commands = group.commands  # type: ignore[attr-defined]
 
     assert list(commands) == list(script.commands)
-    assert set(re.findall(rf"^\| `{script.name} (\w+)", README, flags=re.MULTILINE)) == set(commands)
     for name, command in commands.items():
         assert "Example:" in (command.help or ""), f"{script.name} {name} shows no example"
+    rows = re.findall(rf"^\| `{script.name} ([\w-]+)` \|", README, re.MULTILINE)
+    assert sorted(rows) == sorted(commands)
 
 
 @pytest.mark.parametrize("role", [RouterSettings, NodeSettings])
