@@ -1,7 +1,7 @@
 """Control requests: a person drains, pauses or resumes a node."""
 
 import logging
-from difflib import get_close_matches
+from bisect import bisect
 from functools import partial
 
 from herd.actors.node import NodeStatus
@@ -46,8 +46,10 @@ def unknown_node(name: str, nodes: tuple[NodeStatus, ...]) -> str:
     shown = name if len(name) <= MAX_LISTED else f"{name[:MAX_LISTED]}..."
     names: list[str] = [node.name for node in nodes]
     if len(names) > MAX_LISTED:
-        near = get_close_matches(shown, names)
-        names = [*near, *(each for each in names if each not in near)][:MAX_LISTED]
+        # Its neighbours in the alphabet: to find what looks alike takes 50 ms of a thousand, for whoever asks.
+        names.sort()
+        first = min(max(0, bisect(names, shown) - MAX_LISTED // 2), len(names) - MAX_LISTED)
+        names = names[first : first + MAX_LISTED]
     more = f" and {len(nodes) - MAX_LISTED} more" if len(nodes) > MAX_LISTED else ""
     known = f"the nodes are {', '.join(names)}{more}" if names else "no node has joined since the router started"
     return f"there is no node {shown!r}: {known}"

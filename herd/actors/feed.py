@@ -1,6 +1,7 @@
 """The Feed: what is new, for those who watch."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -35,10 +36,11 @@ NOTHING = -1  # was seen yet
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """News. The first two are the same for all who watch, and made once."""
+    """News."""
 
     events: tuple[tuple[Topic, bytes], ...]  # JSON; empty: nothing has happened for a while
     seen: Mapping[Topic, int]  # to be given back for what comes next
+    life: int | None = None  # so is this
     closed: bool = False  # nothing comes next
 
 
@@ -71,6 +73,7 @@ class Feed:
         self._made = {topic: _Made() for topic in _STATES}
         self._entries = Entries()
         self._stale = True  # something has changed since these were made
+        self._made_at = -math.inf
         self._every = EVERY_S
         self._looked = Seconds(clock.monotonic() - LARGE_EVERY_S)
         self._timer: Timer | None = None
@@ -100,14 +103,18 @@ class Feed:
 
     # --- what those who watch ask -------------------------------------------------------------------------------------
 
-    async def after(self, seen: Mapping[Topic, int]) -> Update:
+    async def after(self, seen: Mapping[Topic, int], life: int | None = None) -> Update:
         """What is new in these topics; waits until something is, for `STILL_HERE_S` at most.
 
         Args:
             seen: by topic what the update before had; `NOTHING` at first, which is told how all of them stand.
+            life: as the update before had it: a Feed that has crashed counts anew, so its watchers have to come anew.
         """
-        late = self._stale and NOTHING in seen.values() and not _STATES.isdisjoint(seen)
-        if self._closed or (not late and self._news(seen)):
+        if life not in {None, context(self).restarts}:
+            return Update((), seen, life, closed=True)
+        # Whoever comes is told at once, unless what the others see is old; whoever comes back, when it is time.
+        late = self._stale and not _STATES.isdisjoint(seen) and self._clock.monotonic() >= self._made_at + self._every
+        if self._closed or (NOTHING in seen.values() and not late and self._news(seen)):
             return self._update(seen)
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[waiting] = seen
@@ -166,7 +173,7 @@ class Feed:
             self._stale = True
             self._timer = context(self).after(AGAIN_S, self._look)
             return
-        self._every = every(len(status.nodes))
+        self._made_at, self._every = self._clock.monotonic(), every(len(status.nodes))
         texts = {Topic.STATUS: herd_api.encode(status), Topic.REQUESTS: stories.encode_requests(requests)}
         for topic, text in texts.items():
             before = self._made[topic]
@@ -176,7 +183,8 @@ class Feed:
     def _update(self, seen: Mapping[Topic, int]) -> Update:
         news = self._news(seen)
         reached = {**seen, **{topic: number for topic, number, _ in news}}
-        return Update(tuple((topic, text) for topic, _, text in news), reached, self._closed)
+        events = tuple((topic, text) for topic, _, text in news)
+        return Update(events, reached, context(self).restarts, self._closed)
 
     def _news(self, seen: Mapping[Topic, int]) -> list[tuple[Topic, int, bytes]]:
         """What is newer: the topic, its number from now on, and its document."""
@@ -211,9 +219,4 @@ def every(nodes: int) -> Seconds:
 def _from_any_thread(loop: asyncio.AbstractEventLoop, feed: ActorHandle) -> None:
     """Tell the Feed of a further line."""
     with suppress(RuntimeError):  # the loop is closed: the process's last lines are for nobody else
-        loop.call_soon_threadsafe(_tell_noted, feed)
-
-
-def _tell_noted(feed: ActorHandle) -> None:
-    with suppress(ActorDiedError):
-        feed.noted.tell()
+        loop.call_soon_threadsafe(feed.noted.tell)

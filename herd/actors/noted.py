@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from herd.actors.desk import ShownRequest, ShownWork
@@ -57,29 +56,25 @@ class NotedRelay:
 
 
 class _NotedServing:
-    """The agent's end of a stream, with an eye on how it ends; implements the port `Serving`."""
+    """The agent's end of a stream, with an eye on how it ends; implements the port `Serving`.
+
+    To read and to send are the other's own: nothing is added to a token.
+    """
+
+    __slots__ = ("_serving", "_status", "body", "ended", "head", "send")
 
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
         self._status = 0
         self.ended = RequestEnd(Outcome.CANCELLED)
-
-    @property
-    def head(self) -> RequestHead:
-        return self._serving.head
-
-    def body(self) -> AsyncIterator[bytes]:
-        """The request body as it comes in."""
-        return self._serving.body()
+        self.head = serving.head
+        self.body = serving.body
+        self.send = serving.send
 
     async def send_head(self, head: Head) -> None:
         """Begin the answer."""
         self._status = head.status
         await self._serving.send_head(head)
-
-    async def send(self, data: bytes) -> None:
-        """Send a piece of the answer."""
-        await self._serving.send(data)
 
     def end(self, usage: Usage) -> None:
         """The answer is whole."""

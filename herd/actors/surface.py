@@ -127,7 +127,7 @@ class Surface:
             elif endpoint.kind is EndpointKind.BLOB:
                 await upload(request_id, request, sink, self._parts, await self._nodes())
             elif endpoint.kind is EndpointKind.WATCHED:
-                await self._watching.stream(request_id, request, sink)
+                await self._watching.stream(request_id, request, sink, here=visitor.here)
             else:
                 status, headers, body = await self._answer(endpoint, request)
                 await _send(sink, status, headers, body, request_id)

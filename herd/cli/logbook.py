@@ -36,17 +36,26 @@ class LogBook(logging.Handler):
     def latest(self, limit: int) -> tuple[LogLine, ...]:
         """At most so many, the latest last."""
         with self.lock or nullcontext():
-            lines = tuple(islice(self._lines, max(0, len(self._lines) - limit), None))
-        return tuple(
-            LogLine(number, iso_time(created), level.lower(), logger, printable(text), request)
-            for number, created, level, logger, text, request in lines
-        )
+            lines = self._last(limit)
+        return _told(lines)
 
     def since(self, number: int) -> tuple[LogLine, ...]:
         """Those behind `number` that are kept, in their order."""
-        return self.latest(max(0, self._count - number))
+        with self.lock or nullcontext():  # with one that another thread adds meanwhile they would be one more
+            lines = self._last(self._count - number)
+        return _told(lines)
+
+    def _last(self, limit: int) -> tuple[_Kept, ...]:
+        return tuple(islice(self._lines, max(0, len(self._lines) - max(0, limit)), None))
 
     def tell_of_next(self, heard: Callable[[], object]) -> None:
         """Call `heard` once, from any thread, when there is a further line; whoever was to be called before is not."""
         with self.lock or nullcontext():
             self._heard = heard
+
+
+def _told(lines: tuple[_Kept, ...]) -> tuple[LogLine, ...]:
+    return tuple(
+        LogLine(number, iso_time(created), level.lower(), logger, printable(text), request)
+        for number, created, level, logger, text, request in lines
+    )

@@ -21,6 +21,8 @@ _PROBES = frozenset({"herd.healthz", "herd.readyz"})
 _OPEN = frozenset({"ollama.root", "herd.info"})
 _OWN = frozenset({EndpointKind.HERD, EndpointKind.WATCHED, EndpointKind.CONTROL})
 
+_FOREIGN = frozenset({"cross-site", "same-site"})  # `Sec-Fetch-Site` of what another's page asks for
+
 # Keys of one request that are looked at: clients send one, some the same in both headers. A head has room for hundreds,
 # and each is compared with every key there is.
 MAX_GIVEN = 4
@@ -45,6 +47,7 @@ _WAYS = (
     "it with --lan-admin, which lets the whole local network"
 )
 _NO_PAGES = "the fleet is not changed from web pages: run the herd command in a terminal instead"
+_NO_HOLDING = "a web page that may not read this stream may not hold it open either"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,9 @@ class Access:
         # What a page can send it sends for whoever looks at it, from where that person is.
         if changes and not self._no_foreign_page(visit):
             raise RequestError(_NO_PAGES, status=403)
+        # As an image, say: there is nothing for the page to see, and places for those who watch are few.
+        if endpoint.kind is EndpointKind.WATCHED and visit.site in _FOREIGN and not any(visit.origins):
+            raise RequestError(_NO_HOLDING, status=403)
         if self.keys and name is None and not admin and not (own and (visit.here or changes)):
             raise _unauthorized(endpoint, given=bool(visit.keys))
         if changes and not (admin or visit.here or (self.lan_admin and visit.near)):
@@ -116,7 +122,7 @@ class Access:
 
     def _no_foreign_page(self, visit: Visit) -> bool:
         """Browsers send `Sec-Fetch-Site` or `Origin` with every request that a page has them make."""
-        if visit.site in {"cross-site", "same-site"}:
+        if visit.site in _FOREIGN:
             return False
         return all(is_own_page(origin, visit.host, self.hosts) for origin in visit.origins)
 

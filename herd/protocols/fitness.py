@@ -34,7 +34,8 @@ _LENGTH = re.compile(r"[0-9]{1,19}")  # what 63 bits hold
 
 def sentence(text: str) -> str:
     """`text` on one line, without what a terminal would obey, and not endless."""
-    return "".join(letter if letter.isprintable() else " " for letter in text[:MAX_TEXT])
+    cut = text[:MAX_TEXT]
+    return cut if cut.isprintable() else "".join(letter if letter.isprintable() else " " for letter in cut)
 
 
 def flaw_of_hello(hello: Hello) -> str:

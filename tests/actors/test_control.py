@@ -4,9 +4,13 @@ from typing import Any
 
 import pytest
 
+from herd.actors.control import MAX_LISTED, unknown_node
+from herd.actors.node import NodeStatus
+from herd.protocols.messages import Machine, Report
 from herd.runtime.testing import virtual_time
 from herd.simulation.fleet.house import House, house
 from herd.simulation.http import InMemoryRequest, RecordingSink
+from herd.types import NodeId, NodeName, NodeState
 
 LLAMA = "llama3.2:3b"
 
@@ -42,6 +46,19 @@ async def test_a_node_that_nobody_knows_is_a_404_that_names_those_there_are() ->
         unknown = await asked(home, f"/herd/v1/nodes/{'x' * 500}/pause?for=1h")
         assert unknown.status == 404
         assert unknown.json["error"] == f"there is no node '{'x' * 32}...': the nodes are cellar, den"
+
+
+def test_of_many_nodes_those_are_named_that_stand_near_it_in_the_alphabet() -> None:
+    there = [f"{room}-{number}" for room in ("attic", "cellar", "den") for number in range(40)]
+    nodes = tuple(
+        NodeStatus(NodeId(name), NodeName(name), NodeState.READY, (), Machine(), "", Report(), ()) for name in there
+    )
+    for wrong, near in (("cellar-3O", "cellar-30"), ("aaa", "attic-0"), ("zzz", "den-9")):
+        text = unknown_node(wrong, nodes)
+        assert text.startswith(f"there is no node {wrong!r}: the nodes are ")
+        assert near in text.replace(",", "").split(" ")
+        assert text.count(", ") == MAX_LISTED - 1
+        assert text.endswith(f" and {len(there) - MAX_LISTED} more")
 
 
 @virtual_time

@@ -11,15 +11,17 @@ import pytest
 
 from herd.actors import names
 from herd.actors.feed import EVERY_S, LARGE, NOTHING, Update, every
-from herd.actors.watching import MAX_WATCHERS
+from herd.actors.watching import MAX_OF_ONE, MAX_WATCHERS, UNREAD_S
 from herd.protocols.happenings import Happening, HappeningKind
 from herd.protocols.live import STILL_HERE, STILL_HERE_S, Topic
 from herd.protocols.sse import EventReader
+from herd.runtime import kill, list_actors
 from herd.runtime.testing import virtual_time
 from herd.simulation.fleet.house import House, house
 from herd.simulation.http import InMemoryRequest, RecordingSink
 
 LLAMA = "llama3.2:3b"
+LEAVE = "close a dashboard or a page"
 CHAT = {"model": LLAMA, "messages": [{"role": "user", "content": "hi"}], "stream": False}
 
 
@@ -62,6 +64,23 @@ async def watching(home: House, topics: str = "") -> AsyncIterator[Watcher]:
 def tell(home: House, text: str) -> None:
     happening = Happening(HappeningKind.JOINED, 1.0, "a", "", text)
     home.router.parts.find(names.FEED).happened.tell(happening)
+
+
+def waiting() -> int:
+    """How many questions the Feed has not answered yet."""
+    return next(state.in_flight for state in list_actors() if state.identity.name == names.FEED)
+
+
+def watched_from(home: House, peer: str) -> "asyncio.Task[None]":
+    return home.http.send(InMemoryRequest("GET", "/herd/v1/events", peer=peer), Watcher())
+
+
+async def turned_away(home: House, peer: str) -> str:
+    """Why whoever would watch from an address may not."""
+    sink = RecordingSink()
+    await home.http.send(InMemoryRequest("GET", "/herd/v1/events", peer=peer), sink)
+    assert (sink.status, sink.header("Retry-After") is not None) == (503, True)
+    return str(sink.json["error"])
 
 
 @virtual_time
@@ -132,6 +151,30 @@ def test_the_picture_of_a_very_large_fleet_is_put_together_less_often() -> None:
 
 
 @virtual_time
+async def test_who_comes_is_told_at_once_what_the_others_see() -> None:
+    async with house() as home:
+        for number in range(LARGE + 1):
+            await home.node(f"n{number}", [LLAMA])
+        loop = asyncio.get_running_loop()
+        async with watching(home) as first:
+            await first.next()
+            await home.ask("/herd/v1/nodes/n0/drain")
+            [(_, seen)] = await first.next()
+            await home.ask("/herd/v1/nodes/n0/resume")
+            came = loop.time()
+            async with watching(home) as second:
+                assert await second.next() == [("status", seen)]
+                assert loop.time() - came < EVERY_S
+                [(_, document)] = await second.next()
+                assert document["nodes"][0]["state"] == "ready"
+        await home.ask("/herd/v1/nodes/n0/drain")
+        await asyncio.sleep(60.0)  # while nobody looks
+        async with watching(home) as third:
+            [(_, document)] = await third.next()
+            assert document["nodes"][0]["state"] == "draining"
+
+
+@virtual_time
 async def test_requests_are_told_as_they_end_and_tokens_a_second_with_the_status() -> None:
     async with house() as home:
         await home.node("a", [LLAMA])
@@ -173,19 +216,96 @@ async def test_a_topic_that_there_is_not_is_refused_and_those_there_are_named() 
 
 
 @virtual_time
+async def test_a_slow_reader_is_told_no_more_often_and_misses_nothing_that_has_happened() -> None:
+    class Slow(Watcher):
+        async def write(self, data: bytes) -> None:
+            await asyncio.sleep(0.05)
+            await super().write(data)
+
+    async with house() as home:
+        watcher = Slow()
+        task = home.http.send(InMemoryRequest("GET", "/herd/v1/events?topics=happenings"), watcher)
+        await watcher.next()
+        begun = len(watcher.at)
+        for number in range(100):
+            tell(home, str(number))
+            await asyncio.sleep(0.02)
+        assert len(watcher.at) - begun <= 9
+        texts = [one["text"] for _, document in watcher.events for one in document["happenings"]]
+        assert texts == [str(number) for number in range(len(texts))]
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@virtual_time
 async def test_so_many_may_watch_and_the_place_of_one_who_leaves_is_free() -> None:
     async with house() as home:
-        tasks = [home.http.send(InMemoryRequest("GET", "/herd/v1/events"), Watcher()) for _ in range(MAX_WATCHERS)]
+        others = [f"192.168.1.{number % (MAX_WATCHERS // MAX_OF_ONE)}" for number in range(MAX_WATCHERS)]
+        tasks = [watched_from(home, peer) for peer in others]
         await asyncio.sleep(0.0)
-        refused = await home.ask("/herd/v1/events", method="GET")
-        assert (refused.status, refused.header("Retry-After") != "") == (503, True)
+        assert await turned_away(home, "192.168.1.99") == f"{MAX_WATCHERS} watch this router already: {LEAVE}"
         tasks[0].cancel()
         await asyncio.wait(tasks[:1])
-        async with watching(home) as watcher:
+        tasks.append(watched_from(home, "192.168.1.99"))
+        await asyncio.sleep(0.0)
+        assert not tasks[-1].done()
+        async with watching(home) as watcher:  # this machine has places of its own
             assert len(await watcher.next()) == 1
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+
+
+@virtual_time
+async def test_nobody_has_all_places_alone_nor_this_machine_more_than_its_own() -> None:
+    async with house() as home:
+        for peer in ("192.168.1.9", "127.0.0.1"):
+            tasks = [watched_from(home, peer) for _ in range(MAX_OF_ONE)]
+            await asyncio.sleep(0.0)
+            assert await turned_away(home, peer) == f"{MAX_OF_ONE} watch this router from there already: {LEAVE}"
+            other = watched_from(home, "192.168.1.10")
+            await asyncio.sleep(0.0)
+            assert not other.done()
+            for task in (*tasks, other):
+                task.cancel()
+            await asyncio.wait([*tasks, other])
+
+
+@virtual_time
+async def test_who_reads_no_more_loses_its_place() -> None:
+    class Stopped(Watcher):
+        async def write(self, data: bytes) -> None:
+            await super().write(data)
+            if self.events:
+                await asyncio.get_running_loop().create_future()
+
+    async with house() as home:
+        watcher = Stopped()
+        task = home.http.send(InMemoryRequest("GET", "/herd/v1/events"), watcher)
+        async with asyncio.timeout(2 * UNREAD_S):
+            await asyncio.wait([task])
+        assert (watcher.aborted, watcher.finished) == (True, False)
+
+
+@virtual_time
+async def test_when_the_feed_has_crashed_its_watchers_are_let_go_and_come_anew() -> None:
+    async with house() as home:
+        feed = home.router.parts.find(names.FEED)
+        tell(home, "before")
+        async with watching(home, "happenings") as watcher:
+            await watcher.next()
+            await asyncio.sleep(1.0)  # by now it asks
+            kill(feed, no_restart=False)
+            await asyncio.sleep(5.0)
+            assert watcher.finished or watcher.aborted
+        tell(home, "between")
+        async with watching(home, "happenings") as watcher:
+            await watcher.next()
+            kill(feed, no_restart=False)  # before it asks again, of a Feed that counts anew
+            await asyncio.sleep(5.0)
+            assert watcher.finished
+        async with watching(home, "happenings") as watcher:
+            assert await watcher.next() == [("happenings", {"happenings": []})]
 
 
 @virtual_time
@@ -209,6 +329,9 @@ async def test_who_hangs_up_while_it_waits_is_forgotten() -> None:
         first: Update = await feed.after.remote(seen)
         waits = feed.after.remote(first.seen)
         await asyncio.sleep(1.0)
+        assert waiting() == 1
         waits.cancel()
+        await asyncio.sleep(0.0)
+        assert waiting() == 0
         async with watching(home) as watcher:
             assert len(await watcher.next()) == 1

@@ -33,6 +33,25 @@ def test_the_oldest_are_forgotten_and_what_is_new_is_told_by_number() -> None:
     assert len(book.since(0)) == KEPT
 
 
+def test_a_line_that_another_thread_adds_meanwhile_takes_the_place_of_none() -> None:
+    book = LogBook()
+    for number in range(3):
+        book.handle(record("line %d", number))
+
+    class Contended:
+        """A lock that is had once another thread has written a line."""
+
+        def __enter__(self) -> None:
+            book.lock = None
+            book.emit(record("line 3"))
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    book.lock = Contended()  # type: ignore[assignment]
+    assert [line.number for line in book.since(1)] == [2, 3, 4]
+
+
 def test_whoever_waits_is_told_of_one_line() -> None:
     book = LogBook()
     heard: list[str] = []

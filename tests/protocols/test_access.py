@@ -54,6 +54,18 @@ def refusal(access: Access, endpoint: Endpoint, peer: str, *headers: tuple[str, 
     return ""
 
 
+# --- watching ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_page_that_would_see_nothing_holds_no_stream_open(site: str) -> None:
+    events, foreign = find("GET", "/herd/v1/events"), ("Sec-Fetch-Site", site)
+    assert status_of(OPEN, events, HERE, HOST, foreign) == 403
+    assert status_of(OPEN, STATUS, HERE, HOST, foreign) == 200  # it is over at once
+    for reader in (("Origin", "http://localhost:3000"), ("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Site", "none")):
+        assert status_of(OPEN, events, HERE, HOST, *((reader, foreign) if reader[0] == "Origin" else (reader,))) == 200
+
+
 # --- changing the fleet -----------------------------------------------------------------------------------------------
 
 
