@@ -75,7 +75,7 @@ def test_every_file_that_a_document_names_exists(document: str) -> None:
 
 
 @pytest.mark.parametrize("script", [HERD, HERD_NODE], ids=lambda script: script.name)
-def test_every_command_has_help_with_an_example_and_a_line_in_the_readme(script: Script) -> None:
+def test_every_command_has_help_with_an_example_and_the_readme_lists_them_all(script: Script) -> None:
     group = typer.main.get_command(script.app())
     commands = group.commands  # type: ignore[attr-defined]
 

@@ -5,26 +5,31 @@ from collections import deque
 from herd.types import Seconds
 
 # A router hears of an answer's tokens at its end. Over a minute that evens out, and what was a minute ago is history.
-WINDOW_S = Seconds(60.0)
-# A fleet that answers a hundred requests a second has 6,000 of them in it.
-MAX_ANSWERS = 8192
+WINDOW_S = 60
+# Names of nodes that one second has room for: more than a fleet has.
+MAX_NODES = 1024
 
 
 class Throughput:
-    """Answers of the last minute."""
+    """Answers of the last minute, second by second."""
 
     def __init__(self) -> None:
-        self._answers: deque[tuple[Seconds, str, int]] = deque(maxlen=MAX_ANSWERS)  # when, by which node, tokens
+        self._seconds: deque[tuple[int, dict[str, int]]] = deque(maxlen=WINDOW_S)  # which, and tokens by node
 
     def answered(self, node: str, tokens: int, now: Seconds) -> None:
         """A node has ended an answer of so many tokens. `now` is monotonic, here and below."""
-        self._answers.append((now, node, max(0, tokens)))  # as a model server says
+        second = int(now)
+        if not self._seconds or self._seconds[-1][0] != second:
+            self._seconds.append((second, {}))
+        made = self._seconds[-1][1]
+        if tokens > 0 and (node in made or len(made) < MAX_NODES):
+            made[node] = made.get(node, 0) + tokens
 
     def rates(self, now: Seconds) -> dict[str, float]:
         """Tokens a second by the names of the nodes that have made any."""
-        while self._answers and self._answers[0][0] <= now - WINDOW_S:
-            self._answers.popleft()
         totals: dict[str, int] = {}
-        for _, node, tokens in self._answers:
-            totals[node] = totals.get(node, 0) + tokens
+        for second, made in self._seconds:
+            if second > int(now) - WINDOW_S:
+                for node, tokens in made.items():
+                    totals[node] = totals.get(node, 0) + tokens
         return {node: round(total / WINDOW_S, 2) for node, total in totals.items()}

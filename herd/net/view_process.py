@@ -61,7 +61,7 @@ class _Lent:
                 raise ViewFailed(f"the terminal is gone: {error}") from error
             # Ctrl-Z is for the view to obey: it stops us both once it has given the terminal back.
             self._stops = signal.signal(signal.SIGTSTP, signal.SIG_IGN)
-        _write(_SAVE_CURSOR)
+            _write(_SAVE_CURSOR)  # a console of Windows may not obey it before the view has set it up
         return self
 
     def __exit__(self, *_: object) -> None:

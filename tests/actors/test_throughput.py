@@ -1,6 +1,6 @@
 """Tokens a second."""
 
-from herd.actors.throughput import MAX_ANSWERS, WINDOW_S, Throughput
+from herd.actors.throughput import MAX_NODES, WINDOW_S, Throughput
 from herd.types import Seconds
 
 
@@ -14,11 +14,14 @@ def test_a_minutes_tokens_count_and_no_others() -> None:
     assert made.rates(Seconds(59.0 + WINDOW_S)) == {}
 
 
-def test_no_more_than_so_many_answers_are_remembered() -> None:
+def test_however_many_answers_there_are_all_count_of_as_many_nodes_as_there_can_be() -> None:
     made = Throughput()
-    for _ in range(2 * MAX_ANSWERS):
+    for _ in range(10_000):
         made.answered("a", 60, Seconds(0.0))
-    assert made.rates(Seconds(0.0)) == {"a": float(MAX_ANSWERS)}
+    for number in range(2 * MAX_NODES):
+        made.answered(f"n{number}", 60, Seconds(0.5))
+    rates = made.rates(Seconds(0.0))
+    assert (rates["a"], len(rates)) == (10_000.0, MAX_NODES)
 
 
 def test_what_a_model_server_makes_up_takes_nothing_away() -> None:

@@ -1,4 +1,5 @@
 import os
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -30,3 +31,14 @@ async def programs_in_a_home(tmp_path: Path) -> AsyncIterator[Programs]:
 def router_that_is_none() -> Iterator[StubRouter]:
     with stub_router() as stub:
         yield stub
+
+
+@pytest.fixture(name="in_utc")
+def times_in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    if hasattr(time, "tzset"):  # not on Windows, where the reader's own zone shows
+        time.tzset()
+    yield
+    monkeypatch.undo()
+    if hasattr(time, "tzset"):
+        time.tzset()

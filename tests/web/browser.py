@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PATIENCE_S = 15.0  # nothing that works comes near it
+PATIENCE_S = 40.0  # nothing that works comes near it, but a browser that starts while a machine compiles something else
 
 _WORDS = (
     "--headless",

@@ -26,7 +26,7 @@ from herd.cli.live.screen import Row
 from herd.cli.live.terminal import Terminal, open_terminal
 from herd.cli.live.view import CALM_S, QUICK_S, LiveView
 from herd.cli.process import EXIT_INTERRUPTED, printable, set_up_logs, stop_signals
-from herd.cli.remote.asking import ANSWER_S, AdminKey, AsJson, RouterUrl, away, key_headers, refused
+from herd.cli.remote.asking import ANSWER_S, AdminKey, AsJson, RouterUrl, away, document_of, key_headers
 from herd.cli.remote.orders import standing
 from herd.cli.remote.watching import watched
 from herd.cli.words import clock_time
@@ -74,9 +74,7 @@ class Router:
             status, document = await servers.fetch(f"{self.url}{path}", body, timeout=ANSWER_S)
         except StreamFailed as error:
             raise away(self.url, error) from error
-        if status == 200 and isinstance(document, dict):
-            return document
-        raise refused(self.url, status, document, keyed=bool(self.headers))
+        return document_of(self.url, status, document, keyed=bool(self.headers))
 
 
 def top_command(router_url: RouterUrl = None, as_json: AsJson = False, admin_key: AdminKey = None) -> None:

@@ -99,8 +99,7 @@ class Terminal:
         Raises OSError.
         """
         if sys.platform == "win32":
-            _understand_sequences()
-            self._before = []
+            self._before = [_set_up_console(utf8=self.encoding.lower().startswith("utf"))]
         else:
             try:
                 modes = termios.tcgetattr(self.descriptor)
@@ -118,7 +117,9 @@ class Terminal:
             return
         with contextlib.suppress(OSError):
             self._say(GIVE_BACK)
-        if sys.platform != "win32":
+        if sys.platform == "win32":
+            ctypes.windll.kernel32.SetConsoleOutputCP(before[0])
+        else:
             # At once (TCSANOW): the other ways wait until all is written, and a line that stands still never does.
             with contextlib.suppress(termios.error):
                 termios.tcsetattr(self.descriptor, termios.TCSANOW, before)
@@ -178,13 +179,19 @@ if sys.platform == "win32":
     def _has_colours(descriptor: int) -> bool:
         return os.isatty(descriptor)
 
-    def _understand_sequences() -> None:
-        """Have the console obey escape sequences; it does not by itself before Windows Terminal."""
+    def _set_up_console(*, utf8: bool) -> int:
+        """Have the console obey escape sequences, which it does not by itself before Windows Terminal, and read UTF-8:
+        bytes that are written past `sys.stdout` are in its own code page, which is returned.
+        """
         kernel = ctypes.windll.kernel32
         handle = kernel.GetStdHandle(-11)  # STD_OUTPUT_HANDLE
         mode = ctypes.c_ulong()
         if kernel.GetConsoleMode(handle, ctypes.byref(mode)):
             kernel.SetConsoleMode(handle, mode.value | 0x0004)  # ENABLE_VIRTUAL_TERMINAL_PROCESSING
+        before: int = kernel.GetConsoleOutputCP()
+        if utf8:
+            kernel.SetConsoleOutputCP(65001)  # CP_UTF8
+        return before
 
 else:
 

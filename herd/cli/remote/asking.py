@@ -64,9 +64,14 @@ def asked(
         status, document = asyncio.run(_fetched(f"{url}{path}", body, headers, method))
     except StreamFailed as error:
         raise away(url, error) from error
+    return document_of(url, status, document, keyed=bool(headers))
+
+
+def document_of(url: str, status: int, document: Any, *, keyed: bool) -> dict[str, Any]:
+    """The document in a router's answer. Raises Refused where there is none. `keyed`: it was asked with a key."""
     if status == HTTPStatus.OK and isinstance(document, dict):
         return document
-    raise refused(url, status, document, keyed=bool(headers))
+    raise refused(url, status, document, keyed=keyed)
 
 
 def away(url: str, error: BaseException) -> HerdError:

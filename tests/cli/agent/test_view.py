@@ -1,14 +1,12 @@
 """The dashboard of one machine as a picture, at the sizes that terminals have, and under all that an agent may say."""
 
 import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.cells import cell_len
 
 from herd.actors.desk import AgentDocument, ShownServer, ShownWeek
 from herd.cli.agent.state import AgentState, pressed, told
@@ -18,22 +16,14 @@ from herd.cli.live.cells import Look, Size
 from herd.policy.values import Reason
 from herd.types import BackendId, Seconds
 from tests.cli.agents import CUPBOARD, NEW, STUDIO, nasty
-from tests.cli.fleet.test_property import NASTY, looks
 from tests.cli.fleets import NOW
+from tests.cli.pictures import holds, looks, words
 from tests.cli.snapshot import matches_snapshot, text_of
 
 SMALL, MIDDLE, LARGE = Size(80, 24), Size(120, 40), Size(200, 60)
 
 
-@pytest.fixture(autouse=True)
-def _in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
-    if hasattr(time, "tzset"):  # not on Windows, where the reader's own zone shows
-        time.tzset()
-    yield
-    monkeypatch.undo()
-    if hasattr(time, "tzset"):
-        time.tzset()
+pytestmark = pytest.mark.usefixtures("in_utc")
 
 
 def drawn(size: Size, document: AgentDocument | None = STUDIO, *keys: str, plain: bool = False) -> AgentFrame:
@@ -120,19 +110,9 @@ def test_a_week_of_which_nothing_is_known_is_not_drawn() -> None:
         assert any("nothing is known of it yet" in line for line in lines(MIDDLE, replace(STUDIO, week=week)))
 
 
-def holds(picture: AgentFrame, size: Size, look: Look) -> None:
-    assert len(picture.rows) == size.height
-    for row in picture.rows:
-        text = "".join(segment.text for segment in row)
-        assert text.isprintable()
-        assert cell_len(text) <= size.width, text
-        assert text.isascii() or not look.plain
-        assert not any(segment.control for segment in row)
-
-
 agents = st.builds(
     nasty,
-    st.lists(st.sampled_from(NASTY) | st.text(max_size=30), min_size=1, max_size=8),
+    words,
     st.integers(0, 90),
     st.sampled_from((0.0, -1e300, 1e300, math.nan, math.inf, NOW)),
 )

@@ -5,21 +5,14 @@ from collections.abc import Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.cells import cell_len
 
 from herd.cli.fleet.seen import Seen, connected, heard, lost
 from herd.cli.fleet.state import Shown, TopState, pressed
-from herd.cli.fleet.view import Frame, frame
+from herd.cli.fleet.view import frame
 from herd.cli.live.cells import Look, Size
 from tests.cli.fleets import NOW, REQUESTS, crowd, detail, request
+from tests.cli.pictures import NASTY, holds, looks, words
 
-# Nothing, blanks, what terminals obey, what Rich obeys; wide, combined, joined, flipped and unassigned letters.
-NASTY = (
-    "studio", "", " ", "a\x1b[31mb", "\r\n\t\x00\x07\x08\x9b2J", "[bold]x[/bold]", "[/]", "\u6f22\u5b57" * 20,
-    "\U0001f409" * 9, "\u2764\ufe0f", "\U0001f469\u200d\U0001f680", "\U0001f1e9\U0001f1ea", "e\u0301" * 40,
-    "\u0301\u0301", "\u202e\u2066x", "\ufffd\ue000", "\u1100\u1161\u11a8", "\ufdfd", "x" * 400, "\u200b\ufeff",
-    "\u0e19\u0e49\u0e33", "\ud800", "hf.co/some-publisher/Some-Model-70B-Instruct-GGUF:Q4_K_M",
-)  # fmt: skip
 KEYS = (
     "up",
     "down",
@@ -35,20 +28,8 @@ KEYS = (
     "end",
     *"srdupyn/?xj",
 )
-names = st.lists(st.sampled_from(NASTY) | st.text(max_size=30), min_size=1, max_size=8)
 sizes = st.builds(Size, st.integers(20, 300), st.integers(5, 100))
-fleets = st.tuples(names, st.integers(0, 100), st.integers(0, 2**32))  # words, how many nodes, and a seed
-looks = st.builds(Look, plain=st.booleans(), colour=st.booleans())
-
-
-def holds(picture: Frame, size: Size, look: Look) -> None:
-    assert len(picture.rows) == size.height
-    for row in picture.rows:
-        text = "".join(segment.text for segment in row)
-        assert text.isprintable()
-        assert cell_len(text) <= size.width, text
-        assert text.isascii() or not look.plain
-        assert not any(segment.control for segment in row)
+fleets = st.tuples(words, st.integers(0, 100), st.integers(0, 2**32))  # words, how many nodes, and a seed
 
 
 def heard_of(words: Sequence[str], count: int, seed: int) -> Seen:

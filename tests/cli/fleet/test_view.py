@@ -1,8 +1,7 @@
 """The dashboard of a fleet as a picture, at the sizes that terminals have."""
 
 import io
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from rich.console import Console
@@ -17,15 +16,7 @@ from tests.cli.snapshot import matches_snapshot, text_of
 SMALL, MIDDLE, LARGE = Size(80, 24), Size(120, 40), Size(200, 60)
 
 
-@pytest.fixture(autouse=True)
-def _in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
-    if hasattr(time, "tzset"):  # not on Windows, where the reader's own zone shows
-        time.tzset()
-    yield
-    monkeypatch.undo()
-    if hasattr(time, "tzset"):
-        time.tzset()
+pytestmark = pytest.mark.usefixtures("in_utc")
 
 
 def after(*keys: str, seen: Seen | None = None) -> TopState:

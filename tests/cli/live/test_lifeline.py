@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from herd.cli.live.lifeline import MAX_LINE, PARENT, PIECE, has_parent, listen_to_parent
-
-PATIENCE_S = 20.0
+from tests.e2e.processes import PATIENCE_S
 
 
 @pytest.fixture(name="pipe")
