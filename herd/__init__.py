@@ -11,7 +11,9 @@ The packages in reading order; imports point from the bottom of this list to its
     store/                 what outlives the process
     actors/                state and mailboxes, one file per actor; `request.py` is the life of one request,
                            `router.py` and `agent.py` the life of each process
-    net/                   sockets and sensors behind `actors/ports.py` and `actors/sensor_ports.py`
+    web/                   the page at `/herd/`, as browsers get it
+    net/                   sockets and sensors behind the ports in `actors/`: `ports.py`, `sensor_ports.py`,
+                           `watch_ports.py`
     simulation/            machines that behave like real ones: for tests, `herd simulate` and `herd demo`
     cli/                   the commands `herd` and `herd-node`
 """

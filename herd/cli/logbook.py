@@ -27,7 +27,7 @@ class LogBook(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Keep it, and tell whoever listens; under the handler's lock."""
         self._count += 1
-        line = (record.created, record.levelname, record.name, record.getMessage(), request_of(record))
+        line = (record.created, record.levelname, record.name, printable(record.getMessage()), request_of(record))
         self._lines.append((self._count, *line))
         heard, self._heard = self._heard, None
         if heard is not None:
@@ -56,6 +56,6 @@ class LogBook(logging.Handler):
 
 def _told(lines: tuple[_Kept, ...]) -> tuple[LogLine, ...]:
     return tuple(
-        LogLine(number, iso_time(created), level.lower(), logger, printable(text), request)
+        LogLine(number, iso_time(created), level.lower(), logger, text, request)
         for number, created, level, logger, text, request in lines
     )

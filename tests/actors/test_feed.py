@@ -129,7 +129,7 @@ async def test_at_most_four_a_second_are_told_whatever_happens() -> None:
             assert texts == [str(number) for number in range(len(texts))]  # each once, in order
 
 
-@pytest.mark.parametrize(("nodes", "every", "times"), [(LARGE, EVERY_S, {15, 16, 17}), (LARGE + 1, 1.0, {3, 4, 5})])
+@pytest.mark.parametrize(("nodes", "every", "times"), [(LARGE, 0.4, {9, 10, 11}), (LARGE + 1, 1.0, {3, 4, 5})])
 @virtual_time
 async def test_of_a_larger_fleet_less_is_told(nodes: int, every: float, times: set[int]) -> None:
     async with house() as home:
@@ -147,7 +147,7 @@ async def test_of_a_larger_fleet_less_is_told(nodes: int, every: float, times: s
 
 
 def test_the_picture_of_a_very_large_fleet_is_put_together_less_often() -> None:
-    assert [every(nodes) for nodes in (0, LARGE, LARGE + 1, 100, 250)] == [EVERY_S, EVERY_S, 1.0, 1.0, 2.5]
+    assert [every(nodes) for nodes in (0, 10, LARGE, LARGE + 1, 100, 250)] == [EVERY_S, EVERY_S, 0.4, 1.0, 2.0, 5.0]
 
 
 @virtual_time
