@@ -1,4 +1,5 @@
 import gc
+from collections import deque
 from pathlib import PurePosixPath
 
 import pytest
@@ -31,15 +32,43 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-class Units(LoadFileScheduling):  # type: ignore[misc]  # pytest-xdist has no types
-    """What one worker of pytest-xdist does in one go: the tests of a file, or of a directory whose files share a house.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where workers of pytest-xdist take units in turn, take one with few tests, one with many, and so on.
+
+    What has few tests takes long for each, and mostly waits: begun last, it would have the processor to itself, and
+    beside what computes it costs little.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    units: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        units.setdefault(unit_of(item.nodeid), []).append(item)
+    waiting = deque(sorted(units.values(), key=len))  # the same in every worker, as it must be
+    items.clear()
+    while waiting:
+        items += waiting.popleft()
+        if waiting:
+            items += waiting.pop()
+
+
+def unit_of(nodeid: str) -> str:
+    """What a test is done with in one go: its file, or its directory where the files of one share a house.
 
     So whatever is made once for a file is made once.
     """
+    file = PurePosixPath(nodeid.partition("::")[0])
+    return str(file.parent if file.parent.name == "one_house" else file)
+
+
+class Units(LoadFileScheduling):  # type: ignore[misc]  # pytest-xdist has no types
+    """Units of work for pytest-xdist, in the order in which they were collected."""
+
+    def __init__(self, config: pytest.Config, log: Producer) -> None:
+        config.option.loadscopereorder = False
+        super().__init__(config, log)
 
     def _split_scope(self, nodeid: str) -> str:
-        file = PurePosixPath(super()._split_scope(nodeid))
-        return str(file.parent if file.parent.name == "one_house" else file)
+        return unit_of(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
