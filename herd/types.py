@@ -46,6 +46,11 @@ class Api(StrEnum):
     RESPONSES = "/v1/responses"
     MESSAGES = "/v1/messages"
     COUNT_TOKENS = "/v1/messages/count_tokens"
+    GENERATE_IMAGE = "/api/generate-image"  # Herd's own, as is the next but two
+    IMAGES = "/v1/images/generations"
+    IMAGE_EDITS = "/v1/images/edits"
+    TRANSCRIBE = "/api/transcribe"
+    TRANSCRIPTIONS = "/v1/audio/transcriptions"
 
     @property
     def dialect(self) -> Dialect:
@@ -53,6 +58,28 @@ class Api(StrEnum):
         if self.startswith("/api/"):
             return Dialect.OLLAMA
         return Dialect.ANTHROPIC if self.startswith(Api.MESSAGES) else Dialect.OPENAI
+
+    @property
+    def unit(self) -> "Unit":
+        """What the work that it asks for is counted in."""
+        return _UNITS.get(self, Unit.TOKEN)
+
+
+class Unit(StrEnum):
+    """What a model's work is counted in; of whatever kind it is, a model has a rate of so many a second."""
+
+    TOKEN = "token"  # noqa: S105 - no secret
+    PIXEL_STEP = "kilopixel-step"  # a thousand pixels, each gone over once
+    AUDIO_FRAME = "audio-frame"  # 10 ms of sound: the step in which Whisper and its kin look at it
+
+
+_UNITS = {
+    Api.GENERATE_IMAGE: Unit.PIXEL_STEP,
+    Api.IMAGES: Unit.PIXEL_STEP,
+    Api.IMAGE_EDITS: Unit.PIXEL_STEP,
+    Api.TRANSCRIBE: Unit.AUDIO_FRAME,
+    Api.TRANSCRIPTIONS: Unit.AUDIO_FRAME,
+}
 
 
 class BackendKind(StrEnum):
@@ -62,7 +89,10 @@ class BackendKind(StrEnum):
     LLAMACPP = "llamacpp"
     LMSTUDIO = "lmstudio"
     VLLM = "vllm"
-    OPENAI = "openai"  # anything else that lists its models at /v1/models
+    MFLUX = "mflux"  # images, by a command-line tool that the agent runs
+    QWEN_ASR = "mlx-qwen3-asr"  # speech, by a server that the agent runs while it is needed, or that runs already
+    WHISPERCPP = "whispercpp"  # speech, by whisper.cpp's server
+    OPENAI = "openai"  # anything else that has one of OpenAI's endpoints
 
 
 class Capability(StrEnum):

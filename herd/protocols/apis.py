@@ -10,7 +10,15 @@ from typing import Any
 from herd.types import Api, BackendKind, Dialect
 
 # Everything else that Ollama serves it has had for longer than agents look for it.
-_OLLAMA_SINCE = {Api.RESPONSES: (0, 13, 3), Api.MESSAGES: (0, 14, 0)}
+_OLLAMA_SINCE = {
+    Api.RESPONSES: (0, 13, 3),
+    Api.MESSAGES: (0, 14, 0),
+    Api.IMAGES: (0, 14, 3),
+    Api.IMAGE_EDITS: (0, 15, 0),
+    Api.TRANSCRIPTIONS: (0, 20, 0),
+}
+_OLLAMA_UNTIL = {Api.IMAGES: (0, 32, 5), Api.IMAGE_EDITS: (0, 32, 5)}
+_NEWEST = (10**9,)  # beyond every version
 
 _OLLAMA = (
     Api.OLLAMA_CHAT,
@@ -22,16 +30,29 @@ _OLLAMA = (
     Api.EMBEDDINGS,
     Api.RESPONSES,
     Api.MESSAGES,
+    Api.IMAGES,
+    Api.IMAGE_EDITS,
+    Api.TRANSCRIPTIONS,
 )
 _OPENAI = (Api.CHAT, Api.COMPLETIONS, Api.EMBEDDINGS)
 
-_YOUNGER = (Api.RESPONSES, Api.MESSAGES, Api.COUNT_TOKENS)
+_YOUNGER = (
+    Api.RESPONSES,
+    Api.MESSAGES,
+    Api.COUNT_TOKENS,
+    Api.IMAGES,
+    Api.IMAGE_EDITS,
+    Api.TRANSCRIPTIONS,
+)
 
 _NATIVE: dict[BackendKind, tuple[Api, ...]] = {
     BackendKind.OLLAMA: _OLLAMA,
     BackendKind.LLAMACPP: (*_OPENAI, Api.RESPONSES, Api.MESSAGES, Api.COUNT_TOKENS),
     BackendKind.LMSTUDIO: _OPENAI,
     BackendKind.VLLM: _OPENAI,
+    BackendKind.MFLUX: (Api.IMAGES, Api.IMAGE_EDITS),
+    BackendKind.QWEN_ASR: (Api.TRANSCRIPTIONS,),
+    BackendKind.WHISPERCPP: (Api.TRANSCRIPTIONS,),
     BackendKind.OPENAI: _OPENAI,
 }
 
@@ -44,7 +65,10 @@ STOOD_IN_FOR: dict[Api, Api] = {
     Api.RESPONSES: Api.CHAT,
     Api.MESSAGES: Api.CHAT,
     Api.COUNT_TOKENS: Api.CHAT,
+    Api.GENERATE_IMAGE: Api.IMAGES,
+    Api.TRANSCRIBE: Api.TRANSCRIPTIONS,
 }
+_OF_HERD = (Api.GENERATE_IMAGE, Api.TRANSCRIBE)  # no server has them by itself
 # Nobody but them can say how long a prompt is without answering it.
 _COUNTING = frozenset((BackendKind.VLLM,))
 
@@ -63,10 +87,12 @@ def native(kind: BackendKind, version: str) -> tuple[Api, ...]:
     counts as the newest.
     """
     match = _VERSION.match(version)
-    number = tuple(map(int, match.groups())) if match else (0, 0, 0)
-    if kind is not BackendKind.OLLAMA or not any(number):
+    if kind is not BackendKind.OLLAMA:
         return _NATIVE[kind]
-    return tuple(api for api in _OLLAMA if number >= _OLLAMA_SINCE.get(api, number))
+    number = tuple(map(int, match.groups())) if match else ()
+    if not any(number):
+        number = _NEWEST
+    return tuple(api for api in _OLLAMA if _OLLAMA_SINCE.get(api, number) <= number <= _OLLAMA_UNTIL.get(api, number))
 
 
 def listed(answer: Any) -> tuple[Api, ...]:
@@ -78,12 +104,12 @@ def listed(answer: Any) -> tuple[Api, ...]:
 def translated(kind: BackendKind, own: Iterable[Api]) -> tuple[Api, ...]:
     """The endpoints that an agent answers for in front of a server that has its `own` ones only."""
     has = tuple(own)
-    if kind is BackendKind.OLLAMA:
-        return ()  # an old one is to be renewed
+    # An old Ollama is to be renewed.
+    wanted = _OF_HERD if kind is BackendKind.OLLAMA else tuple(STOOD_IN_FOR)
     return tuple(
         api
-        for api, needed in STOOD_IN_FOR.items()
-        if api not in has and needed in has and (api is not Api.COUNT_TOKENS or kind in _COUNTING)
+        for api in wanted
+        if api not in has and STOOD_IN_FOR[api] in has and (api is not Api.COUNT_TOKENS or kind in _COUNTING)
     )
 
 
