@@ -70,6 +70,7 @@ class Ledger:
                 Seconds(now + RESERVED_S),
                 needed.evicts_busy,
                 expected=not ask.num_ctx,
+                passing=needed.passing,
             )
             load = _with(load, {**load.reservations, model: reservation})
         self._loads[chosen.node] = replace(load, last_chosen=self._placements)
@@ -207,13 +208,13 @@ class Ledger:
         return not ok
 
     def _abandon(self, entry: Entry, now: Seconds, *, at_once: bool) -> None:
-        """Nobody waits for the model's load any more."""
+        """Nobody waits for the model's load any more. What is run for one request alone has ended with it."""
         load = self._loads[entry.node]
         reservation = load.reservations.get(entry.model)
         if reservation is None or reservation.commanded:
             return
         reservations = {name: held for name, held in load.reservations.items() if name != entry.model}
-        if not at_once:
+        if not at_once and not reservation.passing:
             until = Seconds(min(reservation.expires, now + ABANDONED_S))
             reservations[entry.model] = replace(reservation, expires=until)
         self._loads[entry.node] = _with(load, reservations)

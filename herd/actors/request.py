@@ -167,6 +167,8 @@ class _Flow:
             replaceable=choice is not self._placing.choices[-1],
             prompt_tokens=routing.prompt_tokens,
             max_tokens=routing.max_tokens,
+            unit=self._inbound.endpoint.api.unit,
+            amount=routing.amount if routing.amount is not None else routing.guess or None,
             num_ctx=routing.num_ctx,
             odd_context=routing.odd_context,
             keep_alive=routing.keep_alive is not None,

@@ -10,7 +10,7 @@ from herd.policy.memory import ceiling
 from herd.policy.prewarming import KEEP_ALIVE_S, MAX_LOADED, LoadOrder
 from herd.policy.prospects import Prospect
 from herd.policy.values import Eliminated, NeededLoad, NodeView
-from herd.types import Dialect, NodeId, NodeState, Seconds, Tokens
+from herd.types import NodeId, NodeState, Seconds, Tokens
 
 # A request of three hours ago counts half: a morning's work does not decide where the evening's model lives.
 HALF_LIFE_S = 3 * 3600.0
@@ -78,7 +78,7 @@ def settle(tenants: Iterable[Tenant], fleet: Mapping[NodeId, NodeView], now: Sec
         for one in tenant.prospects:
             node = one.node.id
             size = one.model.size_resident if one.model.resident and one.model.size_resident else one.need
-            if Dialect.OLLAMA not in one.model.dialects or not size or not one.node.memory.total:
+            if not one.model.keepable or not size or not one.node.memory.total:
                 continue
             room = left.get(node, _room(one.node))
             if size > room or (lodgers.get(node, 0) >= MOST_HOMES and not tenant.pinned):
