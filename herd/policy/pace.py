@@ -267,7 +267,9 @@ def _likely_decode(hardware: Hardware, size: Bytes, active_share: float) -> floa
     return (hardware.bandwidth or USUAL_BANDWIDTH) * DECODE_EFFICIENCY / max(size * active_share, MiB)
 
 
-def work_rate(hardware: Hardware, model: ModelView, known: Learned | None, unit: Unit) -> tuple[float, tuple[float, ...]]:
+def work_rate(
+    hardware: Hardware, model: ModelView, known: Learned | None, unit: Unit
+) -> tuple[float, tuple[float, ...]]:
     """Units/s of a request that runs alone, for work that is not counted in tokens; and as in `Pace`, how much longer
     it takes beside others.
 

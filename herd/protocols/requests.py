@@ -39,8 +39,7 @@ class Routing:
     prompt. A turn that is not the first one `continues` it. `odd_context`: its `num_ctx` is none, and for the model
     server to refuse. `fallbacks` are models that may serve it in place of the one it names; None: it does not say.
     `amount` is the work that it is, in units of its endpoint (`Api.unit`), where that can be read of its body; `guess`
-    is what its size suggests where it cannot, 0 for nothing. `model_at`: where its model's name stands in its body, if
-    that is a form; None: it is JSON.
+    is what its size suggests where it cannot, 0 for nothing.
     """
 
     model: str
@@ -57,7 +56,6 @@ class Routing:
     fallbacks: tuple[str, ...] | None = None
     amount: Tokens | None = None
     guess: Tokens = NO_TOKENS
-    model_at: Span | None = None
 
 
 _NUMBERS = frozenset((int, float))
