@@ -6,8 +6,8 @@ from types import MappingProxyType
 
 from herd.policy.loads import ABANDONED_S, NO_LOAD, NO_TICKETS, RESERVED_S, ModelLoad, NodeLoad, Reservation
 from herd.policy.rebalancing import Waiter
-from herd.policy.values import Ask, Candidate, NeededLoad, NodeView, Ticket
-from herd.types import NodeId, Seconds, TicketId
+from herd.policy.values import Ask, Candidate, ModelView, NeededLoad, NodeView, Ticket
+from herd.types import NodeId, Seconds, TicketId, Tokens
 
 
 @dataclass(slots=True)
@@ -222,9 +222,14 @@ class Ledger:
     def settle(self, view: NodeView, now: Seconds) -> bool:
         """Drop the reservations that are over: the model is there, or not even on disk any more, or the time is out.
 
-        True when there was one.
+        True when there was one. Where a program is run for each request, one that has ended has given its memory back,
+        and the next is about to take it again: it is held for that.
         """
         load = self._loads.get(view.id, NO_LOAD)
+        for name, tickets in load.models.items():
+            model = view.models.get(name)
+            if tickets.running and model is not None and model.passing and not model.resident:
+                load = self._loads[view.id] = _with(load, {name: _again(model, now), **load.reservations})
         if not load.reservations:
             return False
         left = {
@@ -252,6 +257,11 @@ def _with(load: NodeLoad, reservations: Mapping[str, Reservation]) -> NodeLoad:
         reserved=sum(one.size for one in held),
         leaving=any(one.evicts_busy for one in held),
     )
+
+
+def _again(model: ModelView, now: Seconds) -> Reservation:
+    """Memory for the next run of a program: at least as much as the model takes on the disk."""
+    return Reservation(model.size, Tokens(0), now, Seconds(now + RESERVED_S), passing=True)
 
 
 def _there(view: NodeView, model: str, held: Reservation) -> bool:

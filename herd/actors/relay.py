@@ -7,6 +7,7 @@ from herd.actors.ports import Clock, ModelServers, Serving
 from herd.actors.stopwatch import Stopwatch
 from herd.errors import StreamFailed
 from herd.protocols.headers import to_client
+from herd.protocols.media_usage import started_for_it
 from herd.protocols.messages import Failure, Head
 from herd.protocols.paths import LISTED_ANEW, normalised
 from herd.protocols.session import UnsendableError
@@ -93,7 +94,8 @@ class Relay:
                 await serving.send(data)
             if head.path in LISTED_ANEW:
                 self._backends[head.backend].changed.tell()
-            serving.end(usage.usage() if watch is None else watch.measured(usage.usage()))
+            took = usage.usage()
+            serving.end(took if watch is None else watch.measured(started_for_it(took, answer.headers)))
         except UnsendableError as error:  # a head of more than a MiB
             serving.reset(Failure("reset", f"the model server's answer cannot be passed on: {error}"))
         except StreamFailed as error:

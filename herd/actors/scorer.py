@@ -290,7 +290,7 @@ class Scorer:
 
     def pin(self, model: str) -> PinEnd:
         """Keep a model (by canonical name) loaded at its home, which it does not leave any more."""
-        end = self._homes.pin(model) if model in self._ever_had else PinEnd.UNKNOWN
+        end = self._homes.pin(model, self._nodes) if model in self._ever_had else PinEnd.UNKNOWN
         if end is PinEnd.DONE:  # whoever pins it wants to know where it will be
             self._homes.settle(self._nodes, self._looked_at, self._clock.monotonic())
         return self._see_to(end)

@@ -111,6 +111,13 @@ def _room(node: NodeView) -> int:
     return min(node.memory.total, ceiling(node) or node.memory.total)
 
 
+def unkeepable(model: str, fleet: Mapping[NodeId, NodeView]) -> bool:
+    """Whether no server that has the model, as far as is known, can be told to keep it in memory."""
+    having = [node.models[model] for node in fleet.values() if model in node.models]
+    # Of a node that has not reported since the router started nothing is known but names.
+    return bool(having) and all(one.apis and not one.keepable for one in having)
+
+
 def _has(node: NodeView | None, model: str) -> bool:
     return node is not None and model in node.models
 

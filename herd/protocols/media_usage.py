@@ -8,12 +8,17 @@ it. Where it has `width`, `height` and `steps`, these are multiplied.
 
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from herd.protocols.messages import Usage
+from herd.protocols.headers import value_of
+from herd.protocols.messages import Headers, Usage
 from herd.types import Seconds, Tokens, Unit
+
+# Header of an answer for which the agent had to start the server: seconds.
+LOAD_SECONDS = "X-Herd-Load-Seconds"
 
 _FRAMES = 100  # in a second
 _KILO = 1000
@@ -45,9 +50,12 @@ def media_usage(unit: Unit, tail: bytes, start: bytes, *, whole: bool, streamed:
     document = start.lstrip()[:1] == b"{"
     last = _object(tail) if document and whole else {}
     ends = True
-    if document:
+    if document and not last and b"\n" in tail:  # a line for each object, as some servers have it in place of events
+        last = _object(tail[tail.rfind(b"\n") + 1 :])
+        ends = bool(last) or (not whole and tail.endswith(b"}"))
+    elif document:
         ends = bool(last) if whole else tail.endswith(b"}")
-    elif streamed:
+    elif streamed or start.lstrip().startswith((b"data:", b"event:")):
         last, ends = _last_event(tail)
     failed = status >= 400 or bool(last.get("error")) or last.get("type") == "error"
     extra = _extra(tail, start) if document or streamed else {}
@@ -59,6 +67,15 @@ def media_usage(unit: Unit, tail: bytes, start: bytes, *, whole: bool, streamed:
         complete=ends and not failed,
         failed=failed,
     )
+
+
+def started_for_it(usage: Usage, headers: Headers) -> Usage:
+    """The usage with the seconds for which the answer waited until its server was started, where a header says so."""
+    try:
+        seconds = float(value_of(headers, LOAD_SECONDS) or 0.0)
+    except ValueError:
+        return usage
+    return replace(usage, load_s=Seconds(seconds)) if 0.0 < seconds <= _MOST else usage
 
 
 def _last_event(tail: bytes) -> tuple[dict[str, Any], bool]:
