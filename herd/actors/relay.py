@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from herd.actors.interpreter import Counterpart, Interpreter
+from herd.actors.painter import Painter
 from herd.actors.ports import Clock, ModelServers, Serving
 from herd.errors import StreamFailed
 from herd.protocols.headers import to_client
@@ -38,6 +39,7 @@ class Relay:
         self._backends = backends
         self._servers = servers
         self._interpreter = Interpreter(servers, clock)
+        self._painter = Painter(servers, clock)
         self._stands_in: dict[BackendId, dict[str, tuple[BackendKind, ImageWords]]] = {}  # by path
 
     def recognised(
@@ -72,7 +74,10 @@ class Relay:
 
     async def _translate(self, serving: Serving, api: Api, server: Counterpart) -> None:
         try:
-            await self._interpreter.serve(serving, api, server)
+            if api is Api.GENERATE_IMAGE:
+                await self._painter.serve(serving, server)
+            else:
+                await self._interpreter.serve(serving, api, server)
         except StreamFailed as error:
             self._backends[serving.head.backend].suspect.tell()
             serving.reset(Failure(error.kind, str(error)))
