@@ -40,6 +40,8 @@ _PROGRAMS = {
     BackendKind.LLAMACPP: "llama.cpp",
     BackendKind.LMSTUDIO: "LM Studio",
     BackendKind.VLLM: "vLLM",
+    BackendKind.QWEN_ASR: "mlx-qwen3-asr",
+    BackendKind.WHISPERCPP: "whisper.cpp",
     BackendKind.OPENAI: "a server with OpenAI's API",
 }
 
@@ -180,13 +182,18 @@ def _of_settings(file: Path, role: type[Settings]) -> Iterator[FileTrouble]:
         yield FileTrouble(True, str(error), "correct the file: herd does not start with it")
         return
     secrets = [name for name, item in config.settings_of(role).items() if item.metadata["secret"]]
-    holding = [file] if any(getattr(settings, name) for name in secrets) else []
+    holding = [file] if any(_is_secret(name, getattr(settings, name)) for name in secrets) else []
     if tls_key := getattr(settings, "tls_key", ""):  # a router's
         holding.append(Path(tls_key).expanduser())
     for each in holding:
         if each.is_file() and _others_read(each):
             what = f"{each} holds secrets, and others on this machine can read it"
             yield FileTrouble(False, what, f"chmod 600 {each}")
+
+
+def _is_secret(name: str, value: Any) -> bool:
+    """Whether a setting that may hold a secret does: few model servers want a key."""
+    return any(config.without_key(url) != url for url in value) if name == "backend_url" else bool(value)
 
 
 def _others_read(file: Path) -> bool:
