@@ -54,14 +54,14 @@ class ShapeBook:
         shape = self._shapes.get(_key(model))
         if shape is None:
             return model
-        described = replace(
+        known = replace(
             model,
             kv_per_token=shape.kv_per_token,
             context_max=shape.context_max,
             active_share=shape.active_share,
-            capabilities=model.capabilities or shape.capabilities,  # what a list says is as good, and nearer
+            capabilities=model.capabilities or shape.capabilities,
         )
-        return model if described == model else described
+        return model if known == model else known
 
 
 def _key(model: ModelInfo) -> str:

@@ -1,4 +1,4 @@
-"""What a model takes per token, and what it can do, from what Ollama says of it at `POST /api/show`.
+"""What a model takes per token, from what Ollama says of it at `POST /api/show`.
 
 `model_info` in the answer holds the metadata of the model's file; the keys are those of the GGUF format
 (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md), most of them behind the name of the architecture. Ollama
@@ -40,7 +40,7 @@ class ModelShape:
     kv_per_token: Bytes = Bytes(0)  # keys and values of one token of context
     context_max: Tokens = Tokens(0)
     active_share: float = 1.0  # of the weights, that one token reads
-    capabilities: tuple[str, ...] = ()  # which Ollama lists with its models only since 0.30
+    capabilities: tuple[str, ...] = ()  # of `Capability`, or newer ones; the lists of older Ollamas have none
 
 
 def read_ollama_show(answer: Any) -> ModelShape:
