@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from herd import config
+from herd.actors.introduction import introduction
 from herd.cli.doctor.diagnosis import AgentFacts, FileTrouble, ServerFacts
 from herd.cli.options import config_file
 from herd.config import HTTP_PORT, LINK_PORT, OLLAMA_PORT, NodeSettings, RouterSettings, Settings
@@ -24,8 +25,9 @@ from herd.net.machine import PsutilProbe
 from herd.net.probing import Listener, listeners
 from herd.net.sensing import Aside, SensorFailed
 from herd.net.server_processes import PsutilServerProcesses
+from herd.protocols import image_servers, speech_servers
 from herd.protocols.openai_servers import read_openai_models
-from herd.protocols.servers import PROBES, read_ollama_tags, recognise
+from herd.protocols.servers import read_ollama_tags, recognise
 from herd.types import BackendId, BackendKind, Seconds
 
 # A model server on this machine answers within milliseconds, unless it is about to load a model.
@@ -84,26 +86,19 @@ async def servers_here(servers: AiohttpServers, settings: NodeSettings, agent: A
 
 async def _server(servers: AiohttpServers, url: str) -> ServerFacts:
     """What answers there, with its models."""
-    facts, answers = ServerFacts(url), dict[str, Any]()
-
-    async def ask(path: str) -> str:
-        try:
-            status, document = await servers.fetch(url + path, timeout=SERVER_S)
-        except StreamFailed as error:
-            return str(error)
-        if status == 200 and document is not None:
-            answers[path] = document
-        return ""
-
-    troubles = await asyncio.gather(*(ask(path) for path in (*PROBES, "/api/tags")))
-    if not answers and all(troubles):
-        return replace(facts, trouble=f"no model server answers at {url}: {troubles[0].rpartition(': ')[2]}")
+    facts = ServerFacts(url)
     try:
-        kind = recognise({path: answers[path] for path in PROBES if path in answers})
+        answers = await introduction(servers, url, SERVER_S)
+        kind = recognise(answers)
         if kind is BackendKind.OLLAMA:
-            models = read_ollama_tags(answers.get("/api/tags"), BackendId(""))
+            _, tags = await servers.fetch(f"{url}/api/tags", timeout=SERVER_S)
+            models = read_ollama_tags(tags, BackendId(""))
         else:
-            models = read_openai_models(answers.get("/v1/models"), BackendId(""))
+            usual = (speech_servers.MODELS, read_openai_models)
+            path, read = image_servers.lists(answers) or speech_servers.lists(answers) or usual
+            models = read(answers.get(path), BackendId(""))
+    except StreamFailed as error:
+        return replace(facts, trouble=f"no model server answers at {url}: {str(error).rpartition(': ')[2]}")
     except HerdError as error:
         return replace(facts, trouble=f"what answers at {url} cannot be used: {error}")
     version = answers.get("/api/version")
