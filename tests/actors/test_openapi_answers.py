@@ -127,7 +127,7 @@ def test_answers_of_models_and_refusals_are_as_described(api: Api, fault: Any) -
     async def story() -> None:
         async with house() as home:
             await home.node("a", [LLAMA, NOMIC])
-            fields = {"model": LLAMA, "stream": False} | QUESTIONS.get(api, {})
+            fields: dict[str, Any] = {"model": LLAMA, "stream": False} | QUESTIONS.get(api, {})
             if isinstance(fault, dict):
                 fields |= fault
             body = form(("model", fields["model"]), ("file", b"RIFF")) if api in FORMS_ONLY else fields
