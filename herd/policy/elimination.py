@@ -11,6 +11,7 @@ UNSERVED = "no-backend"  # kind of the reason of a node none of whose model serv
 TAKES_REQUESTS = (NodeState.READY, NodeState.DEGRADED)
 
 FAILED = Reason("failed", "already failed this request")
+OTHER_BUILD = Reason("digest", "has another build of it")
 
 
 def absent(key: str, node: NodeView) -> Reason | None:
@@ -41,4 +42,6 @@ def lacking(ask: Ask, model: ModelView) -> Reason | None:
             # Servers list what is special about a model; that it completes text goes without saying for some.
             if need is not Capability.COMPLETION and need not in model.capabilities:
                 return Reason("capability", f"has a build of it without {need.value}")
+    if ask.digest and model.digest != ask.digest:
+        return OTHER_BUILD
     return None
