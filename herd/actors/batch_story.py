@@ -35,15 +35,15 @@ class BatchDiary(Diary):
     _model_there: str | None = None
     _edited: tuple[str, ...] = ()
     _parts_waited = 0.0
-    _split_at = 0.0
+    split_at = 0.0
 
     def split(self, plan: Split, ids: list[RequestId]) -> None:
         """It is served in parts from now on."""
         self._nodes = ", ".join([share.place.name for share in plan.shares])
-        self._split_at, self._predicted = self._at(), round(plan.seconds, 6)
+        self.split_at, self._predicted = self._at(), round(plan.seconds, 6)
         event: stories.SplitUp = {
             "kind": "split",
-            "at": self._split_at,
+            "at": self.split_at,
             "parts": [
                 {"id": one, "node": share.place.name, "inputs": share.last - share.first}
                 for one, share in zip(ids, plan.shares, strict=True)
@@ -81,7 +81,7 @@ class BatchDiary(Diary):
         edited = value_of(headers, "x-herd-edited")
         self._edited = tuple(edited.split(", ")) if edited else ()
         self._parts_waited = waited
-        self._took = round(self._at() - self._split_at, 6)
+        self._took = round(self._at() - self.split_at, 6)
         self._usage, self._outcome = usage, Outcome.SERVED
 
     def _line(self, total: float, outcome: Outcome | None, status: int | None) -> RequestEntry:

@@ -202,8 +202,8 @@ class _Batch:
         """Serve one part, which is done when its answer is gathered."""
         got, request_id = self._gathered[number], self._ids[number]
         inbound = self._inbound_of(number)
-        with logged_for(request_id):
-            await serve(inbound, got, self._parts, begun(inbound, self._parts, PartDiary))
+        with logged_for(request_id), begun(inbound, self._parts, PartDiary) as diary:
+            await serve(inbound, got, self._parts, diary)
         node, attempts = value_of(got.headers, "x-herd-node"), got.number("x-herd-attempts")
         self._diary.part_answered(request_id, number + 1, got.status, node, attempts)
         if got.status != 200:
@@ -272,6 +272,7 @@ class _Batch:
             ("X-Herd-Score", ", ".join([value_of(one.headers, "x-herd-score") for one in got])),
             ("X-Herd-Queue-Ms", str(waited)),
             ("X-Herd-Attempts", str(sum([one.number("x-herd-attempts") for one in got]))),
+            ("X-Herd-Placed-Ms", str(round(self._diary.split_at * 1000))),
             ("X-Herd-Predicted-Ms", str(round(self._plan.seconds * 1000))),
             ("X-Herd-Parts", str(len(got))),
             *edited,

@@ -10,7 +10,6 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 from herd.policy.calibration import Calibration, together
 from herd.policy.pace import PRIOR
@@ -47,7 +46,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Where parts of a batch could run at once: all of the places have the build of this digest in memory."""
+    """Where parts of a batch could run: all of the places have the build of this digest in memory."""
 
     digest: str
     alone: Seconds  # until the whole batch would be done where it would run in one piece
@@ -76,9 +75,9 @@ class Split:
 def spread(decision: Decision, looked_at: Iterable[Prospect | Eliminated], now: Seconds) -> Spread | None:
     """Which nodes could share a batch, or None when there are not two.
 
-    Two builds of a model make vectors that cannot be compared, and one answer holds vectors of one build: that of the
-    node which would serve the batch in one piece. Servers that name no digest are alike by nothing that is known. No
-    node loads a model for a part, tries a breaker with one, or has its owner disturbed by one.
+    Two builds of a model make vectors that cannot be compared, and one answer holds vectors of one build: that whose
+    nodes would be done first together. Servers that name no digest are alike by nothing that is known. No node loads a
+    model for a part, tries a breaker with one, or has its owner disturbed by one.
 
     Args:
         decision: of the batch in one piece.
@@ -89,27 +88,26 @@ def spread(decision: Decision, looked_at: Iterable[Prospect | Eliminated], now: 
     if best is None or len(decision.candidates) < 2:
         return None
     known = {one.node.id: one for one in looked_at if isinstance(one, Prospect)}
-    digest = known[best.node].model.digest
-    if not digest:
-        return None
-    sharing = [
-        candidate
-        for candidate in decision.candidates
-        if candidate.load is None and _may_share(known[candidate.node], digest)
-    ]
-    if len(sharing) < 2:
+    sharing = [one for one in decision.candidates if one.load is None and _may_share(known[one.node])]
+    # Of a ranking that works nothing out nobody can say what a share would take.
+    if len(sharing) < 2 or not all(0.0 < one.work < math.inf for one in sharing):
         return None
     ratios = _ratios([known[candidate.node] for candidate in {best: None, **dict.fromkeys(sharing)}], now)
-    places = tuple([Place(one.node, one.name, one.wait, one.work * ratios[one.node]) for one in sharing])
-    if not all(0.0 < place.work < math.inf for place in places):  # a ranking that works nothing out
+    builds: dict[str, list[Place]] = {}
+    for one in sharing:
+        place = Place(one.node, one.name, one.wait, one.work * ratios[one.node])
+        builds.setdefault(known[one.node].model.digest, []).append(place)
+    shared = [(_level(places), digest) for digest, places in builds.items() if len(places) > 1]
+    if not shared:
         return None
-    return Spread(digest, Seconds(best.wait + best.work * ratios[best.node]), places)
+    digest = min(shared)[1]
+    return Spread(digest, Seconds(best.wait + best.work * ratios[best.node]), tuple(builds[digest]))
 
 
-def _may_share(one: Prospect, digest: str) -> bool:
+def _may_share(one: Prospect) -> bool:
     node, model = one.node, one.model
     return (
-        model.digest == digest
+        model.digest != ""
         and model.resident
         and node.state is NodeState.READY
         and node.breaker.circuit is Circuit.CLOSED
@@ -152,12 +150,12 @@ def split(found: Spread, sizes: Sequence[int]) -> Split | None:
         return None
     # The best in what is left is the one that would have done all of it first; what cannot help is out.
     places = sorted(found.places, key=lambda place: place.wait + place.work)[:most]
-    sums = [0, *accumulate(sizes)]
+    sums = [0]
+    for size in sizes:
+        sums.append(sums[-1] + size)
     while len(places) > 1:
-        level = _level(places)
-        lacking = [place for place in places if level <= place.wait]
-        shares = [] if lacking else _cut(places, level, sums)
-        lacking += [share.place for share in shares if share.last - share.first < LEAST_SHARE]
+        shares = _cut(places, _level(places), sums)
+        lacking = [share.place for share in shares if share.last - share.first < LEAST_SHARE]
         if not lacking:
             seconds = max(_done(share, sums) for share in shares)
             if seconds >= CLEARLY * found.alone or seconds > found.alone - LEAST_SAVED_S:
@@ -167,9 +165,16 @@ def split(found: Spread, sizes: Sequence[int]) -> Split | None:
     return None
 
 
-def _level(places: Sequence[Place]) -> float:
-    """Seconds until all places together have done everything, if each of them begins before that."""
-    return (1.0 + sum([place.wait / place.work for place in places])) / sum([1.0 / place.work for place in places])
+def _level(places: Iterable[Place]) -> float:
+    """Seconds until all places together have done everything; those that could only begin later have no share."""
+    level, begun, speed = math.inf, 1.0, 0.0
+    for place in sorted(places, key=lambda place: place.wait):
+        if place.wait >= level:
+            break
+        begun += place.wait / place.work
+        speed += 1.0 / place.work
+        level = begun / speed
+    return level
 
 
 def _cut(places: Sequence[Place], level: float, sums: Sequence[int]) -> list[Share]:
@@ -177,7 +182,7 @@ def _cut(places: Sequence[Place], level: float, sums: Sequence[int]) -> list[Sha
     shares: list[Share] = []
     first, target, total = 0, 0.0, sums[-1]
     for place in places:
-        target += total * (level - place.wait) / place.work
+        target += total * max(0.0, level - place.wait) / place.work
         last = len(sums) - 1 if place is places[-1] else _nearest(sums, target, first)
         shares.append(Share(place, first, last))
         first = last
