@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 # says: the tests start some hundred processes, and each would compile all of Herd for itself.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile
 
-.PHONY: demo test test-slow test-all check real everything clean
+.PHONY: demo test test-slow test-all collected check real everything clean
 
 demo: $(VENV)/installed real
 	$(BIN)/herd demo
@@ -27,6 +27,11 @@ test-slow: $(VENV)/installed-dev
 # Both in one go, in which what computes fills the waits of what stays silent.
 test-all: $(VENV)/installed-dev
 	$(PYTEST) -m 'slow or not slow'
+
+# Every test imported once, by one process that uses one core: else each worker makes its own bytecode of all of them.
+collected: $(VENV)/installed-dev
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --collect-only -qq -m 'slow or not slow' >$(VENV)/collected \
+		|| { cat $(VENV)/collected; exit 1; }
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
