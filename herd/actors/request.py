@@ -30,7 +30,7 @@ from herd.protocols.answers import request_ids
 from herd.protocols.messages import RequestHead, Usage
 from herd.protocols.paths import Endpoint
 from herd.protocols.requests import Routing
-from herd.protocols.splice import Splice, Splicer, plan, spliced_size
+from herd.protocols.splice import Splice, Splicer, plan, plan_form, spliced_size
 from herd.runtime import ActorHandle
 from herd.types import Api, Bytes, MiB, Outcome, Priority, RequestId, Seconds
 
@@ -223,6 +223,9 @@ class _Flow:
         if not placed.edits:
             return ()
         edits = [(edit.field, edit.value) for edit in placed.edits]
+        model_at = self._inbound.routing.model_at
+        if model_at is not None:
+            return plan_form(model_at, edits)
         return await self._inbound.body.examine(partial(plan, edits=edits))
 
     def _head(self, placed: Candidate, splices: tuple[Splice, ...]) -> RequestHead:

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import partial
 
 from herd.actors import documents, names
 from herd.actors.capacity_learner import LearnedHour
@@ -19,6 +18,7 @@ from herd.actors.page import web_page
 from herd.actors.picture import listed_node, measured, picture
 from herd.actors.placing import unavailable
 from herd.actors.ports import Headers, HttpRequest, Sink
+from herd.actors.reading import received, understood
 from herd.actors.request import Inbound, RouterParts, serve
 from herd.actors.sinks import MarkedSink
 from herd.actors.traces import Story
@@ -35,12 +35,11 @@ from herd.protocols.headers import to_backend, value_of
 from herd.protocols.messages import ModelInfo
 from herd.protocols.origins import Page
 from herd.protocols.paths import Endpoint, EndpointKind, find, pinned_model, shown_node, story_id
-from herd.protocols.requests import read_request
 from herd.protocols.untrusted import MAX_MODEL_NAME
 from herd.protocols.visits import visit
 from herd.runtime import ActorHandle, ActorUnavailableError
 from herd.store.tables import MAX_TRACES
-from herd.types import Api, Bytes, Dialect, NodeId, NodeName, Priority, RequestId
+from herd.types import Api, Bytes, NodeId, NodeName, Priority, RequestId
 
 logger = logging.getLogger(__name__)
 
@@ -174,8 +173,7 @@ class Surface:
         client: str,
         trace: Trail | None,
     ) -> None:
-        inflate = endpoint.dialect is not Dialect.OLLAMA  # as Ollama does it: not on its own API
-        body = await request.read_body(self._settings.json_limit, inflate=inflate)
+        body = await received(request, endpoint, self._settings.json_limit)
         if trace is not None:
             trace.read(body.size)
         client = value_of(request.headers, "x-openwebui-user-id")[:MAX_CLIENT_NAME] or client
@@ -185,7 +183,7 @@ class Surface:
                 endpoint=endpoint,
                 target=f"{endpoint.path}?{request.query}" if request.query else endpoint.path,
                 headers=tuple(pair for pair in to_backend(request.headers) if pair[0].lower() != "content-encoding"),
-                routing=await body.examine(partial(read_request, endpoint)),
+                routing=await understood(request, endpoint, body),
                 body=body,
                 client=client,
                 method=request.method,

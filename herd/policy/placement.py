@@ -11,7 +11,7 @@ from herd.policy.loads import NO_LOAD, NodeLoad
 from herd.policy.prospects import Prospect
 from herd.policy.scoring import Crowded, Moment, Outlook, look, made_to_end, points
 from herd.policy.values import Ask, Candidate, Decision, Edit, Eliminated, Reason, made
-from herd.types import NodeId, Seconds, Tokens
+from herd.types import NodeId, Seconds, Tokens, Unit
 
 # Two scores nearer than this say the same, if the answers would also be there at about the same time: the load decides
 # then, so that equal nodes share evenly.
@@ -49,7 +49,8 @@ def decided(
     """Eliminate nodes for `ask`, and rank the others.
 
     A request that is hopeless only because every build of the model lacks an ability goes to one of them all the same:
-    its server refuses it in its own words, which clients know. Unless another model may serve it.
+    its server refuses it in its own words, which clients know. Unless another model may serve it, or it is for an image
+    or a recording: that may be an upload of gigabytes.
 
     Args:
         ask: what the request needs.
@@ -58,7 +59,7 @@ def decided(
         moment: when, and for whom.
         order: puts those that can serve it in order, the best first.
     """
-    if not ask.needs or ask.replaceable:  # as most requests are
+    if not ask.needs or ask.replaceable or ask.api.unit is not Unit.TOKEN:  # as most requests are
         return _decided(ask, looked_at, loads, moment, order)
     known = tuple(looked_at)
     decision = _decided(ask, known, loads, moment, order)

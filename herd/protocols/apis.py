@@ -68,7 +68,7 @@ STOOD_IN_FOR: dict[Api, Api] = {
     Api.GENERATE_IMAGE: Api.IMAGES,
     Api.TRANSCRIBE: Api.TRANSCRIPTIONS,
 }
-_OF_HERD = (Api.GENERATE_IMAGE, Api.TRANSCRIBE)  # no server has them by itself
+OF_HERD = (Api.GENERATE_IMAGE, Api.TRANSCRIBE)  # no server has them by itself
 # Nobody but them can say how long a prompt is without answering it.
 _COUNTING = frozenset((BackendKind.VLLM,))
 
@@ -105,7 +105,7 @@ def translated(kind: BackendKind, own: Iterable[Api]) -> tuple[Api, ...]:
     """The endpoints that an agent answers for in front of a server that has its `own` ones only."""
     has = tuple(own)
     # An old Ollama is to be renewed.
-    wanted = _OF_HERD if kind is BackendKind.OLLAMA else tuple(STOOD_IN_FOR)
+    wanted = OF_HERD if kind is BackendKind.OLLAMA else tuple(STOOD_IN_FOR)
     return tuple(
         api
         for api in wanted

@@ -26,6 +26,7 @@ _WANTED = {
         (
             *("model", "stream", "messages", "input", "prompt", "suffix", "images", "tools", "options", "keep_alive"),
             *("max_tokens", "max_completion_tokens", "max_output_tokens", FALLBACKS),
+            *("n", "size", "width", "height", "steps"),
         )
     ),
     3: frozenset(("images",)),

@@ -62,6 +62,20 @@ def plan(body: Buffer, edits: Iterable[tuple[str, Value]]) -> tuple[Splice, ...]
     return tuple(_ordered(splices))
 
 
+def plan_form(model_at: Span, edits: Iterable[tuple[str, Value]]) -> tuple[Splice, ...]:
+    """The splices that make `edits` in a form with files: of its fields the model alone is ever another.
+
+    Args:
+        model_at: where the form has the model's name.
+        edits: as of `plan`.
+    """
+    values = dict(edits)
+    model = values.pop("model", None)
+    if values:
+        raise ValueError(f"no such edit of a form: {', '.join(sorted(values))}")
+    return () if model is None else (Splice(*model_at, str(model).encode()),)
+
+
 def _ordered(splices: Iterable[Splice]) -> list[Splice]:
     """In the body's order; of two at one place, as they were given, insertions first."""
     return sorted(splices, key=lambda splice: splice[:2])

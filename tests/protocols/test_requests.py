@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from herd.errors import RequestError
 from herd.protocols import body_fields
+from herd.protocols.openapi_schemas import FORMS_ONLY
 from herd.protocols.paths import ENDPOINTS, Endpoint, EndpointKind, find
 from herd.protocols.requests import Routing, read_request
 from herd.types import Capability
@@ -24,7 +25,7 @@ EMBEDDINGS = find("POST", "/v1/embeddings")
 RESPONSES = find("POST", "/v1/responses")
 MESSAGES = find("POST", "/v1/messages")
 COUNT = find("POST", "/v1/messages/count_tokens")
-INFERENCE = [endpoint for endpoint in ENDPOINTS if endpoint.kind is EndpointKind.INFERENCE]
+INFERENCE = [one for one in ENDPOINTS if one.kind is EndpointKind.INFERENCE and one.api not in FORMS_ONLY]
 
 HELLO = [{"role": "user", "content": "hello"}]
 BIG = "x" * body_fields.PARSE_LIMIT  # makes a body that is scanned, not parsed
