@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -10,7 +10,8 @@ from herd.actors.ports import ModelServers
 from herd.actors.sensor_ports import ServerProcesses
 from herd.actors.shape_book import ShapeBook
 from herd.errors import HerdError, ProtocolError, StreamFailed
-from herd.protocols import apis, openai_servers, servers
+from herd.protocols import apis, image_servers, openai_servers, servers
+from herd.protocols.image_servers import ImageWords, ModelList
 from herd.protocols.messages import BackendInfo, ModelInfo
 from herd.protocols.model_shapes import read_ollama_show
 from herd.runtime import ActorHandle, context
@@ -53,7 +54,8 @@ class Backend:
         http: the HTTP client.
         agent: the Agent.
         processes: shows the settings of servers on this machine; None where they cannot be seen.
-        recognised: told which program the server is, and what the agent stands in for when it is asked for that.
+        recognised: told which program the server is, what the agent stands in for when it is asked for that, and in
+            which words the server is asked for images.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class Backend:
         http: ModelServers,
         agent: ActorHandle,
         processes: ServerProcesses | None = None,
-        recognised: Callable[[BackendKind, tuple[Api, ...]], None] = lambda _kind, _translated: None,
+        recognised: Callable[[BackendKind, tuple[Api, ...], ImageWords], None] = lambda _kind, _apis, _words: None,
     ) -> None:
         self._settings = settings
         self._http = http
@@ -71,6 +73,8 @@ class Backend:
         self._tell_recognised = recognised
         self._state = BackendState(settings.id, trouble="has not answered yet")
         self._listed: tuple[ModelInfo, ...] = ()
+        self._lists: ModelList | None = None  # where it has a list of its own
+        self._capabilities: tuple[str, ...] = ()  # of models of which it says nothing
         self._props: openai_servers.Props | None = None  # what a llama.cpp server says of itself, once
         self._polls = 0
         self._failures = 0
@@ -186,8 +190,12 @@ class Backend:
                 self._shapes.forget_all_but(models)
         elif info.kind == BackendKind.LMSTUDIO:
             models = openai_servers.read_lmstudio_models(await self._json("/api/v0/models"), info.id)
+        elif self._lists is not None:
+            path, read = self._lists
+            models = read(await self._json(path), info.id)
         else:
-            models = openai_servers.read_openai_models(await self._json("/v1/models"), info.id, self._props)
+            answer = await self._json("/v1/models")
+            models = openai_servers.read_openai_models(answer, info.id, self._props, self._capabilities)
         return BackendState(info.id, info, models)
 
     async def _recognised(self) -> BackendInfo:
@@ -201,9 +209,12 @@ class Backend:
         self._props = openai_servers.read_llamacpp_props(answers["/props"]) if kind is BackendKind.LLAMACPP else None
         slots = await self._declared_slots(kind)
         version = servers.read_ollama_version(answers["/api/version"]) if kind is BackendKind.OLLAMA else ""
-        native = await self._own_apis(kind, version)
+        description = await self._description(kind, answers)
+        native = await self._own_apis(kind, version, description)
         translated = apis.translated(kind, native)
-        self._tell_recognised(kind, translated)
+        self._lists = image_servers.lists(answers)
+        self._capabilities = apis.only_capability(native)
+        self._tell_recognised(kind, translated, image_servers.image_words(kind, answers, description))
         return BackendInfo(
             self._settings.id,
             kind,
@@ -215,17 +226,22 @@ class Backend:
             slots=slots,
         )
 
-    async def _own_apis(self, kind: BackendKind, version: str) -> tuple[Api, ...]:
+    async def _own_apis(self, kind: BackendKind, version: str, description: object) -> list[Api]:
         """What the server can be asked for by itself, by what is known of its kind and by what it says."""
-        found = list(apis.native(kind, version))
-        if kind in {BackendKind.VLLM, BackendKind.OPENAI}:
-            with suppress(StreamFailed):  # too long, or too slow: then what it has is translated
-                _, description = await self._answer("/openapi.json")
-                found += apis.listed(description)
-        elif kind is BackendKind.LMSTUDIO:
+        found = list(apis.own(kind, version, description))
+        if kind is BackendKind.LMSTUDIO:
             _, newer = await self._answer("/api/v1/models")  # it has that since 0.4.0, and responses since 0.3.29
             found += [Api.RESPONSES] if isinstance(newer, dict) and "models" in newer else []
-        return tuple(dict.fromkeys(found))
+        return found
+
+    async def _description(self, kind: BackendKind, answers: Mapping[str, object]) -> object:
+        """What the server says that it can be asked for; None where it says nothing."""
+        if image_servers.is_localai(answers) or image_servers.is_sdcpp(answers):
+            return {"paths": dict.fromkeys(image_servers.paths(answers))}
+        if kind in {BackendKind.VLLM, BackendKind.OPENAI}:
+            with suppress(StreamFailed):  # too long, or too slow: then what it has is translated
+                return (await self._answer("/openapi.json"))[1]
+        return None
 
     async def _declared_slots(self, kind: BackendKind) -> int:
         """How many requests a model runs at once by the server's own word; 0 when it gives none."""

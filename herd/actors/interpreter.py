@@ -7,6 +7,7 @@ from herd.actors.ports import Answer, Clock, ModelServers, Serving
 from herd.errors import BodyTooLarge, HerdError, RequestError, StreamFailed
 from herd.protocols.answers import Reply, error_answer
 from herd.protocols.headers import value_of
+from herd.protocols.image_servers import NO_WORDS, ImageWords
 from herd.protocols.messages import Head, Headers, RequestHead, Usage
 from herd.protocols.refusals import BUSY
 from herd.protocols.translation import Now, StandIn, standin
@@ -32,6 +33,7 @@ class Counterpart:
     base_url: str
     kind: BackendKind
     actor: ActorHandle  # its Backend
+    words: ImageWords = NO_WORDS  # in which it is asked for images
 
 
 class Interpreter:

@@ -6,6 +6,7 @@ from herd.actors.interpreter import Counterpart, Interpreter
 from herd.actors.ports import Clock, ModelServers, Serving
 from herd.errors import StreamFailed
 from herd.protocols.headers import to_client
+from herd.protocols.image_servers import NO_WORDS, ImageWords
 from herd.protocols.messages import Failure, Head
 from herd.protocols.paths import LISTED_ANEW, normalised
 from herd.protocols.session import UnsendableError
@@ -37,14 +38,20 @@ class Relay:
         self._backends = backends
         self._servers = servers
         self._interpreter = Interpreter(servers, clock)
-        self._stands_in: dict[BackendId, dict[str, BackendKind]] = {}  # by path
+        self._stands_in: dict[BackendId, dict[str, tuple[BackendKind, ImageWords]]] = {}  # by path
 
-    def recognised(self, backend: BackendId, kind: BackendKind, translated: tuple[Api, ...]) -> None:
+    def recognised(
+        self,
+        backend: BackendId,
+        kind: BackendKind,
+        translated: tuple[Api, ...],
+        words: ImageWords = NO_WORDS,
+    ) -> None:
         """A server has said which program it is: the agent stands in for it when one of `translated` is asked.
 
-        One that is away is taken to come back as it was.
+        One that is away is taken to come back as it was. It is asked for images in its own `words`.
         """
-        self._stands_in[backend] = dict.fromkeys(translated, kind)
+        self._stands_in[backend] = dict.fromkeys(translated, (kind, words))
 
     async def __call__(self, serving: Serving) -> None:
         """Serve one stream to its end. Cancelled when nobody waits for it any more: the server sees it closed."""
@@ -55,11 +62,13 @@ class Relay:
             return
         stands_in = self._stands_in.get(head.backend)
         path = normalised(head.path.partition("?")[0]) if stands_in else ""
-        kind = stands_in.get(path) if stands_in else None
-        if kind is None:
+        known = stands_in.get(path) if stands_in else None
+        if known is None:
             await self._pass_on(serving, base_url)
         else:
-            await self._translate(serving, Api(path), Counterpart(base_url, kind, self._backends[head.backend]))
+            kind, words = known
+            server = Counterpart(base_url, kind, self._backends[head.backend], words)
+            await self._translate(serving, Api(path), server)
 
     async def _translate(self, serving: Serving, api: Api, server: Counterpart) -> None:
         try:

@@ -9,14 +9,15 @@ from typing import Any
 
 from herd.errors import ProtocolError
 from herd.names import canonical
+from herd.protocols.image_servers import LOCALAI, LOCALAI_MODELS, SDCPP, is_localai, is_sdcpp
 from herd.protocols.messages import ModelInfo
 from herd.protocols.untrusted import entries, mapping, number, text, texts
 from herd.types import BackendId, BackendKind, Bytes, ModelName, Tokens
 
 # What is asked of an unknown server, all by GET. None of it loads a model.
-PROBES = ("/api/version", "/props", "/v1/models", "/api/v0/models", "/version")
+PROBES = ("/api/version", "/props", "/v1/models", "/api/v0/models", "/version", LOCALAI, LOCALAI_MODELS, SDCPP)
 
-_OWNERS = {"llamacpp": BackendKind.LLAMACPP, "vllm": BackendKind.VLLM}
+_OWNERS = {"llamacpp": BackendKind.LLAMACPP, "vllm": BackendKind.VLLM, "mflux": BackendKind.MFLUX}
 
 
 def recognise(answers: Mapping[str, Any]) -> BackendKind:
@@ -27,6 +28,8 @@ def recognise(answers: Mapping[str, Any]) -> BackendKind:
     Raises:
         ProtocolError: no sign of any of them.
     """
+    if is_localai(answers) or is_sdcpp(answers):
+        return BackendKind.OPENAI
     if mapping({"props": answers.get("/props")}, "props").get("default_generation_settings"):
         return BackendKind.LLAMACPP
     if any("state" in model for model in _data(answers.get("/api/v0/models"))):
