@@ -1,5 +1,6 @@
 """The agent's request flow: one stream of the link, served by a model server beside the agent."""
 
+from collections import Counter
 from collections.abc import Mapping
 
 from herd.actors.interpreter import Counterpart, Interpreter
@@ -38,6 +39,7 @@ class Relay:
         self._backends = backends
         self._servers = servers
         self._interpreter = Interpreter(servers, clock)
+        self._running: Counter[BackendId] = Counter()  # requests
         self._stands_in: dict[BackendId, dict[str, tuple[BackendKind, ImageWords]]] = {}  # by path
 
     def recognised(
@@ -53,8 +55,22 @@ class Relay:
         """
         self._stands_in[backend] = dict.fromkeys(translated, (kind, words))
 
+    def busy(self, backend: BackendId) -> bool:
+        """Whether a request is with that server."""
+        return self._running[backend] > 0
+
     async def __call__(self, serving: Serving) -> None:
         """Serve one stream to its end. Cancelled when nobody waits for it any more: the server sees it closed."""
+        backend = serving.head.backend
+        self._running[backend] += 1
+        try:
+            await self._serve(serving)
+        finally:
+            self._running[backend] -= 1
+            if not self._running[backend]:
+                del self._running[backend]
+
+    async def _serve(self, serving: Serving) -> None:
         head = serving.head
         base_url = self._base_urls.get(head.backend)
         if base_url is None:
