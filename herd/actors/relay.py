@@ -2,15 +2,19 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 from herd.actors.interpreter import Counterpart, Interpreter
 from herd.actors.ports import Clock, ModelServers, Serving
+from herd.actors.transcriber import Transcriber
 from herd.errors import StreamFailed
+from herd.protocols import apis
 from herd.protocols.headers import to_client
 from herd.protocols.image_servers import NO_WORDS, ImageWords
-from herd.protocols.messages import Failure, Head
+from herd.protocols.messages import Failure, Head, RequestHead
 from herd.protocols.paths import LISTED_ANEW, normalised
 from herd.protocols.session import UnsendableError
+from herd.protocols.translation.speech import WHISPERCPP
 from herd.protocols.usage import UsageReader
 from herd.runtime import ActorHandle
 from herd.types import Api, BackendId, BackendKind
@@ -39,6 +43,7 @@ class Relay:
         self._backends = backends
         self._servers = servers
         self._interpreter = Interpreter(servers, clock)
+        self._transcriber = Transcriber(servers, clock)
         self._running: Counter[BackendId] = Counter()  # requests
         self._stands_in: dict[BackendId, dict[str, tuple[BackendKind, ImageWords]]] = {}  # by path
 
@@ -80,7 +85,9 @@ class Relay:
         path = normalised(head.path.partition("?")[0]) if stands_in else ""
         known = stands_in.get(path) if stands_in else None
         if known is None:
-            await self._pass_on(serving, base_url)
+            await self._pass_on(serving, base_url, head)
+        elif path in apis.elsewhere(known[0]):
+            await self._pass_on(serving, base_url, replace(head, path=WHISPERCPP))
         else:
             kind, words = known
             server = Counterpart(base_url, kind, self._backends[head.backend], words)
@@ -88,15 +95,19 @@ class Relay:
 
     async def _translate(self, serving: Serving, api: Api, server: Counterpart) -> None:
         try:
-            await self._interpreter.serve(serving, api, server)
+            if api is Api.TRANSCRIBE:
+                await self._transcriber.serve(serving, server)
+            else:
+                await self._interpreter.serve(serving, api, server)
         except StreamFailed as error:
             self._backends[serving.head.backend].suspect.tell()
             serving.reset(Failure(error.kind, str(error)))
 
-    async def _pass_on(self, serving: Serving, base_url: str) -> None:
+    async def _pass_on(self, serving: Serving, base_url: str, asked: RequestHead) -> None:
+        """As it is, but for the path in the head that the server is `asked` with."""
         head = serving.head
         try:
-            answer = await self._servers.exchange(base_url, head, serving.body() if head.size else None)
+            answer = await self._servers.exchange(base_url, asked, serving.body() if head.size else None)
         except StreamFailed as error:
             self._backends[head.backend].suspect.tell()
             # Who had the request and broke on it may have broken because of it.

@@ -28,6 +28,10 @@ DESCRIPTION = "/openapi.json"
 MODELS = "/v1/models"
 LOADED = "/api/ps"
 
+# mlx-qwen3-asr that the agent starts itself when somebody asks, and what its answer says of how long that took.
+QWEN_ASR_HERE = "mlx-qwen3-asr://local"
+LOAD_SECONDS = "X-Herd-Load-Seconds"
+
 # What a server is asked for that names no model of its own: the name that OpenAI's clients send.
 NAMELESS = ModelName("whisper-1")
 
