@@ -1,5 +1,6 @@
 """A fleet of Ollamas alone is asked for pictures and for speech: it says what is missing, in each client's words."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
@@ -21,9 +22,24 @@ ASKED: dict[Api, tuple[str, Any]] = {
 
 
 @pytest.mark.parametrize("path", ASKED)
-@pytest.mark.parametrize("model", ["z-image-turbo", BOTH])
-async def test_the_sentence_names_what_is_missing_and_where(house: House, path: Api, model: str) -> None:
-    words, made = ASKED[path]
+async def test_the_sentence_names_what_is_missing_and_where(house: House, path: Api) -> None:
+    status, headers, text = await refused(house, path, "z-image-turbo")
+    assert status == 503
+    assert int(headers["Retry-After"]) > 0
+    assert ASKED[path][0] in text
+    assert "none of 2 nodes has one" in text
+
+
+@pytest.mark.parametrize("path", ASKED)
+async def test_a_model_that_is_there_and_cannot_is_named(house: House, path: Api) -> None:
+    status, _, text = await refused(house, path, BOTH)
+    assert status == 400
+    assert BOTH in text
+
+
+async def refused(house: House, path: Api, model: str) -> tuple[int, Mapping[str, str], str]:
+    """The status, the headers, and the sentence out of the dialect's form. No model server hears of it."""
+    _, made = ASKED[path]
     if isinstance(made, dict):
         asking = house.post(path, json={"model": model} | made)
     else:
@@ -33,10 +49,6 @@ async def test_the_sentence_names_what_is_missing_and_where(house: House, path: 
         form.add_field("prompt", "as it is")
         asking = house.post(path, data=form)
     async with asking as answer:
-        assert answer.status == 503
-        assert int(answer.headers["Retry-After"]) > 0
         error = (await answer.json())["error"]
-    text = error if path.startswith("/api/") else error["message"]
-    assert words in text
-    assert "none of 2 nodes has one" in text
     assert not [sent for server in house.servers.values() for sent in server.sent if sent.target == path]
+    return answer.status, answer.headers, error if path.startswith("/api/") else error["message"]
