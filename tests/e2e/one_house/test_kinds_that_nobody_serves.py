@@ -15,7 +15,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 ASKED: dict[Api, tuple[str, Any]] = {
     Api.GENERATE_IMAGE: ("image models need a node with", {"prompt": "a lighthouse"}),
     Api.IMAGES: ("image models need a node with", {"prompt": "a lighthouse"}),
-    Api.IMAGE_EDITS: ("image models need a node with", picture(8, 8)),
+    Api.IMAGE_EDITS: ("to edit images needs a node with", picture(8, 8)),
     Api.TRANSCRIBE: ("speech models need a node with", sound(0.1)),
     Api.TRANSCRIPTIONS: ("speech models need a node with", sound(0.1)),
 }
