@@ -7,7 +7,7 @@ from herd.names import canonical
 from herd.policy.catalog import preferred
 from herd.policy.hardware import bandwidth
 from herd.policy.values import Hardware, Memory, MemoryKind, ModelView
-from herd.protocols.apis import implied
+from herd.protocols.apis import implied, of_model
 from herd.protocols.messages import BackendInfo, Gpu, Machine, ModelInfo, Report
 from herd.types import Bytes, MiB, Thermal, Tokens, Workload
 
@@ -41,7 +41,7 @@ def _model_view(info: ModelInfo, backend: BackendInfo, limit: int, *, video: boo
         name=info.name,
         backend=info.backend,
         dialects=backend.dialects,
-        apis=backend.apis or implied(backend.dialects),
+        apis=of_model(backend.kind, backend.apis or implied(backend.dialects), info.capabilities),
         size=info.size,
         resident=info.resident,
         context=info.context_length,

@@ -4,6 +4,7 @@ OpenAI, vLLM, llama.cpp  {"error": {"message": ..., "type": ..., "code": ...}}
 LM Studio                {"error": "..."}, and the form above
 vLLM, until 2025         {"object": "error", "message": ..., "code": ...}
 FastAPI's own            {"detail": "..."} or {"detail": [{"loc": [...], "msg": ...}]}
+faster-whisper-server    {"detail": {"error": {"message": ...}}}
 """
 
 from typing import Any
@@ -67,4 +68,6 @@ def sentence(body: bytes) -> str:
     detail = value.get("detail")
     if isinstance(detail, list):
         return "; ".join(text(item, "msg") for item in detail if isinstance(item, dict))[:MAX_TEXT]
-    return (text(value, "detail") or text(value, "message") or text(mapping(value, "detail"), "message"))[:MAX_TEXT]
+    inner = mapping(value, "detail")
+    said = text(value, "detail") or text(value, "message") or text(inner, "message")
+    return (said or text(mapping(inner, "error"), "message"))[:MAX_TEXT]
