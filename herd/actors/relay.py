@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from herd.actors.interpreter import Counterpart, Interpreter
+from herd.actors.painter import Painter
 from herd.actors.ports import Clock, ModelServers, Serving
 from herd.actors.transcriber import Transcriber
 from herd.errors import StreamFailed
@@ -45,6 +46,7 @@ class Relay:
         self._interpreter = Interpreter(servers, clock)
         self._transcriber = Transcriber(servers, clock)
         self._running: Counter[BackendId] = Counter()  # requests
+        self._painter = Painter(servers, clock)
         self._stands_in: dict[BackendId, dict[str, tuple[BackendKind, ImageWords]]] = {}  # by path
 
     def recognised(
@@ -97,6 +99,8 @@ class Relay:
         try:
             if api is Api.TRANSCRIBE:
                 await self._transcriber.serve(serving, server)
+            elif api is Api.GENERATE_IMAGE:
+                await self._painter.serve(serving, server)
             else:
                 await self._interpreter.serve(serving, api, server)
         except StreamFailed as error:

@@ -33,6 +33,8 @@ _BEGINNING = KiB
 _EARLY_USAGE = re.compile(rb'"usage"[ \t\r\n]*:[ \t\r\n]*(\{[^{}]*\})')
 # What a tail holds of a vector that began before it, to the end of its object.
 _END_OF_VECTOR = re.compile(rb"[-+0-9.eE, \t\r\n]*\][ \t\r\n]*\}")
+# What it holds of a picture in base64, to the end of the line.
+_END_OF_PICTURE = re.compile(rb'[A-Za-z0-9+/=]{%d,}"(?:,"(?:completed|total)":[0-9]{1,9})*\}' % (32 * KiB))
 _LAST_USAGE = re.compile(rb'"usage"[ \t\r\n]*:[ \t\r\n]*(?=\{)')
 
 
@@ -80,9 +82,11 @@ class UsageReader:
 
 
 def _ollama(end: _Ending) -> Usage:
-    last = _closing_object(end.tail[end.tail.rfind(b"\n") + 1 :] if end.streamed else end.tail)
+    line = end.tail[end.tail.rfind(b"\n") + 1 :] if end.streamed else end.tail
+    last = _closing_object(line)
     # When the tail starts within a long `context`, `done` is before it; the durations come with the last line only.
-    done = last.get("done", "total_duration" in last) is True
+    # Before a picture they are, too.
+    done = last.get("done", "total_duration" in last) is True or _END_OF_PICTURE.fullmatch(line) is not None
     return _ollama_usage(last, done=done or last.get("status") == "success")  # of a model that was pulled, or made
 
 
