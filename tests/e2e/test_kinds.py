@@ -10,8 +10,9 @@ import pytest
 import pytest_asyncio
 
 from herd.types import Api
-from tests.e2e.kinds import CHATS, DRAWN, PAINTED, SEES, SPOKEN, VECTORS, KindsHouse, kinds_house
+from tests.e2e.kinds import CHATS, DRAWN, EITHER, PAINTED, SEES, SPOKEN, VECTORS, KindsHouse, kinds_house
 from tests.e2e.media_servers import EDITS, PICTURES, SPEECH, picture, sound
+from tests.net.tools.ends import Ends
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -55,7 +56,10 @@ JSON_KINDS: dict[str, tuple[Api, dict[str, Any]]] = {
     "vectors, OpenAI's way": (Api.EMBEDDINGS, {"model": VECTORS, "input": ["one", "two"]}),
     "picture, Herd's way": (Api.GENERATE_IMAGE, {"model": DRAWN, "prompt": "a lighthouse", "width": 64, "height": 64}),
     "picture, OpenAI's way": (Api.IMAGES, {"model": DRAWN, "prompt": "a lighthouse", "size": "64x64"}),
+    "picture, by mflux": (Api.GENERATE_IMAGE, {"model": PAINTED, "prompt": "a lighthouse", "width": 64, "height": 64}),
+    "picture, by mflux, OpenAI's way": (Api.IMAGES, {"model": PAINTED, "prompt": "a lighthouse", "size": "64x64"}),
 }
+IN_THE_CELLAR = (CHATS, PAINTED)
 
 
 def form(model: str, **files: bytes) -> aiohttp.FormData:
@@ -73,7 +77,7 @@ async def test_each_kind_goes_to_the_machine_that_has_it(house: KindsHouse, kind
     async with house.post(path, json=body) as answer:
         await answer.read()
         assert answer.status == 200, await answer.text()
-        assert answer.headers["X-Herd-Node"] == ("cellar" if kind == "chat" else "attic")
+        assert answer.headers["X-Herd-Node"] == ("cellar" if body["model"] in IN_THE_CELLAR else "attic")
         assert answer.headers["X-Herd-Model"] == body["model"]
 
 
@@ -164,9 +168,27 @@ async def test_a_client_that_leaves_in_the_middle_frees_the_server(house: KindsH
     painter.gate.set()
 
 
+async def test_a_client_that_leaves_in_the_middle_ends_every_process_of_the_command(house: KindsHouse) -> None:
+    house.mflux.hold()
+
+    async def ask() -> None:
+        async with house.post(Api.GENERATE_IMAGE, json={"model": PAINTED, "prompt": "a lighthouse"}):
+            raise AssertionError("nobody has painted it")
+
+    asking = asyncio.create_task(ask())
+    ends = Ends(await house.mflux.runs())
+    asking.cancel()
+    await asyncio.wait([asking])
+    assert await asyncio.to_thread(ends.come)
+    house.mflux.let_go()
+    async with house.post(Api.GENERATE_IMAGE, json={"model": PAINTED, "prompt": "a lighthouse"}) as answer:
+        assert (answer.status, answer.content_type) == (200, "image/png")  # the next one has its turn
+        await answer.read()
+
+
 async def test_a_server_that_breaks_before_its_answer_is_replaced_by_another_machine(house: KindsHouse) -> None:
     house.painter.breaks = 1
-    async with house.post(Api.GENERATE_IMAGE, json={"model": PAINTED, "prompt": "a lighthouse"}) as answer:
+    async with house.post(Api.GENERATE_IMAGE, json={"model": EITHER, "prompt": "a lighthouse"}) as answer:
         assert answer.status == 200
         assert (answer.headers["X-Herd-Node"], answer.headers["X-Herd-Attempts"]) == ("cellar", "2")
     assert house.painter.breaks == 0
