@@ -19,7 +19,7 @@ VECTORS = "nomic-embed-text:latest"
 SEES = "gemma3:4b"
 CHATS = "llama3.2:3b"
 SPOKEN = "whisper-1"
-DRAWN = "sd-cpp-local"  # by a server
+DRAWN = "flux1-kontext-dev"  # by a server
 PAINTED = "schnell"  # by mflux
 EITHER = "z-image-turbo"  # on both machines
 
