@@ -44,9 +44,9 @@ class Relay:
         self._backends = backends
         self._servers = servers
         self._interpreter = Interpreter(servers, clock)
+        self._painter = Painter(servers, clock)
         self._transcriber = Transcriber(servers, clock)
         self._running: Counter[BackendId] = Counter()  # requests
-        self._painter = Painter(servers, clock)
         self._stands_in: dict[BackendId, dict[str, tuple[BackendKind, ImageWords]]] = {}  # by path
 
     def recognised(
@@ -97,10 +97,10 @@ class Relay:
 
     async def _translate(self, serving: Serving, api: Api, server: Counterpart) -> None:
         try:
-            if api is Api.TRANSCRIBE:
-                await self._transcriber.serve(serving, server)
-            elif api is Api.GENERATE_IMAGE:
+            if api is Api.GENERATE_IMAGE:
                 await self._painter.serve(serving, server)
+            elif api is Api.TRANSCRIBE:
+                await self._transcriber.serve(serving, server)
             else:
                 await self._interpreter.serve(serving, api, server)
         except StreamFailed as error:
