@@ -3,14 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from herd.actors.introduction import introduction
 from herd.actors.ports import ModelServers
 from herd.actors.sensor_ports import ServerProcesses
 from herd.actors.shape_book import ShapeBook
-from herd.errors import HerdError, ProtocolError, StreamFailed
-from herd.protocols import apis, image_servers, openai_servers, servers
+from herd.errors import HerdError, ProtocolError, TimedOut
+from herd.protocols import apis, image_servers, openai_servers, servers, speech_servers
 from herd.protocols.image_servers import ImageWords, ModelList
 from herd.protocols.messages import BackendInfo, ModelInfo
 from herd.protocols.model_shapes import read_ollama_show
@@ -24,6 +24,8 @@ LIST_EVERY = 5  # polls between two looks at what is on disk: pulls and deletes 
 PROBE_S = Seconds(5.0)  # a model server under load answers its lists late, but it answers
 MAX_PARALLEL = 1024  # streams of one link: what is beyond could not run at once anyway
 MAX_CONTEXT = 2**24  # tokens: sixteen times what the longest models of today are trained for
+# Tools that run one job, and servers that lock their model.
+_ONE_AT_A_TIME = (BackendKind.MFLUX, BackendKind.QWEN_ASR, BackendKind.WHISPERCPP)
 FAILURES_UNTIL_DOWN = 3  # one failed poll says nothing; three in a row are 6 s of silence
 
 
@@ -56,6 +58,7 @@ class Backend:
         processes: shows the settings of servers on this machine; None where they cannot be seen.
         recognised: told which program the server is, what the agent stands in for when it is asked for that, and in
             which words the server is asked for images.
+        busy: whether a request that came through this agent runs on the server.
     """
 
     def __init__(
@@ -65,15 +68,19 @@ class Backend:
         agent: ActorHandle,
         processes: ServerProcesses | None = None,
         recognised: Callable[[BackendKind, tuple[Api, ...], ImageWords], None] = lambda _kind, _apis, _words: None,
+        *,
+        busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self._settings = settings
         self._http = http
         self._agent = agent
         self._processes = processes
         self._tell_recognised = recognised
+        self._busy = busy
         self._state = BackendState(settings.id, trouble="has not answered yet")
         self._listed: tuple[ModelInfo, ...] = ()
         self._lists: ModelList | None = None  # where it has a list of its own
+        self._says_what_is_loaded = False  # beside that
         self._capabilities: tuple[str, ...] = ()  # of models of which it says nothing
         self._props: openai_servers.Props | None = None  # what a llama.cpp server says of itself, once
         self._polls = 0
@@ -129,6 +136,10 @@ class Backend:
     async def _try_to_look(self) -> None:
         try:
             state = await self._look()
+        except TimedOut as error:
+            # Some answer nobody while they compute: as long as that is for us, silence is no sign.
+            if self._state.info is None or not self._busy():
+                self._failed(str(error))
         except HerdError as error:
             self._failed(str(error))
         else:
@@ -193,6 +204,8 @@ class Backend:
         elif self._lists is not None:
             path, read = self._lists
             models = read(await self._json(path), info.id)
+            if self._says_what_is_loaded:
+                models = speech_servers.merge_loaded(models, await self._json(speech_servers.LOADED))
         else:
             answer = await self._json("/v1/models")
             models = openai_servers.read_openai_models(answer, info.id, self._props, self._capabilities)
@@ -200,21 +213,20 @@ class Backend:
 
     async def _recognised(self) -> BackendInfo:
         """Find out which program it is, by asking it."""
-        answers: dict[str, object] = {}
-        for path in servers.PROBES:
-            status, value = await self._answer(path)
-            if status == 200 and value is not None:
-                answers[path] = value
+        answers = await introduction(self._http, self._settings.base_url, PROBE_S)
         kind = servers.recognise(answers)
         self._props = openai_servers.read_llamacpp_props(answers["/props"]) if kind is BackendKind.LLAMACPP else None
         slots = await self._declared_slots(kind)
         version = servers.read_ollama_version(answers["/api/version"]) if kind is BackendKind.OLLAMA else ""
-        description = await self._description(kind, answers)
+        description = _description(answers)
         native = await self._own_apis(kind, version, description)
         translated = apis.translated(kind, native)
-        self._lists = image_servers.lists(answers)
+        self._lists = image_servers.lists(answers) or speech_servers.lists(answers)
+        self._says_what_is_loaded = speech_servers.says_what_is_loaded(answers)
         self._capabilities = apis.only_capability(native)
-        self._tell_recognised(kind, translated, image_servers.image_words(kind, answers, description))
+        self._tell_recognised(
+            kind, (*translated, *apis.elsewhere(kind)), image_servers.image_words(kind, answers, description)
+        )
         return BackendInfo(
             self._settings.id,
             kind,
@@ -234,19 +246,12 @@ class Backend:
             found += [Api.RESPONSES] if isinstance(newer, dict) and "models" in newer else []
         return found
 
-    async def _description(self, kind: BackendKind, answers: Mapping[str, object]) -> object:
-        """What the server says that it can be asked for; None where it says nothing."""
-        if image_servers.is_localai(answers) or image_servers.is_sdcpp(answers):
-            return {"paths": dict.fromkeys(image_servers.paths(answers))}
-        if kind in {BackendKind.VLLM, BackendKind.OPENAI}:
-            with suppress(StreamFailed):  # too long, or too slow: then what it has is translated
-                return (await self._answer("/openapi.json"))[1]
-        return None
-
     async def _declared_slots(self, kind: BackendKind) -> int:
         """How many requests a model runs at once by the server's own word; 0 when it gives none."""
         if self._props is not None:
             return self._props.slots
+        if kind in _ONE_AT_A_TIME:
+            return 1
         return await self._declared(kind, "OLLAMA_NUM_PARALLEL", MAX_PARALLEL)
 
     async def _declared(self, kind: BackendKind, variable: str, most: int) -> int:
@@ -265,3 +270,10 @@ class Backend:
         if status != 200:
             raise ProtocolError(f"{path} answered {status}")
         return value
+
+
+def _description(answers: Mapping[str, object]) -> object:
+    """What the server says that it can be asked for, or is known to have; None where neither."""
+    known = image_servers.paths(answers) if image_servers.is_localai(answers) or image_servers.is_sdcpp(answers) else ()
+    known = known or speech_servers.paths(answers)
+    return {"paths": dict.fromkeys(known)} if known else answers.get(speech_servers.DESCRIPTION)

@@ -1,18 +1,23 @@
 """The agent's request flow: one stream of the link, served by a model server beside the agent."""
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 from herd.actors.interpreter import Counterpart, Interpreter
 from herd.actors.painter import Painter
 from herd.actors.ports import Clock, ModelServers, Serving
 from herd.actors.stopwatch import Stopwatch
+from herd.actors.transcriber import Transcriber
 from herd.errors import StreamFailed
+from herd.protocols import apis
 from herd.protocols.headers import to_client
 from herd.protocols.image_servers import NO_WORDS, ImageWords
 from herd.protocols.media_usage import started_for_it
-from herd.protocols.messages import Failure, Head
+from herd.protocols.messages import Failure, Head, RequestHead
 from herd.protocols.paths import LISTED_ANEW, normalised
 from herd.protocols.session import UnsendableError
+from herd.protocols.translation.speech import WHISPERCPP
 from herd.protocols.usage import UsageReader, measured
 from herd.runtime import ActorHandle
 from herd.types import Api, BackendId, BackendKind
@@ -43,6 +48,8 @@ class Relay:
         self._clock = clock
         self._interpreter = Interpreter(servers, clock)
         self._painter = Painter(servers, clock)
+        self._transcriber = Transcriber(servers, clock)
+        self._running: Counter[BackendId] = Counter()  # requests
         self._stands_in: dict[BackendId, dict[str, tuple[BackendKind, ImageWords]]] = {}  # by path
 
     def recognised(
@@ -58,8 +65,22 @@ class Relay:
         """
         self._stands_in[backend] = dict.fromkeys(translated, (kind, words))
 
+    def busy(self, backend: BackendId) -> bool:
+        """Whether a request is with that server."""
+        return self._running[backend] > 0
+
     async def __call__(self, serving: Serving) -> None:
         """Serve one stream to its end. Cancelled when nobody waits for it any more: the server sees it closed."""
+        backend = serving.head.backend
+        self._running[backend] += 1
+        try:
+            await self._serve(serving)
+        finally:
+            self._running[backend] -= 1
+            if not self._running[backend]:
+                del self._running[backend]
+
+    async def _serve(self, serving: Serving) -> None:
         head = serving.head
         base_url = self._base_urls.get(head.backend)
         if base_url is None:
@@ -69,7 +90,9 @@ class Relay:
         path = normalised(head.path.partition("?")[0]) if stands_in else ""
         known = stands_in.get(path) if stands_in else None
         if known is None:
-            await self._pass_on(serving, base_url)
+            await self._pass_on(serving, base_url, head)
+        elif path in apis.elsewhere(known[0]):
+            await self._pass_on(serving, base_url, replace(head, path=WHISPERCPP))
         else:
             kind, words = known
             server = Counterpart(base_url, kind, self._backends[head.backend], words)
@@ -79,22 +102,25 @@ class Relay:
         try:
             if api is Api.GENERATE_IMAGE:
                 await self._painter.serve(serving, server)
+            elif api is Api.TRANSCRIBE:
+                await self._transcriber.serve(serving, server)
             else:
                 await self._interpreter.serve(serving, api, server)
         except StreamFailed as error:
             self._backends[serving.head.backend].suspect.tell()
             serving.reset(Failure(error.kind, str(error)))
 
-    async def _pass_on(self, serving: Serving, base_url: str) -> None:
+    async def _pass_on(self, serving: Serving, base_url: str, asked: RequestHead) -> None:
+        """As it is, but for the path in the head that the server is `asked` with."""
         head = serving.head
         watch = Stopwatch(self._clock) if measured(head.path) else None
         body = serving.body() if head.size else None
         try:
             if watch is None:
-                answer = await self._servers.exchange(base_url, head, body)
+                answer = await self._servers.exchange(base_url, asked, body)
             else:
                 sent = watch.sending(body) if body is not None else None
-                answer = await watch.waiting(self._servers.exchange(base_url, head, sent))
+                answer = await watch.waiting(self._servers.exchange(base_url, asked, sent))
         except StreamFailed as error:
             self._backends[head.backend].suspect.tell()
             # Who had the request and broke on it may have broken because of it.

@@ -155,6 +155,11 @@ def translated(kind: BackendKind, own: Iterable[Api]) -> tuple[Api, ...]:
     )
 
 
+def elsewhere(kind: BackendKind) -> tuple[Api, ...]:
+    """The endpoints that a server has by itself, but at a path of its own: the agent asks there."""
+    return (Api.TRANSCRIPTIONS,) if kind is BackendKind.WHISPERCPP else ()
+
+
 def implied(dialects: Iterable[str]) -> tuple[Api, ...]:
     """What an agent that only names dialects can surely be asked for."""
     return tuple(api for dialect in dialects for api in _IMPLIED.get(dialect, ()))

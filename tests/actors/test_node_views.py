@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from herd.actors.node_views import MEMORY_STEP, context_of, hardware_of, memory_of, models_of, workload_of
+from herd.actors.node_views import MEMORY_STEP, context_of, hardware_of, media_of, memory_of, models_of, workload_of
 from herd.policy.elimination import lacking
 from herd.policy.values import Ask, Memory, MemoryKind
 from herd.protocols import apis
@@ -152,3 +152,20 @@ def test_models_for_images_are_served_by_an_ollama_that_makes_images_and_others_
         assert lacking(chat, told["untold:1"]) is None
         # It would be refused there: another node may have an Ollama that does not.
         assert (lacking(generate, told["painter:1"]) is None) == (backend is makes)
+
+
+def test_a_node_has_something_for_images_or_speech_if_a_server_or_a_model_there_is_for_that() -> None:
+    paints = BackendInfo(BackendId("mflux"), "mflux", "", ("openai",), apis=(Api.IMAGES, Api.GENERATE_IMAGE))
+    ollama = replace(OLLAMA, apis=(Api.OLLAMA_CHAT, Api.IMAGES, Api.TRANSCRIPTIONS, Api.TRANSCRIBE))
+    chats = replace(model("llama3.2:3b"), capabilities=("completion",))
+    hears = replace(model("gemma3n:e2b"), capabilities=("completion", "audio"))
+
+    assert media_of(report(backends=(paints,))) == (Api.GENERATE_IMAGE, Api.IMAGES)
+    assert media_of(report(chats, model("unsaid"), backends=(ollama,))) == ()
+    assert media_of(report(chats, hears, backends=(ollama,))) == (Api.TRANSCRIBE, Api.TRANSCRIPTIONS)
+    assert media_of(report(hears, backends=(ollama, LLAMACPP, paints))) == (
+        Api.GENERATE_IMAGE,
+        Api.IMAGES,
+        Api.TRANSCRIBE,
+        Api.TRANSCRIPTIONS,
+    )

@@ -5,6 +5,7 @@ LM Studio                {"error": "..."}, and the form above
 sd-server                {"error": "...", "message": "..."}, without the message where the error says it all
 vLLM, until 2025         {"object": "error", "message": ..., "code": ...}
 FastAPI's own            {"detail": "..."} or {"detail": [{"loc": [...], "msg": ...}]}
+faster-whisper-server    {"detail": {"error": {"message": ...}}}
 """
 
 from typing import Any
@@ -68,4 +69,6 @@ def sentence(body: bytes) -> str:
     detail = value.get("detail")
     if isinstance(detail, list):
         return "; ".join(text(item, "msg") for item in detail if isinstance(item, dict))[:MAX_TEXT]
-    return (text(value, "detail") or text(value, "message") or text(mapping(value, "detail"), "message"))[:MAX_TEXT]
+    inner = mapping(value, "detail")
+    said = text(value, "detail") or text(value, "message") or text(inner, "message")
+    return (said or text(mapping(inner, "error"), "message"))[:MAX_TEXT]
