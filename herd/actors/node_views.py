@@ -7,7 +7,7 @@ from herd.names import canonical
 from herd.policy.catalog import preferred
 from herd.policy.hardware import bandwidth
 from herd.policy.values import Hardware, Memory, MemoryKind, ModelView
-from herd.protocols.apis import implied
+from herd.protocols.apis import implied, of_model
 from herd.protocols.messages import BackendInfo, Gpu, Machine, ModelInfo, Report
 from herd.types import Api, BackendKind, Bytes, Capability, MiB, Thermal, Tokens, Unit, Workload
 
@@ -49,7 +49,7 @@ def _model_view(info: ModelInfo, backend: BackendInfo, limit: int, *, video: boo
         name=info.name,
         backend=info.backend,
         dialects=backend.dialects,
-        apis=backend.apis or implied(backend.dialects),
+        apis=of_model(backend.kind, backend.apis or implied(backend.dialects), info.capabilities),
         size=info.size,
         resident=info.resident,
         context=info.context_length,
@@ -60,6 +60,8 @@ def _model_view(info: ModelInfo, backend: BackendInfo, limit: int, *, video: boo
         kv_per_token=info.kv_per_token,
         context_max=info.context_max,
         active_share=info.active_share,
+        kind=backend.kind,
+        digest=info.digest,
     )
 
 
