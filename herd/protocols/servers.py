@@ -45,8 +45,8 @@ def recognise(answers: Mapping[str, Any]) -> BackendKind:
     if any("state" in model for model in _data(answers.get("/api/v0/models"))):
         return BackendKind.LMSTUDIO
     models = answers.get("/v1/models")
-    for model in _data(models):
-        if kind := _OWNERS.get(text(model, "owned_by")):
+    for owned in (*_data(models), mapping({"list": models}, "list")):  # the list itself says so where it is empty
+        if kind := _OWNERS.get(text(owned, "owned_by")):
             return kind
     # llama-swap has more than a version there, and LocalAI has one at /version too.
     version = answers.get("/api/version")
