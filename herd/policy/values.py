@@ -121,6 +121,7 @@ class NodeView:
     workload: Workload | None = Workload.IDLE  # of its owner, on which the ceiling depends; None: it has none
     availability: float = 1.0  # the share of the machine that its owner leaves, 0 to 1
     trend: float = TREND_UNKNOWN  # points for what the owner is expected to leave over the next hour
+    media: tuple[str, ...] = ()  # endpoints for images and speech that it has anything for, whichever model
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,12 +239,16 @@ class Candidate(NamedTuple):
 
 
 class Eliminated(NamedTuple):
-    """A node that could not, and why. `model`: what it has of it, where nobody can have that from it now."""
+    """A node that could not, and why. `model`: what it has of it, where nobody can have that from it now.
+
+    `media`: as of its `NodeView`.
+    """
 
     node: NodeId
     name: NodeName
     reason: Reason
     model: ModelView | None = None
+    media: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +258,7 @@ class Decision:
     `known` says whether any node has ever had the model; `complete` whether every node has reported that was known
     when the router started, or is joining; `version` counts the fleet's changes, so that whoever waits for the next one
     can tell whether it has already happened. `over_budget`: there is a node, but the fleet's retries are used up.
+    `unequipped`: images or speech are asked for, and no node has anything that makes them, or hears.
     """
 
     candidates: tuple[Candidate, ...]  # best first
@@ -262,6 +268,7 @@ class Decision:
     version: int = 0
     retry_in: Seconds | None = None  # with the patience of so long more, a node would be made to make room
     over_budget: bool = False
+    unequipped: bool = False
 
     @property
     def chosen(self) -> Candidate | None:

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from herd.actors.node_views import MEMORY_STEP, context_of, hardware_of, memory_of, models_of, workload_of
+from herd.actors.node_views import MEMORY_STEP, context_of, hardware_of, media_of, memory_of, models_of, workload_of
 from herd.policy.values import Memory, MemoryKind
 from herd.protocols.messages import BackendInfo, Gpu, Machine, ModelInfo, Report
-from herd.types import BackendId, Bytes, GiB, ModelName, Tokens, Workload
+from herd.types import Api, BackendId, Bytes, GiB, ModelName, Tokens, Workload
 from tests.actors.doubles import LLAMACPP, OLLAMA, model, report
 
 CARD = Gpu("GPU-1", "NVIDIA GeForce RTX 4090", "nvidia", Bytes(24 * GiB), Bytes(20 * GiB))
@@ -133,3 +133,20 @@ def test_of_two_servers_the_one_that_speaks_more_serves_and_then_the_one_that_ha
 
 def test_a_model_of_a_server_that_is_not_reported_is_no_model() -> None:
     assert models_of(report(model("m", LLAMACPP))) == {}
+
+
+def test_a_node_has_something_for_images_or_speech_if_a_server_or_a_model_there_is_for_that() -> None:
+    paints = BackendInfo(BackendId("mflux"), "mflux", "", ("openai",), apis=(Api.IMAGES, Api.GENERATE_IMAGE))
+    ollama = replace(OLLAMA, apis=(Api.OLLAMA_CHAT, Api.IMAGES, Api.TRANSCRIPTIONS, Api.TRANSCRIBE))
+    chats = replace(model("llama3.2:3b"), capabilities=("completion",))
+    hears = replace(model("gemma3n:e2b"), capabilities=("completion", "audio"))
+
+    assert media_of(report(backends=(paints,))) == (Api.GENERATE_IMAGE, Api.IMAGES)
+    assert media_of(report(chats, model("unsaid"), backends=(ollama,))) == ()
+    assert media_of(report(chats, hears, backends=(ollama,))) == (Api.TRANSCRIBE, Api.TRANSCRIPTIONS)
+    assert media_of(report(hears, backends=(ollama, LLAMACPP, paints))) == (
+        Api.GENERATE_IMAGE,
+        Api.IMAGES,
+        Api.TRANSCRIBE,
+        Api.TRANSCRIPTIONS,
+    )
