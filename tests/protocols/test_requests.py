@@ -251,6 +251,9 @@ AUDIO_PART = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "
 TEXT_PART = {"type": "text", "text": "hi"}
 IMAGE_BLOCK = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
 PAGES_BLOCK = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "AAAA"}}
+LINKED_BLOCK = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
+LINKED_PART = {"type": "image_url", "image_url": {"url": "https://example.com/a.png", "detail": "low"}}
+INPUT_IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
 LOOKED_BLOCK = {"type": "tool_result", "content": [TEXT_PART, IMAGE_BLOCK]}
 
 
@@ -266,6 +269,7 @@ LOOKED_BLOCK = {"type": "tool_result", "content": [TEXT_PART, IMAGE_BLOCK]}
         (GENERATE, {"prompt": "def f(", "suffix": "return"}, (Capability.INSERT,)),
         (OPENAI_CHAT, {"messages": [{"role": "user", "content": [TEXT_PART]}]}, ()),
         (OPENAI_CHAT, {"messages": [{"role": "user", "content": [TEXT_PART, IMAGE_PART]}]}, (Capability.VISION,)),
+        (OPENAI_CHAT, {"messages": [{"role": "user", "content": [LINKED_PART]}]}, (Capability.VISION,)),
         (OPENAI_CHAT, {"messages": [{"role": "user", "content": [AUDIO_PART]}]}, (Capability.AUDIO,)),
         (OPENAI_CHAT, {"messages": HELLO, "tools": [{"x": {"images": ["not one"]}}]}, (Capability.TOOLS,)),
         (CHAT, {"messages": [{"role": "user", "content": [IMAGE_PART]}]}, ()),  # Ollama has none there
@@ -274,9 +278,11 @@ LOOKED_BLOCK = {"type": "tool_result", "content": [TEXT_PART, IMAGE_BLOCK]}
         (COMPLETIONS, {"prompt": "hello", "images": ["AAAA"], "tools": [{}]}, ()),
         (RESPONSES, {"input": "hello", "tools": [{"type": "function", "name": "f"}]}, (Capability.TOOLS,)),
         (RESPONSES, {"input": [{"role": "user", "content": [IMAGE_PART]}]}, (Capability.VISION,)),
+        (RESPONSES, {"input": [{"role": "user", "content": [INPUT_IMAGE]}]}, (Capability.VISION,)),
         (RESPONSES, {"input": [{"type": "function_call_output", "output": [IMAGE_PART]}]}, (Capability.VISION,)),
         (RESPONSES, {"input": [{"role": "user", "content": [AUDIO_PART]}]}, (Capability.AUDIO,)),
         (MESSAGES, {"max_tokens": 1, "messages": [{"role": "user", "content": [IMAGE_BLOCK]}]}, (Capability.VISION,)),
+        (MESSAGES, {"max_tokens": 1, "messages": [{"role": "user", "content": [LINKED_BLOCK]}]}, (Capability.VISION,)),
         (MESSAGES, {"max_tokens": 1, "messages": [{"role": "user", "content": [PAGES_BLOCK, LOOKED_BLOCK]}]}, ()),
         (MESSAGES, {"max_tokens": 1, "messages": HELLO, "tools": [{"name": "f"}]}, (Capability.TOOLS,)),
         (EMBED, {"input": "hello"}, (Capability.EMBEDDING,)),
