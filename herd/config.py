@@ -73,7 +73,9 @@ class RouterSettings:
     tls_key: str = _setting("", "Key file (PEM) for TLS.")
     hold_timeout: float = _setting(30.0, "Seconds a request waits for a node that can serve it.")
     auto_pull: bool = _setting(False, "Pull a model nobody has onto the best node.")
-    max_body: int | None = _setting(None, "Largest JSON body, in bytes (default 256 MiB); blobs have no limit.")
+    max_body: int | None = _setting(
+        None, "Largest JSON body, in bytes (default 256 MiB); forms may have 4 GiB, blobs have no limit."
+    )
     scorer: str = _setting("seven-signals", "Rank nodes by seven-signals (points) or completion-time (seconds).")
     otlp_endpoint: str = _setting("", "URL of an OpenTelemetry collector (OTLP over HTTP) that gets the traces.")
     aliases: dict[str, str] = field(default_factory=dict, metadata=_TABLE)

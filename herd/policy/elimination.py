@@ -10,6 +10,8 @@ UNSERVED = "no-backend"  # kind of the reason of a node none of whose model serv
 # States in which a node takes new requests. A degraded one does: it was heard less than 30 s ago.
 TAKES_REQUESTS = (NodeState.READY, NodeState.DEGRADED)
 
+_UNABLE = {Capability.IMAGE: "that makes no images", Capability.AUDIO: "that hears nothing"}
+
 FAILED = Reason("failed", "already failed this request")
 
 
@@ -40,5 +42,5 @@ def lacking(ask: Ask, model: ModelView) -> Reason | None:
         for need in ask.needs:
             # Servers list what is special about a model; that it completes text goes without saying for some.
             if need is not Capability.COMPLETION and need not in model.capabilities:
-                return Reason("capability", f"has a build of it without {need.value}")
+                return Reason("capability", f"has a build of it {_UNABLE.get(need) or f'without {need.value}'}")
     return None

@@ -59,13 +59,22 @@ def decided(
         moment: when, and for whom.
         order: puts those that can serve it in order, the best first.
     """
-    if not ask.needs or ask.replaceable or ask.api.unit is not Unit.TOKEN:  # as most requests are
+    if not ask.needs:  # as most requests are
         return _decided(ask, looked_at, loads, moment, order)
     known = tuple(looked_at)
     decision = _decided(ask, known, loads, moment, order)
+    if ask.api.unit is not Unit.TOKEN:
+        return replace(decision, unequipped=_unequipped(ask, known))
+    if ask.replaceable:
+        return decision
     if hopeless(decision) and any(out.reason.kind == "capability" for out in decision.eliminated):
         return _decided(replace(ask, needs=()), known, loads, moment, order)
     return decision
+
+
+def _unequipped(ask: Ask, known: Iterable[Prospect | Eliminated]) -> bool:
+    """Whether no node has anything for what is asked, whichever model, as far as is known of those that are away."""
+    return not any(ask.api in (one.media if isinstance(one, Eliminated) else one.node.media) for one in known)
 
 
 def _decided(

@@ -8,7 +8,7 @@ from typing import Any
 
 from herd.errors import RequestError
 from herd.protocols.json_scan import Span
-from herd.protocols.media import WAV_HEAD, heard, painted
+from herd.protocols.media import WAV_HEAD, heard, painted, recorded
 from herd.protocols.multipart import (
     FORM,
     MAX_FIELD,
@@ -22,7 +22,7 @@ from herd.protocols.multipart import (
 )
 from herd.protocols.requests import Routing
 from herd.protocols.untrusted import MAX_MODEL_NAME
-from herd.types import Api, Capability
+from herd.types import Api, Capability, Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +128,14 @@ class FormScan:
             raise RequestError(f'{kind.files[0]} is required: the form has no file in its part "{kind.files[0]}"')
         if not self._size:
             raise RequestError(f"{kind.what} file is empty")
+        speech = kind.need is Capability.AUDIO
+        amount = heard(self._start, self._size) if speech else painted(_known(fields))
         return Routing(
             model=model,
             streamed=fields.get("stream", "").strip().lower() in _TRUE,
             needs=(kind.need,),
-            amount=painted(_known(fields)) if kind.need is Capability.IMAGE else heard(self._start, self._size),
+            amount=amount,
+            guess=recorded(self._size) if speech and amount is None else Tokens(0),
             model_at=self._model_at,
         )
 

@@ -73,15 +73,6 @@ _OF_OLLAMA = ImageWords(Flavour.OLLAMA, (("steps", "steps"), ("seed", "seed")))
 _OF_LOCALAI = ImageWords(
     Flavour.LOCALAI, (("steps", "step"), ("seed", "seed"), ("negative_prompt", "the prompt behind a bar"))
 )
-_OF_SDCPP = ImageWords(
-    Flavour.SDCPP,
-    (
-        ("steps", "sample_params.sample_steps"),
-        ("guidance", "sample_params.guidance"),
-        ("seed", "seed"),
-        ("negative_prompt", "negative_prompt"),
-    ),
-)
 
 
 def is_localai(answers: Mapping[str, Any]) -> bool:
@@ -133,8 +124,17 @@ def image_words(kind: BackendKind, answers: Mapping[str, Any], description: Any)
     if is_localai(answers):
         return _OF_LOCALAI
     if is_sdcpp(answers):
-        return _OF_SDCPP
+        return _words_of_sdcpp(answers[SDCPP])
     return ImageWords(names=_described_names(description))
+
+
+def _words_of_sdcpp(answer: dict[str, Any]) -> ImageWords:
+    """A model that is guided by itself is run with the other guidance switched off, which is 1: so is its default."""
+    defaults = mapping(mapping(answer, "defaults_by_mode"), "img_gen") or mapping(answer, "defaults")
+    guidance = mapping(mapping(defaults, "sample_params"), "guidance")
+    name = "distilled_guidance" if guidance.get("txt_cfg") == 1 else "txt_cfg"
+    own = (("seed", "seed"), ("negative_prompt", "negative_prompt"))
+    return ImageWords(Flavour.SDCPP, (("steps", "sample_steps"), ("guidance", name), *own))
 
 
 def _described_names(description: Any) -> tuple[tuple[str, str], ...]:

@@ -50,20 +50,21 @@ def _image(width: int, height: int, steps: int | None, count: int | None) -> Tok
     return Tokens(min(ceil(width * height * steps * count / 1000), MAX_INT))
 
 
-def heard(start: bytes, size: int) -> Tokens:
-    """The work of a recording: how long it plays, in frames. Of a WAV file this is known, of others a guess by size.
+def recorded(size: int) -> Tokens:
+    """The work of a recording of so many bytes, of which nothing else is known: a guess, in frames."""
+    return Tokens(ceil(size * FRAMES_A_SECOND / BYTES_A_SECOND))
+
+
+def heard(start: bytes, size: int) -> Tokens | None:
+    """The work of a recording: how long it plays, in frames; None where it is no WAV file.
 
     The format is that of "Multimedia Programming Interface and Data Specifications 1.0" (IBM, Microsoft; 1991). What is
     written as it is recorded says no length, or one of four gigabytes: then all that follows its head is sound.
 
     Args:
         start: the first bytes of the file, `WAV_HEAD` of them if it has so many.
-        size: of the file, in bytes; one at least.
+        size: of the file, in bytes.
     """
-    return _of_wav(start, size) or Tokens(ceil(size * FRAMES_A_SECOND / BYTES_A_SECOND))
-
-
-def _of_wav(start: bytes, size: int) -> Tokens | None:
     if start[:4] not in {b"RIFF", b"RF64"} or start[8:12] != b"WAVE":
         return None
     at, a_second = 12, 0

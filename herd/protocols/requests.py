@@ -38,8 +38,9 @@ class Routing:
     is no limit. `conversation` is a digest of how a conversation begins, the same for each of its turns; empty for a
     prompt. A turn that is not the first one `continues` it. `odd_context`: its `num_ctx` is none, and for the model
     server to refuse. `fallbacks` are models that may serve it in place of the one it names; None: it does not say.
-    `amount` is the work that it is, in units of its endpoint (`Api.unit`), where its body says that, or suggests it.
-    `model_at`: where its model's name stands in its body, if that is a form; None: it is JSON.
+    `amount` is the work that it is, in units of its endpoint (`Api.unit`), where that can be read of its body; `guess`
+    is what its size suggests where it cannot, 0 for nothing. `model_at`: where its model's name stands in its body, if
+    that is a form; None: it is JSON.
     """
 
     model: str
@@ -55,6 +56,7 @@ class Routing:
     odd_context: bool = False
     fallbacks: tuple[str, ...] | None = None
     amount: Tokens | None = None
+    guess: Tokens = NO_TOKENS
     model_at: Span | None = None
 
 

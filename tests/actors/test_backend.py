@@ -392,6 +392,19 @@ async def test_what_a_model_takes_is_asked_once_and_told_after_the_model_itself(
 
 
 @virtual_time
+async def test_what_a_model_can_do_is_asked_of_it_where_the_list_does_not_say() -> None:
+    server = shown("painter", "talker")
+    server["/api/tags"]["models"][1]["capabilities"] = ["completion"]  # as younger Ollamas list it
+    for name in ("painter", "talker"):
+        server[f"/api/show {name}"] = {"model_info": LLAMA, "capabilities": ["image"]}
+    watched = Watched(server)
+    listed, described = await watched.told()
+    assert [model.capabilities for model in listed.models] == [(), ("completion",)]
+    assert [model.capabilities for model in described.models] == [("image",), ("completion",)]
+    await watched.end()
+
+
+@virtual_time
 async def test_a_load_keeps_what_is_known_of_the_model_and_one_that_was_deleted_meanwhile_is_known_too() -> None:
     watched = Watched(shown("a"))
     await watched.told()
