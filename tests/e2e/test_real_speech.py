@@ -123,14 +123,14 @@ async def test_words_come_back_with_their_times_at_herds_own(url: str, recording
     assert answer["segments"][0]["start"] < answer["segments"][0]["end"] <= answer["duration"]
 
 
-async def test_the_router_knows_how_much_was_heard(url: str, recording: bytes) -> None:
-    for path in ("/api/transcribe", "/v1/audio/transcriptions"):
-        await ask(url, path, spoken(recording, response_format="verbose_json"))
-    async with aiohttp.ClientSession() as session, session.get(f"{url}/herd/v1/requests?limit=2") as answer:
-        requests = (await answer.json())["requests"]
+async def test_the_router_learns_how_fast_the_node_listens(url: str, recording: bytes) -> None:
+    await ask(url, "/v1/audio/transcriptions", spoken(recording, response_format="verbose_json"))
+    async with aiohttp.ClientSession() as session, session.get(f"{url}/herd/v1/nodes/ears") as answer:
+        (learned,) = (await answer.json())["learned"]
+    (work,) = learned["work"]
     seconds = (len(recording) - 44) / 2 / 22_050  # as espeak-ng writes it
-    assert [request["outcome"] for request in requests] == ["served", "served"]
-    assert [request["completion"] for request in requests] == [pytest.approx(100 * seconds, abs=2)] * 2  # of 10 ms
+    assert (work["unit"], work["amount"]) == ("audio-frame", pytest.approx(100 * seconds, abs=2))
+    assert work["rate"] > 0
 
 
 async def test_what_the_server_refuses_is_told_in_the_words_of_who_asked(url: str, recording: bytes) -> None:
