@@ -80,6 +80,7 @@ class ModelView:
     breaker: BreakerState = CLOSED
     apis: tuple[str, ...] = ()  # what can be asked of it there, in whatever words the backend itself speaks
     kind: str = ""  # of its backend, a `BackendKind` or a newer one
+    digest: str = ""  # of the build; empty: the backend does not say
 
     @property
     def keepable(self) -> bool:
@@ -165,6 +166,8 @@ class Ask:
     excluded: tuple[NodeId, ...] = ()  # nodes that already failed this request
     retry: bool = False  # an attempt that may have cost a model server work has failed
     moves: int = 0  # from queue to queue so far
+    digest: str = ""  # of the build that it has to be; empty: any
+    meant: NodeId | None = None  # of a part of a batch: the node that it is sized for, where it goes if it can
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,11 @@ QWEN_ASR = {
 }
 
 
+def is_qwen_asr(answers: Mapping[str, Any]) -> bool:
+    """Whether mlx-qwen3-asr answered, by how it is: anybody may ask for that."""
+    return "queued_jobs" in mapping({HEALTH: answers.get(HEALTH)}, HEALTH)
+
+
 def is_whispercpp(answers: Mapping[str, Any]) -> bool:
     """Whether whisper.cpp's server answered, by its page."""
     page = answers.get(PAGE)
