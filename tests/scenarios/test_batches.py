@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
+from herd.actors import batching
+from herd.actors.ports import Handler, Headers, HttpRequest, Sink
+from herd.actors.sinks import PassingSink
 from herd.names import Names
+from herd.protocols.batches import MOST_VECTOR
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.fleet.house import House, SimulatedNode
 from herd.simulation.http import RecordingSink, call
@@ -274,3 +278,80 @@ def test_the_same_seed_splits_the_same() -> None:
             return [json.dumps(answer.headers) for answer in answers]
 
     assert run_virtual(story()) == run_virtual(story())
+
+
+class Lying:
+    """Stands before a model server, and spoils the next answers with vectors."""
+
+    def __init__(self, lies: list[str]) -> None:
+        self.lies = lies
+
+    def around(self, handler: Handler) -> Handler:
+        async def handle(request: HttpRequest, sink: Sink) -> None:
+            embeds = request.path in {EMBED, OPENAI} and self.lies
+            await handler(request, _Spoiled(sink, self.lies.pop(0)) if embeds else sink)
+
+        return handle
+
+
+class _Spoiled(PassingSink):
+    def __init__(self, sink: Sink, lie: str) -> None:
+        super().__init__(sink)
+        self._lie = lie
+
+    async def start(self, status: int, headers: Headers) -> None:
+        more = (("Content-Encoding", "br"),) if self._lie == "compressed" else ()
+        kept = tuple(pair for pair in headers if pair[0].lower() != "content-length")
+        await super().start(status, (*kept, *more))
+
+    async def write(self, data: bytes) -> None:
+        if self._lie == "one more":
+            data = data.replace(b'"embeddings":[[', b'"embeddings":[[1],[')
+        await super().write(data)
+
+
+@pytest.mark.parametrize("lie", ["one more", "compressed"])
+def test_parts_that_do_not_make_one_answer_are_dropped_for_the_whole(lie: str) -> None:
+    async def story() -> None:
+        liar = Lying([])
+        async with scenario() as home:
+            for name in ("a", "b"):
+                await loaded(home, name, around=liar.around)
+            expected = await home.ask(EMBED, batch())
+            liar.lies.append(lie)
+            answer = await home.ask(EMBED, batch())
+            assert (parts(answer), served_by(answer)) in ((None, "a"), (None, "b"))
+            assert answer.json["embeddings"] == expected.json["embeddings"]
+            [line, _] = (await home.ask("/herd/v1/requests", method="GET")).json["requests"]
+            assert (line["node"], line["outcome"], line["attempts"]) == (served_by(answer), "served", 1)
+
+    run_virtual(story())
+
+
+def test_a_batch_for_whose_vectors_there_is_no_room_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "ROOM", 39 * MOST_VECTOR)
+
+    async def story() -> None:
+        async with scenario() as home:
+            for name in ("a", "b"):
+                await loaded(home, name)
+            assert parts(await home.ask(EMBED, batch(40))) is None
+            assert parts(await home.ask(EMBED, batch(39))) == "2"
+            first, second = home.send(EMBED, batch(39)), home.send(EMBED, batch(39))
+            await asyncio.gather(first.task, second.task)
+            assert [parts(one.sink) for one in (first, second)] == ["2", None]
+            assert parts(await home.ask(EMBED, batch(39))) == "2", "the room is free again"
+
+    run_virtual(story())
+
+
+@virtual_time
+async def test_a_model_server_that_cannot_serve_now_costs_its_part_another_attempt() -> None:
+    async with scenario() as home:
+        a, _ = await loaded(home, "a"), await loaded(home, "b")
+        a.ollama.fail_next(503, "busy")
+        answer = await home.ask(EMBED, batch())
+        assert (parts(answer), served_by(answer), answer.header("X-Herd-Attempts")) == ("2", "b, b", "3")
+        a.ollama.fail_next(400, "no")
+        answer = await home.ask(EMBED, batch())
+        assert (answer.status, answer.json, parts(answer)) == (400, {"error": "no"}, None)
