@@ -18,7 +18,7 @@ from herd.actors.ports import Headers, Sink
 from herd.actors.request import Inbound, RouterParts, begun, serve
 from herd.errors import RequestError
 from herd.policy.batches import Split, Spread, split
-from herd.policy.values import Ask
+from herd.policy.values import Ask, PartOf
 from herd.protocols.answers import request_ids
 from herd.protocols.batches import (
     MOST_INPUTS,
@@ -220,8 +220,7 @@ class _Batch:
             routing=replace(whole.routing, prompt_tokens=Tokens(body.size // BYTES_PER_TOKEN), fallbacks=()),
             body=body,
             trail=None,
-            digest=self._plan.digest,
-            meant=share.place.node,
+            part=PartOf(self._plan.digest, share.place.node),
         )
 
     async def _pass_on(self, sink: Sink) -> None:

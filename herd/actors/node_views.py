@@ -43,6 +43,7 @@ def _model_view(info: ModelInfo, backend: BackendInfo, limit: int, *, video: boo
         dialects=backend.dialects,
         apis=backend.apis or implied(backend.dialects),
         size=info.size,
+        digest=info.digest,
         resident=info.resident,
         context=info.context_length,
         capabilities=info.capabilities,
@@ -52,7 +53,6 @@ def _model_view(info: ModelInfo, backend: BackendInfo, limit: int, *, video: boo
         kv_per_token=info.kv_per_token,
         context_max=info.context_max,
         active_share=info.active_share,
-        digest=info.digest,
     )
 
 
