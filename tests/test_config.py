@@ -252,6 +252,43 @@ def test_what_is_no_url_is_refused_with_an_example(given: str) -> None:
         config.router_url(given)
 
 
+@pytest.mark.parametrize(
+    ("given", "url", "key"),
+    [
+        ("http://:s3cret@127.0.0.1:8765", "http://127.0.0.1:8765", "s3cret"),
+        ("http://s3cret@127.0.0.1:8765/v2/", "http://127.0.0.1:8765/v2", "s3cret"),
+        ("https://:a%40b%2Fc%25@[fe80::1]", "https://[fe80::1]:443", "a@b/c%"),
+        ("http://127.0.0.1:8765", "http://127.0.0.1:8765", ""),
+        ("http://@127.0.0.1:8765", "http://127.0.0.1:8765", ""),
+    ],
+)
+def test_a_model_servers_key_stands_in_its_url_and_is_kept_apart_from_it(given: str, url: str, key: str) -> None:
+    assert config.backend_url(given) == url
+    assert config.backend_key(given) == key
+    assert config.backend_keys([given, "http://127.0.0.1:1"]) == ({url: key} if key else {})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("http://me:s3cret@x", "http://:s3cret%20@x", "http://:s3cret%C3%A9@x", "http://:s3cret%0A@x"),
+        *("ftp://:s3cret@x", "http://:s3cret@", "http://:s3cret@x:99999", "http://:s3cret@[", ":s3cret@x:8080"),
+        *("http://:s3cret@x?y", "http://:s3cret#1@x", "http://:s3cret/1@x:1", "http//:s3cret@x"),
+    ],
+)
+def test_a_key_that_cannot_be_used_is_not_shown_either(given: str) -> None:
+    with pytest.raises(ConfigError, match="--backend-url") as refused:
+        config.backend_key(given)
+    assert "s3cret" not in str(refused.value)
+    assert refused.value.__cause__ is None  # a traceback would show it
+
+
+def test_settings_do_not_show_a_model_servers_key() -> None:
+    settings = config.load(NodeSettings, {}, {"HERD_NODE_BACKEND_URL": "http://:s3cret@127.0.0.1:8765"})
+    assert settings.backend_url == ("http://:s3cret@127.0.0.1:8765",)
+    assert "s3cret" not in repr(settings)
+
+
 def test_the_certificate_of_a_router_is_named_by_its_digest_or_not_at_all() -> None:
     name = "HERD_ROUTER_FINGERPRINT"
     assert config.asked_certificate({}) is None

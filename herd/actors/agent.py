@@ -328,9 +328,9 @@ async def running_agent(options: AgentOptions, ports: AgentPorts) -> AsyncIterat
         relay = Relay(base_urls, backends, ports.servers, ports.clock)
         for settings in options.backends:
             told = partial(relay.recognised, settings.id)
-            backends[settings.id] = start(
-                sensors, Backend, names.backend(settings.id), settings, ports.servers, agent, ports.processes, told
-            )
+            watching = (settings, ports.servers, agent, ports.processes, told)
+            busy = partial(relay.busy, settings.id)
+            backends[settings.id] = start(sensors, Backend, names.backend(settings.id), *watching, busy=busy)
         commands = Commands(
             base_urls,
             ports.servers,

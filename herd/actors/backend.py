@@ -2,15 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from herd.actors.introduction import introduction
 from herd.actors.ports import ModelServers
 from herd.actors.sensor_ports import ServerProcesses
 from herd.actors.shape_book import ShapeBook
-from herd.errors import HerdError, ProtocolError, StreamFailed
-from herd.protocols import apis, openai_servers, servers
+from herd.errors import HerdError, ProtocolError, TimedOut
+from herd.protocols import apis, image_servers, openai_servers, servers, speech_servers
+from herd.protocols.image_servers import ImageWords, ModelList
 from herd.protocols.messages import BackendInfo, ModelInfo
 from herd.protocols.model_shapes import read_ollama_show
 from herd.runtime import ActorHandle, context
@@ -23,6 +24,8 @@ LIST_EVERY = 5  # polls between two looks at what is on disk: pulls and deletes 
 PROBE_S = Seconds(5.0)  # a model server under load answers its lists late, but it answers
 MAX_PARALLEL = 1024  # streams of one link: what is beyond could not run at once anyway
 MAX_CONTEXT = 2**24  # tokens: sixteen times what the longest models of today are trained for
+# Tools that run one job, and servers that lock their model.
+_ONE_AT_A_TIME = (BackendKind.MFLUX, BackendKind.QWEN_ASR, BackendKind.WHISPERCPP)
 FAILURES_UNTIL_DOWN = 3  # one failed poll says nothing; three in a row are 6 s of silence
 
 
@@ -53,7 +56,9 @@ class Backend:
         http: the HTTP client.
         agent: the Agent.
         processes: shows the settings of servers on this machine; None where they cannot be seen.
-        recognised: told which program the server is, and what the agent stands in for when it is asked for that.
+        recognised: told which program the server is, what the agent stands in for when it is asked for that, and in
+            which words the server is asked for images.
+        busy: whether a request that came through this agent runs on the server.
     """
 
     def __init__(
@@ -62,15 +67,21 @@ class Backend:
         http: ModelServers,
         agent: ActorHandle,
         processes: ServerProcesses | None = None,
-        recognised: Callable[[BackendKind, tuple[Api, ...]], None] = lambda _kind, _translated: None,
+        recognised: Callable[[BackendKind, tuple[Api, ...], ImageWords], None] = lambda _kind, _apis, _words: None,
+        *,
+        busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self._settings = settings
         self._http = http
         self._agent = agent
         self._processes = processes
         self._tell_recognised = recognised
+        self._busy = busy
         self._state = BackendState(settings.id, trouble="has not answered yet")
         self._listed: tuple[ModelInfo, ...] = ()
+        self._lists: ModelList | None = None  # where it has a list of its own
+        self._says_what_is_loaded = False  # beside that
+        self._capabilities: tuple[str, ...] = ()  # of models of which it says nothing
         self._props: openai_servers.Props | None = None  # what a llama.cpp server says of itself, once
         self._polls = 0
         self._failures = 0
@@ -125,6 +136,10 @@ class Backend:
     async def _try_to_look(self) -> None:
         try:
             state = await self._look()
+        except TimedOut as error:
+            # Some answer nobody while they compute: as long as that is for us, silence is no sign.
+            if self._state.info is None or not self._busy():
+                self._failed(str(error))
         except HerdError as error:
             self._failed(str(error))
         else:
@@ -186,24 +201,32 @@ class Backend:
                 self._shapes.forget_all_but(models)
         elif info.kind == BackendKind.LMSTUDIO:
             models = openai_servers.read_lmstudio_models(await self._json("/api/v0/models"), info.id)
+        elif self._lists is not None:
+            path, read = self._lists
+            models = read(await self._json(path), info.id)
+            if self._says_what_is_loaded:
+                models = speech_servers.merge_loaded(models, await self._json(speech_servers.LOADED))
         else:
-            models = openai_servers.read_openai_models(await self._json("/v1/models"), info.id, self._props)
+            answer = await self._json("/v1/models")
+            models = openai_servers.read_openai_models(answer, info.id, self._props, self._capabilities)
         return BackendState(info.id, info, models)
 
     async def _recognised(self) -> BackendInfo:
         """Find out which program it is, by asking it."""
-        answers: dict[str, object] = {}
-        for path in servers.PROBES:
-            status, value = await self._answer(path)
-            if status == 200 and value is not None:
-                answers[path] = value
+        answers = await introduction(self._http, self._settings.base_url, PROBE_S)
         kind = servers.recognise(answers)
         self._props = openai_servers.read_llamacpp_props(answers["/props"]) if kind is BackendKind.LLAMACPP else None
         slots = await self._declared_slots(kind)
         version = servers.read_ollama_version(answers["/api/version"]) if kind is BackendKind.OLLAMA else ""
-        native = await self._own_apis(kind, version)
+        description = _description(answers)
+        native = await self._own_apis(kind, version, description)
         translated = apis.translated(kind, native)
-        self._tell_recognised(kind, translated)
+        self._lists = image_servers.lists(answers) or speech_servers.lists(answers)
+        self._says_what_is_loaded = speech_servers.says_what_is_loaded(answers)
+        self._capabilities = apis.only_capability(native)
+        self._tell_recognised(
+            kind, (*translated, *apis.elsewhere(kind)), image_servers.image_words(kind, answers, description)
+        )
         return BackendInfo(
             self._settings.id,
             kind,
@@ -215,22 +238,20 @@ class Backend:
             slots=slots,
         )
 
-    async def _own_apis(self, kind: BackendKind, version: str) -> tuple[Api, ...]:
+    async def _own_apis(self, kind: BackendKind, version: str, description: object) -> list[Api]:
         """What the server can be asked for by itself, by what is known of its kind and by what it says."""
-        found = list(apis.native(kind, version))
-        if kind in {BackendKind.VLLM, BackendKind.OPENAI}:
-            with suppress(StreamFailed):  # too long, or too slow: then what it has is translated
-                _, description = await self._answer("/openapi.json")
-                found += apis.listed(description)
-        elif kind is BackendKind.LMSTUDIO:
+        found = list(apis.own(kind, version, description))
+        if kind is BackendKind.LMSTUDIO:
             _, newer = await self._answer("/api/v1/models")  # it has that since 0.4.0, and responses since 0.3.29
             found += [Api.RESPONSES] if isinstance(newer, dict) and "models" in newer else []
-        return tuple(dict.fromkeys(found))
+        return found
 
     async def _declared_slots(self, kind: BackendKind) -> int:
         """How many requests a model runs at once by the server's own word; 0 when it gives none."""
         if self._props is not None:
             return self._props.slots
+        if kind in _ONE_AT_A_TIME:
+            return 1
         return await self._declared(kind, "OLLAMA_NUM_PARALLEL", MAX_PARALLEL)
 
     async def _declared(self, kind: BackendKind, variable: str, most: int) -> int:
@@ -249,3 +270,10 @@ class Backend:
         if status != 200:
             raise ProtocolError(f"{path} answered {status}")
         return value
+
+
+def _description(answers: Mapping[str, object]) -> object:
+    """What the server says that it can be asked for, or is known to have; None where neither."""
+    known = image_servers.paths(answers) if image_servers.is_localai(answers) or image_servers.is_sdcpp(answers) else ()
+    known = known or speech_servers.paths(answers)
+    return {"paths": dict.fromkeys(known)} if known else answers.get(speech_servers.DESCRIPTION)

@@ -18,7 +18,7 @@ from herd.protocols.headers import value_of
 from herd.protocols.messages import Failure, Head, Usage
 from herd.protocols.session import DataReceived, HeadReceived, StreamEnded, StreamEvent, StreamReset
 from herd.protocols.usage import TAIL
-from herd.types import Api, Dialect, MiB
+from herd.types import Api, Dialect, MiB, Unit
 
 # Whole answers are held until their end, so that they can be retried; a longer one is let through as it comes.
 HOLD_LIMIT = MiB
@@ -110,14 +110,23 @@ class Delivery:
                 size += len(event.data)
                 if size > HOLD_LIMIT:
                     return await self._through(head, b"".join(held))
-        if head.status == 200 and self._attempt.closes and size <= TAIL and not _ended_itself(event.usage):
-            return Failed(_failure_of(event))  # of a longer one the agent saw the tail only, and cannot tell
-        answer = WholeAnswer(head.status, self._headers(head), b"".join(held))
+        body = b"".join(held)
+        if head.status == 200 and self._is_cut_off(head, body, event.usage):
+            return Failed(_failure_of(event))
+        answer = WholeAnswer(head.status, self._headers(head), body)
         if head.status in RETRIED_STATUSES:
             return Failed(Failure("status", f"the model server answered {head.status}"), answer)
         self._attempt.begins(head.status)
         await answer.send(self._sink)
         return event.usage
+
+    def _is_cut_off(self, head: Head, body: bytes, usage: Usage) -> bool:
+        """Whether a success lacks its end, although its bytes were whole to HTTP. Pictures and plain text have none."""
+        api = self._attempt.api
+        if api is not None and api.unit is not Unit.TOKEN:
+            return _is_json(head) and not body.rstrip().endswith(b"}")
+        # Of a longer one the agent saw the tail only, and cannot tell.
+        return self._attempt.closes and len(body) <= TAIL and not _ended_itself(usage)
 
     async def _through(self, head: Head, held: bytes) -> Usage:
         """A document too long to hold: what there is, then the rest as it comes."""
@@ -167,6 +176,10 @@ class Delivery:
         if head.status in RETRY_LATER and not value_of(headers, "retry-after"):  # Ollama never says when
             headers = (*headers, ("Retry-After", str(RETRY_AFTER_S)))
         return headers
+
+
+def _is_json(head: Head) -> bool:
+    return value_of(head.headers, "content-type").partition(";")[0].strip().lower() == "application/json"
 
 
 def _ended_itself(usage: Usage) -> bool:

@@ -7,6 +7,7 @@ from herd.actors.ports import Answer, Clock, ModelServers, Serving
 from herd.errors import BodyTooLarge, HerdError, RequestError, StreamFailed
 from herd.protocols.answers import Reply, error_answer
 from herd.protocols.headers import value_of
+from herd.protocols.image_servers import NO_WORDS, ImageWords
 from herd.protocols.messages import Head, Headers, RequestHead, Usage
 from herd.protocols.refusals import BUSY
 from herd.protocols.translation import Now, StandIn, standin
@@ -32,6 +33,7 @@ class Counterpart:
     base_url: str
     kind: BackendKind
     actor: ActorHandle  # its Backend
+    words: ImageWords = NO_WORDS  # in which it is asked for images
 
 
 class Interpreter:
@@ -68,15 +70,15 @@ class Interpreter:
                 raise BodyTooLarge(f"the request is longer than the {MAX_BODY // MiB} MiB that can be translated")
             if self._held > MAX_BODIES:
                 raise RequestError(BUSY, status=503)
-            request = standin(api, server.kind, await _read(serving), str(head.request_id))
+            request = standin(api, server.kind, await read(serving), str(head.request_id))
             if request.wanted.body is not None:
                 await self._ask(serving, request, server, started)
             else:
-                await _say(serving, await self._done(head, request, server, started))
+                await say(serving, await self._done(head, request, server, started))
         except HerdError as error:
             if not isinstance(error, RequestError | BodyTooLarge):
                 raise
-            await _say(serving, error_answer(api.dialect, error, request_id=str(serving.head.request_id)))
+            await say(serving, error_answer(api.dialect, error, request_id=str(serving.head.request_id)))
         finally:
             self._held -= held
 
@@ -86,7 +88,7 @@ class Interpreter:
         answer = await self._post(serving.head, server, request.wanted.path, body)
         try:
             if answer.status != 200:
-                await _say(serving, request.refused(answer.status, await _beginning(answer)))
+                await say(serving, request.refused(answer.status, await beginning(answer)))
                 return
             reader = request.reader(value_of(answer.headers, "content-type"))
             begun = False
@@ -117,7 +119,7 @@ class Interpreter:
         if (errand := request.errand(resident=resident)) is not None:
             answer = await self._post(head, server, errand.path, errand.body)
             try:
-                failed = request.failed_errand(answer.status, await _beginning(answer), errand)
+                failed = request.failed_errand(answer.status, await beginning(answer), errand)
             finally:
                 answer.close()
             if failed is not None:
@@ -131,33 +133,35 @@ class Interpreter:
             head.backend,
             "POST",
             path,
-            (*_for_the_server(head.headers), ("Content-Type", "application/json")),
+            (*for_the_server(head.headers), ("Content-Type", "application/json")),
             Dialect.OPENAI,
             head.streamed,
             len(body),
         )
-        return await self._servers.exchange(server.base_url, translated, _once(body))
+        return await self._servers.exchange(server.base_url, translated, once(body))
 
     def _now(self, started: Seconds) -> Now:
         return Now(self._clock.wall(), Seconds(self._clock.monotonic() - started))
 
 
-def _for_the_server(headers: Headers) -> Headers:
+def for_the_server(headers: Headers) -> Headers:
+    """Of the client's headers those that go on with a translated body."""
     return tuple(pair for pair in headers if pair[0].lower() not in _NOT_THE_SERVERS)
 
 
-async def _read(serving: Serving) -> bytes:
+async def read(serving: Serving, limit: Bytes = MAX_BODY) -> bytes:
+    """The body of a request that is to be translated. Raises BodyTooLarge."""
     if not serving.head.size:
         return b""
     body = bytearray()
     async for piece in serving.body():
         body += piece
-        if len(body) > MAX_BODY:
-            raise BodyTooLarge(f"the request is longer than the {MAX_BODY // MiB} MiB that can be translated")
+        if len(body) > limit:
+            raise BodyTooLarge(f"the request is longer than the {limit // MiB} MiB that can be translated")
     return bytes(body)
 
 
-async def _beginning(answer: Answer) -> bytes:
+async def beginning(answer: Answer) -> bytes:
     """A refusal, as far as it is of interest."""
     body = bytearray()
     while len(body) < MAX_REFUSAL and (data := await answer.read()):
@@ -165,11 +169,12 @@ async def _beginning(answer: Answer) -> bytes:
     return bytes(body)
 
 
-async def _once(body: bytes) -> AsyncIterator[bytes]:
+async def once(body: bytes) -> AsyncIterator[bytes]:
+    """A body that is here already."""
     yield body
 
 
-async def _say(serving: Serving, reply: Reply) -> None:
+async def say(serving: Serving, reply: Reply) -> None:
     """Give a whole answer of the agent's own."""
     await serving.send_head(Head(reply.status, reply.headers))
     await serving.send(reply.body)

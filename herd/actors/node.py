@@ -10,7 +10,7 @@ from herd.actors.breakers import Breakers
 from herd.actors.capacity_learner import OwnerSeen
 from herd.actors.herald import Herald
 from herd.actors.model_queue import MAX_ACQUIRES, ModelQueue, QueueStatus
-from herd.actors.node_views import context_of, hardware_of, memory_of, models_of, workload_of
+from herd.actors.node_views import context_of, hardware_of, media_of, memory_of, models_of, workload_of
 from herd.actors.ports import Clock
 from herd.actors.sightings import Sight, Sightings
 from herd.actors.week_telling import WeekTelling
@@ -324,6 +324,7 @@ class Node:
             workload=workload_of(report),
             availability=self._forecast.availability,
             trend=self._forecast.trend,
+            media=media_of(report),
         )
         before, self._view = self._view, view
         self._match_queues()

@@ -7,13 +7,21 @@ from herd.names import canonical
 from herd.policy.catalog import preferred
 from herd.policy.hardware import bandwidth
 from herd.policy.values import Hardware, Memory, MemoryKind, ModelView
-from herd.protocols.apis import implied
+from herd.protocols.apis import implied, of_model
 from herd.protocols.messages import BackendInfo, Gpu, Machine, ModelInfo, Report
-from herd.types import Bytes, MiB, Thermal, Tokens, Workload
+from herd.types import Api, BackendKind, Bytes, Capability, MiB, Thermal, Tokens, Unit, Workload
 
 # Free memory changes with every breath of a machine. In steps of this size, rounded down, a node that idles looks the
 # same from report to report; no model is small enough to miss it.
 MEMORY_STEP = 128 * MiB
+
+
+# What a model has to be able to do for each of the endpoints that are for nothing else.
+_ABILITIES = {
+    api: Capability.IMAGE if api.unit is Unit.PIXEL_STEP else Capability.AUDIO
+    for api in Api
+    if api.unit is not Unit.TOKEN
+}
 
 
 def models_of(report: Report, learned: Mapping[str, int] = MappingProxyType({})) -> dict[str, ModelView]:
@@ -41,7 +49,7 @@ def _model_view(info: ModelInfo, backend: BackendInfo, limit: int, *, video: boo
         name=info.name,
         backend=info.backend,
         dialects=backend.dialects,
-        apis=backend.apis or implied(backend.dialects),
+        apis=of_model(backend.kind, backend.apis or implied(backend.dialects), info.capabilities),
         size=info.size,
         resident=info.resident,
         context=info.context_length,
@@ -52,6 +60,25 @@ def _model_view(info: ModelInfo, backend: BackendInfo, limit: int, *, video: boo
         kv_per_token=info.kv_per_token,
         context_max=info.context_max,
         active_share=info.active_share,
+        kind=backend.kind,
+        digest=info.digest,
+    )
+
+
+def media_of(report: Report) -> tuple[Api, ...]:
+    """The endpoints for images and speech that the node has anything for.
+
+    What makes images or hears is there for that, whatever models it has now. Ollama has the endpoints in any case: with
+    it a model counts that says of itself that it can.
+    """
+    can = {(info.backend, word) for info in report.models for word in info.capabilities}
+    return tuple(
+        api
+        for api, ability in _ABILITIES.items()
+        if any(
+            api in backend.apis and (backend.kind != BackendKind.OLLAMA or (backend.id, ability) in can)
+            for backend in report.backends
+        )
     )
 
 

@@ -13,7 +13,7 @@ from herd.policy.holding import Patience, hold_for, worth_waiting_for
 from herd.policy.placement import hopeless, why_none
 from herd.policy.retrying import MAX_ATTEMPTS, MAX_PLACEMENTS
 from herd.policy.values import Ask, Candidate, Decision, Ticket
-from herd.protocols.refusals import BUSY, unknown
+from herd.protocols.refusals import BUSY, unequipped, unknown
 from herd.runtime import ActorHandle, ActorUnavailableError
 from herd.types import Api, Bytes, NodeId, Seconds
 
@@ -161,6 +161,8 @@ class Placing:
             if never is not None:
                 model = self.sent if choice is self.choices[0] else choice.model
                 return RequestError(f"no node can do this with {model}: the one that has it {never.text}", status=400)
+        if all(decision.unequipped for decision in decisions):
+            return unavailable(unequipped(self.api, len(decisions[0].eliminated)))
         return unknown(self.api, self.sent)
 
     def _why_none(self, decisions: Sequence[Decision]) -> str:

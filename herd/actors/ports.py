@@ -172,7 +172,8 @@ class ModelServers(Protocol):
         """GET (or POST `body` as JSON to) `url`; the status and the parsed JSON (None when it is not JSON).
 
         Raises:
-            StreamFailed: no answer within `timeout` seconds.
+            TimedOut: no answer within `timeout` seconds.
+            StreamFailed: no answer at all.
         """
 
 

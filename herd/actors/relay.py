@@ -1,15 +1,24 @@
 """The agent's request flow: one stream of the link, served by a model server beside the agent."""
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 from herd.actors.interpreter import Counterpart, Interpreter
+from herd.actors.painter import Painter
 from herd.actors.ports import Clock, ModelServers, Serving
+from herd.actors.stopwatch import Stopwatch
+from herd.actors.transcriber import Transcriber
 from herd.errors import StreamFailed
+from herd.protocols import apis
 from herd.protocols.headers import to_client
-from herd.protocols.messages import Failure, Head
+from herd.protocols.image_servers import NO_WORDS, ImageWords
+from herd.protocols.media_usage import started_for_it
+from herd.protocols.messages import Failure, Head, RequestHead
 from herd.protocols.paths import LISTED_ANEW, normalised
 from herd.protocols.session import UnsendableError
-from herd.protocols.usage import UsageReader
+from herd.protocols.translation.speech import WHISPERCPP
+from herd.protocols.usage import UsageReader, measured
 from herd.runtime import ActorHandle
 from herd.types import Api, BackendId, BackendKind
 
@@ -23,7 +32,7 @@ class Relay:
         base_urls: the model servers by id.
         backends: their Backend actors by id, told when one does not answer, or has other models than before.
         servers: the HTTP client.
-        clock: what translated answers say of the time.
+        clock: what translated answers say of the time, and how long answers took that do not say it themselves.
     """
 
     def __init__(
@@ -36,18 +45,42 @@ class Relay:
         self._base_urls = base_urls
         self._backends = backends
         self._servers = servers
+        self._clock = clock
         self._interpreter = Interpreter(servers, clock)
-        self._stands_in: dict[BackendId, dict[str, BackendKind]] = {}  # by path
+        self._painter = Painter(servers, clock)
+        self._transcriber = Transcriber(servers, clock)
+        self._running: Counter[BackendId] = Counter()  # requests
+        self._stands_in: dict[BackendId, dict[str, tuple[BackendKind, ImageWords]]] = {}  # by path
 
-    def recognised(self, backend: BackendId, kind: BackendKind, translated: tuple[Api, ...]) -> None:
+    def recognised(
+        self,
+        backend: BackendId,
+        kind: BackendKind,
+        translated: tuple[Api, ...],
+        words: ImageWords = NO_WORDS,
+    ) -> None:
         """A server has said which program it is: the agent stands in for it when one of `translated` is asked.
 
-        One that is away is taken to come back as it was.
+        One that is away is taken to come back as it was. It is asked for images in its own `words`.
         """
-        self._stands_in[backend] = dict.fromkeys(translated, kind)
+        self._stands_in[backend] = dict.fromkeys(translated, (kind, words))
+
+    def busy(self, backend: BackendId) -> bool:
+        """Whether a request is with that server."""
+        return self._running[backend] > 0
 
     async def __call__(self, serving: Serving) -> None:
         """Serve one stream to its end. Cancelled when nobody waits for it any more: the server sees it closed."""
+        backend = serving.head.backend
+        self._running[backend] += 1
+        try:
+            await self._serve(serving)
+        finally:
+            self._running[backend] -= 1
+            if not self._running[backend]:
+                del self._running[backend]
+
+    async def _serve(self, serving: Serving) -> None:
         head = serving.head
         base_url = self._base_urls.get(head.backend)
         if base_url is None:
@@ -55,23 +88,39 @@ class Relay:
             return
         stands_in = self._stands_in.get(head.backend)
         path = normalised(head.path.partition("?")[0]) if stands_in else ""
-        kind = stands_in.get(path) if stands_in else None
-        if kind is None:
-            await self._pass_on(serving, base_url)
+        known = stands_in.get(path) if stands_in else None
+        if known is None:
+            await self._pass_on(serving, base_url, head)
+        elif path in apis.elsewhere(known[0]):
+            await self._pass_on(serving, base_url, replace(head, path=WHISPERCPP))
         else:
-            await self._translate(serving, Api(path), Counterpart(base_url, kind, self._backends[head.backend]))
+            kind, words = known
+            server = Counterpart(base_url, kind, self._backends[head.backend], words)
+            await self._translate(serving, Api(path), server)
 
     async def _translate(self, serving: Serving, api: Api, server: Counterpart) -> None:
         try:
-            await self._interpreter.serve(serving, api, server)
+            if api is Api.GENERATE_IMAGE:
+                await self._painter.serve(serving, server)
+            elif api is Api.TRANSCRIBE:
+                await self._transcriber.serve(serving, server)
+            else:
+                await self._interpreter.serve(serving, api, server)
         except StreamFailed as error:
             self._backends[serving.head.backend].suspect.tell()
             serving.reset(Failure(error.kind, str(error)))
 
-    async def _pass_on(self, serving: Serving, base_url: str) -> None:
+    async def _pass_on(self, serving: Serving, base_url: str, asked: RequestHead) -> None:
+        """As it is, but for the path in the head that the server is `asked` with."""
         head = serving.head
+        watch = Stopwatch(self._clock) if measured(head.path) else None
+        body = serving.body() if head.size else None
         try:
-            answer = await self._servers.exchange(base_url, head, serving.body() if head.size else None)
+            if watch is None:
+                answer = await self._servers.exchange(base_url, asked, body)
+            else:
+                sent = watch.sending(body) if body is not None else None
+                answer = await watch.waiting(self._servers.exchange(base_url, asked, sent))
         except StreamFailed as error:
             self._backends[head.backend].suspect.tell()
             # Who had the request and broke on it may have broken because of it.
@@ -79,13 +128,14 @@ class Relay:
             return
         try:
             await serving.send_head(Head(answer.status, to_client(answer.headers)))
-            usage = UsageReader(head.path, head.streamed)
-            while data := await answer.read():
+            usage = UsageReader(head.path, head.streamed, answer.status)
+            while data := await (answer.read() if watch is None else watch.waiting(answer.read())):
                 usage.feed(data)
                 await serving.send(data)
             if head.path in LISTED_ANEW:
                 self._backends[head.backend].changed.tell()
-            serving.end(usage.usage())
+            took = usage.usage()
+            serving.end(took if watch is None else watch.measured(started_for_it(took, answer.headers)))
         except UnsendableError as error:  # a head of more than a MiB
             serving.reset(Failure("reset", f"the model server's answer cannot be passed on: {error}"))
         except StreamFailed as error:

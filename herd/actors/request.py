@@ -3,9 +3,10 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
-from dataclasses import dataclass, field
+from contextlib import aclosing, nullcontext
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TypeVar
 
 from herd.actors.attempts import Attempts
 from herd.actors.delivery import Attempt, Delivery, Failed
@@ -30,11 +31,13 @@ from herd.protocols.answers import request_ids
 from herd.protocols.messages import RequestHead, Usage
 from herd.protocols.paths import Endpoint
 from herd.protocols.requests import Routing
-from herd.protocols.splice import Splice, Splicer, plan, spliced_size
+from herd.protocols.splice import Splice, Splicer, plan, plan_form, spliced_size
 from herd.runtime import ActorHandle
-from herd.types import Api, Bytes, MiB, Outcome, Priority, RequestId, Seconds
+from herd.types import Api, Bytes, MiB, NodeId, Outcome, Priority, RequestId, Seconds, Tokens, Unit
 
 logger = logging.getLogger(__name__)
+
+D = TypeVar("D", bound=Diary)
 
 OVER_BUDGET = "too many requests fail now for all of them to be tried again"
 
@@ -54,6 +57,8 @@ class Inbound:
     priority: Priority = Priority.INTERACTIVE
     session: str = ""  # the client's own name for the conversation
     trail: Trail | None = None  # where it is traced
+    digest: str = ""  # of the build that has to serve it; empty: any
+    meant: NodeId | None = None  # of a part of a batch: the node that it is sized for
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +81,38 @@ class RouterParts:
     names: Names = field(default_factory=Names)
 
 
-async def serve(inbound: Inbound, sink: Sink, parts: RouterParts) -> Outcome:
+def begun(inbound: Inbound, parts: RouterParts, kind: type[D]) -> D:
+    """The diary of a request that arrives now."""
+    ticket = Ticket(parts.ids.ticket(), inbound.client, parts.clock.monotonic(), inbound.priority, inbound.id)
+    return kind(
+        inbound.id,
+        inbound.routing.model,
+        ticket,
+        parts.clock,
+        parts.traces,
+        api=inbound.endpoint.api,
+        meter=parts.meter,
+        trail=inbound.trail,
+    )
+
+
+async def serve(inbound: Inbound, sink: Sink, parts: RouterParts, diary: Diary | None = None) -> Outcome:
     """Answer one request.
 
     Cancelled when the client hangs up: whatever the request holds is given back.
 
+    Args:
+        inbound: the request.
+        sink: where the answer goes.
+        parts: of the router.
+        diary: of a request that has a story already, which whoever began it ends; None: it has none yet.
+
     Raises:
         RequestError: it cannot be served, and no byte of an answer is out yet.
     """
-    flow = _Flow(inbound, sink, parts)
+    flow = _Flow(inbound, sink, parts, diary or begun(inbound, parts, Diary))
     try:
-        with flow.diary:
+        with flow.diary if diary is None else nullcontext():
             return await flow.run()
     except asyncio.CancelledError:
         logger.info("request %s: the client hung up", inbound.id)
@@ -98,21 +124,12 @@ async def serve(inbound: Inbound, sink: Sink, parts: RouterParts) -> Outcome:
 class _Flow:
     """One request on its way."""
 
-    def __init__(self, inbound: Inbound, sink: Sink, parts: RouterParts) -> None:
+    def __init__(self, inbound: Inbound, sink: Sink, parts: RouterParts, diary: Diary) -> None:
         self._inbound = inbound
         self._parts = parts
-        self._arrived = parts.clock.monotonic()
-        self._ticket = Ticket(parts.ids.ticket(), inbound.client, self._arrived, inbound.priority, inbound.id)
-        self.diary = Diary(
-            inbound.id,
-            inbound.routing.model,
-            self._ticket,
-            parts.clock,
-            parts.traces,
-            api=inbound.endpoint.api,
-            meter=parts.meter,
-            trail=inbound.trail,
-        )
+        self.diary = diary
+        self._ticket = diary.ticket
+        self._arrived = diary.ticket.arrived
         self._sink = self.diary.watching(sink)
         self._line = Line(parts.find, parts.scorer, parts.clock, self._ticket, self.diary)
         # To load or unload a model is meant for that one.
@@ -124,7 +141,7 @@ class _Flow:
             clock=parts.clock,
             diary=self.diary,
             ticket=self._ticket,
-            patience=Patience(Seconds(self._arrived + parts.hold_timeout), parts.grace_until),
+            patience=Patience(Seconds(parts.clock.monotonic() + parts.hold_timeout), parts.grace_until),
             size=Bytes(min(inbound.body.size, MiB)),  # longer ones lie in files
             sent=inbound.routing.model,
             api=inbound.endpoint.api,
@@ -167,6 +184,8 @@ class _Flow:
             replaceable=choice is not self._placing.choices[-1],
             prompt_tokens=routing.prompt_tokens,
             max_tokens=routing.max_tokens,
+            unit=self._inbound.endpoint.api.unit,
+            amount=_amount(routing),
             num_ctx=routing.num_ctx,
             odd_context=routing.odd_context,
             keep_alive=routing.keep_alive is not None,
@@ -175,6 +194,8 @@ class _Flow:
             excluded=(*self._tried.gone, *choice.broke, *choice.full),
             retry=self._tried.retries,
             moves=self._line.moves,
+            digest=self._inbound.digest,
+            meant=self._inbound.meant,
         )
 
     # --- 3: acquire ---------------------------------------------------------------------------------------------------
@@ -223,6 +244,9 @@ class _Flow:
         if not placed.edits:
             return ()
         edits = [(edit.field, edit.value) for edit in placed.edits]
+        model_at = self._inbound.routing.model_at
+        if model_at is not None:
+            return plan_form(model_at, edits)
         return await self._inbound.body.examine(partial(plan, edits=edits))
 
     def _head(self, placed: Candidate, splices: tuple[Splice, ...]) -> RequestHead:
@@ -260,6 +284,10 @@ class _Flow:
     # --- 6: account ---------------------------------------------------------------------------------------------------
 
     def _served(self, placed: Candidate, usage: Usage) -> Outcome:
+        unit = self._inbound.endpoint.api.unit
+        tokens = unit is Unit.TOKEN
+        if not tokens and not usage.completion:
+            usage = replace(usage, completion=_amount(self._inbound.routing) or Tokens(0))
         outcome = Outcome.FAILED if usage.failed else Outcome.SERVED
         whole = usage.complete and not usage.failed
         teaches = whole and self._inbound.endpoint.api is not Api.COUNT_TOKENS  # which is no work for a model
@@ -268,7 +296,7 @@ class _Flow:
             self._teach(placed, usage, check)
         self.diary.served(placed.name, usage, outcome, check)
         logger.info(
-            "request %s: %s %s by %s in %.0f ms (queued %.0f ms, attempt %d, %d tokens in, %d out)",
+            "request %s: %s %s by %s in %.0f ms (queued %.0f ms, attempt %d, %s)",
             self._inbound.id,
             placed.model,
             outcome.value,
@@ -276,8 +304,7 @@ class _Flow:
             (self._parts.clock.monotonic() - self._arrived) * 1000,
             self._line.waited * 1000,
             self._tried.attempts,
-            usage.prompt,
-            usage.completion,
+            f"{usage.prompt} tokens in, {usage.completion} out" if tokens else f"{usage.completion} {unit.value}s",
         )
         return outcome
 
@@ -295,6 +322,7 @@ class _Flow:
             cached=usage.cached,
             predicted=check.predicted if check is not None else Seconds(0.0),
             took=check.took if check is not None else Seconds(0.0),
+            unit=self._inbound.endpoint.api.unit,
         )
         if self._line.queue is not None:
             self._line.queue.completed.tell(Completion(self._ticket.id, observed))
@@ -324,6 +352,11 @@ class _Flow:
         if self._tried.over_budget:
             raise unavailable(f"{failed}; {OVER_BUDGET}")
         raise RequestError(failed, status=502)
+
+
+def _amount(routing: Routing) -> Tokens | None:
+    """The work that the request is, as far as its body says or suggests."""
+    return routing.guess or None if routing.amount is None else routing.amount
 
 
 def _spliced(body: Body, splices: tuple[Splice, ...]) -> AsyncGenerator[bytes]:

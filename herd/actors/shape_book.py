@@ -52,15 +52,16 @@ class ShapeBook:
 
     def _described(self, model: ModelInfo) -> ModelInfo:
         shape = self._shapes.get(_key(model))
-        if shape is None or (model.kv_per_token, model.context_max, model.active_share) == (
-            shape.kv_per_token,
-            shape.context_max,
-            shape.active_share,
-        ):
+        if shape is None:
             return model
-        return replace(
-            model, kv_per_token=shape.kv_per_token, context_max=shape.context_max, active_share=shape.active_share
+        known = replace(
+            model,
+            kv_per_token=shape.kv_per_token,
+            context_max=shape.context_max,
+            active_share=shape.active_share,
+            capabilities=model.capabilities or shape.capabilities,
         )
+        return model if known == model else known
 
 
 def _key(model: ModelInfo) -> str:

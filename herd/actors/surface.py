@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import partial
 
 from herd.actors import documents, names
+from herd.actors.batching import Batches
 from herd.actors.capacity_learner import LearnedHour
 from herd.actors.control import obey, unknown_node
 from herd.actors.counting import count
@@ -19,7 +19,8 @@ from herd.actors.page import web_page
 from herd.actors.picture import listed_node, measured, picture
 from herd.actors.placing import unavailable
 from herd.actors.ports import Headers, HttpRequest, Sink
-from herd.actors.request import Inbound, RouterParts, serve
+from herd.actors.reading import received, understood
+from herd.actors.request import Inbound, RouterParts
 from herd.actors.sinks import MarkedSink
 from herd.actors.traces import Story
 from herd.actors.tracing import Tracing, Trail, trail
@@ -35,12 +36,11 @@ from herd.protocols.headers import to_backend, value_of
 from herd.protocols.messages import ModelInfo
 from herd.protocols.origins import Page
 from herd.protocols.paths import Endpoint, EndpointKind, find, pinned_model, shown_node, story_id
-from herd.protocols.requests import read_request
 from herd.protocols.untrusted import MAX_MODEL_NAME
 from herd.protocols.visits import visit
 from herd.runtime import ActorHandle, ActorUnavailableError
 from herd.store.tables import MAX_TRACES
-from herd.types import Api, Bytes, Dialect, NodeId, NodeName, Priority, RequestId
+from herd.types import Api, Bytes, NodeId, NodeName, Priority, RequestId
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +76,7 @@ class Surface:
         self._parts = parts
         self._fleet = fleet
         self._keeping = Models(parts, fleet)
+        self._batches = Batches(parts)
         self._page = web_page()
         self._tracing = Tracing(parts.tracer, parts.ids, parts.clock)
         self._watching = Watching(parts.find)
@@ -174,8 +175,7 @@ class Surface:
         client: str,
         trace: Trail | None,
     ) -> None:
-        inflate = endpoint.dialect is not Dialect.OLLAMA  # as Ollama does it: not on its own API
-        body = await request.read_body(self._settings.json_limit, inflate=inflate)
+        body = await received(request, endpoint, self._settings.json_limit)
         if trace is not None:
             trace.read(body.size)
         client = value_of(request.headers, "x-openwebui-user-id")[:MAX_CLIENT_NAME] or client
@@ -185,7 +185,7 @@ class Surface:
                 endpoint=endpoint,
                 target=f"{endpoint.path}?{request.query}" if request.query else endpoint.path,
                 headers=tuple(pair for pair in to_backend(request.headers) if pair[0].lower() != "content-encoding"),
-                routing=await body.examine(partial(read_request, endpoint)),
+                routing=await understood(request, endpoint, body),
                 body=body,
                 client=client,
                 method=request.method,
@@ -196,7 +196,7 @@ class Surface:
             if endpoint.api is Api.COUNT_TOKENS:
                 await count(inbound, sink, self._parts, await self._nodes())
             elif not await self._keeping.unload(request_id, endpoint, inbound.routing, sink):
-                await serve(inbound, sink, self._parts)
+                await self._batches.serve(inbound, sink)
         finally:
             body.close()
 
@@ -284,6 +284,9 @@ class Surface:
             raise RequestError(f"no node has {shown}" if pinned else f"{shown} is not pinned", status=404)
         if end is PinEnd.FULL:
             raise RequestError(f"{MAX_PINS} models are pinned already: let one go first", status=409)
+        if end is PinEnd.UNKEEPABLE:
+            text = f"no node can keep {shown} loaded: only Ollama can be told to, and no Ollama has it"
+            raise RequestError(text, status=409)
         pins: dict[str, NodeId] = await scorer.pins.remote()
         home = next((node.name for node in await self._nodes() if pins.get(canonical(name)) == node.id), None)
         return 200, JSON, herd_api.encode(herd_api.PinDocument(canonical(name), pinned, home))

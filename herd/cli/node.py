@@ -70,7 +70,8 @@ def _name(settings: NodeSettings) -> str:
 async def _run(settings: NodeSettings, identity: Identity, desk: AgentFiles, known: KnownRouters, view: bool) -> None:
     clock = SystemClock()
     probe = PsutilProbe(clock)
-    async with AiohttpServers() as servers, _backends(settings) as backends:
+    keys = config.backend_keys(settings.backend_url)
+    async with AiohttpServers(keys=keys) as servers, _backends(settings) as backends:
         agent_options = AgentOptions(
             hello=Hello(
                 versions=PROTOCOL_VERSIONS,

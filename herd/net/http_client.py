@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar
 from typing import Any, Self
 from weakref import WeakSet
@@ -12,7 +12,7 @@ import orjson
 from yarl import URL
 
 from herd.actors.ports import Headers
-from herd.errors import StreamFailed, Unreachable
+from herd.errors import StreamFailed, TimedOut, Unreachable
 from herd.net.raw import plain_headers
 from herd.protocols.messages import RequestHead
 from herd.types import KiB, MiB, Seconds
@@ -84,13 +84,20 @@ class AiohttpServers:
         certificate: SHA-256 of the one that a server has to show, in DER, whatever names are in it and whoever
             vouches for it; None: an authority of the system has to, for its name.
         whom: what the servers are called in sentences.
+        keys: that a server's own requests get, in place of whatever else they say of who asks; by its base URL.
     """
 
     def __init__(
-        self, headers: Headers = (), certificate: bytes | None = None, *, whom: str = "the model server"
+        self,
+        headers: Headers = (),
+        certificate: bytes | None = None,
+        *,
+        whom: str = "the model server",
+        keys: Mapping[str, str] | None = None,
     ) -> None:
         self._headers = headers
         self._whom = whom
+        self._keys = sorted((keys or {}).items(), reverse=True)  # one may be at a path of another
         self._certificate = None if certificate is None else aiohttp.Fingerprint(certificate)
         self._session: aiohttp.ClientSession | None = None
         # For second attempts: a restarted server may have left more than one dead connection in the pool.
@@ -129,6 +136,9 @@ class AiohttpServers:
         spelling: dict[str, str] = {}
         headers = [(spelling.setdefault(name.lower(), name), value) for name, value in head.headers]
         headers.append(("Accept-Encoding", "identity"))
+        if key := self._key_of(base_url):
+            headers = [(name, value) for name, value in headers if name.lower() != "authorization"]
+            headers.append(_bearer(key))
         if body is None:
             return await self._send(head.method, url, headers, b"" if head.method != "GET" else None)
         if 0 <= head.size <= REPLAY_LIMIT:
@@ -137,6 +147,10 @@ class AiohttpServers:
         if head.size > REPLAY_LIMIT:
             headers.append(("Content-Length", str(head.size)))
         return await self._send(head.method, url, headers, body)
+
+    def _key_of(self, url: str) -> str:
+        """The key of the server that answers at `url`; empty where it wants none."""
+        return next((key for base, key in self._keys if url == base or url.startswith(f"{base}/")), "")
 
     async def _send(
         self, method: str, url: URL, headers: list[tuple[str, str]], body: bytes | AsyncIterator[bytes] | None
@@ -171,7 +185,8 @@ class AiohttpServers:
         method = method or ("GET" if body is None else "POST")
         trust = self._certificate if verified and self._certificate is not None else verified
         data = None if body is None else orjson.dumps(body)
-        headers = None if body is None else {"Content-Type": "application/json"}
+        headers = [] if body is None else [("Content-Type", "application/json")]
+        headers += [_bearer(key)] if (key := self._key_of(url)) else []
         if self._session is None:
             raise StreamFailed("the HTTP client is closed")
         text = bytearray()
@@ -187,12 +202,18 @@ class AiohttpServers:
                     if len(text) > FETCH_LIMIT:
                         raise StreamFailed(f"{url} answered more than {FETCH_LIMIT // MiB} MiB")
                 status = response.status
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+        except TimeoutError as error:  # which a connection that does not come about is, too
+            raise TimedOut(f"no answer from {url}: {_reason(error)}") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             raise StreamFailed(f"no answer from {url}: {_reason(error)}") from error
         try:
             return status, orjson.loads(text)
         except orjson.JSONDecodeError:
             return status, None
+
+
+def _bearer(key: str) -> tuple[str, str]:
+    return "Authorization", f"Bearer {key}"
 
 
 def _has_begun(error: aiohttp.ClientConnectionError) -> bool:

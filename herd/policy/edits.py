@@ -1,7 +1,7 @@
 """Which of the three named edits a request needs before a backend may have it."""
 
 from herd.policy.values import Ask, Edit, ModelView
-from herd.types import Dialect, Tokens
+from herd.types import Dialect, Tokens, Unit
 
 FOR_EVER = -1  # a keep-alive, as Ollama has it
 
@@ -27,7 +27,8 @@ def edits(ask: Ask, model: ModelView, loaded: Tokens, default: Tokens, *, home: 
     """
     ollama = Dialect.OLLAMA in model.dialects
     named = (Edit("model", model.name),) if ask.renamed or (not ollama and ask.sent != model.name) else ()
-    if not ollama or ask.api.dialect is not Dialect.OLLAMA:
+    # Images and speech are asked for in words of the router's own, which know neither contexts nor a time to stay.
+    if not ollama or ask.api.dialect is not Dialect.OLLAMA or ask.api.unit is not Unit.TOKEN:
         return named
     kept = (Edit("keep_alive", FOR_EVER),) if home and not ask.keep_alive else ()
     if ask.odd_context or not loaded or (ask.num_ctx or default) == loaded or (ask.num_ctx and ask.num_ctx > loaded):

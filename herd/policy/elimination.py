@@ -10,7 +10,10 @@ UNSERVED = "no-backend"  # kind of the reason of a node none of whose model serv
 # States in which a node takes new requests. A degraded one does: it was heard less than 30 s ago.
 TAKES_REQUESTS = (NodeState.READY, NodeState.DEGRADED)
 
+_UNABLE = {Capability.IMAGE: "that makes no images", Capability.AUDIO: "that hears nothing"}
+
 FAILED = Reason("failed", "already failed this request")
+OTHER_BUILD = Reason("digest", "has another build of it")
 
 
 def absent(key: str, node: NodeView) -> Reason | None:
@@ -40,5 +43,7 @@ def lacking(ask: Ask, model: ModelView) -> Reason | None:
         for need in ask.needs:
             # Servers list what is special about a model; that it completes text goes without saying for some.
             if need is not Capability.COMPLETION and need not in model.capabilities:
-                return Reason("capability", f"has a build of it without {need.value}")
+                return Reason("capability", f"has a build of it {_UNABLE.get(need) or f'without {need.value}'}")
+    if ask.digest and model.digest != ask.digest:
+        return OTHER_BUILD
     return None

@@ -11,7 +11,7 @@ from herd.policy.loads import NO_LOAD, NodeLoad
 from herd.policy.prospects import Prospect
 from herd.policy.scoring import Crowded, Moment, Outlook, look, made_to_end, points
 from herd.policy.values import Ask, Candidate, Decision, Edit, Eliminated, Reason, made
-from herd.types import NodeId, Seconds, Tokens
+from herd.types import NodeId, Seconds, Tokens, Unit
 
 # Two scores nearer than this say the same, if the answers would also be there at about the same time: the load decides
 # then, so that equal nodes share evenly.
@@ -49,7 +49,8 @@ def decided(
     """Eliminate nodes for `ask`, and rank the others.
 
     A request that is hopeless only because every build of the model lacks an ability goes to one of them all the same:
-    its server refuses it in its own words, which clients know. Unless another model may serve it.
+    its server refuses it in its own words, which clients know. Unless another model may serve it, or it is for an image
+    or a recording: that may be an upload of gigabytes.
 
     Args:
         ask: what the request needs.
@@ -58,13 +59,22 @@ def decided(
         moment: when, and for whom.
         order: puts those that can serve it in order, the best first.
     """
-    if not ask.needs or ask.replaceable:  # as most requests are
+    if not ask.needs:  # as most requests are
         return _decided(ask, looked_at, loads, moment, order)
     known = tuple(looked_at)
     decision = _decided(ask, known, loads, moment, order)
+    if ask.api.unit is not Unit.TOKEN:
+        return replace(decision, unequipped=_unequipped(ask, known))
+    if ask.replaceable:
+        return decision
     if hopeless(decision) and any(out.reason.kind == "capability" for out in decision.eliminated):
         return _decided(replace(ask, needs=()), known, loads, moment, order)
     return decision
+
+
+def _unequipped(ask: Ask, known: Iterable[Prospect | Eliminated]) -> bool:
+    """Whether no node has anything for what is asked, whichever model, as far as is known of those that are away."""
+    return not any(ask.api in (one.media if isinstance(one, Eliminated) else one.node.media) for one in known)
 
 
 def _decided(
@@ -77,7 +87,7 @@ def _decided(
     found: list[Outlook] = []
     crowded: list[Crowded] = []
     eliminated: list[Eliminated] = []
-    picky = bool(ask.excluded or ask.needs)  # most requests are not, and nodes are many
+    picky = bool(ask.excluded or ask.needs or ask.digest)  # most requests are not, and nodes are many
     for one in looked_at:
         if isinstance(one, Eliminated):
             # A node that is back, or free, some day will lack then what it lacks now: nobody should wait for it.
@@ -137,6 +147,8 @@ def _by_points(ask: Ask, found: list[Outlook], moment: Moment) -> tuple[Candidat
 def best_first(ask: Ask, rows: list[Row], tie: float) -> tuple[Candidate, ...]:
     """In order of the rows. Of those tied with the first: least outstanding, then least recently chosen, then by id.
 
+    But first of all the node that the request is meant for, unless the model has left its memory.
+
     Args:
         ask: the request.
         rows: in any order; one at least.
@@ -152,6 +164,8 @@ def best_first(ask: Ask, rows: list[Row], tie: float) -> tuple[Candidate, ...]:
             tied.append(row)
     if len(tied) > 1:
         first = min(tied, key=lambda row: (row[4].held.outstanding, row[4].held.last_chosen, row[2]))
+    if ask.meant is not None:
+        first = next((row for row in rows if row[2] == ask.meant and row[3].load is None), first)
     winner, there = first[3], first[4]
     best = winner._replace(edits=_edits(ask, there), trial=openness(there.one.node, there.one.model) == 1)
     return (best, *[row[3] for row in rows if row is not first])

@@ -58,7 +58,7 @@ def prospect(key: str, node: NodeView, facts: Facts) -> Prospect | Eliminated:
     """What the model `key` has to expect on this node as it is now, or why it has nothing to expect."""
     reason = absent(key, node)
     if reason is not None:
-        return Eliminated(node.id, node.name, reason, node.models.get(key))
+        return Eliminated(node.id, node.name, reason, node.models.get(key), node.media)
     model = node.models[key]
     context = default_context(node)
     if model.context_max:

@@ -7,8 +7,10 @@ from typing import NamedTuple
 from herd.types import (
     Api,
     BackendId,
+    BackendKind,
     Bytes,
     Capability,
+    Dialect,
     ModelName,
     NodeId,
     NodeName,
@@ -18,6 +20,7 @@ from herd.types import (
     Seconds,
     TicketId,
     Tokens,
+    Unit,
     Workload,
 )
 
@@ -76,6 +79,23 @@ class ModelView:
     active_share: float = 1.0  # of its weights that one token reads
     breaker: BreakerState = CLOSED
     apis: tuple[str, ...] = ()  # what can be asked of it there, in whatever words the backend itself speaks
+    kind: str = ""  # of its backend, a `BackendKind` or a newer one
+    digest: str = ""  # of the build; empty: the backend does not say
+
+    @property
+    def keepable(self) -> bool:
+        """It stays in memory for as long as its server is told: Ollama alone can be told."""
+        return Dialect.OLLAMA in self.dialects
+
+    @property
+    def loadable(self) -> bool:
+        """It can be loaded by command, without a request."""
+        return self.keepable or self.kind == BackendKind.QWEN_ASR
+
+    @property
+    def passing(self) -> bool:
+        """Each of its requests runs a program, which loads it and takes it along when it ends."""
+        return self.kind == BackendKind.MFLUX
 
 
 class MemoryKind(StrEnum):
@@ -121,6 +141,7 @@ class NodeView:
     workload: Workload | None = Workload.IDLE  # of its owner, on which the ceiling depends; None: it has none
     availability: float = 1.0  # the share of the machine that its owner leaves, 0 to 1
     trend: float = TREND_UNKNOWN  # points for what the owner is expected to leave over the next hour
+    media: tuple[str, ...] = ()  # endpoints for images and speech that it has anything for, whichever model
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +156,8 @@ class Ask:
     replaceable: bool = False  # another model is asked for next, which may have what every build of this one lacks
     prompt_tokens: Tokens = Tokens(0)
     max_tokens: Tokens | None = None  # the client's own limit of the answer
+    unit: Unit = Unit.TOKEN  # of its work: that of `api`, said here as well since every node is looked at by it
+    amount: Tokens | None = None  # of that work in its unit, where the request says; None: what is usual
     num_ctx: Tokens | None = None
     odd_context: bool = False  # what stands there is no number of tokens: the model server shall see it
     keep_alive: bool = False  # the client says how long the model shall stay
@@ -143,6 +166,8 @@ class Ask:
     excluded: tuple[NodeId, ...] = ()  # nodes that already failed this request
     retry: bool = False  # an attempt that may have cost a model server work has failed
     moves: int = 0  # from queue to queue so far
+    digest: str = ""  # of the build that it has to be; empty: any
+    meant: NodeId | None = None  # of a part of a batch: the node that it is sized for, where it goes if it can
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +220,7 @@ class NeededLoad(NamedTuple):
     need: Bytes  # memory that it will take; 0: unknown
     takes: float  # seconds until it is there, everything before it included
     evicts_busy: bool = False  # models that are in use have to end first
+    passing: bool = False  # what is loaded is gone again with the request
 
 
 class Candidate(NamedTuple):
@@ -238,12 +264,16 @@ class Candidate(NamedTuple):
 
 
 class Eliminated(NamedTuple):
-    """A node that could not, and why. `model`: what it has of it, where nobody can have that from it now."""
+    """A node that could not, and why. `model`: what it has of it, where nobody can have that from it now.
+
+    `media`: as of its `NodeView`.
+    """
 
     node: NodeId
     name: NodeName
     reason: Reason
     model: ModelView | None = None
+    media: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +283,7 @@ class Decision:
     `known` says whether any node has ever had the model; `complete` whether every node has reported that was known
     when the router started, or is joining; `version` counts the fleet's changes, so that whoever waits for the next one
     can tell whether it has already happened. `over_budget`: there is a node, but the fleet's retries are used up.
+    `unequipped`: images or speech are asked for, and no node has anything that makes them, or hears.
     """
 
     candidates: tuple[Candidate, ...]  # best first
@@ -262,6 +293,7 @@ class Decision:
     version: int = 0
     retry_in: Seconds | None = None  # with the patience of so long more, a node would be made to make room
     over_budget: bool = False
+    unequipped: bool = False
 
     @property
     def chosen(self) -> Candidate | None:

@@ -26,6 +26,7 @@ _WANTED = {
         (
             *("model", "stream", "messages", "input", "prompt", "suffix", "images", "tools", "options", "keep_alive"),
             *("max_tokens", "max_completion_tokens", "max_output_tokens", FALLBACKS),
+            *("n", "size", "width", "height", "steps"),
         )
     ),
     3: frozenset(("images",)),
@@ -33,7 +34,7 @@ _WANTED = {
     7: frozenset(("source",)),
 }
 _WANTED_OPTIONS = {1: frozenset(("num_ctx", "num_predict"))}
-_WANTED_SOURCE = {1: frozenset(("media_type",))}
+_WANTED_SOURCE = {1: frozenset(("media_type", "type"))}
 # Strings as long as a body, of which only counts whether they are empty.
 _ONLY_EMPTINESS = frozenset(("prompt", "suffix", "input"))
 _IMAGES = "image/"  # a media type begins so
@@ -100,7 +101,7 @@ def _attached(fields: dict[str, Any], where: Files) -> Attached:
     for message in _objects(fields.get(where.parts)) if where.parts else ():
         for part in (*_objects(message.get("content")), *_objects(message.get("output"))):
             found = {key: part[key] for key in where.members if key in part}
-            image = image or "image_url" in found or _is_image(found.get("source"))
+            image = image or "image_url" in found or _is_image(found.get("source"), part.get("type"))
             audio = audio or "input_audio" in found
             files += found.values()
             if "source" in where.members:  # what a tool has seen
@@ -113,9 +114,14 @@ def _objects(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if type(item) is dict] if type(value) is list else []
 
 
-def _is_image(source: Any) -> bool:
-    """Whether that is the image of one of Anthropic's blocks; their documents have sources too."""
-    return type(source) is dict and str(source.get("media_type")).startswith(_IMAGES)
+def _is_image(source: Any, block: Any) -> bool:
+    """Whether that is the image of one of Anthropic's blocks; their documents have sources too.
+
+    An image that is somewhere else has an address in the place of a media type.
+    """
+    if type(source) is not dict:
+        return False
+    return str(source.get("media_type")).startswith(_IMAGES) or (source.get("type") == "url" and block != "document")
 
 
 def _length(values: list[Any]) -> int:
@@ -198,10 +204,12 @@ def _shows(body: Buffer, item: Nested) -> bool:
         case "images":
             return body[start] == ord("[") and not is_empty(body, item.span)
         case "source" if item.depth == _PART_DEPTH and body[start] == ord("{"):
-            media_type = outline(body, _WANTED_SOURCE, start=start, fold=False).members.get("media_type")
-            return media_type is not None and _begins(body, media_type.start + 1, _IMAGES)
+            members = outline(body, _WANTED_SOURCE, start=start, fold=False).members
+            # Whose source it is is not seen here. Documents that are somewhere else are rare, and are for such models.
+            return _says(body, members.get("media_type"), _IMAGES) or _says(body, members.get("type"), 'url"')
     return False
 
 
-def _begins(body: Buffer, start: int, words: str) -> bool:
-    return bytes(body[start : start + len(words)]) == words.encode()
+def _says(body: Buffer, where: Span | None, words: str) -> bool:
+    """Whether there is a string that begins with these words; with a quote at their end that is all of it."""
+    return where is not None and bytes(body[where.start + 1 : where.start + 1 + len(words)]) == words.encode()

@@ -33,6 +33,7 @@ _NOT_TO_BACKEND = HOP_BY_HOP | {
 
 # Towards the client: who serves, and to which origins, is the router's to say.
 _NOT_TO_CLIENT = HOP_BY_HOP | {"server", "date", "vary"}
+_OF_THE_ROUTER = ("access-control-", "x-herd-")
 
 
 def to_backend(headers: Headers) -> Headers:
@@ -43,7 +44,12 @@ def to_backend(headers: Headers) -> Headers:
 def to_client(headers: Headers) -> Headers:
     """The model server's headers that the client gets."""
     passing = _passing(headers, _NOT_TO_CLIENT)
-    return tuple([pair for pair in passing if not pair[0].lower().startswith(("access-control-", "x-herd-"))])
+    return tuple([pair for pair in passing if not pair[0].lower().startswith(_OF_THE_ROUTER) or _is_ignored(pair)])
+
+
+def _is_ignored(pair: tuple[str, str]) -> bool:
+    """What of a request a server did not heed: of tools that the agent runs itself, which say so."""
+    return pair[0].lower() == "x-herd-ignored"
 
 
 def _passing(headers: Headers, ending: frozenset[str]) -> list[tuple[str, str]]:

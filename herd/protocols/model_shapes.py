@@ -10,7 +10,7 @@ from math import ceil
 from typing import Any
 
 from herd.errors import ProtocolError
-from herd.protocols.untrusted import MAX_INT, mapping, number, text
+from herd.protocols.untrusted import MAX_INT, mapping, number, text, texts
 from herd.types import Bytes, Tokens
 
 BYTES_A_NUMBER = 2  # keys and values are kept in 16 bits unless the server is told otherwise
@@ -40,6 +40,7 @@ class ModelShape:
     kv_per_token: Bytes = Bytes(0)  # keys and values of one token of context
     context_max: Tokens = Tokens(0)
     active_share: float = 1.0  # of the weights, that one token reads
+    capabilities: tuple[str, ...] = ()  # of `Capability`, or newer ones; the lists of older Ollamas have none
 
 
 def read_ollama_show(answer: Any) -> ModelShape:
@@ -63,6 +64,7 @@ def read_ollama_show(answer: Any) -> ModelShape:
         kv_per_token=Bytes(kv_per_token if kv_per_token <= MAX_INT else 0),
         context_max=Tokens(number(own, "context_length")),
         active_share=_active_share(number(own, "expert_used_count"), number(own, "expert_count")),
+        capabilities=texts(answer, "capabilities"),
     )
 
 

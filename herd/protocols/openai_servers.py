@@ -13,6 +13,7 @@ from herd.protocols.untrusted import entries, mapping, number, text, texts
 from herd.types import BackendId, Bytes, Capability, ModelName, Tokens
 
 _NOT_LOADED = frozenset(("unloaded", "sleeping", "loading", "downloading"))  # llama.cpp with several models
+_CAPABILITIES = frozenset(Capability)
 # llama.cpp's words beside Ollama's.
 _LLAMACPP_CAPABILITIES = {"multimodal": Capability.VISION}
 # LM Studio lets every language model use tools: where a model has no format for them it has a general one.
@@ -49,8 +50,10 @@ def read_llamacpp_props(answer: Any) -> Props:
     return Props(number(answer, "total_slots"), tuple(name for name, has in found.items() if has))
 
 
-def read_openai_models(answer: Any, backend: BackendId, props: Props | None = None) -> tuple[ModelInfo, ...]:
-    """The models that a server lists at `GET /v1/models`.
+def read_openai_models(
+    answer: Any, backend: BackendId, props: Props | None = None, capabilities: tuple[str, ...] = ()
+) -> tuple[ModelInfo, ...]:
+    """The models that a server lists at `GET /v1/models`; those of which it says nothing have these `capabilities`.
 
     They count as resident unless llama.cpp says otherwise: such servers hold what they serve. llama.cpp names the
     abilities of a model only in part, `props` has the rest.
@@ -61,7 +64,7 @@ def read_openai_models(answer: Any, backend: BackendId, props: Props | None = No
     described = {text(item, "name"): item for item in _described(answer)}
     more = props.capabilities if props else ()
     return tuple(
-        _openai_model(item, described.get(text(item, "id"), {}), backend, more)
+        _openai_model(item, described.get(text(item, "id"), {}), backend, more, capabilities)
         for item in entries(answer, "data", "the model server")
         if text(item, "id")
     )
@@ -73,7 +76,11 @@ def _described(answer: Any) -> Iterable[dict[str, Any]]:
 
 
 def _openai_model(
-    item: dict[str, Any], described: dict[str, Any], backend: BackendId, more: tuple[str, ...]
+    item: dict[str, Any],
+    described: dict[str, Any],
+    backend: BackendId,
+    more: tuple[str, ...],
+    default: tuple[str, ...],
 ) -> ModelInfo:
     meta = mapping(item, "meta")
     size = Bytes(number(meta, "size"))
@@ -90,11 +97,16 @@ def _openai_model(
         backend=backend,
         size=size,
         details={key: value for key, value in known.items() if value},
-        capabilities=tuple(dict.fromkeys((*stated, *more))) if stated else (),
+        capabilities=tuple(dict.fromkeys((*stated, *more))) if stated else _own_words(item) or default,
         resident=resident,
         size_resident=size if resident else Bytes(0),
         context_length=Tokens(context if resident else 0),
     )
+
+
+def _own_words(item: dict[str, Any]) -> tuple[str, ...]:
+    """What a server says of a model within OpenAI's list, where that is in Ollama's words."""
+    return tuple(word for word in texts(item, "capabilities") if word in _CAPABILITIES)
 
 
 def _parameter_size(count: int) -> str:

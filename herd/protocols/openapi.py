@@ -14,7 +14,9 @@ import msgspec
 import orjson
 
 from herd.protocols import herd_api, openapi_schemas, stories
+from herd.protocols.apis import OF_HERD
 from herd.protocols.live import LogLine, Topic
+from herd.protocols.multipart import FORM
 from herd.protocols.openapi_schemas import Schema
 from herd.protocols.paths import ENDPOINTS, ORDERS, Endpoint, EndpointKind
 from herd.protocols.web_page import FILES, content_type
@@ -36,6 +38,7 @@ class Operation:
     status: int = 200
     body: Schema | None = None
     body_type: str = _JSON
+    form: Schema | None = None  # a body that may come as a form with a file, too, or only so
     body_required: bool = True
     tail: tuple[Schema, ...] = ()  # parameters of the path behind the endpoint's own
     query: tuple[Schema, ...] = ()
@@ -194,7 +197,7 @@ def document(version: str) -> bytes:
             "info": {
                 "title": "Herd",
                 "version": version,
-                "description": "One URL for a fleet of model servers. Bodies are read as JSON, whatever their type.",
+                "description": "One URL for a fleet of model servers. What is no form is read as JSON.",
                 "license": {"name": "MIT", "identifier": "MIT"},
             },
             "servers": [{"url": "/"}],
@@ -222,18 +225,22 @@ def _operation(endpoint: Endpoint, method: str) -> Schema:
         "parameters": [*described.tail, *described.query, *(_REQUEST_HEADERS if inference else ())],
         "responses": dict(_responses(endpoint, method, described)),
     }
-    if described.body is not None and method not in {"GET", "HEAD"}:
-        content = {described.body_type: {"schema": described.body}}
+    bodies = {described.body_type: described.body, FORM: described.form}
+    content = {kind: {"schema": schema} for kind, schema in bodies.items() if schema is not None}
+    if content and method not in {"GET", "HEAD"}:
         made["requestBody"] = {"required": described.body_required, "content": content}
     return made
 
 
 def _asking(api: Api) -> Operation:
+    own = api in OF_HERD
     return Operation(
-        f"Asks a model on the node that suits best; as {api.dialect.capitalize()} does.",
+        "Asks a model on the node that suits best" + ("." if own else f"; as {api.dialect.capitalize()} does."),
         openapi_schemas.ANSWERED[api],
+        openapi_schemas.ANSWER_TYPES.get(api, _JSON),
         streams=None if api in openapi_schemas.UNSTREAMED else openapi_schemas.STREAM_TYPES[api.dialect],
-        body=openapi_schemas.ASKED[api],
+        body=openapi_schemas.ASKED.get(api),
+        form=openapi_schemas.UPLOADED.get(api),
     )
 
 

@@ -60,6 +60,32 @@ def _asked(*required: str, **properties: Schema) -> Schema:
     return shape(("model", *required), model=MODEL, fallback_models=_FALLBACKS, **properties)
 
 
+def _form(*required: str, **properties: Schema) -> Schema:
+    """What asks a model with a file. Fields of a form are texts."""
+    return shape(("model", *required), model=MODEL, **properties)
+
+
+_SIDE: Schema = {"type": "integer", "minimum": 1, "maximum": 16384, "description": "Pixels."}
+_STEPS: Schema = {"type": "integer", "minimum": 1, "maximum": 1000, "description": "How often the model goes over it."}
+_PROMPT: Schema = {"type": "string", "minLength": 1, "description": "What there is to be seen."}
+_SIZE: Schema = {"type": "string", "description": "Pixels, width and height: `1024x768`."}
+_COUNT: Schema = {"type": "integer", "minimum": 1, "description": "How many images."}
+_AS_TEXT: Schema = {"type": "string", "pattern": "^[0-9]+$"}
+_FILE: Schema = {"type": "string", "format": "binary", "minLength": 1}
+_SAID: Schema = {"type": "string", "description": "`json`, `text`, `srt`, `verbose_json` or `vtt`, as the server can."}
+_STREAM_TEXT: Schema = {"enum": ["true", "false"], "description": "Whether the answer comes piece by piece."}
+
+# What is asked of a model in a form with a file, by the endpoint.
+UPLOADED: dict[Api, Schema] = {
+    Api.IMAGE_EDITS: _form(
+        "prompt", "image", prompt=_PROMPT, image=_FILE, size=_SIZE, n=_AS_TEXT, steps=_AS_TEXT, stream=_STREAM_TEXT
+    ),
+    Api.TRANSCRIPTIONS: _form("file", file=_FILE, language=_TEXT, response_format=_SAID, stream=_STREAM_TEXT),
+    Api.TRANSCRIBE: _form("file", file=_FILE, language=_TEXT),
+}
+# These take nothing else, as `form_requests` has it.
+FORMS_ONLY = frozenset({Api.TRANSCRIPTIONS, Api.TRANSCRIBE})
+
 # What is asked of a model, by the endpoint.
 ASKED: dict[Api, Schema] = {
     Api.OLLAMA_CHAT: _asked(
@@ -106,6 +132,19 @@ ASKED: dict[Api, Schema] = {
         tools=_OBJECTS,
     ),
     Api.COUNT_TOKENS: _asked("messages", messages=_OBJECTS | {"minItems": 1}, system=_TEXT_OR_OBJECTS, tools=_OBJECTS),
+    Api.IMAGES: _asked("prompt", prompt=_PROMPT, size=_SIZE, n=_COUNT, steps=_STEPS, stream=_STREAM),
+    Api.IMAGE_EDITS: _asked("prompt", prompt=_PROMPT, size=_SIZE, n=_COUNT, steps=_STEPS, stream=_STREAM),
+    Api.GENERATE_IMAGE: _asked(
+        "prompt",
+        prompt=_PROMPT,
+        negative_prompt=_TEXT,
+        width=_SIDE,
+        height=_SIDE,
+        steps=_STEPS,
+        guidance={"type": "number", "description": "How closely the image follows the prompt."},
+        seed=_WHOLE,
+        quantize={"type": "integer", "description": "Bits of a weight, where the model server can choose."},
+    ),
 }
 
 # What is answered in one piece. A stream has the same in pieces, in the form of the dialect.
@@ -120,9 +159,25 @@ ANSWERED: dict[Api, Schema] = {
     Api.RESPONSES: shape(("id", "object", "model", "output"), output=_OBJECTS),
     Api.MESSAGES: shape(("id", "type", "role", "model", "content"), content=_OBJECTS),
     Api.COUNT_TOKENS: shape(("input_tokens",), input_tokens=_WHOLE),
+    Api.IMAGES: shape(("created", "data"), created=_WHOLE, data=_OBJECTS),
+    Api.IMAGE_EDITS: shape(("created", "data"), created=_WHOLE, data=_OBJECTS),
+    Api.GENERATE_IMAGE: _FILE,
+    Api.TRANSCRIBE: shape(("text",), text=_TEXT),
+    Api.TRANSCRIPTIONS: shape(("text",), text=_TEXT),
 }
+# Of what is not JSON, the types.
+ANSWER_TYPES: dict[Api, str] = {Api.GENERATE_IMAGE: "image/png"}
 
-UNSTREAMED = frozenset({Api.OLLAMA_EMBED, Api.OLLAMA_EMBEDDINGS, Api.EMBEDDINGS, Api.COUNT_TOKENS})
+UNSTREAMED = frozenset(
+    {
+        Api.OLLAMA_EMBED,
+        Api.OLLAMA_EMBEDDINGS,
+        Api.EMBEDDINGS,
+        Api.COUNT_TOKENS,
+        Api.GENERATE_IMAGE,
+        Api.TRANSCRIBE,
+    }
+)
 
 STREAM_TYPES = {
     Dialect.OLLAMA: "application/x-ndjson",
@@ -165,7 +220,10 @@ _TIME: Schema = {"type": "string", "format": "date-time"}
 
 TAGS = shape(
     ("models",),
-    models={"type": "array", "items": shape((*_LISTED, "modified_at"), **_LISTED, modified_at=_TIME)},
+    models={
+        "type": "array",
+        "items": shape((*_LISTED, "modified_at"), **_LISTED, modified_at=_TIME, capabilities=_TEXTS),
+    },
 )
 PROCESSES = shape(
     ("models",),
@@ -182,7 +240,12 @@ PROCESSES = shape(
 )
 VERSION = shape(("version",), version=_TEXT | {"pattern": r"^\d+\.\d+\.\d+$"})
 OPENAI_MODEL = shape(
-    ("id", "object", "created", "owned_by"), id=_TEXT, object={"const": "model"}, created=_WHOLE, owned_by=_TEXT
+    ("id", "object", "created", "owned_by"),
+    id=_TEXT,
+    object={"const": "model"},
+    created=_WHOLE,
+    owned_by=_TEXT,
+    capabilities=_TEXTS,
 )
 OPENAI_MODELS = shape(("object", "data"), object={"const": "list"}, data={"type": "array", "items": OPENAI_MODEL})
 HEALTH = shape(("status",), status=_TEXT)

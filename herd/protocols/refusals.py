@@ -3,7 +3,7 @@
 import re
 
 from herd.errors import RequestError
-from herd.types import Api
+from herd.types import Api, Unit
 
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
 
@@ -15,6 +15,27 @@ _NAME = re.compile(
 )
 
 _VECTORS = (Api.OLLAMA_EMBED, Api.OLLAMA_EMBEDDINGS, Api.EMBEDDINGS)
+
+
+_NEEDED = {
+    Unit.PIXEL_STEP: "image models need a node with mflux (Apple Silicon) or an image server",
+    Unit.AUDIO_FRAME: (
+        "speech models need a node with Qwen3-ASR (mlx, Apple Silicon), an Ollama with a model that hears,"
+        " or a speech server"
+    ),
+}
+_NEEDED_FOR_EDITS = "to edit images needs a node with mflux (Apple Silicon), or an image server that has {api}"
+
+
+def unequipped(api: Api, nodes: int) -> str:
+    """The sentence for images or speech where none of so many nodes has what it takes."""
+    needed = _NEEDED_FOR_EDITS.format(api=api.value) if api is Api.IMAGE_EDITS else _NEEDED[api.unit]
+    match nodes:
+        case 0:
+            return f"{needed}: no node has joined"
+        case 1:
+            return f"{needed}: the only node has none"
+    return f"{needed}: none of {nodes} nodes has one"
 
 
 def unknown(api: Api, model: str) -> RequestError:

@@ -11,13 +11,15 @@ from typing import Any
 
 from herd.errors import RequestError
 from herd.protocols.body_fields import Files
-from herd.types import Api
+from herd.protocols.media import generated, painted
+from herd.types import Api, Tokens
 
 FieldType = tuple[type, str]  # the JSON type as Python has it, and Go's name for it
 
 STRING: FieldType = (str, "string")
 BOOL: FieldType = (bool, "bool")
 INT: FieldType = (int, "int")
+FLOAT: FieldType = (float, "float64")  # which a whole number is too
 OPTIONS: FieldType = (dict, "map[string]interface {}")
 
 # What Go calls the type of a JSON value, by the one that Python has for it.
@@ -31,6 +33,11 @@ _Fields = dict[str, Any]
 
 def _nothing(_fields: _Fields) -> None:
     """There is nothing else to check."""
+
+
+def _unsaid(_fields: _Fields) -> Tokens | None:
+    """The body does not say how much work it asks for."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +55,12 @@ class Form:
     limits: tuple[str, ...] = ()  # where the longest answer is said, the first that is there; none: in `options`
     answers: bool = True  # it makes tokens
     vectors: bool = False  # it makes vectors
+    pictures: bool = False  # it makes images
     files: Files = _NO_FILES
     functions: tuple[str, ...] = ()  # types of tools that a model calls, where others are the server's own; none: all
     before: Callable[[_Fields], None] = field(default=_nothing)  # checked before the model's name, raises RequestError
     after: Callable[[_Fields], None] = field(default=_nothing)  # and after it
+    amount: Callable[[_Fields], Tokens | None] = field(default=_unsaid)  # of work, in units of the endpoint
 
     @property
     def empty_body(self) -> str:
@@ -94,6 +103,39 @@ def _text_or_items(fields: _Fields) -> None:
     if type(found) not in {str, list, type(None)}:
         wrong = f"json: cannot unmarshal {KINDS[type(found)]} into Go value of type []json.RawMessage"
         raise RequestError(f"input must be a string or array: {wrong}")
+
+
+def _prompt(fields: _Fields) -> None:
+    if not fields.get("prompt"):
+        raise RequestError("prompt is required")
+
+
+# What there is no image of: the largest that any model makes have a quarter of the first on a side, and take a tenth of
+# the second. Beyond, a machine would only be brought to its knees.
+MAX_SIDE, MAX_STEPS = 16384, 1000
+_BOUNDS = {"width": MAX_SIDE, "height": MAX_SIDE, "steps": MAX_STEPS}
+
+
+def _within_bounds(fields: _Fields) -> None:
+    _prompt(fields)
+    for name, most in _BOUNDS.items():
+        if fields.get(name) is not None and not 1 <= fields[name] <= most:
+            raise RequestError(f"{name} must be from 1 to {most}, not {fields[name]}")
+
+
+def _image_form(struct: str) -> Form:
+    """OpenAI's way to ask for images; `steps` is what local servers add to it."""
+    return Form(
+        struct=struct,
+        fields={"model": STRING, "prompt": STRING, "stream": BOOL, "n": INT, "size": STRING, "steps": INT},
+        prompt="prompt",
+        no_model=_MODEL_REQUIRED,
+        streams=False,
+        answers=False,
+        pictures=True,
+        after=_prompt,
+        amount=painted,
+    )
 
 
 _ANTHROPIC_FIELDS = {
@@ -212,7 +254,30 @@ FORMS: dict[Api, Form] = {
         after=_limit_and_messages,
         files=_BLOCKS,
     ),
+    Api.IMAGES: _image_form("openai.ImageGenerationRequest"),
+    Api.IMAGE_EDITS: _image_form("openai.ImageEditRequest"),
     # Not Ollama's: as it would have them.
+    Api.GENERATE_IMAGE: Form(
+        struct="herd.GenerateImageRequest",
+        fields={
+            "model": STRING,
+            "prompt": STRING,
+            "negative_prompt": STRING,
+            "width": INT,
+            "height": INT,
+            "steps": INT,
+            "guidance": FLOAT,
+            "seed": INT,
+            "quantize": INT,
+        },
+        prompt="prompt",
+        no_model=_MODEL_REQUIRED,
+        streams=None,
+        answers=False,
+        pictures=True,
+        after=_within_bounds,
+        amount=generated,
+    ),
     Api.COUNT_TOKENS: Form(
         struct="anthropic.MessagesRequest",
         fields={name: of for name, of in _ANTHROPIC_FIELDS.items() if name not in {"stream", "max_tokens"}},

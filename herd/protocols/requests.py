@@ -13,9 +13,9 @@ import orjson
 from herd.errors import RequestError
 from herd.names import MAX_FALLBACKS
 from herd.protocols.body_fields import FALLBACKS, Attached, read_fields
-from herd.protocols.json_scan import Buffer, is_blank
+from herd.protocols.json_scan import Buffer, Span, is_blank
 from herd.protocols.paths import Endpoint
-from herd.protocols.request_forms import FORMS, INT, KINDS, Form
+from herd.protocols.request_forms import FLOAT, FORMS, INT, KINDS, FieldType, Form
 from herd.protocols.untrusted import MAX_INT, MAX_MODEL_NAME
 from herd.types import Capability, Tokens
 
@@ -38,6 +38,9 @@ class Routing:
     is no limit. `conversation` is a digest of how a conversation begins, the same for each of its turns; empty for a
     prompt. A turn that is not the first one `continues` it. `odd_context`: its `num_ctx` is none, and for the model
     server to refuse. `fallbacks` are models that may serve it in place of the one it names; None: it does not say.
+    `amount` is the work that it is, in units of its endpoint (`Api.unit`), where that can be read of its body; `guess`
+    is what its size suggests where it cannot, 0 for nothing. `model_at`: where its model's name stands in its body, if
+    that is a form; None: it is JSON.
     """
 
     model: str
@@ -52,6 +55,9 @@ class Routing:
     continues: bool = False
     odd_context: bool = False
     fallbacks: tuple[str, ...] | None = None
+    amount: Tokens | None = None
+    guess: Tokens = NO_TOKENS
+    model_at: Span | None = None
 
 
 _NUMBERS = frozenset((int, float))
@@ -76,7 +82,7 @@ def read_request(endpoint: Endpoint, body: Buffer) -> Routing:
         raise _mismatch(fields, f"value of type {form.struct}")
     for key, value in fields.items():
         expected = form.fields.get(key)
-        if expected is not None and type(value) is not expected[0] and value is not None:
+        if expected is not None and value is not None and not _is(value, expected):
             target = f"struct field {form.struct.partition('.')[2]}.{key} of type {expected[1]}"
             raise _mismatch(value, target, whole=expected is INT)
     form.before(fields)
@@ -106,13 +112,20 @@ def _routing(form: Form, fields: dict[str, Any], attached: Attached, *, model: s
         keep_alive=keep_alive if keep_alive is None or type(keep_alive) in _DURATIONS else "",
         num_ctx=num_ctx,
         loads_only=loads_only,
-        prompt_tokens=Tokens(max(0, size - attached.size) // BYTES_PER_TOKEN),
+        # A prompt of an image costs nothing to read beside the image.
+        prompt_tokens=NO_TOKENS if form.pictures else Tokens(max(0, size - attached.size) // BYTES_PER_TOKEN),
         max_tokens=_tokens(limit) if form.answers else NO_TOKENS,
         conversation=conversation,
         continues=continues,
         odd_context=num_ctx is None and options.get("num_ctx") is not None,
         fallbacks=_fallbacks(form.struct, fields.get(FALLBACKS)),
+        amount=form.amount(fields),
     )
+
+
+def _is(value: Any, expected: FieldType) -> bool:
+    """Whether a value is of a type, as Go has it."""
+    return type(value) is expected[0] or (expected is FLOAT and type(value) is int)
 
 
 def _conversation(messages: Any) -> tuple[str, bool]:
@@ -155,6 +168,8 @@ def _needs(form: Form, fields: dict[str, Any], attached: Attached) -> tuple[Capa
         needs += (Capability.VISION,)
     if form.vectors:
         needs += (Capability.EMBEDDING,)
+    if form.pictures:
+        needs += (Capability.IMAGE,)
     if attached.audio:
         needs += (Capability.AUDIO,)
     return needs

@@ -9,38 +9,53 @@ from typing import Any
 
 from herd.errors import ProtocolError
 from herd.names import canonical
+from herd.protocols.image_servers import LOCALAI, LOCALAI_MODELS, SDCPP, is_localai, is_sdcpp
 from herd.protocols.messages import ModelInfo
+from herd.protocols.speech_servers import DESCRIPTION, HEALTH, has_openai_path, is_nameless, is_qwen_asr, is_whispercpp
 from herd.protocols.untrusted import entries, mapping, number, text, texts
 from herd.types import BackendId, BackendKind, Bytes, ModelName, Tokens
 
 # What is asked of an unknown server, all by GET. None of it loads a model.
-PROBES = ("/api/version", "/props", "/v1/models", "/api/v0/models", "/version")
+PROBES = (
+    *("/api/version", "/props", "/v1/models", "/api/v0/models", "/version"),
+    *(LOCALAI, LOCALAI_MODELS, SDCPP, HEALTH, DESCRIPTION),
+)
 
-_OWNERS = {"llamacpp": BackendKind.LLAMACPP, "vllm": BackendKind.VLLM}
+_OWNERS = {
+    "llamacpp": BackendKind.LLAMACPP,
+    "vllm": BackendKind.VLLM,
+    "mflux": BackendKind.MFLUX,
+    "mlx-qwen3-asr": BackendKind.QWEN_ASR,
+}
 
 
 def recognise(answers: Mapping[str, Any]) -> BackendKind:
-    """The kind of a server, from what it answers to `PROBES` (path -> JSON; only those that gave 200 and JSON).
+    """The kind of a server, from what it answers to `PROBES` (path -> JSON; only those that gave 200 and JSON), and the
+    text of its page at `/`, if it was asked for that.
 
     The surest signs come first: other servers copy Ollama's paths, and all copy OpenAI's.
 
     Raises:
         ProtocolError: no sign of any of them.
     """
+    if is_localai(answers) or is_sdcpp(answers):
+        return BackendKind.OPENAI
     if mapping({"props": answers.get("/props")}, "props").get("default_generation_settings"):
         return BackendKind.LLAMACPP
     if any("state" in model for model in _data(answers.get("/api/v0/models"))):
         return BackendKind.LMSTUDIO
     models = answers.get("/v1/models")
-    for model in _data(models):
-        if kind := _OWNERS.get(text(model, "owned_by")):
-            return kind
+    owners = [text(model, "owned_by") for model in _data(models)]
+    known = [_OWNERS[owner] for owner in owners if owner in _OWNERS]
+    if known or is_qwen_asr(answers):
+        return known[0] if known else BackendKind.QWEN_ASR
     # llama-swap has more than a version there, and LocalAI has one at /version too.
     version = answers.get("/api/version")
     if isinstance(version, dict) and version.keys() == {"version"} and answers.get("/version") is None:
         return BackendKind.OLLAMA
-    if isinstance(models, dict) and "data" in models:
-        return BackendKind.OPENAI
+    if (isinstance(models, dict) and "data" in models) or is_nameless(answers):
+        in_own_way = is_whispercpp(answers) and not has_openai_path(answers)
+        return BackendKind.WHISPERCPP if in_own_way else BackendKind.OPENAI
     raise ProtocolError("no model server that Herd knows answers there")
 
 

@@ -25,6 +25,13 @@ MAX_SHOWN_ID = 128  # the longest id that a client may choose
 T = TypeVar("T")
 
 
+class WorkEntry(TypedDict):
+    """Work that is not counted in tokens."""
+
+    unit: str  # kilopixel-step, or audio-frame (10 ms)
+    amount: int  # of these; 0: nobody says
+
+
 class RequestEntry(TypedDict):
     """A request in a line."""
 
@@ -40,12 +47,13 @@ class RequestEntry(TypedDict):
     total_s: float  # so far, while it is under way
     attempts: int
     score: float | None  # of `node`, when it was placed there
-    prompt: int | None  # tokens, once it is served
+    prompt: int | None  # tokens, once it is served; null for work that is counted in something else
     completion: int | None
     edited: tuple[str, ...]  # fields of the request that are changed on the way to `node`
     predicted_s: float | None  # from when it was placed at `node`, or moved there, until the whole answer; as told then
     took_s: float | None  # from then on, instead; null unless it was predicted and is served whole
     served_model: str | None  # that it was placed for last, as `node` lists it; null where that is the one asked for
+    work: NotRequired[WorkEntry]  # of pictures and speech, once it is served; not of what is known by its row alone
 
 
 class ReasonGiven(TypedDict):
@@ -185,6 +193,7 @@ class Served(TypedDict):
     node: str
     prompt: int  # tokens
     completion: int
+    work: NotRequired[WorkEntry]  # instead of these
     load_s: float
     prefill_s: float
     decode_s: float
@@ -192,6 +201,44 @@ class Served(TypedDict):
     failed: bool  # the answer itself says that it broke
     predicted_s: float | None  # both as in the line of the request
     took_s: float | None
+
+
+class PlannedPart(TypedDict):
+    """A part of a batch, as it was planned."""
+
+    id: str  # of its own story
+    node: str
+    inputs: int
+
+
+class SplitUp(TypedDict):
+    """The request is served in parts, at once: in the order of its inputs."""
+
+    kind: Literal["split"]
+    at: float
+    parts: list[PlannedPart]
+    predicted_s: float  # until all of them are there
+    alone_s: float  # what one node would have taken
+
+
+class PartServed(TypedDict):
+    """A part has its answer."""
+
+    kind: Literal["part"]
+    at: float
+    id: str
+    part: int  # counted from 1
+    node: str  # that served it
+    status: int
+    attempts: int
+
+
+class Unsplit(TypedDict):
+    """The parts do not make one answer: the request is served in one piece, from the beginning."""
+
+    kind: Literal["unsplit"]
+    at: float
+    text: str  # why
 
 
 class Ended(TypedDict):
@@ -214,7 +261,7 @@ class LeftOut(TypedDict):
 
 Event = (
     Placed | Held | Woken | Queued | MovedOn | TurnedAway | Granted | AttemptOpened | FirstByte | AttemptFailed | Served
-    | Ended | LeftOut
+    | SplitUp | PartServed | Unsplit | Ended | LeftOut
 )  # fmt: skip
 
 _KINDS: dict[str, type] = {get_args(get_type_hints(event)["kind"])[0]: event for event in get_args(Event)}

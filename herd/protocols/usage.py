@@ -11,8 +11,9 @@ from typing import Any
 
 import orjson
 
+from herd.protocols.media_usage import media_usage
 from herd.protocols.messages import Usage
-from herd.types import Api, KiB, Seconds, Tokens
+from herd.types import Api, KiB, Seconds, Tokens, Unit
 
 # The sums and the terminator take under 2 KiB. The rest is for what can stand between them, such as Ollama's `context`.
 TAIL = 64 * KiB
@@ -33,6 +34,8 @@ _BEGINNING = KiB
 _EARLY_USAGE = re.compile(rb'"usage"[ \t\r\n]*:[ \t\r\n]*(\{[^{}]*\})')
 # What a tail holds of a vector that began before it, to the end of its object.
 _END_OF_VECTOR = re.compile(rb"[-+0-9.eE, \t\r\n]*\][ \t\r\n]*\}")
+# What it holds of a picture in base64, to the end of the line.
+_END_OF_PICTURE = re.compile(rb'[A-Za-z0-9+/=]{%d,}"(?:,"(?:completed|total)":[0-9]{1,9})*\}' % (32 * KiB))
 _LAST_USAGE = re.compile(rb'"usage"[ \t\r\n]*:[ \t\r\n]*(?=\{)')
 
 
@@ -44,6 +47,7 @@ class _Ending:
     start: bytes  # its first bytes
     whole: bool  # the tail is all there was
     streamed: bool
+    status: int
 
 
 class UsageReader:
@@ -52,11 +56,13 @@ class UsageReader:
     Args:
         path: of the request, perhaps with a query: its answer is written in the words of that endpoint.
         streamed: a stream was asked for; a server may still answer with one document, such as an error.
+        status: of the answer.
     """
 
-    def __init__(self, path: str, streamed: bool) -> None:
+    def __init__(self, path: str, streamed: bool, status: int = 200) -> None:
         self._read = _READERS.get(path.partition("?")[0], _ollama)
         self._streamed = streamed
+        self._status = status
         self._start = b""
         self._tail = bytearray()
         self._size = 0
@@ -73,16 +79,23 @@ class UsageReader:
     def usage(self) -> Usage:
         """The sums, zero where the answer has none. Never raises; an answer that makes no sense is not complete."""
         tail = bytes(self._tail[-TAIL:]).strip()
-        return self._read(_Ending(tail, self._start, self._size <= TAIL, self._streamed))
+        return self._read(_Ending(tail, self._start, self._size <= TAIL, self._streamed, self._status))
+
+
+def measured(path: str) -> bool:
+    """Whether the agent itself has to measure how long the answer to such a request takes, for it does not say."""
+    return path.partition("?")[0] in _MEASURED
 
 
 # --- Ollama: the last line, or the only object ------------------------------------------------------------------------
 
 
 def _ollama(end: _Ending) -> Usage:
-    last = _closing_object(end.tail[end.tail.rfind(b"\n") + 1 :] if end.streamed else end.tail)
+    line = end.tail[end.tail.rfind(b"\n") + 1 :] if end.streamed else end.tail
+    last = _closing_object(line)
     # When the tail starts within a long `context`, `done` is before it; the durations come with the last line only.
-    done = last.get("done", "total_duration" in last) is True
+    # Before a picture they are, too.
+    done = last.get("done", "total_duration" in last) is True or _END_OF_PICTURE.fullmatch(line) is not None
     return _ollama_usage(last, done=done or last.get("status") == "success")  # of a model that was pulled, or made
 
 
@@ -227,6 +240,18 @@ def _anthropic_usage(values: list[dict[str, Any]], *, ended: bool) -> Usage:
     )
 
 
+# --- Pictures and transcriptions --------------------------------------------------------------------------------------
+
+
+def _media(unit: Unit) -> Callable[[_Ending], Usage]:
+    def read(end: _Ending) -> Usage:
+        return media_usage(unit, end.tail, end.start, whole=end.whole, streamed=end.streamed, status=end.status)
+
+    return read
+
+
+_MEASURED = frozenset(api.value for api in Api if api.unit is not Unit.TOKEN)
+
 # What is not here is Ollama's.
 _READERS: dict[str, Callable[[_Ending], Usage]] = {
     Api.OLLAMA_EMBED: _ollama_vectors,
@@ -237,7 +262,7 @@ _READERS: dict[str, Callable[[_Ending], Usage]] = {
     Api.RESPONSES: _response,
     Api.MESSAGES: _anthropic,
     Api.COUNT_TOKENS: _counted,
-}
+} | {api: _media(api.unit) for api in Api if api.unit is not Unit.TOKEN}
 
 
 # --- Reading untrusted JSON -------------------------------------------------------------------------------------------

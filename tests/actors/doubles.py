@@ -7,7 +7,7 @@ from typing import Any
 
 from herd.actors.ports import Handler
 from herd.actors.sensor_ports import MachineSample
-from herd.errors import HerdError, LinkClosed, StreamFailed
+from herd.errors import HerdError, LinkClosed, StreamFailed, TimedOut
 from herd.policy.owner import Owner
 from herd.policy.values import ModelView, NodeView, Ticket
 from herd.protocols.discovery import RouterAddress
@@ -244,7 +244,7 @@ class FakeServers:
         if delay := self.slow.get(path, self.delay):
             await asyncio.sleep(min(delay, timeout))
             if delay > timeout:
-                raise StreamFailed("no answer")
+                raise TimedOut("no answer")
         if self.down is not None:
             raise self.down
         return (200, self.answers[path]) if path in self.answers else (404, None)

@@ -8,6 +8,7 @@ import pytest
 from herd.actors.backend import MAX_CONTEXT, MAX_PARALLEL, POLL_S, Backend, BackendSettings, BackendState
 from herd.actors.shape_book import ASKED_A_ROUND, ROUNDS_AFTER_FAILURE
 from herd.errors import StreamFailed
+from herd.protocols.image_servers import Flavour, ImageWords
 from herd.runtime import ActorHandle, remote, stop
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.types import Api, BackendId, BackendKind
@@ -44,7 +45,7 @@ class Watched:
         processes = FakeProcesses(environment or {})
         self.agent: ActorHandle = remote(Witness).remote()
         settings = BackendSettings(BackendId("b1"), "http://127.0.0.1:11434", parallel)
-        self.recognised: list[tuple[BackendKind, tuple[Api, ...]]] = []  # as the Relay is told
+        self.recognised: list[tuple[BackendKind, tuple[Api, ...], ImageWords]] = []  # as the Relay is told
         self.backend: ActorHandle = remote(Backend).remote(
             settings, self.server, self.agent, processes, lambda *told: self.recognised.append(told)
         )
@@ -272,7 +273,7 @@ def test_ollamas_endpoints_can_be_asked_of_other_servers_because_the_agent_trans
         (state,) = await watched.told()
         assert state.info is not None
         assert set(OLLAMAS_OWN) < set(state.info.apis)
-        ((kind, translated),) = watched.recognised
+        ((kind, translated, _),) = watched.recognised
         assert kind == state.info.kind
         assert set(OLLAMAS_OWN) <= set(translated)
         assert "/v1/chat/completions" not in translated
@@ -298,20 +299,22 @@ async def test_what_a_server_says_of_itself_is_asked_of_it_as_it_is() -> None:
         assert state.info is not None
         assert "ollama" not in state.info.dialects  # whoever copies its paths is not one
         younger = ("/v1/messages", "/v1/responses", "/v1/messages/count_tokens")
-        ((_, translated),) = watched.recognised
+        ((_, translated, _),) = watched.recognised
         assert {api for api in younger if api in state.info.apis and api not in translated} == own
         assert ("/v1/messages/count_tokens" in translated) == ("/openapi.json" in answers)
         await watched.end()
 
 
 @virtual_time
-async def test_nothing_is_translated_for_ollama() -> None:
-    watched = Watched(ollama())
-    (state,) = await watched.told()
-    assert state.info is not None
-    assert len(set(state.info.apis)) == len(state.info.apis)
-    assert watched.recognised == [(BackendKind.OLLAMA, ())]
-    await watched.end()
+async def test_of_ollamas_endpoints_none_is_translated_for_ollama_but_herds_own_are() -> None:
+    for version, own in (("0.12.0", ()), ("0.14.3", (Api.GENERATE_IMAGE,)), ("0.33.0", (Api.TRANSCRIBE,))):
+        watched = Watched({**ollama(), "/api/version": {"version": version}})
+        (state,) = await watched.told()
+        assert state.info is not None
+        assert len(set(state.info.apis)) == len(state.info.apis)
+        ((kind, translated, words),) = watched.recognised
+        assert (kind, translated, words.flavour) == (BackendKind.OLLAMA, own, Flavour.OLLAMA)
+        await watched.end()
 
 
 @virtual_time
@@ -385,6 +388,19 @@ async def test_what_a_model_takes_is_asked_once_and_told_after_the_model_itself(
     await watched.polls(20)
     assert await watched.told() == []
     assert asked_of(watched) == ["a", "b"]
+    await watched.end()
+
+
+@virtual_time
+async def test_what_a_model_can_do_is_asked_of_it_where_the_list_does_not_say() -> None:
+    server = shown("painter", "talker")
+    server["/api/tags"]["models"][1]["capabilities"] = ["completion"]  # as younger Ollamas list it
+    for name in ("painter", "talker"):
+        server[f"/api/show {name}"] = {"model_info": LLAMA, "capabilities": ["image"]}
+    watched = Watched(server)
+    listed, described = await watched.told()
+    assert [model.capabilities for model in listed.models] == [(), ("completion",)]
+    assert [model.capabilities for model in described.models] == [("image",), ("completion",)]
     await watched.end()
 
 

@@ -14,7 +14,7 @@ from herd.protocols.messages import Failure, Head, Usage
 from herd.protocols.session import DataReceived, HeadReceived, StreamEnded, StreamEvent, StreamReset
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.http import RecordingSink
-from herd.types import Dialect, StreamId
+from herd.types import Api, Dialect, StreamId
 from tests.actors.doubles import FakeExchange
 
 ONE = StreamId(1)
@@ -203,3 +203,30 @@ def test_bytes_arrive_unchanged_and_a_broken_stream_never_ends_cleanly_inside_an
             assert sink.body.startswith(body)
 
     run_virtual(story())
+
+
+@pytest.mark.parametrize(
+    ("api", "content_type", "body"),
+    [
+        (Api.GENERATE_IMAGE, "image/png", b"\x89PNG"),
+        (Api.TRANSCRIPTIONS, "text/plain; charset=utf-8", b"1\n00:00:00,000 --> 00:00:01,000\nHello.\n"),
+        (Api.TRANSCRIBE, "application/json", b'{"text": "hello"}\n'),
+    ],
+)
+def test_pictures_and_transcriptions_need_no_end_that_a_dialect_knows(api: Api, content_type: str, body: bytes) -> None:
+    async def story() -> None:
+        sink = RecordingSink()
+        events = (head(headers=(("Content-Type", content_type),)), data(body), end(CUT))
+        assert await Delivery(FakeExchange(*events), sink, Attempt(api.dialect, False, OWN, api=api)).run() == CUT
+        assert (sink.body, sink.finished) == (body, True)
+
+    run_virtual(story())
+
+
+@virtual_time
+async def test_an_object_about_pictures_without_its_end_can_be_retried() -> None:
+    sink = RecordingSink()
+    attempt = Attempt(Dialect.OPENAI, False, OWN, api=Api.IMAGES)
+    failed = await Delivery(FakeExchange(head(headers=JSON), data(b'{"data": [{"b64'), end(CUT)), sink, attempt).run()
+    assert isinstance(failed, Failed)
+    assert (failed.failure.kind, sink.started) == ("incomplete", False)

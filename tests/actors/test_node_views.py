@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
-from herd.actors.node_views import MEMORY_STEP, context_of, hardware_of, memory_of, models_of, workload_of
-from herd.policy.values import Memory, MemoryKind
+from herd.actors.node_views import MEMORY_STEP, context_of, hardware_of, media_of, memory_of, models_of, workload_of
+from herd.policy.elimination import lacking
+from herd.policy.values import Ask, Memory, MemoryKind
+from herd.protocols import apis
 from herd.protocols.messages import BackendInfo, Gpu, Machine, ModelInfo, Report
-from herd.types import BackendId, Bytes, GiB, ModelName, Tokens, Workload
+from herd.types import Api, BackendId, BackendKind, Bytes, Capability, GiB, ModelName, Tokens, Workload
 from tests.actors.doubles import LLAMACPP, OLLAMA, model, report
 
 CARD = Gpu("GPU-1", "NVIDIA GeForce RTX 4090", "nvidia", Bytes(24 * GiB), Bytes(20 * GiB))
@@ -133,3 +135,37 @@ def test_of_two_servers_the_one_that_speaks_more_serves_and_then_the_one_that_ha
 
 def test_a_model_of_a_server_that_is_not_reported_is_no_model() -> None:
     assert models_of(report(model("m", LLAMACPP))) == {}
+
+
+def test_models_for_images_are_served_by_an_ollama_that_makes_images_and_others_there_are_not_asked_for_any() -> None:
+    painter = replace(model("painter:1"), capabilities=("image",))
+    talker = replace(model("talker:1"), capabilities=("completion",))
+    makes = replace(OLLAMA, version="0.32.5", apis=apis.native(BackendKind.OLLAMA, "0.32.5"))
+    does_not = replace(OLLAMA, version="0.32.6", apis=apis.native(BackendKind.OLLAMA, "0.32.6"))
+    picture = Ask(model="m", api=Api.IMAGES, needs=(Capability.IMAGE,))
+    chat = Ask(model="m", api=Api.OLLAMA_CHAT)
+    generate = Ask(model="m", api=Api.OLLAMA_GENERATE)
+    for backend, lacks in ((makes, [False, True, True]), (does_not, [True, True, True])):
+        told = models_of(report(painter, talker, model("untold:1"), backends=(backend,)))
+        assert [lacking(picture, told[name]) is not None for name in ("painter:1", "talker:1", "untold:1")] == lacks
+        assert lacking(chat, told["talker:1"]) is None
+        assert lacking(chat, told["untold:1"]) is None
+        # It would be refused there: another node may have an Ollama that does not.
+        assert (lacking(generate, told["painter:1"]) is None) == (backend is makes)
+
+
+def test_a_node_has_something_for_images_or_speech_if_a_server_or_a_model_there_is_for_that() -> None:
+    paints = BackendInfo(BackendId("mflux"), "mflux", "", ("openai",), apis=(Api.IMAGES, Api.GENERATE_IMAGE))
+    ollama = replace(OLLAMA, apis=(Api.OLLAMA_CHAT, Api.IMAGES, Api.TRANSCRIPTIONS, Api.TRANSCRIBE))
+    chats = replace(model("llama3.2:3b"), capabilities=("completion",))
+    hears = replace(model("gemma3n:e2b"), capabilities=("completion", "audio"))
+
+    assert media_of(report(backends=(paints,))) == (Api.GENERATE_IMAGE, Api.IMAGES)
+    assert media_of(report(chats, model("unsaid"), backends=(ollama,))) == ()
+    assert media_of(report(chats, hears, backends=(ollama,))) == (Api.TRANSCRIBE, Api.TRANSCRIPTIONS)
+    assert media_of(report(hears, backends=(ollama, LLAMACPP, paints))) == (
+        Api.GENERATE_IMAGE,
+        Api.IMAGES,
+        Api.TRANSCRIBE,
+        Api.TRANSCRIPTIONS,
+    )

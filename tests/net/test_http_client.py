@@ -62,6 +62,24 @@ async def test_a_model_server_gets_what_the_client_sent_and_nothing_of_the_libra
     ]
 
 
+async def test_a_servers_key_goes_with_every_request_to_it_and_to_nobody_else() -> None:
+    seen: list[Any] = []
+
+    async def script(_: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sent_headers = (await read_request(reader))[1]
+        seen.append([value for name, value in sent_headers if name.lower() == "authorization"])
+        writer.write(OK)
+
+    async with backend(script) as server, backend(script) as other:
+        servers = AiohttpServers(keys={server.url: "k-1", f"{server.url}/deep": "k-2"})
+        async with servers:
+            for url in (server.url, f"{server.url}/deep", other.url):
+                sent = head("GET", "/v1/models", 0, ("authorization", "Bearer of-the-client"))
+                await read_to_end(await servers.exchange(url, sent, None))
+                await servers.fetch(f"{url}/v1/models", timeout=Seconds(5))
+    assert seen == [["Bearer k-1"]] * 2 + [["Bearer k-2"]] * 2 + [["Bearer of-the-client"], []]
+
+
 @pytest.mark.parametrize(
     ("size", "framing"),
     [(0, ("Content-Length", "0")), (-1, ("Transfer-Encoding", "chunked")), (4 * MiB, ("Content-Length", str(4 * MiB)))],

@@ -75,3 +75,11 @@ def test_it_gets_the_other_edits_too() -> None:
 
     found = edits(ask, model(), Tokens(8192), Tokens(4096), home=True)
     assert [edit.field for edit in found] == ["model", "options.num_ctx", "keep_alive"]
+
+
+def test_of_requests_for_images_and_speech_only_the_name_is_ever_another() -> None:
+    ask = replace(ASK, api=Api.GENERATE_IMAGE)
+
+    assert edits(ask, model(), Tokens(8192), Tokens(4096), home=True) == ()
+    renamed = replace(ask, sent="dall-e", renamed=True)
+    assert edits(renamed, model(), Tokens(8192), Tokens(4096), home=True) == (Edit("model", "llama3.2:3b"),)

@@ -307,3 +307,24 @@ def test_what_no_build_of_the_model_can_do_is_for_a_model_server_to_refuse() -> 
     chosen = decide(ask, [node("a", blind), node("b", seeing)]).chosen
     assert chosen is not None
     assert chosen.node == "b"
+
+
+def test_an_upload_is_not_sent_to_a_model_that_cannot_do_anything_with_it() -> None:
+    chats = replace(model(), capabilities=(Capability.COMPLETION,))
+    ask = replace(ASK, api=Api.TRANSCRIPTIONS, needs=(Capability.AUDIO,))
+
+    decision = decide(ask, [node("a", chats), node("b")])
+    reason = hopeless(decision)
+    assert decision.chosen is None
+    assert reason is not None
+    assert reason.text == "has a build of it that hears nothing"
+
+
+def test_a_fleet_without_anything_for_images_is_told_from_one_without_the_model() -> None:
+    ask = replace(ASK, api=Api.IMAGES, needs=(Capability.IMAGE,))
+    equipped = node("c", media=(Api.IMAGES,), state=NodeState.OFFLINE)
+
+    assert decide(ask, []).unequipped
+    assert decide(ask, [node("a"), node("b", model(), media=(Api.TRANSCRIPTIONS,))]).unequipped
+    assert not decide(ask, [node("a"), equipped]).unequipped
+    assert not decide(ASK, [node("a")]).unequipped

@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from herd.protocols.openapi import OPERATIONS, document, template
-from herd.protocols.openapi_schemas import ANSWERED, ASKED
+from herd.protocols.openapi_schemas import ANSWERED, ASKED, FORMS_ONLY, UPLOADED
 from herd.protocols.paths import ENDPOINTS, Endpoint, EndpointKind, find
 from herd.protocols.stories import Event
 from herd.types import Api
@@ -39,7 +39,8 @@ def test_every_endpoint_has_its_operations_and_there_are_no_others() -> None:
 def test_what_is_said_beyond_the_table_is_said_of_endpoints_in_it() -> None:
     own = {endpoint.name for endpoint in ENDPOINTS if endpoint.kind is not EndpointKind.INFERENCE}
     assert set(OPERATIONS) == own
-    assert set(ASKED) == set(ANSWERED) == set(Api)
+    assert set(ASKED) | set(UPLOADED) == set(ANSWERED) == set(Api)
+    assert set(UPLOADED) - set(ASKED) == FORMS_ONLY
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)

@@ -105,7 +105,7 @@ def test_what_has_no_id_is_no_story(path: str, name: str) -> None:
         "/api",
         "/v1/chat/completions/more",
         "/API/chat",
-        "/v1/images/generations",
+        "/v1/images/variations",
         "/api/blobs/",
         "/api/blobs/a/b",
     ],

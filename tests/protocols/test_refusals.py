@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from herd.protocols.refusals import unknown
+from herd.protocols.refusals import unequipped, unknown
 from herd.simulation.ollama.references import is_name
 from herd.types import Api
 
@@ -27,3 +27,29 @@ def test_what_can_be_no_name_is_told_so(name: str) -> None:
 @given(st.text("aZ9_.-:/ \u212a", min_size=1, max_size=12))
 def test_names_are_the_same_to_the_router_and_to_the_fake(name: str) -> None:
     assert (unknown(Api.OLLAMA_CHAT, name).status == 404) is is_name(name)
+
+
+IMAGES = "image models need a node with mflux (Apple Silicon) or an image server"
+SPEECH = (
+    "speech models need a node with Qwen3-ASR (mlx, Apple Silicon), an Ollama with a model that hears,"
+    " or a speech server"
+)
+
+
+@pytest.mark.parametrize(
+    ("api", "needed"),
+    [
+        (Api.IMAGES, IMAGES),
+        (Api.GENERATE_IMAGE, IMAGES),
+        (
+            Api.IMAGE_EDITS,
+            "to edit images needs a node with mflux (Apple Silicon), or an image server that has /v1/images/edits",
+        ),
+        (Api.TRANSCRIPTIONS, SPEECH),
+        (Api.TRANSCRIBE, SPEECH),
+    ],
+)
+def test_what_is_missing_for_images_and_speech_is_named(api: Api, needed: str) -> None:
+    assert unequipped(api, 0) == f"{needed}: no node has joined"
+    assert unequipped(api, 1) == f"{needed}: the only node has none"
+    assert unequipped(api, 3) == f"{needed}: none of 3 nodes has one"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from herd.errors import RequestError
 from herd.protocols import body_fields
+from herd.protocols.openapi_schemas import FORMS_ONLY
 from herd.protocols.paths import ENDPOINTS, Endpoint, EndpointKind, find
 from herd.protocols.requests import Routing, read_request
 from herd.types import Capability
@@ -24,7 +25,10 @@ EMBEDDINGS = find("POST", "/v1/embeddings")
 RESPONSES = find("POST", "/v1/responses")
 MESSAGES = find("POST", "/v1/messages")
 COUNT = find("POST", "/v1/messages/count_tokens")
-INFERENCE = [endpoint for endpoint in ENDPOINTS if endpoint.kind is EndpointKind.INFERENCE]
+IMAGES = find("POST", "/v1/images/generations")
+EDITS = find("POST", "/v1/images/edits")
+GENERATE_IMAGE = find("POST", "/api/generate-image")
+INFERENCE = [one for one in ENDPOINTS if one.kind is EndpointKind.INFERENCE and one.api not in FORMS_ONLY]
 
 HELLO = [{"role": "user", "content": "hello"}]
 BIG = "x" * body_fields.PARSE_LIMIT  # makes a body that is scanned, not parsed
@@ -247,6 +251,9 @@ AUDIO_PART = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "
 TEXT_PART = {"type": "text", "text": "hi"}
 IMAGE_BLOCK = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
 PAGES_BLOCK = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "AAAA"}}
+LINKED_BLOCK = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
+LINKED_PART = {"type": "image_url", "image_url": {"url": "https://example.com/a.png", "detail": "low"}}
+INPUT_IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
 LOOKED_BLOCK = {"type": "tool_result", "content": [TEXT_PART, IMAGE_BLOCK]}
 
 
@@ -262,6 +269,7 @@ LOOKED_BLOCK = {"type": "tool_result", "content": [TEXT_PART, IMAGE_BLOCK]}
         (GENERATE, {"prompt": "def f(", "suffix": "return"}, (Capability.INSERT,)),
         (OPENAI_CHAT, {"messages": [{"role": "user", "content": [TEXT_PART]}]}, ()),
         (OPENAI_CHAT, {"messages": [{"role": "user", "content": [TEXT_PART, IMAGE_PART]}]}, (Capability.VISION,)),
+        (OPENAI_CHAT, {"messages": [{"role": "user", "content": [LINKED_PART]}]}, (Capability.VISION,)),
         (OPENAI_CHAT, {"messages": [{"role": "user", "content": [AUDIO_PART]}]}, (Capability.AUDIO,)),
         (OPENAI_CHAT, {"messages": HELLO, "tools": [{"x": {"images": ["not one"]}}]}, (Capability.TOOLS,)),
         (CHAT, {"messages": [{"role": "user", "content": [IMAGE_PART]}]}, ()),  # Ollama has none there
@@ -270,14 +278,19 @@ LOOKED_BLOCK = {"type": "tool_result", "content": [TEXT_PART, IMAGE_BLOCK]}
         (COMPLETIONS, {"prompt": "hello", "images": ["AAAA"], "tools": [{}]}, ()),
         (RESPONSES, {"input": "hello", "tools": [{"type": "function", "name": "f"}]}, (Capability.TOOLS,)),
         (RESPONSES, {"input": [{"role": "user", "content": [IMAGE_PART]}]}, (Capability.VISION,)),
+        (RESPONSES, {"input": [{"role": "user", "content": [INPUT_IMAGE]}]}, (Capability.VISION,)),
         (RESPONSES, {"input": [{"type": "function_call_output", "output": [IMAGE_PART]}]}, (Capability.VISION,)),
         (RESPONSES, {"input": [{"role": "user", "content": [AUDIO_PART]}]}, (Capability.AUDIO,)),
         (MESSAGES, {"max_tokens": 1, "messages": [{"role": "user", "content": [IMAGE_BLOCK]}]}, (Capability.VISION,)),
+        (MESSAGES, {"max_tokens": 1, "messages": [{"role": "user", "content": [LINKED_BLOCK]}]}, (Capability.VISION,)),
         (MESSAGES, {"max_tokens": 1, "messages": [{"role": "user", "content": [PAGES_BLOCK, LOOKED_BLOCK]}]}, ()),
         (MESSAGES, {"max_tokens": 1, "messages": HELLO, "tools": [{"name": "f"}]}, (Capability.TOOLS,)),
         (EMBED, {"input": "hello"}, (Capability.EMBEDDING,)),
         (OLD_EMBEDDINGS, {"prompt": "hello", "images": ["AAAA"]}, (Capability.EMBEDDING,)),
         (EMBEDDINGS, {"input": ["hello"]}, (Capability.EMBEDDING,)),
+        (IMAGES, {"prompt": "a cat"}, (Capability.IMAGE,)),
+        (EDITS, {"prompt": "a cat", "image": "AAAA"}, (Capability.IMAGE,)),
+        (GENERATE_IMAGE, {"prompt": "a cat"}, (Capability.IMAGE,)),
     ],
 )
 def test_what_a_model_must_be_able_to_do(
@@ -499,3 +512,63 @@ def test_what_may_serve_in_place_of_the_model_is_read_in_every_dialect(
 def test_what_names_no_models_is_refused(endpoint: Endpoint, struct: str, value: bytes, words: str) -> None:
     body = b'{"model":"m","messages":[{"role":"user","content":"x"}],"prompt":"x","fallback_models":' + value + b"}"
     assert refusal(endpoint, body) == refusal(endpoint, body + b"}") == (400, words.format(struct))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "fields", "amount"),
+    [
+        (GENERATE_IMAGE, {"width": 1024, "height": 768, "steps": 9, "guidance": 3, "seed": 7, "quantize": 8}, 7078),
+        (GENERATE_IMAGE, {"guidance": 3.5, "negative_prompt": None, "steps": None}, None),
+        (IMAGES, {"size": "512x512", "steps": 4, "n": 2}, 2098),
+        (IMAGES, {"size": "512x512", "steps": 4, "stream": False}, 1049),
+        (IMAGES, {"size": "1024x1024", "quality": "hd"}, None),
+        (EDITS, {"size": "512x512", "steps": 4}, 1049),
+    ],
+)
+def test_an_image_is_as_much_work_as_its_pixels_and_steps(
+    endpoint: Endpoint, fields: dict[str, Any], amount: int | None
+) -> None:
+    routing = both_ways(endpoint, {"model": "m", "prompt": "a cat", **fields})
+    assert (routing.amount, routing.guess, routing.model_at) == (amount, 0, None)
+    assert (routing.prompt_tokens, routing.max_tokens, routing.streamed, routing.loads_only) == (0, 0, False, False)
+
+
+def test_images_may_come_piece_by_piece_in_openais_form() -> None:
+    fields = {"model": "m", "prompt": "a cat", "stream": True}
+    assert both_ways(IMAGES, fields).streamed
+    assert not both_ways(GENERATE_IMAGE, fields).streamed
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "fields", "why"),
+    [
+        (GENERATE_IMAGE, {}, "prompt is required"),
+        (GENERATE_IMAGE, {"prompt": ""}, "prompt is required"),
+        (IMAGES, {"prompt": None}, "prompt is required"),
+        (GENERATE_IMAGE, {"prompt": "x", "width": 0}, "width must be from 1 to 16384, not 0"),
+        (GENERATE_IMAGE, {"prompt": "x", "height": 16385}, "height must be from 1 to 16384, not 16385"),
+        (GENERATE_IMAGE, {"prompt": "x", "steps": -1}, "steps must be from 1 to 1000, not -1"),
+        (
+            GENERATE_IMAGE,
+            {"prompt": "x", "width": "512"},
+            "json: cannot unmarshal string into Go struct field GenerateImageRequest.width of type int",
+        ),
+        (
+            GENERATE_IMAGE,
+            {"prompt": "x", "steps": 4.5},
+            "json: cannot unmarshal number 4.5 into Go struct field GenerateImageRequest.steps of type int",
+        ),
+        (
+            GENERATE_IMAGE,
+            {"prompt": "x", "guidance": "much"},
+            "json: cannot unmarshal string into Go struct field GenerateImageRequest.guidance of type float64",
+        ),
+        (
+            IMAGES,
+            {"prompt": ["x"]},
+            "json: cannot unmarshal array into Go struct field ImageGenerationRequest.prompt of type string",
+        ),
+    ],
+)
+def test_a_wish_for_an_image_that_none_can_be_is_refused(endpoint: Endpoint, fields: dict[str, Any], why: str) -> None:
+    assert refusal(endpoint, orjson.dumps({"model": "m", **fields})) == (400, why)

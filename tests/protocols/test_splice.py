@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from herd.errors import RequestError
-from herd.protocols.splice import Edit, Splice, Splicer, plan, spliced_size
+from herd.protocols.json_scan import Span
+from herd.protocols.splice import Edit, Splice, Splicer, plan, plan_form, spliced_size
+from tests.protocols.forms import form
 
 
 def edited(body: bytes, *edits: Edit) -> bytes:
@@ -117,3 +119,16 @@ def test_what_is_behind_the_last_splice_passes_without_a_copy() -> None:
     splicer.feed(b'{"model":"a"}')
     chunk = b" " * 100
     assert splicer.feed(chunk) is chunk
+
+
+def test_in_a_form_only_the_model_is_another() -> None:
+    body = form(("file", b"\0\1"), ("model", "gpt-4o-transcribe"), ("language", "de"))
+    at = body.index(b"gpt")
+    splices = plan_form(Span(at, at + len("gpt-4o-transcribe")), [Edit("model", "größer:1b")])
+    splicer = Splicer(splices)
+    out = b"".join(splicer.feed(body[i : i + 7]) for i in range(0, len(body), 7)) + splicer.end()
+    assert out == form(("file", b"\0\1"), ("model", "größer:1b"), ("language", "de"))
+    assert spliced_size(len(body), splices) == len(out)
+    assert plan_form(Span(0, 1), []) == ()
+    with pytest.raises(ValueError, match="no such edit of a form: keep_alive"):
+        plan_form(Span(0, 1), [Edit("keep_alive", -1)])

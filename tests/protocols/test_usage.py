@@ -297,3 +297,13 @@ def test_a_model_that_was_pulled_or_made_is_there_when_its_last_line_says_so(
     reader = UsageReader("/api/pull", streamed=True)
     reader.feed(tail)
     assert (reader.usage().complete, reader.usage().failed) == (complete, failed)
+
+
+@pytest.mark.parametrize("end", [b'"}', b'","completed":9,"total":9}'])
+def test_a_picture_at_the_end_of_ollamas_last_line_hides_its_sums_and_not_that_it_is_whole(end: bytes) -> None:
+    last = b'{"model":"m","response":"","done":true,"total_duration":5,"image":"' + b"iVBO" * TAIL
+    lines = b'{"response":"","done":false,"completed":8,"total":9}\n' + last + end + b"\n"
+    for answer, complete in ((lines, True), (lines[:-20], False)):
+        reader = UsageReader(Api.OLLAMA_GENERATE, streamed=True)
+        reader.feed(answer)
+        assert reader.usage() == Usage(complete=complete)

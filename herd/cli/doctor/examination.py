@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -117,7 +118,10 @@ class _Examination:
     async def facts(self, flaw: str) -> Facts:
         """All there is. `flaw`: of the agent's settings."""
         agent = agent_of(self._data_dir, flaw, token=bool(self._settings.join_token))
-        async with AiohttpServers() as servers, asyncio.TaskGroup() as group:
+        keys: dict[str, str] = {}
+        with suppress(ConfigError):  # it is told with the server
+            keys = config.backend_keys(self._settings.backend_url)
+        async with AiohttpServers(keys=keys) as servers, asyncio.TaskGroup() as group:
             around = group.create_task(self._around(servers, agent))
             beside = group.create_task(servers_here(servers, self._settings, agent))
             memory = group.create_task(memory_here())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from herd import config
+from herd.actors.introduction import introduction
 from herd.cli.doctor.diagnosis import AgentFacts, FileTrouble, ServerFacts
 from herd.cli.options import config_file
 from herd.config import HTTP_PORT, LINK_PORT, OLLAMA_PORT, NodeSettings, RouterSettings, Settings
@@ -24,8 +25,9 @@ from herd.net.machine import PsutilProbe
 from herd.net.probing import Listener, listeners
 from herd.net.sensing import Aside, SensorFailed
 from herd.net.server_processes import PsutilServerProcesses
+from herd.protocols import image_servers, speech_servers
 from herd.protocols.openai_servers import read_openai_models
-from herd.protocols.servers import PROBES, read_ollama_tags, recognise
+from herd.protocols.servers import read_ollama_tags, recognise
 from herd.types import BackendId, BackendKind, Seconds
 
 # A model server on this machine answers within milliseconds, unless it is about to load a model.
@@ -40,6 +42,8 @@ _PROGRAMS = {
     BackendKind.LLAMACPP: "llama.cpp",
     BackendKind.LMSTUDIO: "LM Studio",
     BackendKind.VLLM: "vLLM",
+    BackendKind.QWEN_ASR: "mlx-qwen3-asr",
+    BackendKind.WHISPERCPP: "whisper.cpp",
     BackendKind.OPENAI: "a server with OpenAI's API",
 }
 
@@ -82,26 +86,19 @@ async def servers_here(servers: AiohttpServers, settings: NodeSettings, agent: A
 
 async def _server(servers: AiohttpServers, url: str) -> ServerFacts:
     """What answers there, with its models."""
-    facts, answers = ServerFacts(url), dict[str, Any]()
-
-    async def ask(path: str) -> str:
-        try:
-            status, document = await servers.fetch(url + path, timeout=SERVER_S)
-        except StreamFailed as error:
-            return str(error)
-        if status == 200 and document is not None:
-            answers[path] = document
-        return ""
-
-    troubles = await asyncio.gather(*(ask(path) for path in (*PROBES, "/api/tags")))
-    if not answers and all(troubles):
-        return replace(facts, trouble=f"no model server answers at {url}: {troubles[0].rpartition(': ')[2]}")
+    facts = ServerFacts(url)
     try:
-        kind = recognise({path: answers[path] for path in PROBES if path in answers})
+        answers = await introduction(servers, url, SERVER_S)
+        kind = recognise(answers)
         if kind is BackendKind.OLLAMA:
-            models = read_ollama_tags(answers.get("/api/tags"), BackendId(""))
+            _, tags = await servers.fetch(f"{url}/api/tags", timeout=SERVER_S)
+            models = read_ollama_tags(tags, BackendId(""))
         else:
-            models = read_openai_models(answers.get("/v1/models"), BackendId(""))
+            usual = (speech_servers.MODELS, read_openai_models)
+            path, read = image_servers.lists(answers) or speech_servers.lists(answers) or usual
+            models = read(answers.get(path), BackendId(""))
+    except StreamFailed as error:
+        return replace(facts, trouble=f"no model server answers at {url}: {str(error).rpartition(': ')[2]}")
     except HerdError as error:
         return replace(facts, trouble=f"what answers at {url} cannot be used: {error}")
     version = answers.get("/api/version")
@@ -180,13 +177,18 @@ def _of_settings(file: Path, role: type[Settings]) -> Iterator[FileTrouble]:
         yield FileTrouble(True, str(error), "correct the file: herd does not start with it")
         return
     secrets = [name for name, item in config.settings_of(role).items() if item.metadata["secret"]]
-    holding = [file] if any(getattr(settings, name) for name in secrets) else []
+    holding = [file] if any(_is_secret(name, getattr(settings, name)) for name in secrets) else []
     if tls_key := getattr(settings, "tls_key", ""):  # a router's
         holding.append(Path(tls_key).expanduser())
     for each in holding:
         if each.is_file() and _others_read(each):
             what = f"{each} holds secrets, and others on this machine can read it"
             yield FileTrouble(False, what, f"chmod 600 {each}")
+
+
+def _is_secret(name: str, value: Any) -> bool:
+    """Whether a setting that may hold a secret does: few model servers want a key."""
+    return any(config.without_key(url) != url for url in value) if name == "backend_url" else bool(value)
 
 
 def _others_read(file: Path) -> bool:

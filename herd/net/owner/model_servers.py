@@ -46,6 +46,7 @@ _SCRIPTS: dict[str, dict[str, Role] | Role] = {
     "speaches": Role.SERVER,
     "exo": Role.SERVER,
     "herd.net.embedded_server": Role.SERVER,
+    "herd.net.tools.guard": Role.HERD,
     "herd": Role.HERD,
     "herd-node": Role.HERD,
 }

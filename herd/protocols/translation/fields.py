@@ -22,6 +22,7 @@ _Type = tuple[type | tuple[type, ...], str]  # the JSON types that fit, and Go's
 _STRING: _Type = (str, "string")
 _BOOL: _Type = (bool, "bool")
 _INT: _Type = (int, "int")
+_FLOAT: _Type = ((int, float), "float64")
 _MAP: _Type = (dict, "map[string]interface {}")
 
 _ASKING: Mapping[str, _Type] = {
@@ -57,6 +58,17 @@ _STRUCTS: Mapping[str, Mapping[str, _Type]] = {
         "context": (list, "[]int"),
         "raw": _BOOL,
         "images": (list, "[]api.ImageData"),
+    },
+    "api.GenerateImageRequest": {
+        "model": _STRING,
+        "prompt": _STRING,
+        "width": _INT,
+        "height": _INT,
+        "steps": _INT,
+        "guidance": _FLOAT,
+        "seed": _INT,
+        "quantize": _INT,
+        "negative_prompt": _STRING,
     },
     "api.EmbedRequest": {"model": _STRING, "truncate": _BOOL, "dimensions": _INT, "options": _MAP},
     "api.EmbeddingRequest": {"model": _STRING, "prompt": _STRING, "options": _MAP},

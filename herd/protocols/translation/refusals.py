@@ -2,8 +2,10 @@
 
 OpenAI, vLLM, llama.cpp  {"error": {"message": ..., "type": ..., "code": ...}}
 LM Studio                {"error": "..."}, and the form above
+sd-server                {"error": "...", "message": "..."}, without the message where the error says it all
 vLLM, until 2025         {"object": "error", "message": ..., "code": ...}
 FastAPI's own            {"detail": "..."} or {"detail": [{"loc": [...], "msg": ...}]}
+faster-whisper-server    {"detail": {"error": {"message": ...}}}
 """
 
 from typing import Any
@@ -27,7 +29,7 @@ def refusal_text(value: dict[str, Any]) -> str | None:
     if isinstance(error, dict):
         return (text(error, "message") or "the model server failed")[:MAX_TEXT]
     if isinstance(error, str) and error:
-        return error[:MAX_TEXT]
+        return (text(value, "message") or error)[:MAX_TEXT]
     if value.get("object") == "error":
         return (text(value, "message") or "the model server failed")[:MAX_TEXT]
     return None
@@ -67,4 +69,6 @@ def sentence(body: bytes) -> str:
     detail = value.get("detail")
     if isinstance(detail, list):
         return "; ".join(text(item, "msg") for item in detail if isinstance(item, dict))[:MAX_TEXT]
-    return (text(value, "detail") or text(value, "message") or text(mapping(value, "detail"), "message"))[:MAX_TEXT]
+    inner = mapping(value, "detail")
+    said = text(value, "detail") or text(value, "message") or text(inner, "message")
+    return (said or text(mapping(inner, "error"), "message"))[:MAX_TEXT]

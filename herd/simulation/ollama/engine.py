@@ -342,12 +342,17 @@ class Slot:
         self._engine.begin(self._work)
         await self._until(prompt - self.cached)
 
+    def start_painting(self) -> None:
+        """Patches of a picture from now on: all of them are gone over in each step, as a prompt is once."""
+        self._work.running = Running(self.job.model, prefilling=True)
+        self._engine.begin(self._work)
+
     def start_decoding(self, context: float) -> None:
         """The prompt is read: tokens from now on, for which `context` tokens of keys and values are held on average."""
         self._engine.turn(self._work, Running(self.job.model, prefilling=False, context=context))
 
     async def make(self, tokens: int) -> None:
-        """Make so many tokens."""
+        """Make so many tokens, or patches."""
         self._made += tokens
         await self._until(self._made)
 

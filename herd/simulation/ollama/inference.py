@@ -27,7 +27,10 @@ _ENDLESS = 10
 BROKEN = OllamaError(500, "an error was encountered while running the model: unexpected EOF")
 _GARBAGE = b"\x00\xff{]simulated garbage\n"
 
-_VOICES: dict[Surface, Callable[[Ask, Callable[[], float]], Voice]] = {
+# Makes the voice for a request; beside it comes the clock of times in answers.
+MadeVoice = Callable[[Ask, Callable[[], float]], Voice]
+
+_VOICES: dict[Surface, MadeVoice] = {
     Surface.CHAT: NativeVoice,
     Surface.GENERATE: NativeVoice,
     Surface.OPENAI: OpenAIVoice,
@@ -46,6 +49,9 @@ class Inference:
         faults: what goes wrong on the way.
         progress: seconds between two writes of a stream, at least; 0 for one a token.
         wall: the clock of times in answers, in seconds since the Unix epoch.
+
+    Attributes:
+        wall: that clock.
     """
 
     def __init__(
@@ -55,7 +61,7 @@ class Inference:
         self._library = library
         self._faults = faults
         self._progress = progress
-        self._wall = wall
+        self.wall = wall
         self._job_ids = itertools.count(1)
 
     def job(
@@ -71,8 +77,8 @@ class Inference:
         context = Tokens(min(num_ctx or self._engine.machine.default_context, model.context))
         return Job(next(self._job_ids), model, context, keep_alive, load_only=load_only, options=options)
 
-    async def answer(self, ask: Ask, sink: Sink) -> None:
-        """Answer a chat or a completion. Raises OllamaError."""
+    async def answer(self, ask: Ask, sink: Sink, voice: MadeVoice | None = None) -> None:
+        """Answer a chat or a completion, in the words of its endpoint or in those of `voice`. Raises OllamaError."""
         if not ask.model and not ask.surface.generates:
             raise OllamaError(400, "model is required")
         wishes = ask.wishes
@@ -80,7 +86,7 @@ class Inference:
         native = ask.surface in {Surface.CHAT, Surface.GENERATE}
         if ask.empty and wishes.keep_alive is not None and wishes.keep_alive <= 0:
             self._engine.unload(model.name)
-            await send(sink, 200, JSON, NativeVoice(ask, self._wall).nothing("unload"))
+            await send(sink, 200, JSON, NativeVoice(ask, self.wall).nothing("unload"))
             return
         _check_capabilities(ask, model)
         if wishes.refusal is not None:
@@ -88,9 +94,9 @@ class Inference:
         job = self.job(model, wishes.num_ctx, wishes.keep_alive, load_only=ask.empty, options=wishes.runner_options)
         async with self._engine.slot(job, ask.text) as slot:
             if ask.empty and native:
-                await send(sink, 200, JSON, NativeVoice(ask, self._wall).nothing("load"))
+                await send(sink, 200, JSON, NativeVoice(ask, self.wall).nothing("load"))
             else:
-                await self._speak(ask, slot, _VOICES[ask.surface](ask, self._wall), sink)
+                await self._speak(ask, slot, (voice or _VOICES[ask.surface])(ask, self.wall), sink)
 
     async def _speak(self, ask: Ask, slot: Slot, voice: Voice, sink: Sink) -> None:
         death, lie = self._faults.take_death(), self._faults.take_lie()

@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 
 from herd.actors.ports import Headers, HttpRequest, Sink
+from herd.simulation.ollama.asks.ask import OllamaError
+from herd.simulation.ollama.voices.messages import anthropic_error
+from herd.simulation.ollama.voices.openai import openai_error
+from herd.simulation.ollama.voices.voice import JSON, PLAIN_JSON, native_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +41,14 @@ async def send_page(request: HttpRequest, sink: Sink, page: Page) -> None:
     if page.body and request.method != "HEAD":
         await sink.write(page.body)
     await sink.finish()
+
+
+async def refuse(request: HttpRequest, sink: Sink, error: OllamaError) -> None:
+    """Say what is wrong, in the form of the API that was asked."""
+    if request.path == "/v1/messages":
+        content_type, body = PLAIN_JSON, anthropic_error(error.status, error.text)
+    elif request.path.startswith("/v1/"):
+        content_type, body = PLAIN_JSON, openai_error(error.status, error.text)
+    else:
+        content_type, body = JSON, native_error(error.text)
+    await send_to(request, sink, error.status, content_type, body)

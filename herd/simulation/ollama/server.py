@@ -2,7 +2,7 @@
 
 It is a `Handler`: any HTTP server that knows the ports can carry it; `http.InMemoryServers` does so without sockets.
 
-Left out are transcriptions, log probabilities, bodies in zstd, OLLAMA_ORIGINS, and all that Ollama asks of ollama.com:
+Left out are log probabilities, bodies in zstd, OLLAMA_ORIGINS, and all that Ollama asks of ollama.com:
 this one says that its cloud is disabled.
 """
 
@@ -17,7 +17,7 @@ from herd.actors.sinks import MarkedSink
 from herd.errors import BodyTooLarge, RequestError
 from herd.simulation.machine.catalog import SimulatedModel
 from herd.simulation.machine.pace import MachineProfile
-from herd.simulation.ollama import blobs
+from herd.simulation.ollama import blobs, images, transcriptions, versions
 from herd.simulation.ollama.asks.ask import OllamaError, Surface
 from herd.simulation.ollama.asks.fields import read_fields
 from herd.simulation.ollama.asks.reading import read_ask
@@ -26,15 +26,14 @@ from herd.simulation.ollama.engine import Engine
 from herd.simulation.ollama.faults import Faults, Lie
 from herd.simulation.ollama.front import Routes, check_host, check_origin, not_found, redirect
 from herd.simulation.ollama.golang import encode, well_formed
+from herd.simulation.ollama.images import Images
 from herd.simulation.ollama.inference import Inference
 from herd.simulation.ollama.library import Library
 from herd.simulation.ollama.manage import Manager
-from herd.simulation.ollama.pages import Page, send_page, send_to
+from herd.simulation.ollama.pages import Page, refuse, send_page, send_to
 from herd.simulation.ollama.registry import Registry
 from herd.simulation.ollama.scheduler import Limits, Scheduler
-from herd.simulation.ollama.voices.messages import anthropic_error
-from herd.simulation.ollama.voices.openai import openai_error
-from herd.simulation.ollama.voices.voice import JSON, PLAIN_JSON, native_error
+from herd.simulation.ollama.voices.voice import JSON, PLAIN_JSON
 from herd.simulation.watch import Watch
 from herd.types import Bytes, MiB, Seconds
 
@@ -100,6 +99,7 @@ class FakeOllama:
         self.faults = Faults()
         self._answers = Inference(self._engine, self._library, self.faults, progress, self._wall)
         self._slowness, self._compute, self._asleep = 1.0, 1.0, False
+        self._images = Images(self._engine, self._library, self.faults, self._answers, version)
         self._embeddings = Embeddings(self._engine, self._library, self.faults, self._answers)
         self.blobs = blobs.Blobs()
         self.registry = Registry(speed=profile.speed, progress=progress)
@@ -255,7 +255,7 @@ class FakeOllama:
         try:
             await endpoint(request, sink)
         except OllamaError as error:
-            await _refuse(request, sink, error)
+            await refuse(request, sink, error)
 
     def _table(self) -> dict[str, dict[str, _Endpoint]]:
         answers = {
@@ -276,6 +276,7 @@ class FakeOllama:
             "/api/ps": {"GET": self._ps},
             "/api/show": {"POST": self._show},
             **{path: {"POST": self._inference(surface)} for path, surface in answers.items()},
+            **{path: {"POST": endpoint} for path, endpoint in self._media().items()},
             **{path: {"POST": self._embed} for path in ("/api/embed", "/api/embeddings", "/v1/embeddings")},
             **{f"/api/{name}": {"POST": _with_body(endpoint)} for name, endpoint in managed.items()},
             "/api/delete": {"DELETE": _with_body(self._manager.delete)},
@@ -283,6 +284,15 @@ class FakeOllama:
             "/v1/models": {"GET": self._models},
             f"{_MODEL_PATH}*": {"GET": self._model},
         }
+
+    def _media(self) -> dict[str, _Endpoint]:
+        """The endpoints for images and speech that this version has."""
+        has = {
+            images.GENERATIONS: (versions.paints, self._image),
+            images.EDITS: (versions.edits, self._image),
+            transcriptions.PATH: (versions.hears, self._transcription),
+        }
+        return {path: endpoint for path, (supported, endpoint) in has.items() if supported(self._version)}
 
     async def _root(self, request: HttpRequest, sink: Sink) -> None:
         await send_to(request, sink, 200, _TEXT, b"Ollama is running")
@@ -321,9 +331,23 @@ class FakeOllama:
 
     def _inference(self, surface: Surface) -> _Endpoint:
         async def endpoint(request: HttpRequest, sink: Sink) -> None:
-            await self._answers.answer(read_ask(surface, await self._asked(request)), sink)
+            body = await self._asked(request)
+            ask = read_ask(surface, body)
+            lets_go = ask.empty and ask.wishes.keep_alive is not None and ask.wishes.keep_alive <= 0
+            if surface is Surface.GENERATE and not lets_go and self._images.paints(ask.model):
+                await self._images.answer(images.read_native(body), sink)
+            else:
+                await self._answers.answer(ask, sink)
 
         return endpoint
+
+    async def _image(self, request: HttpRequest, sink: Sink) -> None:
+        await self._images.answer(images.read_openai(unquote(request.path), await self._asked(request)), sink)
+
+    async def _transcription(self, request: HttpRequest, sink: Sink) -> None:
+        content_type = next((value for key, value in request.headers if key.lower() == "content-type"), "")
+        recording = transcriptions.read_recording(content_type, await self._asked(request))
+        await transcriptions.transcribe(recording, self._library, self._answers, sink)
 
     async def _embed(self, request: HttpRequest, sink: Sink) -> None:
         await self._embeddings.answer(read_embed(unquote(request.path), await self._asked(request)), sink)
@@ -358,17 +382,6 @@ async def _read(request: HttpRequest) -> bytes:
         return await body.examine(bytes)
     finally:
         body.close()
-
-
-async def _refuse(request: HttpRequest, sink: Sink, error: OllamaError) -> None:
-    """Say what is wrong, in the form of the API that was asked."""
-    if request.path == "/v1/messages":
-        content_type, body = PLAIN_JSON, anthropic_error(error.status, error.text)
-    elif request.path.startswith("/v1/"):
-        content_type, body = PLAIN_JSON, openai_error(error.status, error.text)
-    else:
-        content_type, body = JSON, native_error(error.text)
-    await send_to(request, sink, error.status, content_type, body)
 
 
 def _now() -> Seconds:

@@ -48,6 +48,15 @@ _NATIVE = {
     "logprobs": BOOL,
     "top_logprobs": INT,
 }
+_INT32 = GoType(int, "int32")
+_PAINTING = {
+    "model": STRING,
+    "prompt": STRING,
+    "n": INT,
+    "size": STRING,
+    "response_format": STRING,
+    "seed": GoType(int, "int64"),
+}
 _NAMED = {"model": STRING, "name": STRING}
 
 # Fields of each Go type, by their lower-case names. The type's name is with its package, as Go writes it.
@@ -78,6 +87,9 @@ STRUCTS: dict[str, dict[str, GoType]] = {
         "context": _list("int"),
         "raw": BOOL,
         "images": _list("api.ImageData"),
+        "width": _INT32,
+        "height": _INT32,
+        "steps": _INT32,
     },
     "api.EmbedRequest": {"model": STRING, "truncate": BOOL, "dimensions": INT, "options": _MAP},
     "api.EmbeddingRequest": {"model": STRING, "prompt": STRING, "options": _MAP},
@@ -114,6 +126,8 @@ STRUCTS: dict[str, dict[str, GoType]] = {
         "text": GoType(dict, "openai.ResponsesText"),
         "tools": _list("openai.ResponsesTool"),
     },
+    "openai.ImageGenerationRequest": _PAINTING,
+    "openai.ImageEditRequest": {**_PAINTING, "image": STRING},
     "anthropic.MessagesRequest": {
         "model": STRING,
         "max_tokens": INT,

@@ -1,0 +1,1 @@
+"""Command-line tools that serve models, run by the agent behind the port of model servers."""
