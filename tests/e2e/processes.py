@@ -35,8 +35,8 @@ def command(script: str, *arguments: str) -> list[str]:
 def environment(home: Path, variables: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment without what would steer Herd or its output, with `home` as the home directory.
 
-    Agents have no owner: the machine that tests run on is busy with the tests. The authorities of the world's web sites,
-    of which each of some hundred starts would read a list, sign for nothing here.
+    Agents have no owner: the machine that tests run on is busy with the tests. The authorities of the world's web
+    sites, of which each of some hundred starts would read a list, sign for nothing here.
     """
     kept = {
         key: value
