@@ -16,6 +16,7 @@ from herd.policy.capacity import SLOTS
 from herd.policy.elimination import TAKES_REQUESTS
 from herd.policy.pace import CROWDS, Estimate
 from herd.policy.values import Reason
+from herd.policy.work import USUAL
 from herd.protocols.herd_api import (
     BreakerEntry,
     CalibrationEntry,
@@ -32,9 +33,10 @@ from herd.protocols.herd_api import (
     SpeedEntry,
     StatusDocument,
     TotalsEntry,
+    WorkSpeedEntry,
 )
 from herd.protocols.messages import ModelInfo
-from herd.types import BackendKind, ModelName, NodeId, NodeName, NodeState, Seconds
+from herd.types import BackendKind, ModelName, NodeId, NodeName, NodeState, Seconds, Unit
 
 NO_PINS: Mapping[str, NodeId] = MappingProxyType({})
 NO_RATES: Mapping[str, float] = MappingProxyType({})
@@ -255,6 +257,13 @@ def _speed(lesson: Lesson, now: Seconds) -> SpeedEntry:
         for streams, prefill, decode in zip(CROWDS, known.prefill.seen, known.decode.seen, strict=True)
         if prefill is not None or decode is not None
     ]
+    amounts, work = dict(lesson.amounts), []
+    for unit in (Unit.PIXEL_STEP, Unit.AUDIO_FRAME):
+        made = known.of(unit)
+        if made.alone:
+            work.append(WorkSpeedEntry(unit.value, made.alone, amounts.get(unit, float(USUAL[unit]))))
+            pairs = zip(CROWDS, made.seen, strict=True)
+            rates += [RateEntry(streams, None, one.value, unit.value) for streams, one in pairs if one is not None]
     return SpeedEntry(
         lesson.model,
         _value(known.load),
@@ -264,6 +273,7 @@ def _speed(lesson: Lesson, now: Seconds) -> SpeedEntry:
         lesson.answer,
         tuple(rates),
         _calibration(aged(known.calibration, now) if known.calibration is not None else None),
+        tuple(work),
     )
 
 

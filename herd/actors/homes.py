@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
+from types import MappingProxyType
 
 from herd.actors.ports import Clock
 from herd.actors.tables import keep_latest
 from herd.actors.times import recalled, stored
 from herd.policy.edits import FOR_EVER
-from herd.policy.homes import Served, Tenant, chance, keeping, letting_go, settle
+from herd.policy.homes import Served, Tenant, chance, keeping, letting_go, settle, unkeepable
 from herd.policy.loads import NO_LOAD, NodeLoad
 from herd.policy.prewarming import LoadOrder
 from herd.policy.prospects import Prospect
@@ -29,6 +30,7 @@ class PinEnd(StrEnum):
     DONE = "done"
     UNKNOWN = "unknown"  # no node has ever had the model; or it was not pinned
     FULL = "full"  # there are as many pins as there may be
+    UNKEEPABLE = "unkeepable"  # every server that has it loads and unloads it as it likes
 
 
 class Homes:
@@ -76,8 +78,10 @@ class Homes:
             if pin.node:
                 self._homes[pin.model] = pin.node
 
-    def pin(self, model: str) -> PinEnd:
-        """Pin a model to its home, or to the one that it finds next."""
+    def pin(self, model: str, fleet: Mapping[NodeId, NodeView] = MappingProxyType({})) -> PinEnd:
+        """Pin a model to its home, or to the one that it finds next; `fleet`: the nodes that may be it."""
+        if unkeepable(model, fleet):
+            return PinEnd.UNKEEPABLE
         if model not in self._pins and len(self._pins) >= MAX_PINS:
             return PinEnd.FULL
         self._pins[model] = None

@@ -6,8 +6,8 @@ from types import MappingProxyType
 
 from herd.policy.loads import ABANDONED_S, NO_LOAD, NO_TICKETS, RESERVED_S, ModelLoad, NodeLoad, Reservation
 from herd.policy.rebalancing import Waiter
-from herd.policy.values import Ask, Candidate, NeededLoad, NodeView, Ticket
-from herd.types import NodeId, Seconds, TicketId
+from herd.policy.values import Ask, Candidate, ModelView, NeededLoad, NodeView, Ticket
+from herd.types import NodeId, Seconds, TicketId, Tokens
 
 
 @dataclass(slots=True)
@@ -70,6 +70,7 @@ class Ledger:
                 Seconds(now + RESERVED_S),
                 needed.evicts_busy,
                 expected=not ask.num_ctx,
+                passing=needed.passing,
             )
             load = _with(load, {**load.reservations, model: reservation})
         self._loads[chosen.node] = replace(load, last_chosen=self._placements)
@@ -207,13 +208,13 @@ class Ledger:
         return not ok
 
     def _abandon(self, entry: Entry, now: Seconds, *, at_once: bool) -> None:
-        """Nobody waits for the model's load any more."""
+        """Nobody waits for the model's load any more. What is run for one request alone has ended with it."""
         load = self._loads[entry.node]
         reservation = load.reservations.get(entry.model)
         if reservation is None or reservation.commanded:
             return
         reservations = {name: held for name, held in load.reservations.items() if name != entry.model}
-        if not at_once:
+        if not at_once and not reservation.passing:
             until = Seconds(min(reservation.expires, now + ABANDONED_S))
             reservations[entry.model] = replace(reservation, expires=until)
         self._loads[entry.node] = _with(load, reservations)
@@ -221,9 +222,14 @@ class Ledger:
     def settle(self, view: NodeView, now: Seconds) -> bool:
         """Drop the reservations that are over: the model is there, or not even on disk any more, or the time is out.
 
-        True when there was one.
+        True when there was one. Where a program is run for each request, one that has ended has given its memory back,
+        and the next is about to take it again: it is held for that.
         """
         load = self._loads.get(view.id, NO_LOAD)
+        for name, tickets in load.models.items():
+            model = view.models.get(name)
+            if tickets.running and model is not None and model.passing and not model.resident:
+                load = self._loads[view.id] = _with(load, {name: _again(model, now), **load.reservations})
         if not load.reservations:
             return False
         left = {
@@ -251,6 +257,11 @@ def _with(load: NodeLoad, reservations: Mapping[str, Reservation]) -> NodeLoad:
         reserved=sum(one.size for one in held),
         leaving=any(one.evicts_busy for one in held),
     )
+
+
+def _again(model: ModelView, now: Seconds) -> Reservation:
+    """Memory for the next run of a program: at least as much as the model takes on the disk."""
+    return Reservation(model.size, Tokens(0), now, Seconds(now + RESERVED_S), passing=True)
 
 
 def _there(view: NodeView, model: str, held: Reservation) -> bool:

@@ -12,7 +12,7 @@ from herd.policy.pace import Observed
 from herd.policy.turns import Turns
 from herd.policy.values import Lease, Moved, Reason, Refused, Ticket
 from herd.runtime import ActorHandle, Leases, get_actor
-from herd.types import NodeName, Seconds, TicketId
+from herd.types import NodeName, Seconds, TicketId, Unit
 
 # Deeper queues only hide that the fleet is too small: at a second a request, the 512th waits for minutes.
 MAX_WAITING = 512
@@ -79,6 +79,7 @@ class ModelQueue:
         self._began: dict[TicketId, Occupancy] = {}  # of the tickets that run: how things stood when they began
         self._closed: Reason | None = None
         self._used = False
+        self._unit: Unit | None = None  # of the work that was compared last
 
     def __repr__(self) -> str:
         status = self.status()
@@ -144,6 +145,9 @@ class ModelQueue:
             return
         full, alone = (now.full - began.full) / lasted, (now.alone - began.alone) / lasted
         former = self._learned.limit
+        if one.unit is not self._unit:  # of unlike work no speeds can be compared
+            self._learned = concurrency.other_work(self._learned, now.at) if self._unit else self._learned
+            self._unit = one.unit
         seen = Observation(one.completion, began.at, full, alone, one.load)
         self._learned = concurrency.completed(self._learned, seen, now.at)
         if self._learned.limit != former:

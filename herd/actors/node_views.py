@@ -60,6 +60,7 @@ def _model_view(info: ModelInfo, backend: BackendInfo, limit: int, *, video: boo
         kv_per_token=info.kv_per_token,
         context_max=info.context_max,
         active_share=info.active_share,
+        kind=backend.kind,
     )
 
 

@@ -10,6 +10,7 @@ from herd.actors.throughput import Throughput
 from herd.errors import LinkClosed
 from herd.protocols.fitness import sentence
 from herd.protocols.messages import Failure, Head, RequestHead, Usage
+from herd.protocols.usage import measured
 from herd.runtime import ActorHandle
 from herd.types import ModelName, Outcome, Seconds, Tokens
 
@@ -80,7 +81,8 @@ class _NotedServing:
         """The answer is whole."""
         self._serving.end(usage)
         failed = usage.failed or self._status >= 500
-        self.ended = RequestEnd(Outcome.FAILED if failed else Outcome.SERVED, usage.completion)
+        tokens = Tokens(0) if measured(self.head.path) else usage.completion  # else it is other work
+        self.ended = RequestEnd(Outcome.FAILED if failed else Outcome.SERVED, tokens)
 
     def reset(self, failure: Failure) -> None:
         """The answer broke."""

@@ -7,10 +7,11 @@ from herd.actors.homes import Homes
 from herd.actors.latency_learner import Lesson
 from herd.actors.tables import keep_latest
 from herd.policy.memory import Residency
-from herd.policy.pace import USUAL_ANSWER, Learned, pace
+from herd.policy.pace import Learned, pace
 from herd.policy.prospects import Facts, Prospect, prospect
 from herd.policy.values import Eliminated, NodeView
-from herd.types import NodeId, Seconds
+from herd.policy.work import USUAL
+from herd.types import NodeId, Seconds, Unit
 
 Unloaded = tuple[NodeId, str]  # a model (by canonical name) that has left a node's memory
 
@@ -52,7 +53,7 @@ class Prospectus:
         self._changes = 0  # of anything that the tables are made of
         self._residencies: dict[str, Residency] = {}
         self._learned: dict[tuple[NodeId, str], Learned] = {}
-        self._answers: dict[str, float] = {}
+        self._answers: dict[tuple[str, Unit], float] = {}
         self._unloaded: dict[tuple[NodeId, str], Seconds] = {}
         self._reloads: dict[NodeId, dict[str, float]] = {}  # of what is in each node's memory
 
@@ -87,9 +88,9 @@ class Prospectus:
             reloads=self._reloads.get(node, {}),
         )
 
-    def answer(self, model: str) -> float:
-        """Tokens to expect of the model's answers."""
-        return self._answers.get(model, float(USUAL_ANSWER))
+    def answer(self, model: str, unit: Unit) -> float:
+        """Tokens to expect of the model's answers; or how much other work, in its unit."""
+        return self._answers.get((model, unit), float(USUAL[unit]))
 
     # --- what changes it ----------------------------------------------------------------------------------------------
 
@@ -136,7 +137,9 @@ class Prospectus:
         """More is known of how fast a model runs on a node."""
         self._learned[lesson.node, lesson.model] = lesson.learned
         keep_latest(self._learned, MAX_PAIRS)
-        self._answers[lesson.model] = lesson.answer
+        self._answers[lesson.model, Unit.TOKEN] = lesson.answer
+        for unit, amount in lesson.amounts:
+            self._answers[lesson.model, unit] = amount
         keep_latest(self._answers, MAX_PAIRS)
         if lesson.model in self._tables:
             self._tables[lesson.model].rows.pop(lesson.node, None)

@@ -1,24 +1,29 @@
 """The agent's request flow: one stream of the link, served by a model server beside the agent."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 
-from herd.actors.interpreter import Counterpart, Interpreter
+from herd.actors.interpreter import Counterpart, Interpreter, for_the_server, once, say
 from herd.actors.painter import Painter
 from herd.actors.ports import Clock, ModelServers, Serving
+from herd.actors.stopwatch import Stopwatch
 from herd.actors.transcriber import Transcriber
-from herd.errors import StreamFailed
+from herd.errors import BodyTooLarge, RequestError, StreamFailed
 from herd.protocols import apis
-from herd.protocols.headers import to_client
+from herd.protocols.answers import error_answer
+from herd.protocols.headers import to_client, value_of
 from herd.protocols.image_servers import NO_WORDS, ImageWords
+from herd.protocols.media_usage import started_for_it
 from herd.protocols.messages import Failure, Head, RequestHead
+from herd.protocols.multipart import boundary_of, is_form
 from herd.protocols.paths import LISTED_ANEW, normalised
 from herd.protocols.session import UnsendableError
+from herd.protocols.translation.edits import EditForm
 from herd.protocols.translation.speech import WHISPERCPP
-from herd.protocols.usage import UsageReader
+from herd.protocols.usage import UsageReader, measured
 from herd.runtime import ActorHandle
-from herd.types import Api, BackendId, BackendKind
+from herd.types import Api, BackendId, BackendKind, Dialect
 
 
 class Relay:
@@ -30,7 +35,7 @@ class Relay:
         base_urls: the model servers by id.
         backends: their Backend actors by id, told when one does not answer, or has other models than before.
         servers: the HTTP client.
-        clock: what translated answers say of the time.
+        clock: what translated answers say of the time, and how long answers took that do not say it themselves.
     """
 
     def __init__(
@@ -43,6 +48,7 @@ class Relay:
         self._base_urls = base_urls
         self._backends = backends
         self._servers = servers
+        self._clock = clock
         self._interpreter = Interpreter(servers, clock)
         self._painter = Painter(servers, clock)
         self._transcriber = Transcriber(servers, clock)
@@ -86,10 +92,12 @@ class Relay:
         stands_in = self._stands_in.get(head.backend)
         path = normalised(head.path.partition("?")[0]) if stands_in else ""
         known = stands_in.get(path) if stands_in else None
-        if known is None:
-            await self._pass_on(serving, base_url, head)
+        if known is None and _is_form_for_ollama(path, head, stands_in):
+            await self._edit(serving, base_url)
+        elif known is None:
+            await self._pass_on(serving, base_url, head, serving.body())
         elif path in apis.elsewhere(known[0]):
-            await self._pass_on(serving, base_url, replace(head, path=WHISPERCPP))
+            await self._pass_on(serving, base_url, replace(head, path=WHISPERCPP), serving.body())
         else:
             kind, words = known
             server = Counterpart(base_url, kind, self._backends[head.backend], words)
@@ -107,11 +115,31 @@ class Relay:
             self._backends[serving.head.backend].suspect.tell()
             serving.reset(Failure(error.kind, str(error)))
 
-    async def _pass_on(self, serving: Serving, base_url: str, asked: RequestHead) -> None:
-        """As it is, but for the path in the head that the server is `asked` with."""
+    async def _edit(self, serving: Serving, base_url: str) -> None:
+        """A picture to be changed, in a form, for a server that takes JSON alone; its answer is passed on."""
         head = serving.head
         try:
-            answer = await self._servers.exchange(base_url, asked, serving.body() if head.size else None)
+            form = EditForm(boundary_of(value_of(head.headers, "content-type")))
+            async for piece in serving.body():
+                form.feed(piece)
+            body = form.body()
+        except (RequestError, BodyTooLarge) as error:
+            await say(serving, error_answer(Dialect.OPENAI, error))
+            return
+        headers = (*for_the_server(head.headers), ("Content-Type", "application/json"))
+        await self._pass_on(serving, base_url, replace(head, headers=headers, size=len(body)), once(body))
+
+    async def _pass_on(self, serving: Serving, base_url: str, asked: RequestHead, body: AsyncIterator[bytes]) -> None:
+        """To the server, `asked` with this head and this body, and its answer back as it is."""
+        head = serving.head
+        watch = Stopwatch(self._clock) if measured(head.path) else None
+        sent = body if asked.size else None
+        try:
+            if watch is None:
+                answer = await self._servers.exchange(base_url, asked, sent)
+            else:
+                sent = watch.sending(body) if asked.size else None
+                answer = await watch.waiting(self._servers.exchange(base_url, asked, sent))
         except StreamFailed as error:
             self._backends[head.backend].suspect.tell()
             # Who had the request and broke on it may have broken because of it.
@@ -119,13 +147,14 @@ class Relay:
             return
         try:
             await serving.send_head(Head(answer.status, to_client(answer.headers)))
-            usage = UsageReader(head.path, head.streamed)
-            while data := await answer.read():
+            usage = UsageReader(head.path, head.streamed, answer.status)
+            while data := await (answer.read() if watch is None else watch.waiting(answer.read())):
                 usage.feed(data)
                 await serving.send(data)
             if head.path in LISTED_ANEW:
                 self._backends[head.backend].changed.tell()
-            serving.end(usage.usage())
+            took = usage.usage()
+            serving.end(took if watch is None else watch.measured(started_for_it(took, answer.headers)))
         except UnsendableError as error:  # a head of more than a MiB
             serving.reset(Failure("reset", f"the model server's answer cannot be passed on: {error}"))
         except StreamFailed as error:
@@ -133,3 +162,13 @@ class Relay:
             serving.reset(Failure("reset", str(error)))
         finally:
             answer.close()
+
+
+def _is_form_for_ollama(
+    path: str, head: RequestHead, stands_in: Mapping[str, tuple[BackendKind, ImageWords]] | None
+) -> bool:
+    """Whether a picture is to be changed that came in a form. An Ollama that makes pictures is one that is stood in for
+    at Herd's own endpoint.
+    """
+    kind = stands_in[Api.GENERATE_IMAGE][0] if stands_in and Api.GENERATE_IMAGE in stands_in else None
+    return path == Api.IMAGE_EDITS and kind is BackendKind.OLLAMA and is_form(value_of(head.headers, "content-type"))

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from herd.actors.attempts import Attempts
@@ -32,7 +32,7 @@ from herd.protocols.paths import Endpoint
 from herd.protocols.requests import Routing
 from herd.protocols.splice import Splice, Splicer, plan, plan_form, spliced_size
 from herd.runtime import ActorHandle
-from herd.types import Api, Bytes, MiB, Outcome, Priority, RequestId, Seconds
+from herd.types import Api, Bytes, MiB, Outcome, Priority, RequestId, Seconds, Tokens, Unit
 
 logger = logging.getLogger(__name__)
 
@@ -167,6 +167,8 @@ class _Flow:
             replaceable=choice is not self._placing.choices[-1],
             prompt_tokens=routing.prompt_tokens,
             max_tokens=routing.max_tokens,
+            unit=self._inbound.endpoint.api.unit,
+            amount=_amount(routing),
             num_ctx=routing.num_ctx,
             odd_context=routing.odd_context,
             keep_alive=routing.keep_alive is not None,
@@ -263,6 +265,10 @@ class _Flow:
     # --- 6: account ---------------------------------------------------------------------------------------------------
 
     def _served(self, placed: Candidate, usage: Usage) -> Outcome:
+        unit = self._inbound.endpoint.api.unit
+        tokens = unit is Unit.TOKEN
+        if not tokens and not usage.completion:
+            usage = replace(usage, completion=_amount(self._inbound.routing) or Tokens(0))
         outcome = Outcome.FAILED if usage.failed else Outcome.SERVED
         whole = usage.complete and not usage.failed
         teaches = whole and self._inbound.endpoint.api is not Api.COUNT_TOKENS  # which is no work for a model
@@ -271,7 +277,7 @@ class _Flow:
             self._teach(placed, usage, check)
         self.diary.served(placed.name, usage, outcome, check)
         logger.info(
-            "request %s: %s %s by %s in %.0f ms (queued %.0f ms, attempt %d, %d tokens in, %d out)",
+            "request %s: %s %s by %s in %.0f ms (queued %.0f ms, attempt %d, %s)",
             self._inbound.id,
             placed.model,
             outcome.value,
@@ -279,8 +285,7 @@ class _Flow:
             (self._parts.clock.monotonic() - self._arrived) * 1000,
             self._line.waited * 1000,
             self._tried.attempts,
-            usage.prompt,
-            usage.completion,
+            f"{usage.prompt} tokens in, {usage.completion} out" if tokens else f"{usage.completion} {unit.value}s",
         )
         return outcome
 
@@ -298,6 +303,7 @@ class _Flow:
             cached=usage.cached,
             predicted=check.predicted if check is not None else Seconds(0.0),
             took=check.took if check is not None else Seconds(0.0),
+            unit=self._inbound.endpoint.api.unit,
         )
         if self._line.queue is not None:
             self._line.queue.completed.tell(Completion(self._ticket.id, observed))
@@ -327,6 +333,11 @@ class _Flow:
         if self._tried.over_budget:
             raise unavailable(f"{failed}; {OVER_BUDGET}")
         raise RequestError(failed, status=502)
+
+
+def _amount(routing: Routing) -> Tokens | None:
+    """The work that the request is, as far as its body says or suggests."""
+    return routing.guess or None if routing.amount is None else routing.amount
 
 
 def _spliced(body: Body, splices: tuple[Splice, ...]) -> AsyncGenerator[bytes]:

@@ -161,9 +161,7 @@ class Scorer:
         if chosen.load is not None:
             self._await_expiry(now)
         elif self._warmer is not None:
-            cause = self._deep.found(
-                ask.model, decision, self._nodes[chosen.node], self._ledger.loads[chosen.node], now
-            )
+            cause = self._deep.found(ask, decision, self._nodes[chosen.node], self._ledger.loads[chosen.node], now)
             if cause is not None:
                 self._warmer.queue_deep.tell(cause)
         self._sessions.placed(ask, chosen.node)
@@ -179,7 +177,7 @@ class Scorer:
             getattr(get_actor(names.REBALANCER), what).tell()
 
     def _moment(self, ask: Ask, ticket: Ticket, now: Seconds) -> Moment:
-        answer, tried = self._prospectus.answer(ask.model), self._trials.nodes(ask.model)
+        answer, tried = self._prospectus.answer(ask.model, ask.unit), self._trials.nodes(ask.model)
         waited, turn = Seconds(now - ticket.arrived), self._sessions.turn(ask)
         if turn is None:
             return Moment(now, waited, answer, tried=tried)
@@ -267,7 +265,7 @@ class Scorer:
     def order_load(self, cause: DeepQueue, avoid: tuple[NodeId, ...] = ()) -> LoadOrder | None:
         """The load that helps a deep queue, its memory reserved until `load_ended`; None when there is none."""
         now = self._clock.monotonic()
-        moment = Moment(now, answer=self._prospectus.answer(cause.model))
+        moment = Moment(now, answer=self._prospectus.answer(cause.model, cause.api.unit))
         order = pick(cause, self._looked_at(cause.model), self._ledger.loads, moment, avoid=avoid)
         if order is not None:
             self._ledger.reserve(order.node, order.key, order.needed, now)
@@ -292,7 +290,7 @@ class Scorer:
 
     def pin(self, model: str) -> PinEnd:
         """Keep a model (by canonical name) loaded at its home, which it does not leave any more."""
-        end = self._homes.pin(model) if model in self._ever_had else PinEnd.UNKNOWN
+        end = self._homes.pin(model, self._nodes) if model in self._ever_had else PinEnd.UNKNOWN
         if end is PinEnd.DONE:  # whoever pins it wants to know where it will be
             self._homes.settle(self._nodes, self._looked_at, self._clock.monotonic())
         return self._see_to(end)

@@ -22,7 +22,7 @@ from herd.protocols import stories
 from herd.protocols.messages import Failure, Usage
 from herd.protocols.stories import Event, ReasonGiven, RequestEntry
 from herd.runtime import ActorHandle, ActorUnavailableError
-from herd.types import Api, Outcome, RequestId
+from herd.types import Api, Outcome, RequestId, Unit
 
 # Events of a story. An ordinary one has seven; only a request that is placed again and again has more, and then its
 # beginning and its end say most.
@@ -83,6 +83,7 @@ class Diary:
         self._moves = 0
         self._first_byte: stories.FirstByte | None = None
         self._usage: Usage | None = None
+        self._work: stories.WorkEntry | None = None  # where that is not counted in tokens
         self._placed: Candidate | None = None  # where it was placed last
         self._score: float | None = None  # there
         self._predicted: float | None = None  # seconds from then on
@@ -203,6 +204,8 @@ class Diary:
     def served(self, node: str, usage: Usage, outcome: Outcome, check: Check | None = None) -> None:
         """The client has the whole answer; `check`: which had been predicted."""
         self._usage, self._outcome = usage, outcome
+        unit = self._api.unit
+        self._work = None if unit is Unit.TOKEN else {"unit": unit.value, "amount": usage.completion}
         if check is not None:
             self._took = _micro(check.took)
         event: stories.Served = {
@@ -210,7 +213,7 @@ class Diary:
             "at": self._at(),
             "node": node,
             "prompt": usage.prompt,
-            "completion": usage.completion,
+            "completion": 0 if self._work else usage.completion,
             "load_s": usage.load_s,
             "prefill_s": usage.prefill_s,
             "decode_s": usage.decode_s,
@@ -219,6 +222,8 @@ class Diary:
             "predicted_s": None if check is None else self._predicted,
             "took_s": self._took,
         }
+        if self._work is not None:
+            event["work"] = self._work
         self._note(event)
 
     def watching(self, sink: Sink) -> Sink:
@@ -315,8 +320,9 @@ class Diary:
         self._traces.progressed.tell(self._told(self._line(0.0, None, status)))
 
     def _line(self, total: float, outcome: Outcome | None, status: int | None) -> RequestEntry:
-        first, placed, usage = self._first_byte, self._placed, self._usage
-        return {
+        first, placed = self._first_byte, self._placed
+        usage = self._usage if self._work is None else None
+        line: RequestEntry = {
             "id": self._id,
             "model": self._model,
             "client": self._client,
@@ -336,6 +342,7 @@ class Diary:
             "took_s": self._took,
             "served_model": self._served_model(),
         }
+        return line if self._work is None else {**line, "work": self._work}
 
     def _served_model(self) -> str | None:
         if self._placed is None or canonical(self._placed.model) == canonical(self._model):

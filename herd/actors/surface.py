@@ -282,6 +282,9 @@ class Surface:
             raise RequestError(f"no node has {shown}" if pinned else f"{shown} is not pinned", status=404)
         if end is PinEnd.FULL:
             raise RequestError(f"{MAX_PINS} models are pinned already: let one go first", status=409)
+        if end is PinEnd.UNKEEPABLE:
+            text = f"no node can keep {shown} loaded: only Ollama can be told to, and no Ollama has it"
+            raise RequestError(text, status=409)
         pins: dict[str, NodeId] = await scorer.pins.remote()
         home = next((node.name for node in await self._nodes() if pins.get(canonical(name)) == node.id), None)
         return 200, JSON, herd_api.encode(herd_api.PinDocument(canonical(name), pinned, home))

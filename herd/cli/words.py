@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from herd.cli.process import printable
-from herd.types import GiB
+from herd.types import GiB, Unit
 
 # The colours of how a node stands; any other way is red.
 STATES = {"ready": "green", "degraded": "yellow", "joining": "cyan", "paused": "yellow", "draining": "yellow"}
@@ -58,6 +58,24 @@ def dated(text: str, times: str) -> str:
 def gib(size: int) -> str:
     """`8.0 GiB`, of bytes."""
     return f"{size / GiB:.1f} GiB"
+
+
+def work(unit: str, amount: float) -> str:
+    """`4.2 megapixel-steps`, `74 s of sound`: work that is not counted in tokens; `unit` as in JSON."""
+    if unit == Unit.PIXEL_STEP:
+        return f"{amount / 1000:.1f} megapixel-steps"
+    return f"{amount / 100:.0f} s of sound" if unit == Unit.AUDIO_FRAME else f"{amount:.0f} {printable(unit)}s"
+
+
+def work_speed(unit: str, rate: float) -> str:
+    """`2.1 s per megapixel-step`, `14x real time`: how fast that is done, in units a second."""
+    if unit == Unit.PIXEL_STEP:
+        seconds = 1000 / rate
+        return f"{seconds:.{2 if seconds < 1.0 else 1}f} s per megapixel-step"
+    if unit == Unit.AUDIO_FRAME:
+        times = rate / 100
+        return f"{times:.{1 if times < 10.0 else 0}f}x real time"
+    return f"{rate:.1f} {printable(unit)}s/s"
 
 
 def ended(outcome: str | None) -> tuple[str, str]:

@@ -7,12 +7,13 @@ machine is expected to take. The seven signals are worked out as well, and shown
 from collections.abc import Iterable, Mapping
 
 from herd.policy.loads import NodeLoad
+from herd.policy.pace import doubt
 from herd.policy.placement import Row, best_first, decided, soonest
 from herd.policy.prewarming import MAX_LOADED
 from herd.policy.prospects import Prospect
 from herd.policy.scoring import Moment, Outlook, points
 from herd.policy.values import TREND_MAX, Ask, Candidate, Decision, Eliminated, made
-from herd.types import Bytes, NodeId
+from herd.types import Bytes, NodeId, Unit
 
 # Two predictions nearer than this say the same: then the load decides, so that equal nodes share evenly.
 TIE = 0.1
@@ -35,15 +36,17 @@ def _by_seconds(ask: Ask, found: list[Outlook], moment: Moment) -> tuple[Candida
     """By all parts together. Less than a tenth of the best is no difference."""
     rows: list[Row] = []
     best, second = soonest(found)
+    tokens = ask.unit is Unit.TOKEN
     for there in found:
         one, held, _, wait, work, _, _, _, prefill, _, load = there
         loads, reloads = (0.0, 0.0) if load is None else (load.takes, _reloads(one, held, load.need))
+        own = one.pace.load if load is not None and load.passing else 0.0  # of these: it is part of the work
         parts = (
-            wait - loads,
+            wait - (loads - own),
             loads,
             prefill,
-            work - prefill,
-            -work * one.doubt,
+            work - prefill - own,
+            -work * (one.doubt if tokens else doubt(one.facts.learned, ask.unit)),
             RELOAD_PRICE * reloads,
             (wait + work) * (1.0 - one.trend / TREND_MAX),
             DEGRADED_S if one.degraded else 0.0,

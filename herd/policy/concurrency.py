@@ -124,6 +124,11 @@ def disturbed(state: Concurrency, now: Seconds) -> Concurrency:
     return replace(state, since=now, counted=())
 
 
+def other_work(state: Concurrency, now: Seconds) -> Concurrency:
+    """What follows is counted in another unit than what came before: nothing of that can be compared with it."""
+    return replace(disturbed(state, now), alone=Pace(), below=0.0)
+
+
 def _weighed(state: Concurrency, now: Seconds) -> Concurrency:
     """Enough may have been seen at this limit: keep it, leave it, or try the next."""
     speed, error = _measured(state.counted)

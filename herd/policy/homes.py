@@ -10,7 +10,7 @@ from herd.policy.memory import ceiling
 from herd.policy.prewarming import KEEP_ALIVE_S, MAX_LOADED, LoadOrder
 from herd.policy.prospects import Prospect
 from herd.policy.values import Eliminated, NeededLoad, NodeView
-from herd.types import Dialect, NodeId, NodeState, Seconds, Tokens
+from herd.types import NodeId, NodeState, Seconds, Tokens
 
 # A request of three hours ago counts half: a morning's work does not decide where the evening's model lives.
 HALF_LIFE_S = 3 * 3600.0
@@ -78,7 +78,7 @@ def settle(tenants: Iterable[Tenant], fleet: Mapping[NodeId, NodeView], now: Sec
         for one in tenant.prospects:
             node = one.node.id
             size = one.model.size_resident if one.model.resident and one.model.size_resident else one.need
-            if Dialect.OLLAMA not in one.model.dialects or not size or not one.node.memory.total:
+            if not one.model.keepable or not size or not one.node.memory.total:
                 continue
             room = left.get(node, _room(one.node))
             if size > room or (lodgers.get(node, 0) >= MOST_HOMES and not tenant.pinned):
@@ -109,6 +109,13 @@ def _standing(tenant: Tenant, now: Seconds) -> float:
 def _room(node: NodeView) -> int:
     """What the models that live on a node may take together, in bytes."""
     return min(node.memory.total, ceiling(node) or node.memory.total)
+
+
+def unkeepable(model: str, fleet: Mapping[NodeId, NodeView]) -> bool:
+    """Whether no server that has the model, as far as is known, can be told to keep it in memory."""
+    having = [node.models[model] for node in fleet.values() if model in node.models]
+    # Of a node that has not reported since the router started nothing is known but names.
+    return bool(having) and all(one.apis and not one.keepable for one in having)
 
 
 def _has(node: NodeView | None, model: str) -> bool:

@@ -5,14 +5,13 @@ from bisect import bisect_left
 from dataclasses import dataclass
 
 from herd.policy.calibration import Calibration, calibrated
-from herd.policy.values import Hardware, MemoryKind, ModelView
-from herd.types import Bytes, GiB, MiB, NodeId, Seconds, Tokens
+from herd.policy.values import Hardware, ModelView
+from herd.policy.work import LEAST, PREFILL_FACTOR, USUAL, likely_audio_frames, likely_pixel_steps, size_for
+from herd.types import Bytes, GiB, MiB, NodeId, Seconds, Tokens, Unit
 
 # Decoding reads the active weights once a token, and reaches some 45 to 80 % of the memory's bandwidth in published
 # runs of llama.cpp (discussions 4167 and 15013).
 DECODE_EFFICIENCY = 0.6
-# Prompt tokens for each decoded one: about 3.5 without a GPU, 10 on Apple's, 50 on cards of their own (the same runs).
-PREFILL_FACTOR = {MemoryKind.RAM: 3.5, MemoryKind.UNIFIED: 10.0, MemoryKind.VIDEO: 50.0}
 # Files come from disk at the rate of an SSD, after a server process has begun: assumptions of the usual order.
 DISK_RATE = 2e9
 LOAD_FLOOR_S = 0.5
@@ -25,7 +24,7 @@ THROTTLED = 0.7
 USUAL_SIZE = Bytes(5 * GiB)
 USUAL_BANDWIDTH = 51e9  # two channels of DDR4-3200: for machines that say nothing of themselves
 # Answers of chats are some hundred tokens long; what a model's answers really are is learned at once.
-USUAL_ANSWER = Tokens(256)
+USUAL_ANSWER = USUAL[Unit.TOKEN]
 
 # By how much a rate that follows from data sheets is off, as a standard deviation of its logarithm: by a third. An
 # assumption.
@@ -38,7 +37,7 @@ OUTLIER = math.log(2.0)  # beyond twice or half of what is expected
 MOST_LOG = math.log(1e12)  # beyond it nothing is a time or a rate: what a server says may be anything
 
 # Shorter ones say more about the request's overheads than about the machine.
-LEAST_PROMPT, LEAST_ANSWER, LEAST_LOAD_S = 64, 8, 0.5
+LEAST_PROMPT, LEAST_LOAD_S = 64, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +82,10 @@ def usual_crowd(streams: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Tokens a second of one stream, by how many ran at once. `rate` makes it: the rest follows from `seen`."""
+    """Units a second of one stream, by how many ran at once. `rate` makes it: the rest follows from `seen`."""
 
     seen: tuple[Estimate | None, ...] = (None,) * len(CROWDS)  # for each of `CROWDS`
-    alone: float = 0.0  # tokens/s of a request that runs alone; 0: nothing was seen
+    alone: float = 0.0  # units/s of a request that runs alone; 0: nothing was seen
     crowd: tuple[float, ...] = ()  # seconds as a multiple of those alone: of 1 stream, of 2, up to `MOST_STREAMS`
 
 
@@ -154,7 +153,7 @@ class Observed:
     node: NodeId
     model: str  # canonical name
     prompt: Tokens
-    completion: Tokens
+    completion: Tokens  # or the work in its own unit
     load: Seconds
     prefill: Seconds
     decode: Seconds
@@ -163,6 +162,7 @@ class Observed:
     cached: Tokens = Tokens(0)  # of the prompt: these did not have to be read again
     predicted: Seconds = Seconds(0.0)  # when it was placed here, or moved here: until the whole answer; 0: nothing was
     took: Seconds = Seconds(0.0)  # from then on, instead
+    unit: Unit = Unit.TOKEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +174,19 @@ class Learned:
     decode: Rate = UNKNOWN
     first_token: Estimate | None = None  # with the model in memory
     calibration: Calibration | None = None  # of what is predicted from these
+    pixel_steps: Rate = UNKNOWN  # kilopixel-steps
+    audio_frames: Rate = UNKNOWN
+
+    def of(self, unit: Unit) -> Rate:
+        """How fast it makes answers that are counted in this unit."""
+        if unit is Unit.TOKEN:
+            return self.decode
+        return self.pixel_steps if unit is Unit.PIXEL_STEP else self.audio_frames
 
 
 def learned(before: Learned, one: Observed, now: Seconds) -> Learned:
     """What is known after one more request."""
-    load, prefill, decode, first_token = before.load, before.prefill, before.decode, before.first_token
+    load, prefill, first_token = before.load, before.prefill, before.first_token
     if one.load >= LEAST_LOAD_S:
         load = seen(load, one.load, now)
     elif one.first_token > 0:
@@ -186,9 +194,18 @@ def learned(before: Learned, one: Observed, now: Seconds) -> Learned:
     read = one.prompt - one.cached
     if read >= LEAST_PROMPT and one.prefill > 0:
         prefill = _also(prefill, read / one.prefill, one.at_once, now)
-    if one.completion >= LEAST_ANSWER and one.decode > 0:
-        decode = _also(decode, one.completion / one.decode, one.at_once, now)
-    return Learned(load, prefill, decode, first_token, calibrated(before.calibration, one.predicted, one.took, now))
+    work = before.of(one.unit)
+    if one.completion >= LEAST[one.unit] and one.decode > 0:
+        work = _also(work, one.completion / one.decode, one.at_once, now)
+    return Learned(
+        load,
+        prefill,
+        work if one.unit is Unit.TOKEN else before.decode,
+        first_token,
+        calibrated(before.calibration, one.predicted, one.took, now),
+        work if one.unit is Unit.PIXEL_STEP else before.pixel_steps,
+        work if one.unit is Unit.AUDIO_FRAME else before.audio_frames,
+    )
 
 
 def _also(before: Rate, value: float, at_once: float, now: Seconds) -> Rate:
@@ -216,12 +233,12 @@ class Pace:
     decode_crowd: tuple[float, ...] = USUAL_CROWD
 
 
-def doubt(known: Learned | None) -> float:
+def doubt(known: Learned | None, unit: Unit = Unit.TOKEN) -> float:
     """The share of a predicted time that may well not be needed, 0 to 1: less, the more answers were seen.
 
     One standard error of the logarithm of a rate, when what the hardware makes likely counts as one answer.
     """
-    seen_so_far = 0.0 if known is None else sum([one.weight for one in known.decode.seen if one is not None])
+    seen_so_far = 0.0 if known is None else sum([one.weight for one in known.of(unit).seen if one is not None])
     return 1.0 - math.exp(-UNSURE / math.sqrt(1.0 + seen_so_far))
 
 
@@ -230,9 +247,8 @@ def pace(hardware: Hardware, model: ModelView, known: Learned | None = None) -> 
 
     A throttled machine is slower than either; loads, which wait for the disk, are not.
     """
-    size = model.size or model.size_resident or USUAL_SIZE
-    bandwidth = hardware.bandwidth or USUAL_BANDWIDTH
-    decode = bandwidth * DECODE_EFFICIENCY / max(size * model.active_share, MiB)
+    size = size_for(Unit.TOKEN, model, USUAL_SIZE)
+    decode = _likely_decode(hardware, size, model.active_share)
     prefill = decode * PREFILL_FACTOR[hardware.kind]
     load = LOAD_FLOOR_S + size / DISK_RATE
     known = known or Learned()
@@ -244,3 +260,26 @@ def pace(hardware: Hardware, model: ModelView, known: Learned | None = None) -> 
         known.prefill.crowd,
         known.decode.crowd,
     )
+
+
+def _likely_decode(hardware: Hardware, size: Bytes, active_share: float) -> float:
+    """Tokens a second that the memory's bandwidth makes likely."""
+    return (hardware.bandwidth or USUAL_BANDWIDTH) * DECODE_EFFICIENCY / max(size * active_share, MiB)
+
+
+def work_rate(
+    hardware: Hardware, model: ModelView, known: Learned | None, unit: Unit
+) -> tuple[float, tuple[float, ...]]:
+    """Units/s of a request that runs alone, for work that is not counted in tokens; and as in `Pace`, how much longer
+    it takes beside others.
+
+    What was learned, else what the hardware makes likely; a throttled machine is slower than either.
+    """
+    rates = UNKNOWN if known is None else known.of(unit)
+    alone = rates.alone
+    if not alone and unit is Unit.PIXEL_STEP:
+        alone = likely_pixel_steps(hardware, hardware.bandwidth or USUAL_BANDWIDTH)
+    elif not alone:
+        size = size_for(unit, model, USUAL_SIZE)
+        alone = likely_audio_frames(_likely_decode(hardware, size, model.active_share))
+    return (THROTTLED if hardware.throttled else 1.0) * alone, rates.crowd

@@ -7,7 +7,7 @@ from herd.policy.loads import NO_LOAD, ModelLoad, NodeLoad
 from herd.policy.prospects import Prospect, needed_for
 from herd.policy.scoring import Moment, Outlook, look
 from herd.policy.values import Ask, Circuit, Decision, Eliminated, NeededLoad
-from herd.types import Api, BackendId, Dialect, ModelName, NodeId, NodeState, Seconds, Tokens
+from herd.types import Api, BackendId, ModelName, NodeId, NodeState, Seconds, Tokens
 
 # So many that wait are more than the next moment takes care of: the product's promise.
 DEEP = 3
@@ -28,6 +28,7 @@ class DeepQueue:
 
     model: str  # canonical name
     node: NodeId  # whose queue it is
+    api: Api = Api.OLLAMA_GENERATE  # what is asked of it there
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def pick(
     """
     rows = [one for one in looked_at if isinstance(one, Prospect)]
     num_ctx = next((_context(one, loads) for one in rows if one.node.id == cause.node), None)
-    ask = Ask(cause.model, Api.OLLAMA_GENERATE, num_ctx=num_ctx)
+    ask = Ask(cause.model, cause.api, num_ctx=num_ctx, unit=cause.api.unit)
     there_already = _done(cause, ask, rows, loads, moment)
     found: list[tuple[float, float, NodeId, LoadOrder]] = []
     for one in rows:
@@ -127,7 +128,7 @@ def _free_for(one: Prospect, held: NodeLoad) -> bool:
         node.state is NodeState.READY
         and node.breaker.circuit is Circuit.CLOSED
         and model.breaker.circuit is Circuit.CLOSED
-        and Dialect.OLLAMA in model.dialects
+        and model.loadable
         and not model.resident
         and not held.reservations  # one load per node at a time
     )

@@ -1,7 +1,8 @@
 """Stage 6: which of those that wait in a queue would be served sooner elsewhere.
 
 A request moves only to a node that has its model in memory, and takes requests without reserve: a move must never cause
-a load, and nobody is moved for a trial.
+a load, and nobody is moved for a trial. Where a program is run for each request, which loads the model for each, a move
+costs no load that would not be anyway: there it is enough that the model is on the disk, and that there is memory.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -93,7 +94,7 @@ def targets(
         for one in looked_at
         if isinstance(one, Prospect)
         and one.node.id != here
-        and one.model.resident
+        and (one.model.resident or one.model.passing)
         and one.node.state is NodeState.READY
         and openness(one.node, one.model) == 2  # no breaker is open, or being tried
     ]
@@ -127,11 +128,19 @@ def better_place(
     good: list[Prospect] = []
     for one in there:
         found = look(ask, one, loads.get(one.node.id, NO_LOAD), moment)
-        if not isinstance(found, Outlook) or found.load is not None or found.thermal != THERMAL_RESIDENT:
+        if not isinstance(found, Outlook) or not _loads_nothing(found):
             continue
         if clearly_sooner(here, Waits(found.wait, found.work)):
             good.append(one)
     return ranking(ask, good, loads, moment).chosen if good else None
+
+
+def _loads_nothing(found: Outlook) -> bool:
+    """Whether the request causes no load there; or one that it has anywhere, and for which no other model has to go."""
+    if not found.one.model.passing:
+        return found.load is None and found.thermal == THERMAL_RESIDENT
+    free = found.one.budget.free - found.held.reserved
+    return found.load is None or not found.load.need or found.load.need <= free
 
 
 def clearly_sooner(here: Waits, there: Waits) -> bool:
@@ -148,8 +157,9 @@ def worth_a_look(before: NodeView | None, now: NodeView) -> bool:
     if now.state is not NodeState.READY:
         return False
     if before is None or before.state is not NodeState.READY:
-        return any(model.resident for model in now.models.values())
+        return any(model.resident or model.passing for model in now.models.values())
     return any(
-        model.resident and not (name in before.models and before.models[name].resident)
+        (model.resident or model.passing)
+        and not (name in before.models and (before.models[name].resident or model.passing))
         for name, model in now.models.items()
     )

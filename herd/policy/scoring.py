@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from herd.policy.loads import NodeLoad
 from herd.policy.memory import gib, pressure
-from herd.policy.pace import USUAL_ANSWER, crowded
+from herd.policy.pace import USUAL_ANSWER, crowded, work_rate
 from herd.policy.prospects import Prospect, needed_for
 from herd.policy.values import Ask, NeededLoad, Reason, made
-from herd.types import Bytes, NodeId, Seconds, Tokens
+from herd.types import Bytes, NodeId, Seconds, Tokens, Unit
 
 # The product's promises ("up to"): docs/routing.md explains each.
 THERMAL_RESIDENT = 50.0
@@ -31,6 +31,7 @@ WAIT_HALF_S = 10.0  # a wait that costs half of what waits can cost
 
 # Of a prompt that is cached whole the last token is read all the same: its answer follows from it.
 LEAST_READ = 1
+_TOKEN = Unit.TOKEN  # to look it up in its class takes three times as long
 
 # A request for which models in use would have to go waits so long for them to end by themselves, and as long as the
 # load takes: so a machine spends at most half its time on changing models. But it waits for no more than half of the
@@ -44,7 +45,7 @@ class Moment:
 
     now: Seconds  # monotonic
     waited: Seconds = Seconds(0.0)  # by the request so far
-    answer: float = float(USUAL_ANSWER)  # tokens to expect of the model's answer
+    answer: float = float(USUAL_ANSWER)  # tokens to expect of the model's answer, or other work in its unit
     favourite: NodeId | None = None  # the node that served the conversation last
     cached: Tokens = Tokens(0)  # of the prompt, that its prefix cache is expected to hold
     tried: tuple[NodeId, ...] = ()  # nodes of which a request tries now whether the model, or the link, works again
@@ -80,12 +81,16 @@ class Crowded(NamedTuple):
 def look(ask: Ask, one: Prospect, held: NodeLoad, moment: Moment) -> Outlook | Crowded | Reason:
     """What the request would find there; or why it finds no memory."""
     model, pace = one.model, one.pace
-    tickets, wait, factor = 0, 0.0, 1.0
-    prompt: int = ask.prompt_tokens
-    if moment.cached and one.node.id == moment.favourite and model.resident:
-        prompt = max(prompt - moment.cached, LEAST_READ)
-    prefill = prompt / pace.prefill
-    decode = (moment.answer if ask.max_tokens is None else min(moment.answer, ask.max_tokens)) / pace.decode
+    tickets, wait, factor, passing = 0, 0.0, 1.0, False
+    if ask.unit is _TOKEN:
+        prompt: int = ask.prompt_tokens
+        if moment.cached and one.node.id == moment.favourite and model.resident:
+            prompt = max(prompt - moment.cached, LEAST_READ)
+        prefill = prompt / pace.prefill
+        decode = (moment.answer if ask.max_tokens is None else min(moment.answer, ask.max_tokens)) / pace.decode
+        crowd = pace.decode_crowd
+    else:
+        prefill, (decode, crowd), passing = 0.0, _other_work(ask, one, moment), model.passing
     work = prefill + decode
     if held.models:
         others = len(held.models)
@@ -97,13 +102,15 @@ def look(ask: Ask, one: Prospect, held: NodeLoad, moment: Moment) -> Outlook | C
             streams = min(tickets + 1, model.limit)
             if streams > 1:
                 prefill *= crowded(pace.prefill_crowd, streams)
-                work = prefill + decode * crowded(pace.decode_crowd, streams)
+                work = prefill + decode * crowded(crowd, streams)
             others -= 1
         if others:  # models that run at the same moment share the machine
             factor = 1.0 + others
             wait *= factor
             work *= factor
             prefill *= factor
+    if passing:
+        return _run_for_it(ask, one, held, moment.now, (tickets, wait, work, prefill))
     wants = ask.num_ctx or 0
     if held.reservations and one.key in held.reservations:
         loading = held.reservations[one.key]
@@ -115,6 +122,29 @@ def look(ask: Ask, one: Prospect, held: NodeLoad, moment: Moment) -> Outlook | C
         thermal, fit, context = THERMAL_RESIDENT, MEMORY_FIT_MAX, model.context
         return made(Outlook, (one, held, tickets, wait, work, thermal, fit, context, prefill, False, None))
     return _with_load(ask, one, held, moment.now, (tickets, wait, work, prefill))
+
+
+def _other_work(ask: Ask, one: Prospect, moment: Moment) -> tuple[float, tuple[float, ...]]:
+    """Seconds of a picture or a transcription on its own, and how much longer it takes beside others.
+
+    A program that is run for each request loads the model for each, for those that wait as well: to load is work then.
+    """
+    rate, crowd = work_rate(one.node.hardware, one.model, one.facts.learned, ask.unit)
+    seconds = (moment.answer if ask.amount is None else ask.amount) / rate
+    return seconds + one.pace.load if one.model.passing else seconds, crowd
+
+
+def _run_for_it(
+    ask: Ask, one: Prospect, held: NodeLoad, now: Seconds, so_far: tuple[int, float, float, float]
+) -> Outlook | Crowded | Reason:
+    """What it finds where a program is run for each request: that one runs says only that the memory is there, and that
+    the model's file has been read. `look` has found tickets, wait, work and prefill so far.
+    """
+    if not one.model.resident and one.key not in held.reservations:
+        return _with_load(ask, one, held, now, so_far)
+    tickets, wait, work, prefill = so_far
+    found = (one, held, tickets, wait, work, THERMAL_UNLOADED, MEMORY_FIT_MAX, Tokens(0), prefill, False, None)
+    return made(Outlook, found)
 
 
 def _with_load(
@@ -145,8 +175,9 @@ def _with_load(
         takes += max(0.0, last - now)
     unloaded = one.facts.unloaded
     thermal = THERMAL_UNLOADED if unloaded is not None and now - unloaded < PAGE_CACHE_S else THERMAL_ON_DISK
-    needed = made(NeededLoad, (context, size, takes, short))
-    wait += takes
+    passing = one.model.passing
+    needed = made(NeededLoad, (context, size, takes, short, passing))
+    wait += takes - one.pace.load if passing else takes
     found = (one, held, tickets, wait, work, thermal, fit, context, prefill, one.model.resident, needed)
     outlook = made(Outlook, found)
     if not short:

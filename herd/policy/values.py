@@ -7,8 +7,10 @@ from typing import NamedTuple
 from herd.types import (
     Api,
     BackendId,
+    BackendKind,
     Bytes,
     Capability,
+    Dialect,
     ModelName,
     NodeId,
     NodeName,
@@ -18,6 +20,7 @@ from herd.types import (
     Seconds,
     TicketId,
     Tokens,
+    Unit,
     Workload,
 )
 
@@ -76,6 +79,22 @@ class ModelView:
     active_share: float = 1.0  # of its weights that one token reads
     breaker: BreakerState = CLOSED
     apis: tuple[str, ...] = ()  # what can be asked of it there, in whatever words the backend itself speaks
+    kind: str = ""  # of its backend, a `BackendKind` or a newer one
+
+    @property
+    def keepable(self) -> bool:
+        """It stays in memory for as long as its server is told: Ollama alone can be told."""
+        return Dialect.OLLAMA in self.dialects
+
+    @property
+    def loadable(self) -> bool:
+        """It can be loaded by command, without a request."""
+        return self.keepable or self.kind == BackendKind.QWEN_ASR
+
+    @property
+    def passing(self) -> bool:
+        """Each of its requests runs a program, which loads it and takes it along when it ends."""
+        return self.kind == BackendKind.MFLUX
 
 
 class MemoryKind(StrEnum):
@@ -136,6 +155,8 @@ class Ask:
     replaceable: bool = False  # another model is asked for next, which may have what every build of this one lacks
     prompt_tokens: Tokens = Tokens(0)
     max_tokens: Tokens | None = None  # the client's own limit of the answer
+    unit: Unit = Unit.TOKEN  # of its work: that of `api`, said here as well since every node is looked at by it
+    amount: Tokens | None = None  # of that work in its unit, where the request says; None: what is usual
     num_ctx: Tokens | None = None
     odd_context: bool = False  # what stands there is no number of tokens: the model server shall see it
     keep_alive: bool = False  # the client says how long the model shall stay
@@ -196,6 +217,7 @@ class NeededLoad(NamedTuple):
     need: Bytes  # memory that it will take; 0: unknown
     takes: float  # seconds until it is there, everything before it included
     evicts_busy: bool = False  # models that are in use have to end first
+    passing: bool = False  # what is loaded is gone again with the request
 
 
 class Candidate(NamedTuple):

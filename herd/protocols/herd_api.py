@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from herd.protocols.messages import BackendInfo, Machine
+from herd.types import Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,8 @@ class RateEntry:
 
     at_once: int  # about so many requests ran on the model, this one included
     prefill: float | None  # tokens/s of each
-    decode: float | None  # tokens/s of each
+    decode: float | None  # units/s of each
+    unit: str = Unit.TOKEN.value  # token, kilopixel-step or audio-frame (10 ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,15 @@ class CalibrationEntry:
     ratio: float  # geometric mean; over 1: longer than predicted
     spread: float  # standard deviation of the ratio's natural logarithm
     weight: float  # answers that count, the older ones less
+
+
+@dataclass(frozen=True, slots=True)
+class WorkSpeedEntry:
+    """What was learned of work that is not counted in tokens."""
+
+    unit: str  # kilopixel-step, or audio-frame (10 ms)
+    rate: float  # units/s of a request alone
+    amount: float  # units that are expected of a request that does not say, on any node
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +135,7 @@ class SpeedEntry:
     answer: float  # tokens that are expected of an answer, on any node
     rates: tuple[RateEntry, ...]
     calibration: CalibrationEntry | None
+    work: tuple[WorkSpeedEntry, ...] = ()  # of a model that draws or hears
 
 
 @dataclass(frozen=True, slots=True)

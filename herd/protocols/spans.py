@@ -29,6 +29,11 @@ _OPERATIONS = {
     Api.OLLAMA_EMBEDDINGS: "embeddings",
     Api.EMBEDDINGS: "embeddings",
     Api.COUNT_TOKENS: "count_tokens",
+    Api.GENERATE_IMAGE: "generate_content",
+    Api.IMAGES: "generate_content",
+    Api.IMAGE_EDITS: "generate_content",
+    Api.TRANSCRIBE: "generate_content",
+    Api.TRANSCRIPTIONS: "generate_content",
 }
 
 

@@ -25,6 +25,13 @@ MAX_SHOWN_ID = 128  # the longest id that a client may choose
 T = TypeVar("T")
 
 
+class WorkEntry(TypedDict):
+    """Work that is not counted in tokens."""
+
+    unit: str  # kilopixel-step, or audio-frame (10 ms)
+    amount: int  # of these; 0: nobody says
+
+
 class RequestEntry(TypedDict):
     """A request in a line."""
 
@@ -40,12 +47,13 @@ class RequestEntry(TypedDict):
     total_s: float  # so far, while it is under way
     attempts: int
     score: float | None  # of `node`, when it was placed there
-    prompt: int | None  # tokens, once it is served
+    prompt: int | None  # tokens, once it is served; null for work that is counted in something else
     completion: int | None
     edited: tuple[str, ...]  # fields of the request that are changed on the way to `node`
     predicted_s: float | None  # from when it was placed at `node`, or moved there, until the whole answer; as told then
     took_s: float | None  # from then on, instead; null unless it was predicted and is served whole
     served_model: str | None  # that it was placed for last, as `node` lists it; null where that is the one asked for
+    work: NotRequired[WorkEntry]  # of pictures and speech, once it is served; not of what is known by its row alone
 
 
 class ReasonGiven(TypedDict):
@@ -185,6 +193,7 @@ class Served(TypedDict):
     node: str
     prompt: int  # tokens
     completion: int
+    work: NotRequired[WorkEntry]  # instead of these
     load_s: float
     prefill_s: float
     decode_s: float

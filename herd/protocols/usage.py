@@ -11,8 +11,9 @@ from typing import Any
 
 import orjson
 
+from herd.protocols.media_usage import media_usage
 from herd.protocols.messages import Usage
-from herd.types import Api, KiB, Seconds, Tokens
+from herd.types import Api, KiB, Seconds, Tokens, Unit
 
 # The sums and the terminator take under 2 KiB. The rest is for what can stand between them, such as Ollama's `context`.
 TAIL = 64 * KiB
@@ -46,6 +47,7 @@ class _Ending:
     start: bytes  # its first bytes
     whole: bool  # the tail is all there was
     streamed: bool
+    status: int
 
 
 class UsageReader:
@@ -54,11 +56,13 @@ class UsageReader:
     Args:
         path: of the request, perhaps with a query: its answer is written in the words of that endpoint.
         streamed: a stream was asked for; a server may still answer with one document, such as an error.
+        status: of the answer.
     """
 
-    def __init__(self, path: str, streamed: bool) -> None:
+    def __init__(self, path: str, streamed: bool, status: int = 200) -> None:
         self._read = _READERS.get(path.partition("?")[0], _ollama)
         self._streamed = streamed
+        self._status = status
         self._start = b""
         self._tail = bytearray()
         self._size = 0
@@ -75,7 +79,12 @@ class UsageReader:
     def usage(self) -> Usage:
         """The sums, zero where the answer has none. Never raises; an answer that makes no sense is not complete."""
         tail = bytes(self._tail[-TAIL:]).strip()
-        return self._read(_Ending(tail, self._start, self._size <= TAIL, self._streamed))
+        return self._read(_Ending(tail, self._start, self._size <= TAIL, self._streamed, self._status))
+
+
+def measured(path: str) -> bool:
+    """Whether the agent itself has to measure how long the answer to such a request takes, for it does not say."""
+    return path.partition("?")[0] in _MEASURED
 
 
 # --- Ollama: the last line, or the only object ------------------------------------------------------------------------
@@ -231,6 +240,18 @@ def _anthropic_usage(values: list[dict[str, Any]], *, ended: bool) -> Usage:
     )
 
 
+# --- Pictures and transcriptions --------------------------------------------------------------------------------------
+
+
+def _media(unit: Unit) -> Callable[[_Ending], Usage]:
+    def read(end: _Ending) -> Usage:
+        return media_usage(unit, end.tail, end.start, whole=end.whole, streamed=end.streamed, status=end.status)
+
+    return read
+
+
+_MEASURED = frozenset(api.value for api in Api if api.unit is not Unit.TOKEN)
+
 # What is not here is Ollama's.
 _READERS: dict[str, Callable[[_Ending], Usage]] = {
     Api.OLLAMA_EMBED: _ollama_vectors,
@@ -241,7 +262,7 @@ _READERS: dict[str, Callable[[_Ending], Usage]] = {
     Api.RESPONSES: _response,
     Api.MESSAGES: _anthropic,
     Api.COUNT_TOKENS: _counted,
-}
+} | {api: _media(api.unit) for api in Api if api.unit is not Unit.TOKEN}
 
 
 # --- Reading untrusted JSON -------------------------------------------------------------------------------------------

@@ -204,6 +204,12 @@ export function speed({ completion, first_token_s, total_s }) {
   return completion > 1 && first_token_s !== null && took > 0.01 ? completion / took : null;
 }
 
+// Work that is not counted in tokens.
+function work({ unit, amount }) {
+  if (unit === "kilopixel-step") return `${(amount / 1000).toFixed(1)} megapixel-steps`;
+  return unit === "audio-frame" ? `${(amount / 100).toFixed(0)} s of sound` : `${amount} ${printable(unit)}s`;
+}
+
 export function heading(request) {
   const place =
     request.node === null ? "" : `${request.outcome === "served" ? " by" : ", at"} ${printable(request.node)}`;
@@ -214,6 +220,7 @@ export function heading(request) {
     request.attempts > 1 && count(request.attempts, "attempt"),
     request.status !== null && request.status !== 200 && `HTTP ${request.status}`,
     request.prompt !== null && `${request.prompt} tokens in, ${request.completion} out`,
+    request.work?.amount > 0 && work(request.work),
     request.predicted_s !== null && `predicted ${seconds(request.predicted_s)}`,
   ];
   const question = `${asked(request)} for ${printable(request.client)}, ${clock(request.arrived)}`;
@@ -244,7 +251,8 @@ const EVENTS = {
     [event.node, event.attempt ? `attempt ${event.attempt} failed` : "could not be reached", event.reason.text].join(
       ": ",
     ),
-  served: (event) => `${event.node} has answered: ${event.prompt} tokens in, ${event.completion} out`,
+  served: ({ node, work: other, prompt, completion }) =>
+    `${node} has answered: ${other ? work(other) : `${prompt} tokens in, ${completion} out`}`,
   ended: (event) => ["over", outcome(event), event.text].filter(Boolean).join(": "),
   "left-out": (event) => `… ${event.events} events are left out here …`,
 };

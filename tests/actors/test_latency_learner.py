@@ -11,13 +11,14 @@ from herd.actors import latency_learner, names
 from herd.actors.latency_learner import LatencyLearner, Lesson
 from herd.actors.store import Store
 from herd.policy.pace import USUAL_ANSWER, Observed
+from herd.policy.work import USUAL
 from herd.runtime import remote, stop
 from herd.runtime.testing import virtual_time
 from herd.simulation.clock import EPOCH, LoopClock
 from herd.store.database import Database
 from herd.store.executor import InlineExecutor
 from herd.store.records import KnownCalibration, KnownEstimate
-from herd.types import NodeId, Seconds, Tokens
+from herd.types import NodeId, Seconds, Tokens, Unit
 
 
 class Pupil:
@@ -61,6 +62,35 @@ async def test_speeds_are_those_of_a_node_and_lengths_those_of_a_model_on_any() 
     assert told[1].answer == pytest.approx(200.0)  # in the middle, as ratios go
     assert told[2].answer == USUAL_ANSWER
     assert [lesson.answer for lesson in known if lesson.model == "m"] == pytest.approx([200.0, 200.0])
+
+
+def drawn(node: str, units: int, took: float, *, unit: Unit = Unit.PIXEL_STEP) -> Observed:
+    """A picture, or a transcription."""
+    nothing = Seconds(0.0)
+    return Observed(NodeId(node), "m", Tokens(0), Tokens(units), nothing, nothing, Seconds(took), unit=unit)
+
+
+@virtual_time
+async def test_what_is_counted_otherwise_has_a_rate_and_a_usual_amount_of_its_own() -> None:
+    _, (known,) = await taught(served("a"), drawn("a", 4000, 20.0), drawn("a", 6000, 3.0, unit=Unit.AUDIO_FRAME))
+
+    assert known.learned.decode.alone == pytest.approx(50.0)
+    assert known.learned.pixel_steps.alone == pytest.approx(200.0)
+    assert known.learned.audio_frames.alone == pytest.approx(2000.0)
+    assert known.answer == pytest.approx(100.0)
+    assert dict(known.amounts) == {Unit.PIXEL_STEP: pytest.approx(4000.0), Unit.AUDIO_FRAME: pytest.approx(6000.0)}
+
+
+@virtual_time
+async def test_work_of_which_nobody_says_how_much_it_was_counts_as_the_usual() -> None:
+    """So the seconds of the next one like it are foretold."""
+    _, (known,) = await taught(drawn("a", 0, 20.0))
+    assert USUAL[Unit.PIXEL_STEP] / known.learned.pixel_steps.alone == pytest.approx(20.0)
+    assert known.amounts == ()
+
+    _, (known,) = await taught(drawn("a", 4000, 20.0), drawn("a", 0, 20.0))
+    assert known.learned.pixel_steps.alone == pytest.approx(200.0)
+    assert dict(known.amounts) == {Unit.PIXEL_STEP: pytest.approx(4000.0)}
 
 
 @virtual_time
@@ -118,6 +148,8 @@ ALL = (
     beside("a", 30),
     served("b", "n", tokens=400),
     served("a", tokens=9),
+    drawn("a", 4000, 20.0),
+    drawn("c", 6000, 3.0, unit=Unit.AUDIO_FRAME),
 )
 LATER = replace(served("a", tokens=300), first_token=Seconds(0.25))
 
@@ -153,8 +185,10 @@ def shown(lessons: Any) -> list[float]:
     for key in sorted(lessons):
         lesson = lessons[key]
         known = lesson.learned
-        for one in (known.load, known.first_token, *known.prefill.seen, *known.decode.seen):
+        others = (*known.pixel_steps.seen, *known.audio_frames.seen)
+        for one in (known.load, known.first_token, *known.prefill.seen, *known.decode.seen, *others):
             numbers += [-1.0] if one is None else [one.log, one.weight, one.at]
+        numbers += [amount for _, amount in lesson.amounts]
         numbers += [lesson.answer, known.prefill.alone, *known.prefill.crowd, known.decode.alone, *known.decode.crowd]
     return numbers
 

@@ -77,6 +77,45 @@ def test_a_load_is_reserved_once_for_all_who_wait_for_it() -> None:
     assert ledger.loads[A].reservations["m"].done == 5.0
 
 
+RUN = LOAD._replace(passing=True)  # of a program that is run for each request
+
+
+def run(*, resident: bool) -> NodeView:
+    """The node's report, while such a program runs there or not."""
+    view = seen(resident=resident)
+    return replace(view, models={"m": replace(view.models["m"], kind="mflux", size=Bytes(100))})
+
+
+def test_what_is_run_for_one_request_holds_no_memory_when_that_has_ended() -> None:
+    ledger = Ledger()
+    placed(ledger, 1, load=RUN)
+    ledger.start(ticket(1), A, Seconds(0.0))
+    assert ledger.loads[A].reserved == 100
+    ledger.release(ticket(1), Seconds(1.0))  # before any heartbeat has shown it
+    assert (ledger.loads[A].reserved, ledger.next_expiry()) == (0, None)
+
+
+def test_memory_is_held_for_the_next_run_when_one_has_ended() -> None:
+    ledger = Ledger()
+    placed(ledger, 1, load=RUN)
+    placed(ledger, 2)
+    ledger.start(ticket(1), A, Seconds(0.0))
+    assert ledger.settle(run(resident=True), Seconds(2.0))
+    assert ledger.loads[A].reserved == 0  # what the program takes is measured
+    ledger.release(ticket(1), Seconds(20.0))
+    ledger.settle(run(resident=False), Seconds(20.5))
+    assert ledger.loads[A].reserved == 0  # nobody runs it yet
+    ledger.start(ticket(2), A, Seconds(21.0))
+    ledger.settle(run(resident=False), Seconds(21.5))
+    ledger.settle(run(resident=False), Seconds(22.0))
+    assert ledger.loads[A].reserved == 100
+    ledger.settle(run(resident=True), Seconds(23.0))
+    assert ledger.loads[A].reserved == 0
+    ledger.settle(run(resident=False), Seconds(40.0))
+    ledger.release(ticket(2), Seconds(40.5))
+    assert ledger.loads[A].reserved == 0
+
+
 @pytest.mark.parametrize(
     ("view", "over"),
     [

@@ -8,10 +8,12 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
 from herd.protocols.openapi import document
+from herd.protocols.openapi_schemas import FORMS_ONLY
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.fleet.house import House, house
 from herd.simulation.http import RecordingSink
-from herd.types import Api
+from herd.types import Api, Unit
+from tests.protocols.forms import FORM_TYPE, form
 
 LLAMA, NOMIC = "llama3.2:3b", "nomic-embed-text:latest"
 CHAT = {"model": LLAMA, "messages": [{"role": "user", "content": "hi"}]}
@@ -113,6 +115,9 @@ QUESTIONS: dict[Api, dict[str, Any]] = {
     Api.RESPONSES: {"input": "hi"},
     Api.MESSAGES: {**MESSAGES, "max_tokens": 5},
     Api.COUNT_TOKENS: MESSAGES,
+    Api.IMAGES: TEXT,
+    Api.IMAGE_EDITS: TEXT,
+    Api.GENERATE_IMAGE: TEXT,
 }
 
 
@@ -122,9 +127,14 @@ def test_answers_of_models_and_refusals_are_as_described(api: Api, fault: Any) -
     async def story() -> None:
         async with house() as home:
             await home.node("a", [LLAMA, NOMIC])
-            body = {"model": LLAMA, "stream": False} | QUESTIONS[api]
-            answer = await home.ask(api, fault if isinstance(fault, bytes) else body | (fault or {}))
-            assert (answer.status == 200) is (fault is None)
+            fields: dict[str, Any] = {"model": LLAMA, "stream": False} | QUESTIONS.get(api, {})
+            if isinstance(fault, dict):
+                fields |= fault
+            body = form(("model", fields["model"]), ("file", b"RIFF")) if api in FORMS_ONLY else fields
+            headers = (("Content-Type", FORM_TYPE),) if api in FORMS_ONLY else ()
+            answer = await home.ask(api, fault if isinstance(fault, bytes) else body, headers)
+            # Neither model makes images, or hears.
+            assert (answer.status == 200) is (fault is None and api.unit is Unit.TOKEN)
             check(api, "POST", answer)
 
     run_virtual(story())

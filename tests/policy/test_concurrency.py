@@ -18,6 +18,7 @@ from herd.policy.concurrency import (
     Observation,
     completed,
     disturbed,
+    other_work,
 )
 from herd.policy.occupancy import Occupancy
 from herd.types import Seconds, Tokens
@@ -214,3 +215,14 @@ def test_occupancy_is_clocks_that_run_while_all_leases_are_in_use_while_one_is_a
         (8.0, 8.0, 25.0),
         (8.0, 8.0, 25.0),
     ]
+
+
+def test_what_is_counted_in_another_unit_is_compared_with_nothing_before_it() -> None:
+    """A frame of sound is no token: else a transcription would look like a hundred answers."""
+    line = Line(batching)
+    line.serve(count=2 * LEAST)
+    assert line.state.limit > 1
+    state = other_work(line.state, Seconds(line.now))
+
+    assert (state.limit, state.counted, state.below, state.alone.speed) == (line.state.limit, (), 0.0, 0.0)
+    assert state.since == line.now

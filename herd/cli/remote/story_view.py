@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from herd.cli.process import printable
-from herd.cli.words import asked_for, clock_time, ended
+from herd.cli.words import asked_for, clock_time, ended, work, work_speed
 from herd.protocols import stories
 from herd.protocols.stories import CandidateEntry, Event, RequestEntry, StoryDocument
 
@@ -138,6 +138,8 @@ def _heading_words(request: RequestEntry, speed: str = "") -> Text:
         text.append(f" ({', '.join(details)})")
     if request["prompt"] is not None:
         text.append(f"; {request['prompt']} tokens in, {request['completion']} out{speed}")
+    if "work" in request and request["work"]["amount"]:
+        text.append(f"; {work(request['work']['unit'], request['work']['amount'])}{speed}")
     return text
 
 
@@ -159,11 +161,14 @@ def _now(event: Event) -> str:
 
 
 def _speed(events: Iterable[Event]) -> str:
-    """` at 36.1 tokens/s`: by the model server's own clock, else by the router's."""
+    """` at 36.1 tokens/s`, ` at 14x real time`: by the clock beside the model server, else by the router's."""
     began: float | None = None
     for event in events:
         if event["kind"] == "first-byte":
             began = event["at"]
+        elif event["kind"] == "served" and "work" in event:
+            amount, seconds = event["work"]["amount"], event["decode_s"]
+            return f" at {work_speed(event['work']['unit'], amount / seconds)}" if amount and seconds > 0.0 else ""
         elif event["kind"] == "served" and event["completion"] > 1:
             seconds = event["decode_s"] or (event["at"] - began if began is not None else 0.0)
             return f" at {event['completion'] / seconds:.1f} tokens/s" if seconds > 0.0 else ""
@@ -245,14 +250,18 @@ def _served(event: stories.Served) -> str:
         for seconds, what in (
             (event["load_s"], "to load the model"),
             (event["prefill_s"], "to read the prompt"),
-            (event["decode_s"], "to write"),
+            (event["decode_s"], "to work" if "work" in event else "to write"),
         )
         if seconds >= 0.001
     ]
     if event["failed"]:
         return f"the answer of {printable(event['node'])} says itself that it failed"
     said = f"; by its own clock {', '.join(times)}" if times else ""
-    counted = f"{event['prompt']} tokens in, {event['completion']} out{said}"
+    if "work" in event:
+        amount = event["work"]["amount"]
+        counted = (work(event["work"]["unit"], amount) if amount else "nobody says how much work it was") + said
+    else:
+        counted = f"{event['prompt']} tokens in, {event['completion']} out{said}"
     end = "" if event["complete"] else "; it lacks the end that its format asks for"
     return f"the answer of {printable(event['node'])} is whole: {counted}{end}"
 
