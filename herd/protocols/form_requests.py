@@ -41,14 +41,14 @@ _KINDS = {
     Api.TRANSCRIPTIONS: _Kind(("file",), "audio", Capability.AUDIO),
     Api.TRANSCRIBE: _Kind(("file", "audio"), "audio", Capability.AUDIO),
 }
+TAKE_FORMS = frozenset(_KINDS)  # no other endpoint does
 _READ = frozenset(("model", "prompt", "stream", "n", "size", "steps"))
 _TRUE = frozenset(("true", "1"))
 
 
 def comes_as_form(api: Api, content_type: str) -> bool:
-    """Whether a request is a form, or has to be one: its body is then `FormScan`'s to read."""
-    kind = _KINDS.get(api)
-    return kind is not None and (kind.always or is_form(content_type))
+    """Whether a request to one of `TAKE_FORMS` is a form, or has to be one: its body is then `FormScan`'s to read."""
+    return _KINDS[api].always or is_form(content_type)
 
 
 class FormScan:
