@@ -11,7 +11,7 @@ from herd.errors import ProtocolError
 from herd.names import canonical
 from herd.protocols.image_servers import LOCALAI, LOCALAI_MODELS, SDCPP, is_localai, is_sdcpp
 from herd.protocols.messages import ModelInfo
-from herd.protocols.speech_servers import DESCRIPTION, HEALTH, has_openai_path, is_nameless, is_whispercpp
+from herd.protocols.speech_servers import DESCRIPTION, HEALTH, has_openai_path, is_nameless, is_qwen_asr, is_whispercpp
 from herd.protocols.untrusted import entries, mapping, number, text, texts
 from herd.types import BackendId, BackendKind, Bytes, ModelName, Tokens
 
@@ -45,9 +45,10 @@ def recognise(answers: Mapping[str, Any]) -> BackendKind:
     if any("state" in model for model in _data(answers.get("/api/v0/models"))):
         return BackendKind.LMSTUDIO
     models = answers.get("/v1/models")
-    for model in _data(models):
-        if kind := _OWNERS.get(text(model, "owned_by")):
-            return kind
+    owners = [text(model, "owned_by") for model in _data(models)]
+    known = [_OWNERS[owner] for owner in owners if owner in _OWNERS]
+    if known or is_qwen_asr(answers):
+        return known[0] if known else BackendKind.QWEN_ASR
     # llama-swap has more than a version there, and LocalAI has one at /version too.
     version = answers.get("/api/version")
     if isinstance(version, dict) and version.keys() == {"version"} and answers.get("/version") is None:
