@@ -73,7 +73,9 @@ def read_capabilities(document: bytes) -> Capabilities:
     try:
         answer = orjson.loads(document)
     except orjson.JSONDecodeError as error:
-        raise ProtocolError("mflux-capabilities printed no JSON") from error
+        raise ProtocolError(
+            "mflux does not say what it can do: mflux-capabilities --format json printed none"
+        ) from error
     commands = {
         text(entry, "command"): MappingProxyType(_options(entry))
         for entry in entries(answer, "commands", "mflux-capabilities")

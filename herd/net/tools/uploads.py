@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import orjson
 
@@ -62,8 +62,9 @@ async def read_form(
 
 
 async def _nothing() -> AsyncIterator[bytes]:
-    return
-    yield b""
+    pieces: tuple[bytes, ...] = ()
+    for piece in pieces:
+        yield piece
 
 
 class _Form:
@@ -79,7 +80,7 @@ class _Form:
         self.fields: dict[str, str] = {}
         self.pictures: list[str] = []
 
-    def __enter__(self) -> "_Form":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
