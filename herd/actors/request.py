@@ -16,7 +16,7 @@ from herd.actors.placing import Choice, Placing, unavailable
 from herd.actors.ports import Body, Clock, Headers, Sink, Streams
 from herd.actors.pulls import Pulls
 from herd.actors.sending import SEND_SIZE, carried, opened
-from herd.actors.story import Diary
+from herd.actors.story import D, Diary
 from herd.actors.tracing import NoTracer, Tracer, Trail
 from herd.actors.watch_ports import Meter
 from herd.errors import RequestError
@@ -25,7 +25,7 @@ from herd.policy.calibration import Check
 from herd.policy.holding import Patience
 from herd.policy.pace import Observed
 from herd.policy.retrying import Blame, blame, costs
-from herd.policy.values import Ask, Candidate, Lease, Ticket
+from herd.policy.values import Ask, Candidate, Lease, PartOf, Ticket
 from herd.protocols.answers import request_ids
 from herd.protocols.messages import RequestHead, Usage
 from herd.protocols.paths import Endpoint
@@ -54,6 +54,7 @@ class Inbound:
     priority: Priority = Priority.INTERACTIVE
     session: str = ""  # the client's own name for the conversation
     trail: Trail | None = None  # where it is traced
+    part: PartOf | None = None  # it is a part of a batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +77,39 @@ class RouterParts:
     names: Names = field(default_factory=Names)
 
 
-async def serve(inbound: Inbound, sink: Sink, parts: RouterParts) -> Outcome:
+def begun(inbound: Inbound, parts: RouterParts, kind: type[D]) -> D:
+    """The diary of a request that arrives now."""
+    ticket = Ticket(parts.ids.ticket(), inbound.client, parts.clock.monotonic(), inbound.priority, inbound.id)
+    return kind(
+        inbound.id,
+        inbound.routing.model,
+        ticket,
+        parts.clock,
+        parts.traces,
+        api=inbound.endpoint.api,
+        meter=parts.meter,
+        trail=inbound.trail,
+    )
+
+
+async def serve(inbound: Inbound, sink: Sink, parts: RouterParts, diary: Diary | None = None) -> Outcome:
     """Answer one request.
 
     Cancelled when the client hangs up: whatever the request holds is given back.
 
+    Args:
+        inbound: the request.
+        sink: where the answer goes.
+        parts: of the router.
+        diary: of a request that has a story already, which whoever began it ends; None: it has none yet.
+
     Raises:
         RequestError: it cannot be served, and no byte of an answer is out yet.
     """
-    flow = _Flow(inbound, sink, parts)
+    flow = _Flow(inbound, sink, parts, diary or begun(inbound, parts, Diary))
     try:
+        if diary is not None:
+            return await flow.run()
         with flow.diary:
             return await flow.run()
     except asyncio.CancelledError:
@@ -98,21 +122,12 @@ async def serve(inbound: Inbound, sink: Sink, parts: RouterParts) -> Outcome:
 class _Flow:
     """One request on its way."""
 
-    def __init__(self, inbound: Inbound, sink: Sink, parts: RouterParts) -> None:
+    def __init__(self, inbound: Inbound, sink: Sink, parts: RouterParts, diary: Diary) -> None:
         self._inbound = inbound
         self._parts = parts
-        self._arrived = parts.clock.monotonic()
-        self._ticket = Ticket(parts.ids.ticket(), inbound.client, self._arrived, inbound.priority, inbound.id)
-        self.diary = Diary(
-            inbound.id,
-            inbound.routing.model,
-            self._ticket,
-            parts.clock,
-            parts.traces,
-            api=inbound.endpoint.api,
-            meter=parts.meter,
-            trail=inbound.trail,
-        )
+        self.diary = diary
+        self._ticket = diary.ticket
+        self._arrived = diary.ticket.arrived
         self._sink = self.diary.watching(sink)
         self._line = Line(parts.find, parts.scorer, parts.clock, self._ticket, self.diary)
         # To load or unload a model is meant for that one.
@@ -124,7 +139,7 @@ class _Flow:
             clock=parts.clock,
             diary=self.diary,
             ticket=self._ticket,
-            patience=Patience(Seconds(self._arrived + parts.hold_timeout), parts.grace_until),
+            patience=Patience(Seconds(parts.clock.monotonic() + parts.hold_timeout), parts.grace_until),
             size=Bytes(min(inbound.body.size, MiB)),  # longer ones lie in files
             sent=inbound.routing.model,
             api=inbound.endpoint.api,
@@ -174,6 +189,7 @@ class _Flow:
             keep_alive=routing.keep_alive is not None,
             session=self._inbound.session or routing.conversation,
             continues=bool(self._inbound.session) or routing.continues,
+            part=self._inbound.part,
             excluded=(*self._tried.gone, *choice.broke, *choice.full),
             retry=self._tried.retries,
             moves=self._line.moves,

@@ -6,7 +6,7 @@ each stage that lasts.
 
 import asyncio
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from herd.actors.holding_pen import HoldEnd
 from herd.actors.ports import Clock, Sink
@@ -23,6 +23,8 @@ from herd.protocols.messages import Failure, Usage
 from herd.protocols.stories import Event, ReasonGiven, RequestEntry
 from herd.runtime import ActorHandle, ActorUnavailableError
 from herd.types import Api, Outcome, RequestId, Unit
+
+D = TypeVar("D", bound="Diary")
 
 # Events of a story. An ordinary one has seven; only a request that is placed again and again has more, and then its
 # beginning and its end say most.
@@ -66,7 +68,7 @@ class Diary:
         meter: Meter,
         trail: Trail | None = None,
     ) -> None:
-        self._ticket = ticket
+        self.ticket = self._ticket = ticket
         self._api = api
         self._monotonic, self._began = clock.monotonic, ticket.arrived
         self._traces, self._meter, self._trail = traces, meter, trail
@@ -262,9 +264,11 @@ class Diary:
         if self._timer is not None:
             self._timer.cancel()
         line = self._line(at, outcome, status)
-        told = self._told(line)
+        self._tell_end(self._told(line))
+
+    def _tell_end(self, told: Told) -> None:
         self._traces.ended.tell(told)
-        self._meter.request_ended(line, self._api, held_s=self._held, moves=self._moves)
+        self._meter.request_ended(told.request, self._api, held_s=self._held, moves=self._moves)
         if self._trail is not None:
             self._trail.ended(told)
 

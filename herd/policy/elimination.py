@@ -38,6 +38,8 @@ def lacking(ask: Ask, model: ModelView) -> Reason | None:
     """What this request needs and the model will not have on its node, be that there or not; None: nothing."""
     if ask.api not in model.apis:
         return Reason("dialect", f"serves it through a program that has no {ask.api}")
+    if ask.part is not None and model.digest != ask.part.digest:
+        return Reason("digest", "has another build of it")
     if ask.needs and model.capabilities:
         for need in ask.needs:
             # Servers list what is special about a model; that it completes text goes without saying for some.
