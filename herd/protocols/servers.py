@@ -45,8 +45,8 @@ def recognise(answers: Mapping[str, Any]) -> BackendKind:
     if any("state" in model for model in _data(answers.get("/api/v0/models"))):
         return BackendKind.LMSTUDIO
     models = answers.get("/v1/models")
-    # The list itself says so where it is empty.
-    owners = [text(owned, "owned_by") for owned in (*_data(models), mapping({"list": models}, "list"))]
+    # The list of a tool that has no model says it by itself.
+    owners = [text(each, "owned_by") for each in (*_data(models), mapping({"list": models}, "list"))]
     known = [_OWNERS[owner] for owner in owners if owner in _OWNERS]
     if known or is_qwen_asr(answers):
         return known[0] if known else BackendKind.QWEN_ASR
