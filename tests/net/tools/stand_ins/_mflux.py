@@ -38,9 +38,7 @@ def main(script: str) -> None:
     find_weights(model)
     prompt = args["prompt"] if args["prompt"] is not None else sidecar.get("prompt")
     if prompt is None and args["prompt_file"] is None:
-        parser.error(
-            "Either --prompt or --prompt-file argument is required, or 'prompt' required in metadata config file"
-        )
+        parser.error("Either --prompt or --prompt-file argument is required, or 'prompt' required in metadata config file")
     if DOES == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # The real one asks `pmset` for the battery.
@@ -113,7 +111,7 @@ def find_weights(model: str) -> None:
 
 
 def fail(name: str, words: str) -> None:
-    sys.stderr.write('Traceback (most recent call last):\n  File "cli.py", line 1, in <module>\n')
+    sys.stderr.write("Traceback (most recent call last):\n  File \"cli.py\", line 1, in <module>\n")
     sys.stderr.write(f"{name}: {words}\n")
     sys.exit(1)
 
