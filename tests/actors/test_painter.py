@@ -23,7 +23,7 @@ from herd.simulation.machine.profiles import PROFILES
 from herd.simulation.ollama.faults import Lie
 from herd.simulation.ollama.pages import send
 from herd.simulation.ollama.server import FakeOllama
-from herd.types import BackendId, BackendKind
+from herd.types import BackendId, BackendKind, Seconds, Tokens
 from tests.actors.doubles import FakeServing, Witness, request_head, settled
 from tests.image_servers import Described, ImageServer, Kind, LocalAI, SdServer
 from tests.protocols.translation.pictures_made import JPEG, png
@@ -287,6 +287,36 @@ async def test_a_client_that_hangs_up_ends_the_servers_work() -> None:
     asking.cancel()
     await settled()
     assert server.hung_up.is_set()
+    await node.end()
+
+
+@virtual_time
+async def test_a_tool_that_the_agent_runs_says_itself_what_it_took_and_what_its_model_does_not_heed() -> None:
+    asked: list[Any] = []
+    figures = {"load_s": 12.5, "work_s": 18.0, "kilopixel_steps": 4195, "width": 1024, "height": 1024, "steps": 4}
+    picture = base64.b64encode(png(1024, 1024)).decode()
+
+    async def serve(request: HttpRequest, sink: Sink) -> None:
+        if request.method == "POST":
+            asked.append(orjson.loads(await (await request.read_body(MAX_BODY)).examine(bytes)))
+            await sink.start(200, (("Content-Type", "application/json"), ("X-Herd-Ignored", "guidance, seed")))
+            await sink.write(orjson.dumps({"created": 1, "data": [{"b64_json": picture}], "herd": figures}))
+            await sink.finish()
+        elif request.path == "/v1/models":
+            item = {"id": PAINTER, "owned_by": "mflux", "capabilities": ["image"], "status": {"value": "unloaded"}}
+            await send(sink, 200, "application/json", orjson.dumps({"data": [item]}))
+        else:
+            await send(sink, 404, "text/plain", b"")
+
+    node = Node(serve)
+    state = await node.state()
+    assert state.info is not None
+    assert (state.info.kind, state.models[0].capabilities) == (BackendKind.MFLUX, ("image",))
+    headers, made, usage = picture_of(await node.ask(**ALL, scheduler="x"))
+    assert headers["X-Herd-Ignored"] == "scheduler, guidance, seed"
+    assert made == png(1024, 1024)
+    assert asked == [{"model": PAINTER, "prompt": "a cat", "n": 1, "response_format": "b64_json", **ALL}]
+    assert usage == Usage(completion=Tokens(4195), load_s=Seconds(12.5), decode_s=Seconds(18.0), complete=True)
     await node.end()
 
 
