@@ -60,6 +60,9 @@ class BreakerState:
 CLOSED = BreakerState()
 
 
+_STARTED_BY_AGENTS = (BackendKind.MFLUX, BackendKind.QWEN_ASR)
+
+
 @dataclass(frozen=True, slots=True)
 class ModelView:
     """One model on one node, as far as routing cares."""
@@ -91,6 +94,11 @@ class ModelView:
     def loadable(self) -> bool:
         """It can be loaded by command, without a request."""
         return self.keepable or self.kind == BackendKind.QWEN_ASR
+
+    @property
+    def hasty(self) -> bool:
+        """Its program begins to load at once, and waits for no other model to make room: Ollama does."""
+        return self.kind in _STARTED_BY_AGENTS
 
     @property
     def passing(self) -> bool:

@@ -162,6 +162,8 @@ test("a request is told in a sentence", () => {
     words.heading(REQUEST),
     /^m for ada, .*: served by studio, 2\.50 s; waited 0\.300 s; first token after 0\.500 s; 12 tokens in, 40 out$/,
   );
+  const drawn = { ...REQUEST, prompt: null, completion: null, work: { unit: "kilopixel-step", amount: 4195 } };
+  assert.match(words.heading(drawn), /; 4\.2 megapixel-steps$/);
   const failed = {
     ...REQUEST,
     outcome: "expired",
