@@ -34,12 +34,13 @@ class _Kind:
     need: Capability
     prompted: bool = False  # it has to have a prompt
     always: bool = True  # it takes nothing else
+    streams: bool = True  # it answers piece by piece where it is asked to
 
 
 _KINDS = {
     Api.IMAGE_EDITS: _Kind(("image", "image[]"), "image", Capability.IMAGE, prompted=True, always=False),
     Api.TRANSCRIPTIONS: _Kind(("file",), "audio", Capability.AUDIO),
-    Api.TRANSCRIBE: _Kind(("file", "audio"), "audio", Capability.AUDIO),
+    Api.TRANSCRIBE: _Kind(("file", "audio"), "audio", Capability.AUDIO, streams=False),
 }
 TAKE_FORMS = frozenset(_KINDS)  # no other endpoint does
 _READ = frozenset(("model", "prompt", "stream", "n", "size", "steps"))
@@ -132,7 +133,7 @@ class FormScan:
         amount = heard(self._start, self._size) if speech else painted(_known(fields))
         return Routing(
             model=model,
-            streamed=fields.get("stream", "").strip().lower() in _TRUE,
+            streamed=kind.streams and fields.get("stream", "").strip().lower() in _TRUE,
             needs=(kind.need,),
             amount=amount,
             guess=recorded(self._size) if speech and amount is None else Tokens(0),

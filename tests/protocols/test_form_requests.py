@@ -41,7 +41,7 @@ def test_fields_are_found_in_any_order_and_cut_anywhere(parts: list[Part], at: i
 
 
 def test_of_other_recordings_the_length_is_a_guess() -> None:
-    routing = scan(Api.TRANSCRIBE, form(("audio", bytes(32_000)), ("model", "m")))
+    routing = scan(Api.TRANSCRIBE, form(("audio", bytes(32_000)), ("model", "m"), ("stream", "true")))
     assert (routing.amount, routing.guess, routing.streamed) == (None, 200, False)
 
 
