@@ -101,6 +101,7 @@ FORBIDDEN = {
         "there is an event for it: only back-off, polls across processes and simulated time may wait for a clock",
         {
             "actors/router_link.py",
+            "actors/transcriber.py",
             "cli/fleet/following.py",
             "cli/talk.py",
             "cli/simulate/wall_clock.py",

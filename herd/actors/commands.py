@@ -11,6 +11,7 @@ from herd.errors import HerdError
 from herd.policy.edits import FOR_EVER
 from herd.protocols.fitness import sentence
 from herd.protocols.messages import Command, Result
+from herd.protocols.speech_servers import QWEN_ASR_HERE, QWEN_ASR_LOAD, QWEN_ASR_UNLOAD
 from herd.protocols.untrusted import MAX_MODEL_NAME
 from herd.types import BackendId, BackendKind, Seconds, Tokens
 
@@ -76,7 +77,7 @@ class Commands:
                 return Result(command.id, True)
             order = _read(command)
             await self._check(order)
-            await (self._load(order) if command.name == LOAD else self._ask(order, UNLOAD_S))
+            await (self._load(order) if command.name == LOAD else self._have_done(command.name, order, UNLOAD_S))
         except (_RefusedError, HerdError) as error:
             return Result(command.id, False, text=sentence(str(error)))
         return Result(command.id, True)
@@ -87,7 +88,7 @@ class Commands:
         kind = await self._kind_of(order.backend)
         if not kind:
             raise _RefusedError("the model server does not answer")
-        if kind != BackendKind.OLLAMA:
+        if kind != BackendKind.OLLAMA and self._base_urls[order.backend] != QWEN_ASR_HERE:
             raise _RefusedError(f"only Ollama loads models on command, and this model server is {kind}")
 
     async def _load(self, order: _Order) -> None:
@@ -95,9 +96,26 @@ class Commands:
             raise _RefusedError(f"this node is loading {self._loading} already")
         self._loading = order.model
         try:
-            await self._ask(order, LOAD_S)
+            await self._have_done(LOAD, order, LOAD_S)
         finally:
             self._loading = ""
+
+    async def _have_done(self, name: str, order: _Order, timeout: Seconds) -> None:
+        """Have the model server load, or let go. Raises HerdError."""
+        if self._base_urls[order.backend] != QWEN_ASR_HERE:
+            await self._ask(order, timeout)
+            return
+        body = {"model": order.model, "keep_alive": order.keep_alive}
+        url = QWEN_ASR_HERE + (QWEN_ASR_LOAD if name == LOAD else QWEN_ASR_UNLOAD)
+        status, answer = await self._servers.fetch(url, body, timeout=timeout)
+        self._took(order.backend, status, answer)
+
+    def _took(self, backend: BackendId, status: int, answer: Any) -> None:
+        """Look at the outcome. Raises _RefusedError."""
+        self._changed(backend)
+        if status != 200:
+            said = answer.get("error") if isinstance(answer, dict) else None
+            raise _RefusedError(str(said) if said else f"the model server answered {status}")
 
     async def _ask(self, order: _Order, timeout: Seconds) -> None:
         """A request without a prompt: it loads or, with a keep_alive of 0, unloads. Raises HerdError."""
@@ -110,10 +128,7 @@ class Commands:
             # A model that only makes vectors "does not support generate", but is loaded to make none.
             body["input"] = []
             status, answer = await self._servers.fetch(base_url + "/api/embed", body, timeout=timeout)
-        self._changed(order.backend)
-        if status != 200:
-            said = answer.get("error") if isinstance(answer, dict) else None
-            raise _RefusedError(str(said) if said else f"the model server answered {status}")
+        self._took(order.backend, status, answer)
 
 
 def _read(command: Command) -> _Order:

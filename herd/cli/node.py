@@ -4,7 +4,7 @@ import logging
 import os
 import platform
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, closing, nullcontext
 from functools import partial
 
 from rich.console import Console
@@ -14,6 +14,7 @@ from herd import config
 from herd.actors.agent import AgentOptions, AgentPorts, running_agent
 from herd.actors.backend import BackendSettings
 from herd.actors.commands import CAPABILITIES
+from herd.actors.ports import Clock, ModelServers
 from herd.actors.showing import documents
 from herd.cli.dashboards import agent_dashboard, wants_view
 from herd.cli.options import settings_command
@@ -33,8 +34,15 @@ from herd.net.mdns import MdnsFinder
 from herd.net.owner.meetings import meeting_probe
 from herd.net.owner.sensors import owner_probe_of_this_machine
 from herd.net.server_processes import PsutilServerProcesses
+from herd.net.tools.mflux import MFLUX, Mflux
+from herd.net.tools.probe import find_tools
+from herd.net.tools.qwen_asr import QwenAsr
+from herd.net.tools.servers import ToolServers
 from herd.protocols.messages import PROTOCOL_VERSIONS, Hello
+from herd.protocols.speech_servers import QWEN_ASR_HERE
 from herd.types import BackendId, NodeId, NodeName, RouterId
+
+_WHAT = {"mflux": "image", "mlx-qwen3-asr": "speech"}  # what each tool is for
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +79,12 @@ async def _run(settings: NodeSettings, identity: Identity, desk: AgentFiles, kno
     clock = SystemClock()
     probe = PsutilProbe(clock)
     keys = config.backend_keys(settings.backend_url)
-    async with AiohttpServers(keys=keys) as servers, _backends(settings) as backends:
+    async with (
+        AiohttpServers(keys=keys) as http,
+        _backends(settings) as beside,
+        _tools(settings, http, clock) as (servers, tools),
+    ):
+        backends = (*beside, *tools)
         agent_options = AgentOptions(
             hello=Hello(
                 versions=PROTOCOL_VERSIONS,
@@ -89,14 +102,14 @@ async def _run(settings: NodeSettings, identity: Identity, desk: AgentFiles, kno
         meetings = None if settings.dedicated else meeting_probe()
         ports = AgentPorts(
             servers=servers,
-            dialer=LinkDialer(servers, settings.join_token, known),
+            dialer=LinkDialer(http, settings.join_token, known),
             finder=None if settings.no_mdns else MdnsFinder(),
             probe=probe,
             joined=identity.remember_router,
             clock=clock,
             processes=PsutilServerProcesses(),
             gpus=gpus_of_this_machine(probe.memory, clock),
-            owner=owner_probe_of_this_machine([each.base_url for each in backends], clock, meetings),
+            owner=owner_probe_of_this_machine([each.base_url for each in beside], clock, meetings),
             desk=desk,
         )
         async with running_agent(agent_options, ports) as agent:
@@ -105,8 +118,10 @@ async def _run(settings: NodeSettings, identity: Identity, desk: AgentFiles, kno
             console = Console(highlight=False, markup=False)  # an IPv6 address in a URL looks like markup
             where = settings.router_url or "the router on this network (mDNS)"
             console.print(f"herd-node {herd.__version__}: looking for {where}", soft_wrap=True)
-            for backend in backends:
+            for backend in beside:
                 console.print(f"model server: {backend.base_url}", soft_wrap=True)
+            for tool in tools:
+                console.print(f"{_WHAT[tool.id]} tool: {tool.id}", soft_wrap=True)
             shown = partial(documents, agent.agent, _about(settings, identity))
             async with agent_dashboard(shown, settings.data_dir.expanduser()) if view else nullcontext():
                 await until_told(told, agent.failed)
@@ -133,6 +148,25 @@ def _backend_settings(urls: list[str], settings: NodeSettings) -> tuple[BackendS
     """One for each server; a URL given twice is one server."""
     by_id = {BackendId(url.partition("://")[2]): url for url in urls}
     return tuple(BackendSettings(backend, url, settings.parallel) for backend, url in by_id.items())
+
+
+@asynccontextmanager
+async def _tools(
+    settings: NodeSettings, http: AiohttpServers, clock: Clock
+) -> AsyncIterator[tuple[ModelServers, tuple[BackendSettings, ...]]]:
+    """All model servers, with the tools of this machine among them, and which tools there are."""
+    found = find_tools(os.environ, platform.system(), platform.machine())
+    tools: dict[str, ModelServers] = {}
+    async with AsyncExitStack() as stack:
+        if found.mflux is not None:
+            workshop = settings.data_dir.expanduser() / "mflux"
+            tools[MFLUX] = await stack.enter_async_context(Mflux(found.mflux, workshop, os.environ, clock))
+        if found.qwen_asr is not None:
+            tools[QWEN_ASR_HERE] = await stack.enter_async_context(QwenAsr(found.qwen_asr, os.environ))
+        schemes = {url.partition("://")[0]: tool for url, tool in tools.items()}
+        # Each works on one request at a time, however many models it has.
+        beside = tuple(BackendSettings(BackendId(url.partition("://")[0]), url, parallel=1) for url in tools)
+        yield ToolServers(schemes, http), beside
 
 
 run_command = settings_command(NodeSettings, run_node)

@@ -73,7 +73,9 @@ def read_capabilities(document: bytes) -> Capabilities:
     try:
         answer = orjson.loads(document)
     except orjson.JSONDecodeError as error:
-        raise ProtocolError("mflux-capabilities printed no JSON") from error
+        raise ProtocolError(
+            "mflux does not say what it can do: mflux-capabilities --format json printed none"
+        ) from error
     commands = {
         text(entry, "command"): MappingProxyType(_options(entry))
         for entry in entries(answer, "commands", "mflux-capabilities")
@@ -108,6 +110,17 @@ class Wish:
     seed: int | None = None
     quantize: int | None = None
     unheeded: tuple[str, ...] = ()  # fields that nothing will come of
+
+
+def read_fields(body: bytes) -> dict[str, Any]:
+    """The fields of a body of JSON. Raises RequestError."""
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        fields = None
+    if not isinstance(fields, dict):
+        raise RequestError("the request must be a JSON object")
+    return fields
 
 
 def read_wish(fields: Mapping[str, Any]) -> Wish:

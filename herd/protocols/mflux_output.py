@@ -2,7 +2,9 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import orjson
 
 from herd.errors import RequestError
 from herd.protocols.mflux import Wish
@@ -11,7 +13,9 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 HEAD = 24  # bytes of a PNG, up to its dimensions
 
 _MAX_SENTENCE = 300  # of a tool's own words: mflux's longest error, which names all models, tells nothing beyond
-_OWN_WORDS = re.compile(r"\w{4,}")
+_WORD = re.compile(r"\w{3,}")
+# Its own sentences about stopping, which can hold nothing of the client's.
+_STOPPED = re.compile(r"Battery below \d+% threshold: \d+%|Stopping image generation at step \d+/\d+", re.ASCII)
 _RAISED = re.compile(r"(?:[a-z_]\w*\.)*([A-Z]\w*)(?:: (.*))?", re.DOTALL)
 _OFFLINE = ("LocalEntryNotFoundError", "OfflineModeIsEnabled")
 _MEMORY = re.compile(r"out of memory|insufficient memory|unable to allocate|std::bad_alloc", re.IGNORECASE)
@@ -50,27 +54,28 @@ class Progress:
         return True
 
 
-def failure(status: int, said: Sequence[str], wish: Wish) -> RequestError:
+def failure(status: int, out: str, err: Sequence[str], wish: Wish) -> RequestError:
     """What a run without (all of) its images is answered with: a sentence without a word of the prompt.
 
     Args:
         status: the command's exit status; negative for a signal.
-        said: its last lines, of both outputs, oldest first, without those of the bar.
+        out: the last line of its standard output.
+        err: the last ones of its standard error, without those of the bar.
         wish: the request.
     """
-    last = said[-1] if said else ""
+    last = err[-1] if err else ""
     if status < 0:
         return RequestError(f"mflux was ended by {_signal(-status)}: often that is want of memory", status=500)
     if status == 0:  # mflux's own way to stop: a battery that is low, a Ctrl-C
-        reason = _without(last, wish) or "it gives no reason"
+        reason = _without(out, wish) or "it gives no reason"
         return RequestError(f"mflux stopped without an image: {reason}", status=503)
-    if any(_MEMORY.search(line) for line in said):
+    if any(_MEMORY.search(line) for line in err):
         return RequestError(f"mflux ran out of memory with {wish.model}", status=503)
     if status == _USAGE:
         return RequestError(f"mflux refuses the request: {_without(last.partition('error: ')[2], wish)}")
     raised = _RAISED.fullmatch(last)
     name, words = (raised[1], raised[2] or "") if raised is not None else ("", last)
-    if name in _OFFLINE:
+    if any(word in line for line in err for word in _OFFLINE):
         return RequestError(
             f"the weights of {wish.model} on this node are not whole: run mflux with it once, outside of Herd",
             status=503,
@@ -83,8 +88,9 @@ def failure(status: int, said: Sequence[str], wish: Wish) -> RequestError:
 
 def _without(words: str, wish: Wish) -> str:
     """A tool's words, or none where they may be the client's."""
-    private = {word.lower() for word in _OWN_WORDS.findall(f"{wish.prompt} {wish.negative_prompt}")}
-    if any(word.lower() in private for word in _OWN_WORDS.findall(words)):
+    private = {word.lower() for word in _WORD.findall(f"{wish.prompt} {wish.negative_prompt}")}
+    shared = any(word.lower() in private for word in _WORD.findall(words))
+    if not _STOPPED.fullmatch(words) and (shared or not words.isascii()):
         return ""
     return words if len(words) <= _MAX_SENTENCE else f"{words[:_MAX_SENTENCE]}…"
 
@@ -106,3 +112,17 @@ def dimensions(start: bytes) -> tuple[int, int] | None:
 def kilopixel_steps(width: int, height: int, steps: int) -> int:
     """The work that was done."""
     return math.ceil(width * height * steps / 1000)
+
+
+def frames(created: int, images: int, took: Mapping[str, float]) -> list[bytes]:
+    """OpenAI's answer, but for the images: what stands before the first, between them, and after the last.
+
+    Args:
+        created: when, in seconds since 1970.
+        images: how many.
+        took: the answer's last member, `herd`: what the images took.
+    """
+    pieces = [b'"},{"b64_json":"'] * (images + 1)
+    pieces[0] = b'{"created":%d,"data":[{"b64_json":"' % created
+    pieces[-1] = b'"}],"output_format":"png","herd":%s}' % orjson.dumps(dict(took))
+    return pieces

@@ -31,6 +31,7 @@ LOADED = "/api/ps"
 # mlx-qwen3-asr that the agent starts itself when somebody asks, and what its answer says of how long that took.
 QWEN_ASR_HERE = "mlx-qwen3-asr://local"
 LOAD_SECONDS = "X-Herd-Load-Seconds"
+QWEN_ASR_LOAD, QWEN_ASR_UNLOAD = "/load", "/unload"  # `{"model", "keep_alive"}` by POST, to that one alone
 
 # What a server is asked for that names no model of its own: the name that OpenAI's clients send.
 NAMELESS = ModelName("whisper-1")
@@ -70,7 +71,8 @@ def is_nameless(answers: Mapping[str, Any]) -> bool:
     listed = answers.get(MODELS)
     if isinstance(listed, dict) and "data" in listed:
         return False
-    return is_whispercpp(answers) or Api.TRANSCRIPTIONS in mapping({"": answers.get(DESCRIPTION)}, "").get("paths", ())
+    described = mapping(mapping({DESCRIPTION: answers.get(DESCRIPTION)}, DESCRIPTION), "paths")
+    return is_whispercpp(answers) or Api.TRANSCRIPTIONS in described
 
 
 def paths(answers: Mapping[str, Any]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import pytest
 from herd.actors.commands import Commands
 from herd.actors.desk import ShownWeek
 from herd.protocols.messages import Command, Result
+from herd.protocols.speech_servers import QWEN_ASR_HERE
 from herd.runtime.testing import virtual_time
 from herd.simulation.http import InMemoryServers
 from herd.simulation.machine.catalog import CATALOG
@@ -151,3 +152,35 @@ async def test_only_ollama_is_commanded(kind: str, words: str) -> None:
     result = await Beside(kind).do("load", model=LLAMA, keep_alive=5)
     assert not result.ok
     assert words in result.text
+
+
+@virtual_time
+async def test_the_server_of_speech_that_the_agent_runs_itself_is_told_in_its_own_words() -> None:
+    told: list[tuple[str, Any]] = []
+    answers = [(200, {}), (200, {}), (500, {"error": "mlx-qwen3-asr does not start: no such model"})]
+
+    class Tool(InMemoryServers):
+        async def fetch(self, url: str, body: Any = None, *, timeout: float) -> tuple[int, Any]:
+            told.append((url, body))
+            return answers.pop(0)
+
+    async def kind_of(_backend: BackendId) -> str:
+        return "mlx-qwen3-asr"
+
+    here, elsewhere = BackendId("here"), BackendId("elsewhere")
+    looked: list[BackendId] = []
+    obey = Commands({here: QWEN_ASR_HERE, elsewhere: "http://127.0.0.1:8765"}, Tool(), kind_of, looked.append)
+    model = {"backend": here, "model": "qwen3-asr:0.6b"}
+    assert await obey(Command(1, "load", {**model, "keep_alive": 300})) == Result(1, True)
+    assert await obey(Command(2, "unload", model)) == Result(2, True)
+    failed = await obey(Command(3, "load", {**model, "keep_alive": 300}))
+    assert (failed.ok, failed.text) == (False, "mlx-qwen3-asr does not start: no such model")
+    assert [(url.removeprefix(QWEN_ASR_HERE), body["model"]) for url, body in told] == [
+        ("/load", "qwen3-asr:0.6b"),
+        ("/unload", "qwen3-asr:0.6b"),
+        ("/load", "qwen3-asr:0.6b"),
+    ]
+    assert looked == [here] * 3
+    refused = await obey(Command(4, "load", {**model, "backend": elsewhere, "keep_alive": 300}))
+    assert not refused.ok
+    assert "only Ollama loads models on command" in refused.text

@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import platform
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ from herd.net.machine import PsutilProbe
 from herd.net.probing import Listener, listeners
 from herd.net.sensing import Aside, SensorFailed
 from herd.net.server_processes import PsutilServerProcesses
+from herd.net.tools.mflux import MFLUX
+from herd.net.tools.mflux_weights import on_disk
+from herd.net.tools.probe import find_tools
 from herd.protocols import image_servers, speech_servers
 from herd.protocols.openai_servers import read_openai_models
 from herd.protocols.servers import read_ollama_tags, recognise
@@ -37,11 +41,13 @@ SENSOR_S = Seconds(5.0)
 MAX_SERVERS = 16  # of one agent
 
 _CONTEXT = "OLLAMA_CONTEXT_LENGTH"
+_TOOL = "://local"  # what the URLs of tools end with, which the agent runs itself
 _PROGRAMS = {
     BackendKind.OLLAMA: "Ollama",
     BackendKind.LLAMACPP: "llama.cpp",
     BackendKind.LMSTUDIO: "LM Studio",
     BackendKind.VLLM: "vLLM",
+    BackendKind.MFLUX: "mflux",
     BackendKind.QWEN_ASR: "mlx-qwen3-asr",
     BackendKind.WHISPERCPP: "whisper.cpp",
     BackendKind.OPENAI: "a server with OpenAI's API",
@@ -75,13 +81,24 @@ async def servers_here(servers: AiohttpServers, settings: NodeSettings, agent: A
     """The model servers that the agent uses, by its own word, or that one with these settings would use."""
     shown = (agent.shown or {}).get("servers")
     used = [each.get("url") for each in shown if isinstance(each, dict)] if isinstance(shown, list) else []
+    used = [url for url in used if not str(url).endswith(_TOOL)]
     try:
         urls = [config.backend_url(str(url)) for url in (used or settings.backend_url)[:MAX_SERVERS]]
         if not urls and not settings.embedded:
             urls = [config.ollama_url(os.environ)]
     except ConfigError as error:
         return (ServerFacts("", trouble=str(error)),)
-    return tuple(await asyncio.gather(*(_server(servers, url) for url in dict.fromkeys(urls))))
+    asking = [_server(servers, url) for url in dict.fromkeys(urls)]
+    tool = asyncio.to_thread(image_tool_here, os.environ, platform.system(), platform.machine())
+    return tuple(each for each in await asyncio.gather(*asking, tool) if each is not None)
+
+
+def image_tool_here(environ: Mapping[str, str], system: str, machine: str) -> ServerFacts | None:
+    """mflux with its models, where it is installed; it is not started. Reads the disk."""
+    if find_tools(environ, system, machine).mflux is None:
+        return None
+    models = tuple((each.weights.name, int(each.size)) for each in on_disk(environ))
+    return ServerFacts(MFLUX, kind=_PROGRAMS[BackendKind.MFLUX], models=models)
 
 
 async def _server(servers: AiohttpServers, url: str) -> ServerFacts:

@@ -46,7 +46,7 @@ _SCRIPTS: dict[str, dict[str, Role] | Role] = {
     "speaches": Role.SERVER,
     "exo": Role.SERVER,
     "herd.net.embedded_server": Role.SERVER,
-    "herd.net.tools.guard": Role.HERD,
+    "herd.net.tools.guard": Role.MANAGER,
     "herd": Role.HERD,
     "herd-node": Role.HERD,
 }

@@ -1,4 +1,4 @@
-"""Which models mflux finds on this machine's disk: in the cache of Hugging Face's libraries, and where it saves its own.
+"""Which models mflux finds on this machine's disk: in the cache of Hugging Face's libraries, and its own.
 
 The cache's layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache
 """

@@ -12,20 +12,24 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-import orjson
-
 from herd.actors.ports import Headers
 from herd.errors import StreamFailed
 from herd.net.http_client import AiohttpAnswer, AiohttpServers
 from herd.net.tools.asr_server import AsrServer
 from herd.net.tools.hugging_face import weights_on_disk
 from herd.protocols.messages import RequestHead
-from herd.protocols.speech_servers import HEALTH, LOAD_SECONDS, MODELS, QWEN_ASR, QWEN_ASR_HERE
-from herd.protocols.translation.speech import JOBS
+from herd.protocols.speech_servers import (
+    HEALTH,
+    LOAD_SECONDS,
+    MODELS,
+    QWEN_ASR,
+    QWEN_ASR_HERE,
+    QWEN_ASR_LOAD,
+    QWEN_ASR_UNLOAD,
+)
+from herd.protocols.translation.speech import JOBS, read_job_id
 from herd.protocols.untrusted import shown
 from herd.types import Bytes, KiB, ModelName, Seconds
-
-LOAD, UNLOAD = "/load", "/unload"  # of this stand-in: what the router's commands become
 
 # As long as Ollama keeps a model that nobody asks.
 IDLE_S = 300.0
@@ -49,8 +53,9 @@ class QwenAsr:
     def __init__(self, program: str, environ: Mapping[str, str], *, idle_s: float = IDLE_S) -> None:
         self._program = program
         self._key = secrets.token_urlsafe(32)
+        own = {name: value for name, value in environ.items() if not name.startswith("HERD_")}  # keys may be in those
         # It shall not fetch gigabytes because somebody asks for something.
-        self._environ = {**environ, "MLX_ASR_API_KEY": self._key, "HF_HUB_OFFLINE": "1"}
+        self._environ = {**own, "MLX_ASR_API_KEY": self._key, "HF_HUB_OFFLINE": "1"}
         self._http = AiohttpServers((("Authorization", f"Bearer {self._key}"),), whom="mlx-qwen3-asr")
         self._usual_idle_s = self._idle_s = idle_s
         self._server: AsrServer | None = None
@@ -83,7 +88,7 @@ class QwenAsr:
             return 200, await self._models()
         if path == HEALTH:
             return 200, {"status": "ok", "queued_jobs": 0}
-        if path in {LOAD, UNLOAD} and isinstance(body, dict):
+        if path in {QWEN_ASR_LOAD, QWEN_ASR_UNLOAD} and isinstance(body, dict):
             return await self._obey(path, body, timeout)
         if path.startswith(JOBS):
             return await self._job(path, timeout)
@@ -121,6 +126,7 @@ class QwenAsr:
         loaded = self._server.repository if self._server is not None and self._server.ready else ""
         return {
             "object": "list",
+            "owned_by": "mlx-qwen3-asr",
             "data": [
                 {
                     "id": QWEN_ASR[repository],
@@ -151,7 +157,7 @@ class QwenAsr:
         try:
             async with asyncio.timeout(timeout):
                 repository = self._repository(str(body.get("model", "")))
-                if path == UNLOAD:
+                if path == QWEN_ASR_UNLOAD:
                     if self._server is not None and self._server.repository == repository:
                         await self._unload()
                     return 200, {}
@@ -318,8 +324,8 @@ class _Answer:
         if self._job is not None:
             self._job += data[: _MOST_OF_A_JOB - len(self._job)]
             if self._whole and self._tool is not None:
-                with suppress(orjson.JSONDecodeError, KeyError, TypeError):
-                    self._tool.job_began(str(orjson.loads(self._job)["job_id"]))
+                with suppress(StreamFailed):  # whoever reads it finds the same
+                    self._tool.job_began(read_job_id(bytes(self._job)))
         return data
 
     def close(self) -> None:

@@ -4,12 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
-
-import orjson
+from typing import IO, Any, Self
 
 from herd.errors import BodyTooLarge, RequestError
-from herd.protocols.mflux import MAX_PICTURES
+from herd.protocols.mflux import MAX_PICTURES, read_fields
 from herd.protocols.multipart import FormReader, PartBegins, PartData, PartEnds
 from herd.types import KiB, MiB
 
@@ -31,13 +29,7 @@ async def read_json(body: AsyncIterator[bytes] | None) -> dict[str, Any]:
         held += piece
         if len(held) > MAX_JSON:
             raise BodyTooLarge(f"the request is longer than {MAX_JSON // MiB} MiB")
-    try:
-        fields = orjson.loads(held)
-    except orjson.JSONDecodeError:
-        fields = None
-    if not isinstance(fields, dict):
-        raise RequestError("the request must be a JSON object")
-    return fields
+    return read_fields(bytes(held))
 
 
 async def read_form(
@@ -62,8 +54,9 @@ async def read_form(
 
 
 async def _nothing() -> AsyncIterator[bytes]:
-    return
-    yield b""
+    pieces: tuple[bytes, ...] = ()
+    for piece in pieces:
+        yield piece
 
 
 class _Form:
@@ -79,7 +72,7 @@ class _Form:
         self.fields: dict[str, str] = {}
         self.pictures: list[str] = []
 
-    def __enter__(self) -> "_Form":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

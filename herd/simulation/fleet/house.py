@@ -31,6 +31,7 @@ from herd.simulation.fleet.links import InMemoryLinks
 from herd.simulation.fleet.occupancy import IdleMachine
 from herd.simulation.http import InMemoryRequest, InMemoryServers, RecordingSink, call
 from herd.simulation.machine.catalog import CATALOG
+from herd.simulation.machine.media import MEDIA
 from herd.simulation.machine.pace import MachineProfile
 from herd.simulation.machine.profiles import PROFILES
 from herd.simulation.ollama.server import FakeOllama
@@ -239,12 +240,13 @@ class House:
         around: Callable[[Handler], Handler] | None = None,
         owner: OwnerProbe | None = None,
         dedicated: bool = False,
+        version: str = "0.33.0",
     ) -> SimulatedNode:
         """Add a machine, and wait until the router knows it as ready with its models.
 
         Args:
             name: the node's name and id.
-            models: on disk, from the catalogue.
+            models: on disk, from the catalogues.
             resident: of those, what is in memory.
             parallel: requests that each model runs at once.
             declared: the router is told so.
@@ -255,10 +257,12 @@ class House:
             around: what stands between the model server and those who ask it, if anything does.
             owner: what its agent's sensors say of its owner; nothing if None.
             dedicated: its agent is told that it has none.
+            version: of its Ollama: what can be asked of one has come and gone.
         """
         base_url = f"http://{name}:11434"
         clock = LoopClock()
-        ollama = FakeOllama(profile, [CATALOG[model] for model in models], num_parallel=parallel, progress=progress)
+        disk = [(CATALOG | MEDIA)[model] for model in models]
+        ollama = FakeOllama(profile, disk, version=version, num_parallel=parallel, progress=progress)
         ollama.wall = clock.wall
         probe = IdleMachine(profile, ollama)
         hello = Hello(PROTOCOL_VERSIONS, NodeId(name), NodeName(name), "simulated", machine=probe.machine())

@@ -11,6 +11,7 @@ import pytest
 from herd.types import MiB
 from tests.e2e.battered import all_given_back, status_until
 from tests.e2e.hostile_cases import CASES, CHAT, COMPLETIONS, GET, QUESTION, Case, answers, post, sentence
+from tests.e2e.hostile_forms import FORMS
 from tests.e2e.house import ONLY, House, question
 from tests.e2e.processes import PATIENCE_S
 from tests.net.http_house import connection
@@ -39,7 +40,7 @@ async def others_served(house: House) -> AsyncIterator[None]:
     await all_given_back(house)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", [*CASES, *FORMS], ids=str)
 async def test_whatever_comes_in_is_answered_or_let_go_and_others_are_served(house: House, case: Case) -> None:
     async with others_served(house), connection(house.router_port) as client:
         replies = await answers(client, case)
