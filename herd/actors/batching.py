@@ -181,6 +181,8 @@ class _Batch:
                 for number, request_id in enumerate(self._ids):
                     group.create_task(self._part(number), name=f"request {request_id}")
         except BaseExceptionGroup as several:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise asyncio.CancelledError from None  # in the same turn: of the two the group tells the failure alone
             first = several.exceptions[0]
             if isinstance(first, _RefusedError):
                 await self._pass_on(sink)

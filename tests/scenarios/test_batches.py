@@ -251,6 +251,25 @@ async def test_a_client_that_hangs_up_takes_all_parts_with_it() -> None:
         assert line["outcome"] == "cancelled"
 
 
+@pytest.mark.parametrize("after", range(14))
+def test_a_hang_up_about_when_the_parts_fail_is_one(after: int) -> None:
+    """Both links break, and within the turns in which the batch begins again in one piece the client leaves."""
+
+    async def story() -> None:
+        async with scenario() as home:
+            a, b = await loaded(home, "a"), await loaded(home, "b")
+            sent = home.send(EMBED, batch(16))
+            await parts_run(home, 2)
+            for node in (a, b):
+                home.links.cut(node.id)
+            await turns(after)
+            await sent.hang_up()
+            assert sent.task.cancelled()
+            assert not sent.sink.started
+
+    run_virtual(story())
+
+
 async def storm(seed: int) -> None:
     """Clients come and go at any turn, while links break."""
     dice = random.Random(seed)
