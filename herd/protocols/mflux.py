@@ -86,7 +86,8 @@ def read_capabilities(document: bytes) -> Capabilities:
 
 def _options(entry: dict[str, Any]) -> dict[str, Option]:
     found: dict[str, Option] = {}
-    for item in entry.get("options") or ():
+    listed = entry.get("options")
+    for item in listed if isinstance(listed, list) else ():
         if isinstance(item, dict) and (flag := text(item, "flag")):
             option = Option(flag, text(item, "status"), texts(item, "choices"))
             found |= dict.fromkeys((flag, *texts(item, "aliases")), option)
