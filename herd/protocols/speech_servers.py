@@ -28,8 +28,9 @@ DESCRIPTION = "/openapi.json"
 MODELS = "/v1/models"
 LOADED = "/api/ps"
 
-# mlx-qwen3-asr that the agent starts itself when somebody asks.
+# mlx-qwen3-asr that the agent starts itself when somebody asks, and what its answer says of how long that took.
 QWEN_ASR_HERE = "mlx-qwen3-asr://local"
+LOAD_SECONDS = "X-Herd-Load-Seconds"
 QWEN_ASR_LOAD, QWEN_ASR_UNLOAD = "/load", "/unload"  # `{"model", "keep_alive"}` by POST, to that one alone
 
 # What a server is asked for that names no model of its own: the name that OpenAI's clients send.

@@ -1,4 +1,5 @@
-"""Speech through a router and an agent: it starts a server by itself, knows the key of another and the path of a third."""
+"""Speech through a router and an agent, which starts one server itself, and knows another's key and a third one's path."""
+
 
 import asyncio
 import json

@@ -17,10 +17,10 @@ from herd.errors import StreamFailed
 from herd.net.http_client import AiohttpAnswer, AiohttpServers
 from herd.net.tools.asr_server import AsrServer
 from herd.net.tools.hugging_face import weights_on_disk
-from herd.protocols.media_usage import LOAD_SECONDS
 from herd.protocols.messages import RequestHead
 from herd.protocols.speech_servers import (
     HEALTH,
+    LOAD_SECONDS,
     MODELS,
     QWEN_ASR,
     QWEN_ASR_HERE,

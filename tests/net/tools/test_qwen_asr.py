@@ -12,9 +12,8 @@ import pytest
 
 from herd.errors import StreamFailed
 from herd.net.tools.qwen_asr import QwenAsr
-from herd.protocols.media_usage import LOAD_SECONDS
 from herd.protocols.servers import recognise
-from herd.protocols.speech_servers import QWEN_ASR_HERE
+from herd.protocols.speech_servers import LOAD_SECONDS, QWEN_ASR_HERE
 from herd.types import BackendKind, Seconds
 from tests.net.tools.ends import Ends
 from tests.net.tools.speech import (
