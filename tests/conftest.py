@@ -11,6 +11,8 @@ from xdist.scheduler import LoadFileScheduling
 settings.register_profile("herd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("herd")
 
+SHARED_HOUSES = {"one_house", "clients"}  # directories whose files share a house: its processes take seconds to start
+
 PYKKA_TESTS_PASSED = "pykka_tests_passed"  # a property of the test that runs them, see tests/conformance
 
 
@@ -57,7 +59,7 @@ def unit_of(nodeid: str) -> str:
     So whatever is made once for a file is made once.
     """
     file = PurePosixPath(nodeid.partition("::")[0])
-    return str(file.parent if file.parent.name == "one_house" else file)
+    return str(file.parent if file.parent.name in SHARED_HOUSES else file)
 
 
 class Units(LoadFileScheduling):  # type: ignore[misc]  # pytest-xdist has no types

@@ -53,6 +53,7 @@ def test_every_dependency_has_its_reason_in_the_readme() -> None:
                 "contracts",
                 "learning",
                 "link",
+                "multimodal",
                 "observability",
                 "owners",
                 "queues",

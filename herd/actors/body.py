@@ -1,8 +1,11 @@
-"""The request body of nearly every request: short enough to be held."""
+"""Request bodies that need no file of their own: one short enough to be held, as nearly all are; a part of another."""
 
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import TypeVar
 
+from herd.actors.ports import Body
+from herd.protocols.splice import Splice, Splicer, spliced_size
 from herd.types import Bytes
 
 T = TypeVar("T")
@@ -30,3 +33,38 @@ class MemoryBody:
 
     def close(self) -> None:
         """Nothing to release."""
+
+
+class SplicedBody:
+    """Another body with splices, which stays where it is and is closed by its owner; implements the port `Body`."""
+
+    def __init__(self, body: Body, splices: tuple[Splice, ...]) -> None:
+        self._body = body
+        self._splices = splices
+
+    @property
+    def size(self) -> Bytes:
+        """Length in bytes."""
+        return Bytes(spliced_size(self._body.size, self._splices))
+
+    async def examine(self, read: Callable[[bytes | memoryview], T]) -> T:
+        """What `read` makes of it, where the other one would be read."""
+
+        def spliced(data: bytes | memoryview) -> T:
+            splicer = Splicer(self._splices)
+            return read(splicer.feed(bytes(data)) + splicer.end())
+
+        return await self._body.examine(spliced)
+
+    async def chunks(self, size: int) -> AsyncGenerator[bytes]:
+        """It in pieces of at most `size` bytes, as long as splices only take away."""
+        splicer = Splicer(self._splices)
+        async with aclosing(self._body.chunks(size)) as chunks:
+            async for chunk in chunks:
+                if data := splicer.feed(chunk):
+                    yield data
+        if data := splicer.end():
+            yield data
+
+    def close(self) -> None:
+        """The other one is closed by whoever opened it."""

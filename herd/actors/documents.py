@@ -201,6 +201,7 @@ def node_entry(
                 view.size,
                 _breaker(node.breakers.get(model)),
                 pins.get(model) == node.id,
+                view.capabilities,
             )
             for model, view in models_of(node.report).items()
         ),

@@ -15,6 +15,9 @@ class NoMeter:
     def request_ended(self, request: RequestEntry, api: Api, *, held_s: float, moves: int) -> None:
         """Nobody wants to know."""
 
+    def part_ended(self, request: RequestEntry) -> None:
+        """Nobody wants to know."""
+
     def happened(self, happening: Happening) -> None:
         """Nobody wants to know."""
 

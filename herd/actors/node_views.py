@@ -61,6 +61,7 @@ def _model_view(info: ModelInfo, backend: BackendInfo, limit: int, *, video: boo
         context_max=info.context_max,
         active_share=info.active_share,
         kind=backend.kind,
+        digest=info.digest,
     )
 
 

@@ -3,9 +3,10 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TypeVar
 
 from herd.actors.attempts import Attempts
 from herd.actors.delivery import Attempt, Delivery, Failed
@@ -32,9 +33,11 @@ from herd.protocols.paths import Endpoint
 from herd.protocols.requests import Routing
 from herd.protocols.splice import Splice, Splicer, plan, plan_form, spliced_size
 from herd.runtime import ActorHandle
-from herd.types import Api, Bytes, MiB, Outcome, Priority, RequestId, Seconds, Tokens, Unit
+from herd.types import Api, Bytes, MiB, NodeId, Outcome, Priority, RequestId, Seconds, Tokens, Unit
 
 logger = logging.getLogger(__name__)
+
+D = TypeVar("D", bound=Diary)
 
 OVER_BUDGET = "too many requests fail now for all of them to be tried again"
 
@@ -54,6 +57,8 @@ class Inbound:
     priority: Priority = Priority.INTERACTIVE
     session: str = ""  # the client's own name for the conversation
     trail: Trail | None = None  # where it is traced
+    digest: str = ""  # of the build that has to serve it; empty: any
+    meant: NodeId | None = None  # of a part of a batch: the node that it is sized for
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +81,38 @@ class RouterParts:
     names: Names = field(default_factory=Names)
 
 
-async def serve(inbound: Inbound, sink: Sink, parts: RouterParts) -> Outcome:
+def begun(inbound: Inbound, parts: RouterParts, kind: type[D]) -> D:
+    """The diary of a request that arrives now."""
+    ticket = Ticket(parts.ids.ticket(), inbound.client, parts.clock.monotonic(), inbound.priority, inbound.id)
+    return kind(
+        inbound.id,
+        inbound.routing.model,
+        ticket,
+        parts.clock,
+        parts.traces,
+        api=inbound.endpoint.api,
+        meter=parts.meter,
+        trail=inbound.trail,
+    )
+
+
+async def serve(inbound: Inbound, sink: Sink, parts: RouterParts, diary: Diary | None = None) -> Outcome:
     """Answer one request.
 
     Cancelled when the client hangs up: whatever the request holds is given back.
 
+    Args:
+        inbound: the request.
+        sink: where the answer goes.
+        parts: of the router.
+        diary: of a request that has a story already, which whoever began it ends; None: it has none yet.
+
     Raises:
         RequestError: it cannot be served, and no byte of an answer is out yet.
     """
-    flow = _Flow(inbound, sink, parts)
+    flow = _Flow(inbound, sink, parts, diary or begun(inbound, parts, Diary))
     try:
-        with flow.diary:
+        with flow.diary if diary is None else nullcontext():
             return await flow.run()
     except asyncio.CancelledError:
         logger.info("request %s: the client hung up", inbound.id)
@@ -98,21 +124,12 @@ async def serve(inbound: Inbound, sink: Sink, parts: RouterParts) -> Outcome:
 class _Flow:
     """One request on its way."""
 
-    def __init__(self, inbound: Inbound, sink: Sink, parts: RouterParts) -> None:
+    def __init__(self, inbound: Inbound, sink: Sink, parts: RouterParts, diary: Diary) -> None:
         self._inbound = inbound
         self._parts = parts
-        self._arrived = parts.clock.monotonic()
-        self._ticket = Ticket(parts.ids.ticket(), inbound.client, self._arrived, inbound.priority, inbound.id)
-        self.diary = Diary(
-            inbound.id,
-            inbound.routing.model,
-            self._ticket,
-            parts.clock,
-            parts.traces,
-            api=inbound.endpoint.api,
-            meter=parts.meter,
-            trail=inbound.trail,
-        )
+        self.diary = diary
+        self._ticket = diary.ticket
+        self._arrived = diary.ticket.arrived
         self._sink = self.diary.watching(sink)
         self._line = Line(parts.find, parts.scorer, parts.clock, self._ticket, self.diary)
         # To load or unload a model is meant for that one.
@@ -124,7 +141,7 @@ class _Flow:
             clock=parts.clock,
             diary=self.diary,
             ticket=self._ticket,
-            patience=Patience(Seconds(self._arrived + parts.hold_timeout), parts.grace_until),
+            patience=Patience(Seconds(parts.clock.monotonic() + parts.hold_timeout), parts.grace_until),
             size=Bytes(min(inbound.body.size, MiB)),  # longer ones lie in files
             sent=inbound.routing.model,
             api=inbound.endpoint.api,
@@ -177,6 +194,8 @@ class _Flow:
             excluded=(*self._tried.gone, *choice.broke, *choice.full),
             retry=self._tried.retries,
             moves=self._line.moves,
+            digest=self._inbound.digest,
+            meant=self._inbound.meant,
         )
 
     # --- 3: acquire ---------------------------------------------------------------------------------------------------

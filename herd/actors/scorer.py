@@ -15,6 +15,7 @@ from herd.actors.ports import Clock
 from herd.actors.prospectus import Prospectus
 from herd.actors.scorer_memory import ScorerMemory, absent
 from herd.actors.sessions import Sessions
+from herd.actors.spreads import Spreads
 from herd.actors.tables import keep_latest
 from herd.actors.trials import Trials
 from herd.policy.elimination import TAKES_REQUESTS
@@ -38,7 +39,7 @@ MAX_MODELS = 65_536
 MAX_SHORT = 4096
 
 
-class Scorer:
+class Scorer(Spreads):
     """Owns the fleet view and the ledger of tickets that have not ended.
 
     The ledger, not the nodes' reports, is the load signal: a burst of requests sees its own effect.

@@ -66,7 +66,7 @@ class Diary:
         meter: Meter,
         trail: Trail | None = None,
     ) -> None:
-        self._ticket = ticket
+        self.ticket = self._ticket = ticket
         self._api = api
         self._monotonic, self._began = clock.monotonic, ticket.arrived
         self._traces, self._meter, self._trail = traces, meter, trail
@@ -262,9 +262,11 @@ class Diary:
         if self._timer is not None:
             self._timer.cancel()
         line = self._line(at, outcome, status)
-        told = self._told(line)
+        self._tell_end(self._told(line))
+
+    def _tell_end(self, told: Told) -> None:
         self._traces.ended.tell(told)
-        self._meter.request_ended(line, self._api, held_s=self._held, moves=self._moves)
+        self._meter.request_ended(told.request, self._api, held_s=self._held, moves=self._moves)
         if self._trail is not None:
             self._trail.ended(told)
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from herd.actors import documents, names
+from herd.actors.batching import Batches
 from herd.actors.capacity_learner import LearnedHour
 from herd.actors.control import obey, unknown_node
 from herd.actors.counting import count
@@ -19,7 +20,7 @@ from herd.actors.picture import listed_node, measured, picture
 from herd.actors.placing import unavailable
 from herd.actors.ports import Headers, HttpRequest, Sink
 from herd.actors.reading import received, understood
-from herd.actors.request import Inbound, RouterParts, serve
+from herd.actors.request import Inbound, RouterParts
 from herd.actors.sinks import MarkedSink
 from herd.actors.traces import Story
 from herd.actors.tracing import Tracing, Trail, trail
@@ -75,6 +76,7 @@ class Surface:
         self._parts = parts
         self._fleet = fleet
         self._keeping = Models(parts, fleet)
+        self._batches = Batches(parts)
         self._page = web_page()
         self._tracing = Tracing(parts.tracer, parts.ids, parts.clock)
         self._watching = Watching(parts.find)
@@ -194,7 +196,7 @@ class Surface:
             if endpoint.api is Api.COUNT_TOKENS:
                 await count(inbound, sink, self._parts, await self._nodes())
             elif not await self._keeping.unload(request_id, endpoint, inbound.routing, sink):
-                await serve(inbound, sink, self._parts)
+                await self._batches.serve(inbound, sink)
         finally:
             body.close()
 

@@ -26,6 +26,7 @@ class Told:
     began: Seconds  # monotonic, at the router
     request: RequestEntry
     events: tuple[Event, ...]  # at least one
+    part: bool = False  # of another request, which tells of it in its own story
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Story:
 
     request: RequestEntry
     events: bytes
+    part: bool = False  # found by its id, and not listed
 
 
 class Traces:
@@ -75,8 +77,8 @@ class Traces:
         if node and tokens:
             self._throughput.answered(node, tokens, self._clock.monotonic())
         self._changed()
-        self._keep(told.ticket, Story(told.request, encode_events(told.events)))
-        if self._store is not None:
+        self._keep(told.ticket, Story(told.request, encode_events(told.events), told.part))
+        if self._store is not None and not told.part:  # there is one row for each request of a client
             self._store.record.tell(row_of(told.request, told.events))
 
     def _keep(self, ticket: TicketId, story: Story) -> None:
@@ -89,8 +91,8 @@ class Traces:
 
     def recent(self, limit: int) -> tuple[RequestEntry, ...]:
         """At most so many requests: those under way, then those that ended, of each the latest first."""
-        under_way = [self._so_far(told) for told in reversed(self._under_way.values())]
-        ended = [story.request for story in reversed(self._ended.values())]
+        under_way = [self._so_far(told) for told in reversed(self._under_way.values()) if not told.part]
+        ended = [story.request for story in reversed(self._ended.values()) if not story.part]
         return (*under_way, *ended)[:limit]
 
     async def story(self, request_id: str) -> Story | None:

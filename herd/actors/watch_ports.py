@@ -23,6 +23,9 @@ class Meter(Protocol):
             moves: from one queue to another.
         """
 
+    def part_ended(self, request: RequestEntry) -> None:
+        """A part of a request is over; of the request itself, which has no node of its own, `request_ended` is told."""
+
     def happened(self, happening: Happening) -> None:
         """Something has happened to the fleet."""
 

@@ -51,7 +51,7 @@ class RequestMetrics:
 
     def ended(self, request: RequestEntry, api: Api, held_s: float, moves: int) -> None:
         """Count it, and measure what there is to measure of its end."""
-        outcome, status, first_token = request["outcome"] or "", request["status"], request["first_token_s"]
+        outcome, status = request["outcome"] or "", request["status"]
         if outcome not in self._outcomes:
             return
         self._outcomes[outcome] += 1
@@ -61,6 +61,11 @@ class RequestMetrics:
         self._moves += moves
         if request["attempts"] > 1:
             self._retries += request["attempts"] - 1
+        self.ended_at_node(request)
+
+    def ended_at_node(self, request: RequestEntry) -> None:
+        """Count it, and measure it, where it was placed last: all that there is to count of a part of a request."""
+        outcome, first_token = request["outcome"] or "", request["first_token_s"]
         if request["node"] is None:  # its model may be nobody's: whoever makes up names is to fill no table with them
             return
         pair = self._of(request["node"], canonical(request["served_model"] or request["model"]))

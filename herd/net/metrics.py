@@ -50,6 +50,10 @@ class Metrics:
         """Count it, and measure what there is to measure of its end."""
         self._requests.ended(request, api, held_s, moves)
 
+    def part_ended(self, request: RequestEntry) -> None:
+        """Count it where it ran, and measure it there."""
+        self._requests.ended_at_node(request)
+
     def happened(self, happening: Happening) -> None:
         """Count it."""
         self._happenings.happened(happening)

@@ -13,6 +13,7 @@ TAKES_REQUESTS = (NodeState.READY, NodeState.DEGRADED)
 _UNABLE = {Capability.IMAGE: "that makes no images", Capability.AUDIO: "that hears nothing"}
 
 FAILED = Reason("failed", "already failed this request")
+OTHER_BUILD = Reason("digest", "has another build of it")
 
 
 def absent(key: str, node: NodeView) -> Reason | None:
@@ -43,4 +44,6 @@ def lacking(ask: Ask, model: ModelView) -> Reason | None:
             # Servers list what is special about a model; that it completes text goes without saying for some.
             if need is not Capability.COMPLETION and need not in model.capabilities:
                 return Reason("capability", f"has a build of it {_UNABLE.get(need) or f'without {need.value}'}")
+    if ask.digest and model.digest != ask.digest:
+        return OTHER_BUILD
     return None

@@ -167,6 +167,8 @@ def _with_load(
                 fit = MEMORY_FIT_MAX if unused >= 2 * size else MEMORY_FIT_MAX * (unused / size - 1.0)
         elif size > later or held.leaving:
             return _no_room(size, later, memory.total, memory.spill)
+        elif one.model.hasty:
+            return _room_in_use(at_once, size)
         else:
             short = True
     takes: float = one.pace.load

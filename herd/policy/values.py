@@ -60,6 +60,9 @@ class BreakerState:
 CLOSED = BreakerState()
 
 
+_STARTED_BY_AGENTS = (BackendKind.MFLUX, BackendKind.QWEN_ASR)
+
+
 @dataclass(frozen=True, slots=True)
 class ModelView:
     """One model on one node, as far as routing cares."""
@@ -80,6 +83,7 @@ class ModelView:
     breaker: BreakerState = CLOSED
     apis: tuple[str, ...] = ()  # what can be asked of it there, in whatever words the backend itself speaks
     kind: str = ""  # of its backend, a `BackendKind` or a newer one
+    digest: str = ""  # of the build; empty: the backend does not say
 
     @property
     def keepable(self) -> bool:
@@ -90,6 +94,11 @@ class ModelView:
     def loadable(self) -> bool:
         """It can be loaded by command, without a request."""
         return self.keepable or self.kind == BackendKind.QWEN_ASR
+
+    @property
+    def hasty(self) -> bool:
+        """Its program begins to load at once, and waits for no other model to make room: Ollama does."""
+        return self.kind in _STARTED_BY_AGENTS
 
     @property
     def passing(self) -> bool:
@@ -165,6 +174,8 @@ class Ask:
     excluded: tuple[NodeId, ...] = ()  # nodes that already failed this request
     retry: bool = False  # an attempt that may have cost a model server work has failed
     moves: int = 0  # from queue to queue so far
+    digest: str = ""  # of the build that it has to be; empty: any
+    meant: NodeId | None = None  # of a part of a batch: the node that it is sized for, where it goes if it can
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ class ModelEntry:
     size: int
     breaker: BreakerEntry | None = None
     pinned: bool = False  # kept loaded here
+    capabilities: tuple[str, ...] = ()  # in Ollama's words; empty: its server does not say
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,12 +152,14 @@ def _process(entry: _Entry) -> dict[str, Any]:
 
 
 def _openai(model: ModelInfo) -> dict[str, Any]:
-    return {
+    """One field more than Ollama's: whoever may choose between models that chat, embed, draw and listen looks there."""
+    entry = {
         "id": model.name,
         "object": "model",
         "created": int(_age(model).timestamp()),
         "owned_by": namespace(model.name),
     }
+    return entry | {"capabilities": model.capabilities} if model.capabilities else entry
 
 
 def _age(model: ModelInfo) -> datetime:

@@ -220,7 +220,10 @@ _TIME: Schema = {"type": "string", "format": "date-time"}
 
 TAGS = shape(
     ("models",),
-    models={"type": "array", "items": shape((*_LISTED, "modified_at"), **_LISTED, modified_at=_TIME)},
+    models={
+        "type": "array",
+        "items": shape((*_LISTED, "modified_at"), **_LISTED, modified_at=_TIME, capabilities=_TEXTS),
+    },
 )
 PROCESSES = shape(
     ("models",),
@@ -237,7 +240,12 @@ PROCESSES = shape(
 )
 VERSION = shape(("version",), version=_TEXT | {"pattern": r"^\d+\.\d+\.\d+$"})
 OPENAI_MODEL = shape(
-    ("id", "object", "created", "owned_by"), id=_TEXT, object={"const": "model"}, created=_WHOLE, owned_by=_TEXT
+    ("id", "object", "created", "owned_by"),
+    id=_TEXT,
+    object={"const": "model"},
+    created=_WHOLE,
+    owned_by=_TEXT,
+    capabilities=_TEXTS,
 )
 OPENAI_MODELS = shape(("object", "data"), object={"const": "list"}, data={"type": "array", "items": OPENAI_MODEL})
 HEALTH = shape(("status",), status=_TEXT)

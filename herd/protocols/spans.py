@@ -19,6 +19,7 @@ Attributes = dict[str, Value]
 
 # Ids of the spans below a request's follow from its own, so that nobody has to remember them: those of the attempts,
 # which are told to nodes before they are made, and then all others. A story has at most 64 events.
+FIRST_PART = 128  # and those of its parts from here
 _FIRST_STAGE = 256
 
 # What an API does, in the words of the conventions.
@@ -153,7 +154,7 @@ class _Teller:
             self._stage("answer", self._answers, at, {})
         return Trace(self._call, (self._root(at, "" if ended is None else ended["text"]), *self._spans))
 
-    def _event(self, event: Event) -> None:
+    def _event(self, event: Event) -> None:  # noqa: C901, PLR0912 - a line for each kind
         at = event["at"]
         match event["kind"]:
             case "placed":
@@ -179,6 +180,8 @@ class _Teller:
                 self._failed(event)
             case "served":
                 self._served(event)
+            case "part":
+                self._part(event)
             case _:  # some are left out, or a newer one
                 self._since = at
 
@@ -224,6 +227,15 @@ class _Teller:
         broken = "" if event["complete"] and not event["failed"] else "the answer itself says that it broke"
         self._attempt_over(event["at"], "answer" if broken else "", broken, seconds)
         self._since, self._answers = event["at"], None
+
+    def _part(self, event: stories.PartServed) -> None:
+        """All parts begin at once, so that its own span began when the one before it did."""
+        number = attempt_context(self._call.context, FIRST_PART + event["part"]).span
+        start = self._arrived + self._since
+        attributes = {**self._model(), "herd.node": event["node"], "herd.request_id": event["id"]}
+        name, failed = f"{self._operation()} {self._request['model']}", event["status"] >= 500
+        root, end = self._call.context.span, self._arrived + event["at"]
+        self._spans.append(Span(name, number, root, start, end, SpanKind.CLIENT, attributes, failed))
 
     def _attempt_over(self, at: float, kind: str, why: str, stream: Attributes | None = None) -> None:
         """The attempt has ended: its own span, and what it was made of."""

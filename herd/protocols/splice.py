@@ -55,10 +55,10 @@ def plan(body: Buffer, edits: Iterable[tuple[str, Value]]) -> tuple[Splice, ...]
     if num_ctx is not None:
         if options is not None and body[options.start] == ord("{"):
             inner = outline(body, _WANTED_OPTIONS, start=options.start, fold=False)
-            splices += _set_members(body, options, inner.members, {"num_ctx": num_ctx})
+            splices += set_members(body, options, inner.members, {"num_ctx": num_ctx})
         else:  # absent, or null
             values["options"] = b'{"num_ctx":' + num_ctx + b"}"
-    splices += _set_members(body, found.value, found.members, values)
+    splices += set_members(body, found.value, found.members, values)
     return tuple(_ordered(splices))
 
 
@@ -81,7 +81,7 @@ def _ordered(splices: Iterable[Splice]) -> list[Splice]:
     return sorted(splices, key=lambda splice: splice[:2])
 
 
-def _set_members(
+def set_members(
     body: Buffer, container: Span, members: Mapping[str, Span], values: Mapping[str, bytes]
 ) -> list[Splice]:
     """Replace the values of the members that are there, and insert the others after the opening brace."""

@@ -203,6 +203,44 @@ class Served(TypedDict):
     took_s: float | None
 
 
+class PlannedPart(TypedDict):
+    """A part of a batch, as it was planned."""
+
+    id: str  # of its own story
+    node: str
+    inputs: int
+
+
+class SplitUp(TypedDict):
+    """The request is served in parts, at once: in the order of its inputs."""
+
+    kind: Literal["split"]
+    at: float
+    parts: list[PlannedPart]
+    predicted_s: float  # until all of them are there
+    alone_s: float  # what one node would have taken
+
+
+class PartServed(TypedDict):
+    """A part has its answer."""
+
+    kind: Literal["part"]
+    at: float
+    id: str
+    part: int  # counted from 1
+    node: str  # that served it
+    status: int
+    attempts: int
+
+
+class Unsplit(TypedDict):
+    """The parts do not make one answer: the request is served in one piece, from the beginning."""
+
+    kind: Literal["unsplit"]
+    at: float
+    text: str  # why
+
+
 class Ended(TypedDict):
     """The request is over."""
 
@@ -223,7 +261,7 @@ class LeftOut(TypedDict):
 
 Event = (
     Placed | Held | Woken | Queued | MovedOn | TurnedAway | Granted | AttemptOpened | FirstByte | AttemptFailed | Served
-    | Ended | LeftOut
+    | SplitUp | PartServed | Unsplit | Ended | LeftOut
 )  # fmt: skip
 
 _KINDS: dict[str, type] = {get_args(get_type_hints(event)["kind"])[0]: event for event in get_args(Event)}

@@ -129,8 +129,20 @@ export function ahead({ dedicated, availability, trend, owner_load, workload, th
     .join("; ");
 }
 
-const special = ({ pinned, breaker }) =>
-  [pinned && "pinned", breaker && breaker.state !== "closed" && `breaker ${breaker.state}`].filter(Boolean);
+// What a model is for that does not chat; its server's words are those of Ollama.
+const KINDS = [
+  ["image", "images"],
+  ["audio", "speech"],
+  ["embedding", "embeddings"],
+];
+const kind = (can = []) => !can.includes("completion") && KINDS.find(([word]) => can.includes(word))?.[1];
+
+const special = ({ pinned, breaker, capabilities }) =>
+  [
+    kind(capabilities),
+    pinned && "pinned",
+    breaker && breaker.state !== "closed" && `breaker ${breaker.state}`,
+  ].filter(Boolean);
 
 // A model in memory and how much of its limit is in use.
 export function model(shown, queue) {

@@ -1,6 +1,7 @@
 """The relay that tells the Agent what runs."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -60,6 +61,15 @@ async def refused(serving: Serving) -> None:
 
 async def in_band(serving: Serving) -> None:
     await whole(serving, failed=True)
+
+
+@virtual_time
+async def test_work_that_is_not_counted_in_tokens_is_none_of_them() -> None:
+    agent = remote(Teller).remote()
+    noted = NotedRelay(whole, agent, LoopClock())
+    await noted(FakeServing(replace(request_head(size=3), path="/v1/images/generations"), b"abc"))
+    assert (await agent.heard.remote())[-1] == (1, SERVED)
+    await stop(agent)
 
 
 @pytest.mark.parametrize(

@@ -73,10 +73,17 @@ def decision(candidates: int = 1, eliminated: int = 0) -> Decision:
     )
 
 
-def diary(listener: Listener, *, model: str = "m", client: str = "10.0.0.7", meter: Meter | None = None) -> Diary:
+def diary(
+    listener: Listener,
+    *,
+    model: str = "m",
+    client: str = "10.0.0.7",
+    meter: Meter | None = None,
+    api: Api = Api.CHAT,
+) -> Diary:
     clock: Any = LoopClock()
     ticket = Ticket(TicketId("t1"), client, clock.monotonic())
-    return Diary(RequestId("r1"), model, ticket, clock, listener, api=Api.CHAT, meter=meter or NoMeter())  # type: ignore[arg-type]
+    return Diary(RequestId("r1"), model, ticket, clock, listener, api=api, meter=meter or NoMeter())  # type: ignore[arg-type]
 
 
 def kinds(told: Told) -> list[str]:
@@ -136,6 +143,21 @@ async def test_what_happens_is_kept_in_order_with_its_time() -> None:
         "took_s": None,
         "served_model": None,
     }
+
+
+@virtual_time
+async def test_what_is_not_counted_in_tokens_is_none_of_them() -> None:
+    listener = Listener()
+    with diary(listener, api=Api.IMAGES) as story:
+        story.placed(decision())
+        story.opened(candidate(), 1)
+        story.served("studio", Usage(completion=Tokens(4195), decode_s=Seconds(2.5), complete=True), Outcome.SERVED)
+    [told] = listener.whole
+    work = {"unit": "kilopixel-step", "amount": 4195}
+    served = told.events[-2]
+    assert served["kind"] == "served"
+    assert (served["work"], served["prompt"], served["completion"]) == (work, 0, 0)
+    assert (told.request["work"], told.request["prompt"], told.request["completion"]) == (work, None, None)
 
 
 @virtual_time

@@ -8,7 +8,7 @@ from herd.types import GiB
 def model(name: str, **more: Any) -> dict[str, Any]:
     """A model on a node's disk."""
     usual = {"resident": False, "limit": 1, "backend": "o", "size": 2 * GiB, "breaker": None, "pinned": False}
-    return {"name": name, **usual, **more}
+    return {"name": name, **usual, "capabilities": [], **more}
 
 
 def node(name: str, *models: dict[str, Any], state: str = "ready", reasons: Any = (), **more: Any) -> dict[str, Any]:

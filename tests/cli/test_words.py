@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from herd.cli.words import clock_time, count_of, dated, ended, hour, meant
+from herd.cli.words import clock_time, count_of, dated, ended, hour, meant, work, work_speed
 from herd.types import Outcome
 
 
@@ -35,3 +35,19 @@ def test_the_time_of_a_reason_stands_before_its_cause() -> None:
 def test_a_name_that_is_near_may_be_meant() -> None:
     assert meant("lama3.2:3b", ["llama3.2:3b", "phi4:14b"]) == ": did you mean llama3.2:3b?"
     assert meant("qwen", ["phi4:14b"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("unit", "amount", "rate", "words"),
+    [
+        ("kilopixel-step", 4195, 476.2, ("4.2 megapixel-steps", "2.1 s per megapixel-step")),
+        ("kilopixel-step", 4195, 1680.0, ("4.2 megapixel-steps", "0.60 s per megapixel-step")),
+        ("audio-frame", 7400, 1400.0, ("74 s of sound", "14x real time")),
+        ("audio-frame", 7400, 85.0, ("74 s of sound", "0.8x real time")),
+        ("smell\n", 3, 2.0, ("3 smell\\ns", "2.0 smell\\ns/s")),  # of a later router
+    ],
+)
+def test_work_that_is_not_counted_in_tokens_is_said_in_units_that_people_know(
+    unit: str, amount: float, rate: float, words: tuple[str, str]
+) -> None:
+    assert (work(unit, amount), work_speed(unit, rate)) == words

@@ -62,6 +62,7 @@ class Home:
         abandoned: a block in which answers do not end by themselves; it ends when a model server has heard that the one
             that was begun in it is not wanted any more.
         busy: has every simulated model server refuse the next question, as Ollama does when too many wait.
+        servers: of the models, where they are simulated.
     """
 
     url: str
@@ -71,6 +72,7 @@ class Home:
     simulated: bool
     abandoned: Callable[[], AbstractContextManager[None]]
     busy: Callable[[], None] = lambda: None
+    servers: tuple[str, ...] = ()
 
 
 # --- simulated --------------------------------------------------------------------------------------------------------
@@ -97,6 +99,7 @@ def simulated_home(house: Elsewhere[House]) -> Home:
         simulated=True,
         abandoned=lambda: _abandoned(url, _gated(house)),
         busy=lambda: house.call(refuse),
+        servers=tuple(server.url for server in house.value.servers.values()),
     )
 
 

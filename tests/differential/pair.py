@@ -28,6 +28,9 @@ _VARIES = re.compile(
     rb'|created|completed_at|id|item_id|call_id|request_id)":(?:"[^"]*"|[0-9]+)'
 )
 
+# One field more than Ollama has in its list for OpenAI's clients.
+_MORE = re.compile(rb',"capabilities":\[[^\]]*\]')
+
 # Herd's own, those that every server writes as it likes, and how the length of a body is told.
 _OWN = re.compile(
     r"(?:x-herd-.*|x-request-id|request-id|date|server|content-length|transfer-encoding|connection)", re.IGNORECASE
@@ -77,6 +80,8 @@ class Pair:
         )
         async with asyncio.timeout(PATIENCE_S), request as answer:
             body = await answer.read()
+        if call.path.startswith("/v1/models"):
+            body = _MORE.sub(b"", body)
         pairs = [(name.lower(), value) for name, value in answer.headers.items()]
         return Answer(
             answer.status,

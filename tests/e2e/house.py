@@ -61,9 +61,15 @@ class House:
 
     async def start_agent_at(self, name: str, router_url: str) -> None:
         """The same, where something else stands in front of the router."""
-        words = ("--router-url", router_url, "--backend-url", self.servers[name].url, "--no-mdns")
+        await self.start_agent_beside(name, self.servers[name].url, router_url=router_url)
+
+    async def start_agent_beside(
+        self, name: str, *servers: str, router_url: str = "", variables: Mapping[str, str] | None = None
+    ) -> None:
+        """The same, for the model servers at these URLs."""
+        words = ("--router-url", router_url or self.url, *(f"--backend-url={url}" for url in servers), "--no-mdns")
         own = ("--name", name, "--data-dir", name, *self.agent_words)
-        self.agents[name] = await self.programs.herd_node(*words, *own, name=name)
+        self.agents[name] = await self.programs.herd_node(*words, *own, name=name, variables=variables)
         await self.agents[name].says("joined router")
 
     async def settled(self) -> None:

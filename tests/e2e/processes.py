@@ -16,6 +16,7 @@ from typing import Self
 import herd
 
 ROOT = Path(herd.__file__).parents[1]
+_ABSENT = Path(__file__).parent / "absent"
 
 # A process starts in half a second; a machine that compiles something else beside the tests may take many times that.
 PATIENCE_S = 40.0
@@ -31,15 +32,17 @@ def command(script: str, *arguments: str) -> list[str]:
 def environment(home: Path, variables: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment without what would steer Herd or its output, with `home` as the home directory.
 
-    Agents have no owner: the machine that tests run on is busy with the tests.
+    Agents have no owner: the machine that tests run on is busy with the tests. What takes time at each of some hundred
+    starts and is used by no test is left out: numpy, which Herd does not need but sqlite-utils takes where it is there,
+    and the authorities of the world's web sites.
     """
     kept = {
         key: value
         for key, value in os.environ.items()
         if not key.startswith(("HERD_", "OLLAMA_", "COV_", "FORCE_COLOR", "PYTHONWARNINGS"))
     }
-    own = {"HOME": str(home), "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb", "PYTHONPATH": str(ROOT)}
-    own["HERD_NODE_DEDICATED"] = "1"
+    own = {"HOME": str(home), "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb", "HERD_NODE_DEDICATED": "1"}
+    own |= {"PYTHONPATH": os.pathsep.join((str(_ABSENT), str(ROOT))), "SSL_CERT_FILE": os.devnull}
     return kept | own | dict(variables or {})
 
 

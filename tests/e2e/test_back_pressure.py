@@ -181,8 +181,10 @@ async def test_a_model_server_that_does_not_read_makes_the_sender_wait_and_nobod
 async def test_a_gigabyte_of_uploads_passes_beside_streams_of_tokens(house: House, server: OddServer) -> None:
     router, agent = memory(house.router), memory(house.agents["attic"])
 
+    body = upload(100 * MiB).getvalue()
+
     async def ask() -> None:
-        async with house.post("/api/chat", data=upload(100 * MiB)) as answer:
+        async with house.post("/api/chat", data=io.BytesIO(body)) as answer:
             assert answer.status == 200
             await answer.read()
 

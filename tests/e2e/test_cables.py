@@ -20,7 +20,7 @@ ENDLESS = 1_000_000
 
 # Both ends know after 15 and 30 s; the rest is for a machine that is busy elsewhere.
 SILENT_S = 90.0
-LOOK_EVERY_S = 0.2  # each look starts a process
+LOOK_EVERY_S = 0.5  # each look starts a process
 
 # `read1` and not the answer's lines: these end quietly where a connection was cut.
 CLIENT = """

@@ -84,13 +84,13 @@ class Home:
                 joined = {name for name in DISKS if self._log(name).count("joined router") >= times}
                 if joined == self._ready() == set(DISKS):
                     return
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(0.5)
 
     async def until_said(self, host: str, words: str) -> None:
         """Wait until a program on a host has printed something."""
         async with asyncio.timeout(BOUND_S):
             while words not in self._log(host):  # noqa: ASYNC110 - as above
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(0.5)
 
     def _log(self, host: str) -> str:
         return (self._directory / f"{host}.log").read_text()

@@ -179,6 +179,21 @@ def test_a_model_that_does_not_fit_is_not_run() -> None:
     assert decision.eliminated[0].reason.kind == "too-large"
 
 
+@pytest.mark.parametrize("kind", [BackendKind.MFLUX, BackendKind.QWEN_ASR])
+def test_it_is_not_run_beside_models_in_use_that_leave_it_no_room_however_long_it_has_waited(kind: BackendKind) -> None:
+    """Nothing would have it wait until they have ended, as Ollama has what it loads itself."""
+    ask = SCHNELL if kind is BackendKind.MFLUX else HEARD
+    other = model("qwen3:8b", gib=58.0, resident=True)
+    view = node("studio", tool(kind), other, **card(64, 4))
+    in_use = NodeLoad(1, models={"qwen3:8b": ModelLoad(1, 1, NOW.now + 10.0)})
+    fleet = [prospect(KEY, view, Facts())]
+    decision = place(ask, fleet, {view.id: in_use}, replace(NOW, waited=Seconds(600.0)))
+
+    assert decision.chosen is None
+    assert decision.eliminated[0].reason.kind == "memory-busy"
+    assert place(ask, fleet, {}, NOW).chosen is not None  # idle ones make room
+
+
 # --- loads ahead, homes and moves -------------------------------------------------------------------------------------
 
 

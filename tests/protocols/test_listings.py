@@ -71,6 +71,23 @@ def test_a_model_of_another_server_has_every_field_that_clients_require() -> Non
     assert "capabilities" not in entry
 
 
+def test_models_of_every_kind_are_listed_with_what_they_can_do() -> None:
+    infos = listed(
+        model("whisper-1", capabilities=("audio",)),
+        model("z-image-turbo", capabilities=("image",), size=Bytes(12 * 2**30)),
+        model("bge-m3:latest", capabilities=("embedding",)),
+    )
+    shown_by_ollama = {entry["name"]: entry["capabilities"] for entry in orjson.loads(tags(infos))["models"]}
+    shown_by_openai = {entry["id"]: entry["capabilities"] for entry in orjson.loads(openai_models(infos))["data"]}
+    assert shown_by_ollama == {
+        "whisper-1:latest": ["audio"],
+        "z-image-turbo:latest": ["image"],
+        "bge-m3:latest": ["embedding"],
+    }
+    assert shown_by_openai == {"whisper-1": ["audio"], "z-image-turbo": ["image"], "bge-m3:latest": ["embedding"]}
+    assert orjson.loads(show(infos[0][1]))["capabilities"] == ["audio"]
+
+
 def test_a_model_on_several_nodes_is_listed_once_and_the_newest_build_is_shown() -> None:
     entries = orjson.loads(
         tags(

@@ -121,6 +121,14 @@ test("a model shows how much of its limit is in use, and what is special about i
   assert.equal(words.model(open, { running: 2, waiting: 3 }), "m:1b 2/4, 3 waiting, pinned, breaker open");
 });
 
+test("a model that does not chat shows what it is for", () => {
+  const model = (name, ...capabilities) => ({ name, limit: 1, pinned: false, breaker: null, capabilities });
+  assert.equal(words.model(model("whisper-1", "audio"), { running: 1 }), "whisper-1 1/1, speech");
+  assert.equal(words.stored(model("z-image-turbo", "image")), "z-image-turbo (images)");
+  assert.equal(words.stored(model("bge-m3", "embedding")), "bge-m3 (embeddings)");
+  assert.equal(words.stored(model("voxtral", "completion", "audio")), "voxtral");
+});
+
 test("nodes are sorted by what the visitor wants to see first, and by name where that is the same", () => {
   const nodes = [
     { ...NODE, name: "box10", running: 1 },
@@ -154,6 +162,8 @@ test("a request is told in a sentence", () => {
     words.heading(REQUEST),
     /^m for ada, .*: served by studio, 2\.50 s; waited 0\.300 s; first token after 0\.500 s; 12 tokens in, 40 out$/,
   );
+  const drawn = { ...REQUEST, prompt: null, completion: null, work: { unit: "kilopixel-step", amount: 4195 } };
+  assert.match(words.heading(drawn), /; 4\.2 megapixel-steps$/);
   const failed = {
     ...REQUEST,
     outcome: "expired",

@@ -75,7 +75,7 @@ def models(status: Mapping[str, Any], tags: Mapping[str, Any] | None) -> list[Mo
 
     Args:
         status: of the router.
-        tags: its list of models for clients, which tells what each can do, and aliases; None where it is not told.
+        tags: its list of models for clients, which tells aliases, and builds that differ; None where it is not told.
     """
     found: dict[str, Model] = {}
     for node in status["nodes"]:
@@ -88,6 +88,9 @@ def models(status: Mapping[str, Any], tags: Mapping[str, Any] | None) -> list[Mo
             if node["state"] in SERVING:
                 model.serving.append(node["name"])
             model.size = max(model.size, entry["size"])
+            model.capabilities += [
+                str(each) for each in entry.get("capabilities", ()) if str(each) not in model.capabilities
+            ]
     for name, home in status["router"]["pins"].items():
         model = found.setdefault(name, Model(name))
         model.pinned, model.home = True, home
@@ -101,7 +104,8 @@ def _add_tags(found: dict[str, Model], tags: Sequence[Mapping[str, Any]]) -> Non
     for tag in tags:
         model = found.get(canonical(tag["name"]))
         if model is not None:
-            model.capabilities = [str(each) for each in tag.get("capabilities") or ()]
+            # The status of a router of an earlier version has none.
+            model.capabilities = model.capabilities or [str(each) for each in tag.get("capabilities") or ()]
             model.builds = max(1, len(tag.get("herd", {}).get("digests", ())))
             if tag["digest"]:
                 by_digest[tag["digest"]] = model
@@ -116,7 +120,7 @@ def as_document(model: Model) -> dict[str, Any]:
 
 
 def model_table(found: Sequence[Model], told: bool) -> RenderableType:
-    """A line for each model. `told`: the router says what they can do."""
+    """A line for each model. `told`: the router says what else they are called."""
     if not found:
         return Text("no node has a model; herd pull MODEL fetches one")
     table = _table()
@@ -135,7 +139,7 @@ def model_table(found: Sequence[Model], told: bool) -> RenderableType:
         )
     if told:
         return table
-    return Group(table, Text("what they can do, and aliases, the router tells with a key alone: --admin-key", "dim"))
+    return Group(table, Text("aliases, and builds that differ, the router tells with a key alone: --admin-key", "dim"))
 
 
 def _notes(model: Model) -> Iterator[str]:

@@ -143,7 +143,7 @@ def _heading_words(request: RequestEntry, speed: str = "") -> Text:
     return text
 
 
-def _now(event: Event) -> str:
+def _now(event: Event) -> str:  # noqa: PLR0911 - a line for each kind
     """What a request that is under way waits for, from its latest event."""
     match event["kind"]:
         case "held":
@@ -156,6 +156,8 @@ def _now(event: Event) -> str:
             return f"{printable(event['node'])} has it, and has not begun to answer"
         case "first-byte":
             return "the answer is coming"
+        case "split" | "part":
+            return "parts of it are under way"
         case _:
             return "it is between two steps"
 
@@ -216,6 +218,17 @@ def _event(event: Event) -> RenderableType:  # noqa: C901, PLR0911, PLR0912 - a 
             return Text(f"{printable(event['node'])}: {how}: {why}", "red")
         case "served":
             return Text(_served(event))
+        case "split":
+            shares = ", ".join(f"{part['inputs']} to {printable(part['node'])}" for part in event["parts"])
+            return Text(
+                f"in {len(event['parts'])} parts, of its inputs {shares}; "
+                f"predicted: {_seconds(event['predicted_s'])}, in one piece {_seconds(event['alone_s'])}"
+            )
+        case "part":
+            status = "" if event["status"] == 200 else f" (HTTP {event['status']})"
+            return Text(f"{printable(event['id'])} answered by {printable(event['node'])}{status}")
+        case "unsplit":
+            return Text(f"begun again in one piece: {printable(event['text'])}", "red")
         case "left-out":
             return Text(f"... {event['events']} events are left out here ...", "dim")
         case "ended":

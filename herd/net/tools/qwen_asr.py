@@ -53,8 +53,9 @@ class QwenAsr:
     def __init__(self, program: str, environ: Mapping[str, str], *, idle_s: float = IDLE_S) -> None:
         self._program = program
         self._key = secrets.token_urlsafe(32)
+        own = {name: value for name, value in environ.items() if not name.startswith("HERD_")}  # keys may be in those
         # It shall not fetch gigabytes because somebody asks for something.
-        self._environ = {**environ, "MLX_ASR_API_KEY": self._key, "HF_HUB_OFFLINE": "1"}
+        self._environ = {**own, "MLX_ASR_API_KEY": self._key, "HF_HUB_OFFLINE": "1"}
         self._http = AiohttpServers((("Authorization", f"Bearer {self._key}"),), whom="mlx-qwen3-asr")
         self._usual_idle_s = self._idle_s = idle_s
         self._server: AsrServer | None = None

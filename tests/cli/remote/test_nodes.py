@@ -1,12 +1,14 @@
 """`herd nodes` and `herd nodes NAME`: what they ask of a router, and what they show."""
 
+import io
 import json
 import time
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from herd.cli.remote import asking
+from herd.cli.remote import asking, node_view
 from tests.cli.command_line import CommandLine
 
 MEETING = {"kind": "meeting", "text": "is in a meeting", "since": 1.0, "until": None}
@@ -32,7 +34,7 @@ def hour(load: float, confidence: float = 1.0) -> dict[str, Any]:
     return {**UNKNOWN, "load": load, "confidence": confidence}
 
 
-NODE = {
+NODE: dict[str, Any] = {
     **LISTED,
     "owner_load": 0.25,
     "workload": "light",
@@ -155,3 +157,21 @@ def test_what_cannot_be_shown_is_a_sentence(run: CommandLine, router: Router) ->
     router.asked.clear()
     ended = run('herd nodes ""')
     assert (ended.code, router.asked) == (2, [])
+
+
+def test_a_machine_that_draws_or_hears_says_how_fast_and_others_have_no_column_for_it() -> None:
+    drawing = [{"unit": "kilopixel-step", "rate": 476.2, "amount": 4195.0}]
+    hearing = [{"unit": "audio-frame", "rate": 1400.0, "amount": 6000.0}]
+    learned = [{**NODE["learned"][0], "work": drawing + hearing}]
+    text = printed({**NODE, "learned": learned})
+
+    assert "other work" in text
+    assert "2.1 s per megapixel-step, 14x real time" in text
+    assert "other work" not in printed(NODE)
+
+
+def printed(document: dict[str, Any]) -> str:
+    console = Console(file=io.StringIO(), width=200, color_system=None)
+    console.print(node_view.node(document, plain=True))
+    text: str = console.file.getvalue()  # type: ignore[attr-defined] # it is the StringIO
+    return text

@@ -94,7 +94,21 @@ def test_the_models_with_where_they_are_and_what_they_can_do(run: CommandLine, r
     assert qwen == ["qwen3:8b", "5.0 GiB", "den", "-", "-", notes]
 
 
-def test_models_of_a_router_that_tells_others_what_they_can_do_with_a_key_alone(
+def test_models_of_every_kind_are_in_one_list(run: CommandLine, router: Router) -> None:
+    spoken, drawn = model("whisper-1", size=0, capabilities=["audio"]), model("z-image-turbo", capabilities=["image"])
+    seen = model("gemma3:4b", capabilities=["completion", "vision"])
+    mini = node("mini", drawn, model("gemma3:4b", capabilities=["completion"]))
+    router.answers["/herd/v1/status"] = (200, status(node("den", spoken, seen), mini))
+    router.answers["/api/tags"] = (401, {"error": "unauthorized"})  # the status says it all
+    _, _, gemma, whisper, image, _ = rows(run("herd models").out)
+    assert gemma == ["gemma3:4b", "2.0 GiB", "den, mini", "-", "completion, vision"]
+    assert whisper == ["whisper-1", "-", "den", "-", "audio"]
+    assert image == ["z-image-turbo", "2.0 GiB", "mini", "-", "image"]
+    listed = json.loads(run("herd models --json").out)["models"]
+    assert [one["capabilities"] for one in listed] == [["completion", "vision"], ["audio"], ["image"]]
+
+
+def test_models_of_a_router_that_tells_others_what_else_they_are_called_with_a_key_alone(
     run: CommandLine, router: Router
 ) -> None:
     router.answers["/api/tags"] = (401, {"error": "unauthorized"})

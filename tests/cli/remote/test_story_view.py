@@ -296,3 +296,16 @@ def test_where_seconds_decide_they_come_first_and_say_for_what_a_machine_lost() 
     assert "a tie with studio" in told
     assert "mini -9.00 predicted 9.00 s; loading 6.50 s, answering 2.50 s the signals" in told
     assert "7.00 s behind studio: loading (6.5 against 0.0)" in told
+
+
+def test_a_picture_is_counted_in_its_own_unit() -> None:
+    *_, served, end = EVENTS
+    drawn: Any = {"unit": "kilopixel-step", "amount": 4195}
+    event: Any = {**served, "prompt": 0, "completion": 0, "load_s": 6.5, "prefill_s": 0.0, "work": drawn}
+    text = " ".join(story(event, end, prompt=None, completion=None, work=drawn).split())
+
+    assert "; 4.2 megapixel-steps at 0.60 s per megapixel-step " in text
+    assert "is whole: 4.2 megapixel-steps; by its own clock 6.50 s to load the model, 2.50 s to work" in text
+    assert "tokens" not in text
+    unsaid: Any = {**event, "work": {**drawn, "amount": 0}}
+    assert "is whole: nobody says how much work it was" in story(unsaid, end, prompt=None, completion=None)

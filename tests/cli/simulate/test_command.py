@@ -254,7 +254,7 @@ def test_json_is_json_on_a_terminal_too(run: CommandLine, line: str) -> None:
 
 
 @needs_a_full_disk
-@pytest.mark.parametrize("requests", [12, 600])  # fewer lines than a file holds back, and more
+@pytest.mark.parametrize("requests", [12, 100])  # fewer lines than a file holds back, and more
 def test_a_decision_log_that_is_not_whole_is_told_at_the_end(run: CommandLine, requests: int) -> None:
     line = f"herd simulate {SMALL} --requests {requests} --json"
     ended = run(f"{line} --decisions {FULL}")

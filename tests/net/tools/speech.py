@@ -105,12 +105,15 @@ class Diary:
 
     async def until(self, event: str) -> int:
         """Wait for an event; in which process it came."""
-        loop = asyncio.get_running_loop()
         while not (pids := self.pids(event)):
-            more = asyncio.Event()
-            loop.add_reader(self._pipe, more.set)
-            try:
-                await more.wait()
-            finally:
-                loop.remove_reader(self._pipe)
+            await self.more()
         return pids[-1]
+
+    async def more(self) -> None:
+        """Wait until there is more than was read."""
+        loop, more = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._pipe, more.set)
+        try:
+            await more.wait()
+        finally:
+            loop.remove_reader(self._pipe)

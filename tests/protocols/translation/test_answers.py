@@ -486,7 +486,7 @@ json_values = st.recursive(
 
 
 @given(json_values)
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_any_json_is_an_answer_or_none(value: Any) -> None:
     for api in (CHAT, GENERATE, Api.OLLAMA_EMBED):
         with suppress(StreamFailed, RequestError):

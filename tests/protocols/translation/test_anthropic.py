@@ -340,7 +340,7 @@ names = st.sampled_from(
 
 
 @given(st.dictionaries(names, json_values))
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_any_json_is_translated_or_refused(fields: dict[str, Any]) -> None:
     for api in (Api.MESSAGES, Api.COUNT_TOKENS):
         with suppress(RequestError):

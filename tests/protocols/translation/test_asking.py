@@ -403,7 +403,7 @@ names = st.sampled_from(
 
 
 @given(st.sampled_from((CHAT, GENERATE, Api.OLLAMA_EMBED, Api.OLLAMA_EMBEDDINGS)), st.dictionaries(names, json_values))
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_any_json_is_translated_or_refused(api: Api, fields: dict[str, Any]) -> None:
     for kind in (LLAMACPP, VLLM, LMSTUDIO, OPENAI):
         with suppress(RequestError):

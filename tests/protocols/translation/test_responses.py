@@ -238,7 +238,7 @@ names = st.sampled_from(("model", "input", "tools", "tool_choice", "reasoning", 
 
 
 @given(st.dictionaries(names, json_values))
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_any_json_is_translated_or_refused(fields: dict[str, Any]) -> None:
     with suppress(RequestError):
         translated(VLLM, **fields)

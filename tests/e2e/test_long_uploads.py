@@ -1,0 +1,201 @@
+"""A gigabyte of sound passes both hops as a stream: no process ever holds more of it than its buffers."""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import aiohttp
+import psutil
+import pytest
+import pytest_asyncio
+
+from herd.types import KiB, MiB
+from tests.e2e.hang_ups import NOTICED_S
+from tests.e2e.house import LOOK_EVERY_S, House, models_listed
+from tests.e2e.media_servers import SPEECH, MediaServer
+from tests.e2e.processes import Program, Programs
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+MODEL = "whisper-1"
+BOUNDARY = "frontier"
+PIECE = bytes(range(256)) * (MiB // 256)
+SMALL = 2 * MiB  # more than a router keeps in memory: the file and its thread are there already
+LONG = 1024 * MiB
+MAY_GROW = 20_000_000  # bytes
+
+CUSTOM = "/api/transcribe"
+
+
+@pytest_asyncio.fixture(name="server", scope="module", loop_scope="module")
+async def speech_server() -> AsyncIterator[MediaServer]:
+    server = MediaServer((MODEL,), (SPEECH,))
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest_asyncio.fixture(name="house", scope="module", loop_scope="module")
+async def house_with_a_speech_server(
+    server: MediaServer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[House]:
+    unlimited = aiohttp.ClientTimeout(total=None)
+    async with (
+        Programs(tmp_path_factory.mktemp("listening")) as programs,
+        aiohttp.ClientSession(timeout=unlimited) as client,
+    ):
+        house = House(programs, {}, client)
+        await house.start_router()
+        await house.start_agent_beside("attic", server.url)
+        await models_listed(client, house.url, [MODEL])
+        yield house
+
+
+@pytest.fixture(name="quiet", autouse=True)
+def server_as_it_was(server: MediaServer) -> None:
+    server.hears = lambda _size: None
+    server.deaf_from = None
+    server.gate.set()
+
+
+class Watch:
+    """The memory of programs: what each has held at most since the watch began.
+
+    Linux keeps the mark itself. Elsewhere it is looked at whenever something has moved.
+    """
+
+    def __init__(self, *programs: Program) -> None:
+        self._processes = {program.name: psutil.Process(program.process.pid) for program in programs}
+        self.began = {name: int(process.memory_info().rss) for name, process in self._processes.items()}
+        self._peak = dict(self.began)
+        for process in self._processes.values():
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{process.pid}/clear_refs").write_text("5", encoding="ascii")  # proc(5): resets the mark
+
+    def look(self) -> None:
+        for name, process in self._processes.items():
+            self._peak[name] = max(self._peak[name], process.memory_info().rss)
+
+    def grown(self) -> dict[str, int]:
+        """Bytes, by the name of the program."""
+        self.look()
+        for name, process in self._processes.items():
+            with contextlib.suppress(OSError):
+                status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+                self._peak[name] = max(self._peak[name], int(status.partition("VmHWM:")[2].split()[0]) * KiB)
+        return {name: self._peak[name] - began for name, began in self.began.items()}
+
+
+def form(size: int, moved: Callable[[], object]) -> tuple[AsyncIterator[bytes], str]:
+    """A form with a file of so many bytes, piece by piece, and the file's digest."""
+    opening = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="day.wav"\r\n\r\n'
+    model = f'\r\n--{BOUNDARY}\r\nContent-Disposition: form-data; name="model"\r\n\r\n{MODEL}\r\n--{BOUNDARY}--\r\n'
+    digest = hashlib.sha256()
+    for _ in range(size // len(PIECE)):
+        digest.update(PIECE)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield opening.encode()
+        for _ in range(size // len(PIECE)):
+            moved()
+            yield PIECE
+        yield model.encode()
+
+    return pieces(), digest.hexdigest()
+
+
+async def upload(house: House, path: str, size: int, moved: Callable[[], object] = lambda: None) -> str:
+    """Send a form; the text that was heard in it."""
+    body, _ = form(size, moved)
+    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+    async with house.post(path, data=body, headers=headers) as answer:
+        said = await answer.text()
+        assert answer.status == 200, said
+    return str(json.loads(said)["text"])
+
+
+def files_of(program: Program) -> list[str]:
+    """What a program has open without a name: bodies that lie on the disk."""
+    opened = Path(f"/proc/{program.process.pid}/fd")
+    found = []
+    for entry in opened.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(str(entry.readlink()))
+    return [name for name in found if name.endswith("(deleted)")]
+
+
+async def all_is_free(house: House, server: MediaServer) -> None:
+    """Wait until nobody works on anything, and no file is left."""
+    await server.until(lambda it: it.running == 0)
+    async with asyncio.timeout(NOTICED_S):
+        while True:  # the router tells what it does, but has no event for it
+            totals = (await house.get("/herd/v1/status"))["totals"]
+            left = [*files_of(house.router), *files_of(house.agents["attic"])]
+            if not (totals["running"] or totals["waiting"] or totals["held"] or left):
+                return
+            await asyncio.sleep(LOOK_EVERY_S)
+
+
+@pytest.mark.parametrize("path", [SPEECH, CUSTOM])
+async def test_a_client_that_leaves_while_the_model_server_reads_frees_all_of_it(
+    house: House, server: MediaServer, path: str
+) -> None:
+    server.deaf_from = SMALL
+    server.gate.clear()
+    abandoned = server.abandoned
+    asking = asyncio.create_task(upload(house, path, 48 * MiB))
+    await server.until(lambda it: it.running == 1 and it.uploads[-1].size >= SMALL)
+    assert files_of(house.router)
+    asking.cancel()
+    await asyncio.wait([asking])
+    await server.until(lambda it: it.abandoned == abandoned + 1)
+    await all_is_free(house, server)
+    server.deaf_from = None
+    server.gate.set()
+    assert (await upload(house, path, SMALL)).startswith(f"{SMALL} bytes, ")
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_upload_leaves_no_file(
+    house: House, server: MediaServer
+) -> None:
+    asked = len(server.asked)
+    begun = asyncio.Event()
+    sent = 0
+
+    def moved() -> None:
+        nonlocal sent
+        sent += 1
+        if sent == 16:
+            begun.set()
+
+    asking = asyncio.create_task(upload(house, SPEECH, LONG, moved))
+    await begun.wait()
+    assert files_of(house.router)
+    asking.cancel()
+    await asyncio.wait([asking])
+    await all_is_free(house, server)
+    assert len(server.asked) == asked  # no model server has heard of it
+
+
+@pytest.mark.parametrize(
+    ("path", "size"),
+    [
+        pytest.param(SPEECH, LONG, marks=pytest.mark.slow),  # a gigabyte, over both hops
+        pytest.param(CUSTOM, LONG, marks=pytest.mark.slow),
+    ],
+)
+async def test_a_gigabyte_passes_and_neither_process_grows(
+    house: House, server: MediaServer, path: str, size: int
+) -> None:
+    await upload(house, path, SMALL)
+    watch = Watch(house.router, house.agents["attic"])
+    server.hears = lambda _size: watch.look()
+    said = await upload(house, path, size, watch.look)
+    _, digest = form(size, watch.look)
+    assert said == f"{size} bytes, {digest}"
+    grown = watch.grown()
+    assert max(grown.values()) < MAY_GROW, grown
+    await all_is_free(house, server)
