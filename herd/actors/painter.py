@@ -4,6 +4,7 @@ with the picture alone.
 
 from herd.actors.interpreter import Counterpart, beginning, for_the_server, once, read, say
 from herd.actors.ports import Answer, Clock, ModelServers, Serving
+from herd.actors.stopwatch import Stopwatch
 from herd.errors import BodyTooLarge, HerdError, RequestError
 from herd.protocols.answers import error_answer
 from herd.protocols.headers import value_of
@@ -11,7 +12,7 @@ from herd.protocols.messages import Head, Headers, RequestHead, Usage
 from herd.protocols.translation import refusals
 from herd.protocols.translation.images import IGNORED, ImageAsked, ImageRequest, asked, read_image_request
 from herd.protocols.translation.pictures import Figures, PictureReader
-from herd.types import Api, Bytes, Dialect, MiB, Seconds, Tokens
+from herd.types import Api, Bytes, Dialect, MiB, Tokens
 
 # Nothing but words are in it: whoever wants a picture edited asks at another endpoint.
 MAX_BODY = Bytes(MiB)
@@ -47,25 +48,25 @@ class Painter:
 
     async def _paint(self, serving: Serving, request: ImageRequest, wanted: ImageAsked, server: Counterpart) -> None:
         """Have the server make the picture. Raises StreamFailed, or RequestError before the first byte."""
-        started = self._clock.monotonic()
-        answer = await self._post(serving.head, server, wanted)
+        watch = Stopwatch(self._clock)
+        answer = await watch.waiting(self._post(serving.head, server, wanted))
         try:
             if answer.status != 200:
                 body = await beginning(answer)
                 status, text = refusals.refused(Api.GENERATE_IMAGE, request.model, answer.status, body)
                 raise RequestError(text, status=status)
             reader = PictureReader(wanted.key, lines=wanted.lines)
-            took: Seconds | None = None
-            while data := await answer.read():
+            begun = False
+            while data := await watch.waiting(answer.read()):
                 if picture := reader.feed(data):
-                    if took is None:  # a picture comes when all of it is made
-                        took = Seconds(self._clock.monotonic() - started)
+                    if not begun:
                         await serving.send_head(Head(200, _headers(reader, wanted, answer)))
+                        begun = True
                     await serving.send(picture)
             figures = reader.end()
         finally:
             answer.close()
-        serving.end(_usage(reader, figures, wanted, took or Seconds(0.0)))
+        serving.end(watch.measured(_usage(reader, figures, wanted)))
 
     async def _post(self, head: RequestHead, server: Counterpart, wanted: ImageAsked) -> Answer:
         translated = RequestHead(
@@ -88,13 +89,12 @@ def _headers(reader: PictureReader, wanted: ImageAsked, answer: Answer) -> Heade
     return (("Content-Type", reader.content_type), *([(IGNORED, ", ".join(ignored))] if ignored else []))
 
 
-def _usage(reader: PictureReader, figures: Figures, wanted: ImageAsked, took: Seconds) -> Usage:
+def _usage(reader: PictureReader, figures: Figures, wanted: ImageAsked) -> Usage:
     """The work, where it is known: the size of the picture as it came, and the steps that were told."""
     steps = figures.steps or wanted.steps
-    decode_s = figures.decode_s or max(0.0, took - figures.load_s)
     return Usage(
         completion=Tokens(figures.kilopixel_steps or -(-reader.width * reader.height * steps // _PIXELS)),
         load_s=figures.load_s,
-        decode_s=Seconds(decode_s),
+        decode_s=figures.decode_s,
         complete=True,
     )

@@ -162,7 +162,8 @@ class Placing:
                 model = self.sent if choice is self.choices[0] else choice.model
                 return RequestError(f"no node can do this with {model}: the one that has it {never.text}", status=400)
         if all(decision.unequipped for decision in decisions):
-            return unavailable(unequipped(self.api, len(decisions[0].eliminated)))
+            first = decisions[0]
+            return unavailable(unequipped(self.api, len(first.eliminated), heard=first.complete))
         return unknown(self.api, self.sent)
 
     def _why_none(self, decisions: Sequence[Decision]) -> str:

@@ -5,7 +5,7 @@ from functools import partial
 
 from herd.actors.ports import Body, HttpRequest
 from herd.errors import BodyTooLarge
-from herd.protocols.form_requests import FormScan, comes_as_form
+from herd.protocols.form_requests import TAKE_FORMS, FormScan, comes_as_form
 from herd.protocols.headers import value_of
 from herd.protocols.paths import Endpoint
 from herd.protocols.requests import Routing, read_request
@@ -44,4 +44,6 @@ async def understood(request: HttpRequest, endpoint: Endpoint, body: Body) -> Ro
 
 
 def _is_form(request: HttpRequest, endpoint: Endpoint) -> bool:
+    if endpoint.api not in TAKE_FORMS:  # as most requests are
+        return False
     return comes_as_form(endpoint.api, value_of(request.headers, "content-type"))

@@ -1,26 +1,29 @@
 """The agent's request flow: one stream of the link, served by a model server beside the agent."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 
-from herd.actors.interpreter import Counterpart, Interpreter
+from herd.actors.interpreter import Counterpart, Interpreter, for_the_server, once, say
 from herd.actors.painter import Painter
 from herd.actors.ports import Clock, ModelServers, Serving
 from herd.actors.stopwatch import Stopwatch
 from herd.actors.transcriber import Transcriber
-from herd.errors import StreamFailed
+from herd.errors import BodyTooLarge, RequestError, StreamFailed
 from herd.protocols import apis
-from herd.protocols.headers import to_client
+from herd.protocols.answers import error_answer
+from herd.protocols.headers import to_client, value_of
 from herd.protocols.image_servers import NO_WORDS, ImageWords
 from herd.protocols.media_usage import started_for_it
 from herd.protocols.messages import Failure, Head, RequestHead
+from herd.protocols.multipart import boundary_of, is_form
 from herd.protocols.paths import LISTED_ANEW, normalised
 from herd.protocols.session import UnsendableError
+from herd.protocols.translation.edits import EditForm
 from herd.protocols.translation.speech import WHISPERCPP
 from herd.protocols.usage import UsageReader, measured
 from herd.runtime import ActorHandle
-from herd.types import Api, BackendId, BackendKind
+from herd.types import Api, BackendId, BackendKind, Dialect
 
 
 class Relay:
@@ -89,10 +92,12 @@ class Relay:
         stands_in = self._stands_in.get(head.backend)
         path = normalised(head.path.partition("?")[0]) if stands_in else ""
         known = stands_in.get(path) if stands_in else None
-        if known is None:
-            await self._pass_on(serving, base_url, head)
+        if known is None and _is_form_for_ollama(path, head, stands_in):
+            await self._edit(serving, base_url)
+        elif known is None:
+            await self._pass_on(serving, base_url, head, serving.body())
         elif path in apis.elsewhere(known[0]):
-            await self._pass_on(serving, base_url, replace(head, path=WHISPERCPP))
+            await self._pass_on(serving, base_url, replace(head, path=WHISPERCPP), serving.body())
         else:
             kind, words = known
             server = Counterpart(base_url, kind, self._backends[head.backend], words)
@@ -110,16 +115,30 @@ class Relay:
             self._backends[serving.head.backend].suspect.tell()
             serving.reset(Failure(error.kind, str(error)))
 
-    async def _pass_on(self, serving: Serving, base_url: str, asked: RequestHead) -> None:
-        """As it is, but for the path in the head that the server is `asked` with."""
+    async def _edit(self, serving: Serving, base_url: str) -> None:
+        """A picture to be changed, in a form, for a server that takes JSON alone; its answer is passed on."""
+        head = serving.head
+        try:
+            form = EditForm(boundary_of(value_of(head.headers, "content-type")))
+            async for piece in serving.body():
+                form.feed(piece)
+            body = form.body()
+        except (RequestError, BodyTooLarge) as error:
+            await say(serving, error_answer(Dialect.OPENAI, error))
+            return
+        headers = (*for_the_server(head.headers), ("Content-Type", "application/json"))
+        await self._pass_on(serving, base_url, replace(head, headers=headers, size=len(body)), once(body))
+
+    async def _pass_on(self, serving: Serving, base_url: str, asked: RequestHead, body: AsyncIterator[bytes]) -> None:
+        """To the server, `asked` with this head and this body, and its answer back as it is."""
         head = serving.head
         watch = Stopwatch(self._clock) if measured(head.path) else None
-        body = serving.body() if head.size else None
+        sent = body if asked.size else None
         try:
             if watch is None:
-                answer = await self._servers.exchange(base_url, asked, body)
+                answer = await self._servers.exchange(base_url, asked, sent)
             else:
-                sent = watch.sending(body) if body is not None else None
+                sent = watch.sending(body) if asked.size else None
                 answer = await watch.waiting(self._servers.exchange(base_url, asked, sent))
         except StreamFailed as error:
             self._backends[head.backend].suspect.tell()
@@ -143,3 +162,13 @@ class Relay:
             serving.reset(Failure("reset", str(error)))
         finally:
             answer.close()
+
+
+def _is_form_for_ollama(
+    path: str, head: RequestHead, stands_in: Mapping[str, tuple[BackendKind, ImageWords]] | None
+) -> bool:
+    """Whether a picture is to be changed that came in a form. An Ollama that makes pictures is one that is stood in for
+    at Herd's own endpoint.
+    """
+    kind = stands_in[Api.GENERATE_IMAGE][0] if stands_in and Api.GENERATE_IMAGE in stands_in else None
+    return path == Api.IMAGE_EDITS and kind is BackendKind.OLLAMA and is_form(value_of(head.headers, "content-type"))

@@ -34,21 +34,22 @@ class _Kind:
     need: Capability
     prompted: bool = False  # it has to have a prompt
     always: bool = True  # it takes nothing else
+    streams: bool = True  # it answers piece by piece where it is asked to
 
 
 _KINDS = {
     Api.IMAGE_EDITS: _Kind(("image", "image[]"), "image", Capability.IMAGE, prompted=True, always=False),
     Api.TRANSCRIPTIONS: _Kind(("file",), "audio", Capability.AUDIO),
-    Api.TRANSCRIBE: _Kind(("file", "audio"), "audio", Capability.AUDIO),
+    Api.TRANSCRIBE: _Kind(("file", "audio"), "audio", Capability.AUDIO, streams=False),
 }
+TAKE_FORMS = frozenset(_KINDS)  # no other endpoint does
 _READ = frozenset(("model", "prompt", "stream", "n", "size", "steps"))
 _TRUE = frozenset(("true", "1"))
 
 
 def comes_as_form(api: Api, content_type: str) -> bool:
-    """Whether a request is a form, or has to be one: its body is then `FormScan`'s to read."""
-    kind = _KINDS.get(api)
-    return kind is not None and (kind.always or is_form(content_type))
+    """Whether a request to one of `TAKE_FORMS` is a form, or has to be one: its body is then `FormScan`'s to read."""
+    return _KINDS[api].always or is_form(content_type)
 
 
 class FormScan:
@@ -132,7 +133,7 @@ class FormScan:
         amount = heard(self._start, self._size) if speech else painted(_known(fields))
         return Routing(
             model=model,
-            streamed=fields.get("stream", "").strip().lower() in _TRUE,
+            streamed=kind.streams and fields.get("stream", "").strip().lower() in _TRUE,
             needs=(kind.need,),
             amount=amount,
             guess=recorded(self._size) if speech and amount is None else Tokens(0),

@@ -87,6 +87,12 @@ def is_sdcpp(answers: Mapping[str, Any]) -> bool:
     return isinstance(said, dict) and isinstance(said.get("model"), dict)
 
 
+def makes_images(answers: Mapping[str, Any]) -> bool:
+    """Whether the model of sd-server does; there are some for videos alone."""
+    modes = texts(answers[SDCPP], "supported_modes")
+    return not modes or "img_gen" in modes
+
+
 def paths(answers: Mapping[str, Any]) -> tuple[str, ...]:
     """The endpoints of LocalAI or sd-server, of those that they have beside others' too."""
     if is_sdcpp(answers):

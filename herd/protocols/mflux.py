@@ -112,6 +112,17 @@ class Wish:
     unheeded: tuple[str, ...] = ()  # fields that nothing will come of
 
 
+def read_fields(body: bytes) -> dict[str, Any]:
+    """The fields of a body of JSON. Raises RequestError."""
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        fields = None
+    if not isinstance(fields, dict):
+        raise RequestError("the request must be a JSON object")
+    return fields
+
+
 def read_wish(fields: Mapping[str, Any]) -> Wish:
     """The request in the fields of a body for `/v1/images/generations` or `/v1/images/edits`, of JSON or of a form.
 

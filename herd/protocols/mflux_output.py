@@ -2,7 +2,9 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import orjson
 
 from herd.errors import RequestError
 from herd.protocols.mflux import Wish
@@ -110,3 +112,17 @@ def dimensions(start: bytes) -> tuple[int, int] | None:
 def kilopixel_steps(width: int, height: int, steps: int) -> int:
     """The work that was done."""
     return math.ceil(width * height * steps / 1000)
+
+
+def frames(created: int, images: int, took: Mapping[str, float]) -> list[bytes]:
+    """OpenAI's answer, but for the images: what stands before the first, between them, and after the last.
+
+    Args:
+        created: when, in seconds since 1970.
+        images: how many.
+        took: the answer's last member, `herd`: what the images took.
+    """
+    pieces = [b'"},{"b64_json":"'] * (images + 1)
+    pieces[0] = b'{"created":%d,"data":[{"b64_json":"' % created
+    pieces[-1] = b'"}],"output_format":"png","herd":%s}' % orjson.dumps(dict(took))
+    return pieces

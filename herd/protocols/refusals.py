@@ -27,15 +27,22 @@ _NEEDED = {
 _NEEDED_FOR_EDITS = "to edit images needs a node with mflux (Apple Silicon), or an image server that has {api}"
 
 
-def unequipped(api: Api, nodes: int) -> str:
-    """The sentence for images or speech where none of so many nodes has what it takes."""
+def unequipped(api: Api, nodes: int, *, heard: bool = True) -> str:
+    """The sentence for images or speech where none of so many nodes has what it takes.
+
+    Args:
+        api: that is asked.
+        nodes: that the router knows.
+        heard: all of them have joined since the router started; what the others have it does not know.
+    """
     needed = _NEEDED_FOR_EDITS.format(api=api.value) if api is Api.IMAGE_EDITS else _NEEDED[api.unit]
     match nodes:
         case 0:
             return f"{needed}: no node has joined"
         case 1:
-            return f"{needed}: the only node has none"
-    return f"{needed}: none of {nodes} nodes has one"
+            return f"{needed}: the only node " + ("has none" if heard else "has not joined since the router started")
+    rest = "" if heard else ", as far as they have joined since the router started"
+    return f"{needed}: none of {nodes} nodes has one{rest}"
 
 
 def unknown(api: Api, model: str) -> RequestError:

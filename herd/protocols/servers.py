@@ -9,7 +9,7 @@ from typing import Any
 
 from herd.errors import ProtocolError
 from herd.names import canonical
-from herd.protocols.image_servers import LOCALAI, LOCALAI_MODELS, SDCPP, is_localai, is_sdcpp
+from herd.protocols.image_servers import LOCALAI, LOCALAI_MODELS, SDCPP, is_localai, is_sdcpp, makes_images
 from herd.protocols.messages import ModelInfo
 from herd.protocols.speech_servers import DESCRIPTION, HEALTH, has_openai_path, is_nameless, is_qwen_asr, is_whispercpp
 from herd.protocols.untrusted import entries, mapping, number, text, texts
@@ -36,8 +36,10 @@ def recognise(answers: Mapping[str, Any]) -> BackendKind:
     The surest signs come first: other servers copy Ollama's paths, and all copy OpenAI's.
 
     Raises:
-        ProtocolError: no sign of any of them.
+        ProtocolError: no sign of any of them, or of one that does nothing that can be asked for here.
     """
+    if is_sdcpp(answers) and not makes_images(answers):
+        raise ProtocolError("the model of this sd-server makes videos, and no images")
     if is_localai(answers) or is_sdcpp(answers):
         return BackendKind.OPENAI
     if mapping({"props": answers.get("/props")}, "props").get("default_generation_settings"):

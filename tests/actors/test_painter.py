@@ -1,6 +1,7 @@
 """`/api/generate-image` in an agent: recognised servers of images, each asked in its own words, and a picture back."""
 
 import asyncio
+import base64
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from herd.actors.backend import POLL_S, Backend, BackendSettings, BackendState
 from herd.actors.painter import MAX_BODY
+from herd.actors.ports import HttpRequest, Sink
 from herd.actors.relay import Relay
 from herd.protocols.messages import Failure, Head, Usage
 from herd.runtime import ActorHandle, remote, stop
@@ -19,11 +21,12 @@ from herd.simulation.machine.catalog import CATALOG
 from herd.simulation.machine.media import MEDIA
 from herd.simulation.machine.profiles import PROFILES
 from herd.simulation.ollama.faults import Lie
+from herd.simulation.ollama.pages import send
 from herd.simulation.ollama.server import FakeOllama
-from herd.types import BackendId, BackendKind
+from herd.types import BackendId, BackendKind, Seconds, Tokens
 from tests.actors.doubles import FakeServing, Witness, request_head, settled
 from tests.image_servers import Described, ImageServer, Kind, LocalAI, SdServer
-from tests.protocols.translation.pictures_made import JPEG
+from tests.protocols.translation.pictures_made import JPEG, png
 
 BASE = "http://127.0.0.1:1234"
 ALL = {"steps": 4, "guidance": 3.5, "seed": 42, "quantize": 8, "negative_prompt": "dogs"}
@@ -59,6 +62,17 @@ class Node:
         serving = FakeServing(replace(head, path="/api/generate-image"), body[:9], body[9:])
         await self.relay(serving)
         return serving.said
+
+    async def edit(self, body: bytes, content_type: str) -> tuple[int, Any, Usage]:
+        """Have it serve one request for a picture to be changed: status, answer and usage."""
+        headers = (("content-type", content_type), ("User-Agent", "me"))
+        head = request_head(len(body), "images", streamed=False)
+        serving = FakeServing(replace(head, path="/v1/images/edits", headers=headers), body[:99], body[99:])
+        await self.relay(serving)
+        answer, *pieces, usage = serving.said
+        assert isinstance(answer, Head)
+        assert isinstance(usage, Usage)
+        return answer.status, orjson.loads(b"".join([piece for piece in pieces if isinstance(piece, bytes)])), usage
 
     async def end(self) -> None:
         for actor in (*self.backends.values(), self.agent):
@@ -273,4 +287,95 @@ async def test_a_client_that_hangs_up_ends_the_servers_work() -> None:
     asking.cancel()
     await settled()
     assert server.hung_up.is_set()
+    await node.end()
+
+
+@virtual_time
+async def test_a_tool_that_the_agent_runs_says_itself_what_it_took_and_what_its_model_does_not_heed() -> None:
+    asked: list[Any] = []
+    figures = {"load_s": 12.5, "work_s": 18.0, "kilopixel_steps": 4195, "width": 1024, "height": 1024, "steps": 4}
+    picture = base64.b64encode(png(1024, 1024)).decode()
+
+    async def serve(request: HttpRequest, sink: Sink) -> None:
+        if request.method == "POST":
+            asked.append(orjson.loads(await (await request.read_body(MAX_BODY)).examine(bytes)))
+            await sink.start(200, (("Content-Type", "application/json"), ("X-Herd-Ignored", "guidance, seed")))
+            await sink.write(orjson.dumps({"created": 1, "data": [{"b64_json": picture}], "herd": figures}))
+            await sink.finish()
+        elif request.path == "/v1/models":
+            item = {"id": PAINTER, "owned_by": "mflux", "capabilities": ["image"], "status": {"value": "unloaded"}}
+            await send(sink, 200, "application/json", orjson.dumps({"data": [item]}))
+        else:
+            await send(sink, 404, "text/plain", b"")
+
+    node = Node(serve)
+    state = await node.state()
+    assert state.info is not None
+    assert (state.info.kind, state.models[0].capabilities) == (BackendKind.MFLUX, ("image",))
+    headers, made, usage = picture_of(await node.ask(**ALL, scheduler="x"))
+    assert headers["X-Herd-Ignored"] == "scheduler, guidance, seed"
+    assert made == png(1024, 1024)
+    assert asked == [{"model": PAINTER, "prompt": "a cat", "n": 1, "response_format": "b64_json", **ALL}]
+    assert usage == Usage(completion=Tokens(4195), load_s=Seconds(12.5), decode_s=Seconds(18.0), complete=True)
+    await node.end()
+
+
+FORM = "multipart/form-data; boundary=b"
+
+
+def form(picture: bytes, **fields: str) -> bytes:
+    """As OpenAI's clients send it."""
+    parts = [f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{fields[name]}\r\n' for name in fields]
+    file = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n' + picture + b"\r\n"
+    return "".join(parts).encode() + file + b"--b--\r\n"
+
+
+@virtual_time
+async def test_a_picture_in_a_form_reaches_ollama_as_the_json_that_it_takes() -> None:
+    fake = ollama("0.20.0")
+    node = Node(fake.handle)
+    await node.state()
+    fields = {"model": PAINTER, "prompt": "at night", "size": "32x16", "n": "1", "user": "somebody"}
+    status, answer, usage = await node.edit(form(png(8, 8), **fields), FORM)
+    assert (status, usage.complete, usage.failed) == (200, True, False)
+    made = base64.b64decode(answer["data"][0]["b64_json"])
+    assert sides(made) == (32, 16)
+    url = "data:image/png;base64," + base64.b64encode(png(8, 8)).decode()
+    said = orjson.dumps({"model": PAINTER, "prompt": "at night", "size": "32x16", "image": url})
+    _, same, _ = await node.edit(said, "application/json")  # which goes as it is
+    assert same["data"] == answer["data"]
+    await node.end()
+
+
+@virtual_time
+async def test_refusals_of_forms_and_of_ollama_are_in_openais_words() -> None:
+    fake = ollama("0.20.0")
+    node = Node(fake.handle)
+    await node.state()
+    status, answer, usage = await node.edit(form(png(), model=PAINTER), FORM)
+    assert (status, answer["error"]["message"]) == (400, "prompt is required")
+    assert not usage.complete
+    status, answer, _ = await node.edit(form(b"words", model=PAINTER, prompt="a"), FORM)
+    assert (status, answer["error"]["message"]) == (400, "invalid image: this model's server takes PNG, JPEG and WebP")
+    assert fake.requests["/v1/images/edits"] == 1
+    await node.end()
+
+
+@virtual_time
+async def test_a_form_for_another_server_goes_as_it_is() -> None:
+    sent: list[bytes] = []
+
+    async def serve(request: HttpRequest, sink: Sink) -> None:
+        if request.method == "POST":
+            sent.append(await (await request.read_body(MAX_BODY)).examine(bytes))
+            await send(sink, 200, "application/json", b'{"data":[]}')
+        else:
+            await server.handle(request, sink)
+
+    server = ImageServer(Described(edits=True))
+    node = Node(serve)
+    await node.state()
+    body = form(png(), model="z-image", prompt="a")
+    assert (await node.edit(body, FORM))[0] == 200
+    assert sent == [body]
     await node.end()

@@ -18,6 +18,7 @@ from tests.clients.questions import (
     user,
     weather_in,
 )
+from tests.protocols.forms import wav
 
 pytestmark = needs("openai")
 
@@ -169,3 +170,21 @@ def test_a_client_that_hangs_up_frees_the_model(home: Home, client: Any) -> None
         stream = client.chat.completions.create(model=home.chat, messages=user(STORY), max_tokens=1900, stream=True)
         next(stream)
         stream.close()
+
+
+def test_forms_with_files_are_understood_and_refused_where_the_model_cannot_do_it(home: Home, client: Any) -> None:
+    from openai import BadRequestError
+
+    why = f"no node can do this with {home.chat}"
+    with pytest.raises(BadRequestError, match=why):
+        client.audio.transcriptions.create(model=home.chat, file=("a.wav", wav(1)), language="en")
+    with pytest.raises(BadRequestError, match=why):
+        client.images.edit(model=home.chat, prompt="red", image=("a.png", b"\x89PNG", "image/png"))
+
+
+def test_what_is_missing_for_an_image_is_said(home: Home, client: Any) -> None:
+    from openai import InternalServerError
+
+    with pytest.raises(InternalServerError, match="image models need a node with mflux") as caught:
+        client.images.generate(model="z-image-turbo", prompt="a cat")
+    assert (caught.value.status_code, caught.value.response.headers["retry-after"]) == (503, "5")

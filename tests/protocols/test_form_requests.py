@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from herd.errors import RequestError
-from herd.protocols.form_requests import FormScan, comes_as_form
+from herd.protocols.form_requests import TAKE_FORMS, FormScan, comes_as_form
 from herd.protocols.requests import Routing
 from herd.protocols.untrusted import MAX_MODEL_NAME
 from herd.types import Api, Capability
@@ -41,7 +41,7 @@ def test_fields_are_found_in_any_order_and_cut_anywhere(parts: list[Part], at: i
 
 
 def test_of_other_recordings_the_length_is_a_guess() -> None:
-    routing = scan(Api.TRANSCRIBE, form(("audio", bytes(32_000)), ("model", "m")))
+    routing = scan(Api.TRANSCRIBE, form(("audio", bytes(32_000)), ("model", "m"), ("stream", "true")))
     assert (routing.amount, routing.guess, routing.streamed) == (None, 200, False)
 
 
@@ -96,8 +96,7 @@ def test_pictures_to_be_edited_come_as_a_form_or_as_json_and_all_else_as_json() 
     assert comes_as_form(Api.IMAGE_EDITS, FORM_TYPE)
     assert not comes_as_form(Api.IMAGE_EDITS, "application/json")
     assert not comes_as_form(Api.IMAGE_EDITS, "")
-    assert not comes_as_form(Api.IMAGES, FORM_TYPE)
-    assert not comes_as_form(Api.CHAT, FORM_TYPE)
+    assert {*TAKE_FORMS} == {Api.IMAGE_EDITS, Api.TRANSCRIPTIONS, Api.TRANSCRIBE}
 
 
 @given(st.binary(max_size=80), st.integers(0, 300))

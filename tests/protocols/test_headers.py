@@ -45,6 +45,10 @@ def test_who_serves_and_whom_is_the_routers_to_say(name: str) -> None:
     assert to_client(((name, "x"), ("Content-Length", "5"))) == (("Content-Length", "5"),)
 
 
+def test_what_a_server_did_not_heed_is_its_own_to_say() -> None:
+    assert to_client((("X-Herd-Ignored", "guidance"), ("X-Herd-Score", "1"))) == (("X-Herd-Ignored", "guidance"),)
+
+
 @given(ANY_HEADERS)
 def test_what_passes_passes_unchanged_and_in_order(headers: Headers) -> None:
     for passed in (to_backend(headers), to_client(headers)):

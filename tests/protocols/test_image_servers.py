@@ -41,6 +41,13 @@ def test_neither_is_taken_for_whom_it_looks_like() -> None:
     assert recognise({**lmstudio, SDCPP: {"error": "Unexpected endpoint"}}) is BackendKind.LMSTUDIO
 
 
+def test_an_sd_server_for_videos_is_no_server_of_images() -> None:
+    videos = {"model": {"stem": "wan"}, "supported_modes": ["vid_gen"]}
+    with pytest.raises(ProtocolError, match="makes videos"):
+        recognise({**SdServer().lists, SDCPP: videos})
+    assert recognise({SDCPP: {"model": {}}}) is BackendKind.OPENAI  # an older one does not say
+
+
 def test_an_mflux_that_the_agent_runs_says_so_and_what_each_model_does() -> None:
     item = {"id": "schnell", "owned_by": "mflux", "capabilities": ["image"], "status": {"value": "unloaded"}}
     answer = {"data": [{**item, "meta": {"size": 12}}, {**item, "id": "odd", "capabilities": {"image": True}}]}

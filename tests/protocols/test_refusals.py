@@ -53,3 +53,6 @@ def test_what_is_missing_for_images_and_speech_is_named(api: Api, needed: str) -
     assert unequipped(api, 0) == f"{needed}: no node has joined"
     assert unequipped(api, 1) == f"{needed}: the only node has none"
     assert unequipped(api, 3) == f"{needed}: none of 3 nodes has one"
+    assert unequipped(api, 1, heard=False) == f"{needed}: the only node has not joined since the router started"
+    joined = "as far as they have joined since the router started"
+    assert unequipped(api, 3, heard=False) == f"{needed}: none of 3 nodes has one, {joined}"

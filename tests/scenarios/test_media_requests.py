@@ -148,6 +148,15 @@ async def test_while_known_nodes_are_missing_after_the_start_it_is_waited_for() 
 
 
 @virtual_time
+async def test_a_node_that_stays_away_after_the_start_is_not_said_to_have_nothing() -> None:
+    async with scenario(knows=("a",), join_grace=10.0) as home:
+        await home.node("b", [LLAMA])
+        answer = await home.ask(IMAGES, CAT)
+        joined = "as far as they have joined since the router started"
+        assert (answer.status, said(answer)) == (503, f"{NEEDS_IMAGES}: none of 2 nodes has one, {joined}")
+
+
+@virtual_time
 async def test_a_model_that_nobody_has_is_not_found_where_another_could_do_it() -> None:
     async with scenario() as home, media_node(home, "a", paints()):
         for path in (IMAGES, "/v1/images/edits"):

@@ -276,6 +276,7 @@ def _joined(facts: Facts, shown: Mapping[str, Any]) -> Finding:
     return _ok("agent", f"the agent {name} is joined to router {router}")
 
 
+_PULL = "ollama pull llama3.2:3b here, or herd pull MODEL --node NAME from anywhere"
 # Tools fetch their models themselves.
 _FETCH = {"mflux": "make an image with it here once: mflux-generate-z-image-turbo --prompt 'a red fox'"}
 
@@ -290,7 +291,9 @@ def _servers(facts: Facts) -> Iterator[Finding]:
         elif server.trouble:  # a router's own machine needs none
             yield _ok(check, server.trouble)
         elif not server.models:
-            advice = _FETCH.get(server.kind, "ollama pull llama3.2:3b here, or herd pull MODEL --node NAME from anywhere")
+            advice = _FETCH.get(
+                server.kind, "ollama pull llama3.2:3b here, or herd pull MODEL --node NAME from anywhere"
+            )
             yield _warn(check, f"{who} at {server.url} has no models", advice)
         else:
             context = f", context {printable(server.context)} (OLLAMA_CONTEXT_LENGTH)" if server.context else ""

@@ -2,11 +2,9 @@
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
-
-import orjson
 
 from herd.actors.ports import Headers
 from herd.protocols.answers import Reply
@@ -38,8 +36,7 @@ class FilesAnswer:
 
     Args:
         files: the images.
-        created: when, in seconds since 1970.
-        took: a last member `herd`, flat: what the images took.
+        frames: what stands around them: one more than there are files.
         headers: besides those of its content.
         closed: told when it has been read, or is given up.
     """
@@ -49,15 +46,13 @@ class FilesAnswer:
     def __init__(
         self,
         files: Sequence[Path],
-        created: int,
-        took: Mapping[str, float],
+        frames: Sequence[bytes],
         headers: Headers,
         closed: Callable[[], None],
     ) -> None:
-        self._parts: list[bytes | Path] = [b'{"created":%d,"data":[' % created]
-        for number, file in enumerate(files):
-            self._parts += [b'%s{"b64_json":"' % (b"," if number else b""), file, b'"}']
-        self._parts.append(b'],"output_format":"png","herd":%s}' % orjson.dumps(dict(took)))
+        self._parts: list[bytes | Path] = [frames[0]]
+        for file, frame in zip(files, frames[1:], strict=True):
+            self._parts += [file, frame]
         length = sum(len(part) if isinstance(part, bytes) else _encoded(part.stat().st_size) for part in self._parts)
         self.headers: Headers = (("Content-Type", "application/json"), ("Content-Length", str(length)), *headers)
         self._file: IO[bytes] | None = None

@@ -27,7 +27,7 @@ from herd.protocols.answers import error_answer
 from herd.protocols.headers import value_of
 from herd.protocols.messages import RequestHead
 from herd.protocols.mflux import MAX_SEED, SIDECAR, Capabilities, Run, Wish, plan, read_capabilities, read_wish
-from herd.protocols.mflux_output import HEAD, Progress, dimensions, failure, kilopixel_steps
+from herd.protocols.mflux_output import HEAD, Progress, dimensions, failure, frames, kilopixel_steps
 from herd.protocols.multipart import boundary_of
 from herd.protocols.refusals import BUSY, not_found
 from herd.types import Api, Dialect, MiB, Seconds
@@ -281,7 +281,8 @@ class _Job:
             "steps": self._progress.image_steps,
         }
         ignored = ((IGNORED, ", ".join(self._run.ignored)),) if self._run.ignored else ()
-        return FilesAnswer(files, int(self._clock.wall()), took, ignored, lambda: _remove(self._directory))
+        around = frames(int(self._clock.wall()), len(files), took)
+        return FilesAnswer(files, around, ignored, lambda: _remove(self._directory))
 
 
 def _dimensions(files: list[Path]) -> tuple[int, int] | None:

@@ -6,10 +6,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Self
 
-import orjson
-
 from herd.errors import BodyTooLarge, RequestError
-from herd.protocols.mflux import MAX_PICTURES
+from herd.protocols.mflux import MAX_PICTURES, read_fields
 from herd.protocols.multipart import FormReader, PartBegins, PartData, PartEnds
 from herd.types import KiB, MiB
 
@@ -31,13 +29,7 @@ async def read_json(body: AsyncIterator[bytes] | None) -> dict[str, Any]:
         held += piece
         if len(held) > MAX_JSON:
             raise BodyTooLarge(f"the request is longer than {MAX_JSON // MiB} MiB")
-    try:
-        fields = orjson.loads(held)
-    except orjson.JSONDecodeError:
-        fields = None
-    if not isinstance(fields, dict):
-        raise RequestError("the request must be a JSON object")
-    return fields
+    return read_fields(bytes(held))
 
 
 async def read_form(

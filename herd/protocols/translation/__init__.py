@@ -9,6 +9,7 @@ requests translated on the way in, answers on the way out.
       thoughts
     errands                  what a request without a prompt has done
     speaking                 the same in the client's words; speaking_messages, speaking_responses
+    edits                    a picture that is to be changed, in a form, as JSON
     images, pictures         what is asked of a server of images, and the picture out of what it answers
     standin                  all of it together: bytes in, bytes out
 

@@ -1,8 +1,6 @@
 import asyncio
 import json
 import os
-import signal
-import subprocess
 import sys
 from base64 import b64decode
 from collections.abc import AsyncIterator, Mapping
@@ -18,7 +16,7 @@ from herd.net.tools.mflux import MFLUX, Mflux
 from herd.protocols.messages import RequestHead
 from herd.protocols.mflux_output import dimensions
 from herd.types import BackendId, RequestId, Seconds
-from tests.net.loops import HANGS_S, on_every_loop
+from tests.net.loops import HANGS_S, on_every_loop, turns_until
 from tests.net.tools.ends import Ends
 from tests.net.tools.weights import put_weights
 
@@ -164,7 +162,7 @@ async def test_an_mflux_that_does_not_run_here_says_so_and_is_asked_again_later(
 
 async def test_an_mflux_that_is_gone_is_no_model_server(bench: Bench) -> None:
     async with Mflux(str(bench.home / "none"), bench.workshop, {}, SystemClock()) as mflux:
-        with pytest.raises(StreamFailed, match="mflux is gone: .*none: No such file or directory"):
+        with pytest.raises(StreamFailed, match=r"mflux is gone: .*none: No such file or directory"):
             await mflux.fetch(f"{MFLUX}/v1/models", timeout=PROBE_S)
 
 
@@ -317,8 +315,7 @@ async def test_requests_run_one_after_the_other_and_who_hangs_up_leaves_the_line
         assert words[words.index("--seed") + 1] == "1"
         second = asyncio.create_task(ask(mflux, model="z-image-turbo", seed=2))
         third = asyncio.create_task(ask(mflux, seed=3))
-        while len(list(bench.workshop.iterdir())) < 3:
-            await asyncio.sleep(0)
+        await turns_until(lambda: len(list(bench.workshop.iterdir())) == 3)
         second.cancel()
         await asyncio.wait([second])
         for number, asking in (("1", first), ("3", third)):
@@ -341,26 +338,31 @@ async def test_a_line_that_is_too_long_is_refused(bench: Bench, monkeypatch: pyt
         assert (await first).status == 200
 
 
+AGENT = """
+import asyncio, os, sys
+from pathlib import Path
+from herd.net.clock import SystemClock
+from herd.net.tools.mflux import Mflux
+from tests.net.tools.test_mflux import ask
+
+async def main():
+    async with Mflux(sys.argv[1], Path(sys.argv[2]), os.environ, SystemClock()) as mflux:
+        await ask(mflux)
+
+asyncio.run(main())
+"""
+
+
 async def test_an_agent_that_is_killed_takes_the_run_with_it_and_the_next_one_cleans_up(bench: Bench) -> None:
     tells = bench.fifo("tells")
-    script = (
-        "import asyncio, sys, os\n"
-        "from pathlib import Path\n"
-        "from herd.net.clock import SystemClock\n"
-        "from herd.net.tools.mflux import Mflux\n"
-        "from tests.net.tools.test_mflux import ask\n"
-        "async def main():\n"
-        "    async with Mflux(sys.argv[1], Path(sys.argv[2]), os.environ, SystemClock()) as mflux:\n"
-        "        await ask(mflux)\n"
-        "asyncio.run(main())\n"
-    )
     environ = {**os.environ, **bench.environ, "MFLUX_TELLS": tells, "MFLUX_DOES": "deaf"}
-    words = [sys.executable, "-c", script, PROGRAM, str(bench.workshop)]
-    with subprocess.Popen(words, env=environ, cwd=Path(__file__).parents[3]) as agent:
-        command, child, _ = await line_of(tells)
-        ends = Ends([command, child, os.getpgid(command)])
-        agent.send_signal(signal.SIGKILL)
-        assert ends.come()
+    words = (sys.executable, "-c", AGENT, PROGRAM, str(bench.workshop))
+    agent = await asyncio.create_subprocess_exec(*words, env=environ, cwd=Path(__file__).parents[3])
+    command, child, _ = await line_of(tells)
+    ends = Ends([command, child, os.getpgid(command)])
+    agent.kill()
+    await agent.wait()
+    assert ends.come()
     assert not is_clean(bench)
     async with bench.mflux():
         assert is_clean(bench)

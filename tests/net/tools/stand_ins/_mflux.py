@@ -19,6 +19,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 DOES = os.environ.get("MFLUX_DOES", "")
@@ -38,16 +39,19 @@ def main(script: str) -> None:
     find_weights(model)
     prompt = args["prompt"] if args["prompt"] is not None else sidecar.get("prompt")
     if prompt is None and args["prompt_file"] is None:
-        parser.error("Either --prompt or --prompt-file argument is required, or 'prompt' required in metadata config file")
+        parser.error(
+            "Either --prompt or --prompt-file argument is required, or 'prompt' required in metadata config file"
+        )
     if DOES == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # The real one asks `pmset` for the battery.
     child = subprocess.Popen([sys.executable, "-S", "-c", CHILD], stdout=subprocess.PIPE)
+    assert child.stdout is not None
     child.stdout.readline()
     try:
-        generate(args, prompt, STEPS.get(args["base_model"] or model, 25), child.pid)
+        generate(args, str(prompt), STEPS.get(args["base_model"] or model, 25), child.pid)
     except Stopped as stopped:
-        print(stopped)
+        sys.stdout.write(f"{stopped}\n")
     finally:
         child.kill()
         child.wait()
@@ -60,15 +64,15 @@ class Stopped(Exception):
     """Of which the real one makes an exit status of 0."""
 
 
-def parser_of(command: str, described: dict) -> argparse.ArgumentParser:
+def parser_of(command: str, described: dict[str, Any]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=command, allow_abbrev=False)
     for option in described["options"]:
-        names = (option["flag"], *option.get("aliases", ()))
+        names = [option["flag"], *option.get("aliases", ())]
         if option["type"] == "bool":
             names = [name for name in names if not (name.startswith("--no-") and option["parser_default"] is True)]
             parser.add_argument(*names, action="store_true")
             continue
-        settings = {"type": TYPES.get(option["type"], str), "required": option.get("required", False)}
+        settings: dict[str, Any] = {"type": TYPES.get(option["type"], str), "required": option.get("required", False)}
         if option["parser_default"] is not None:
             settings["default"] = option["parser_default"]
         if option["flag"] == "--config-from-conf":
@@ -81,7 +85,7 @@ def parser_of(command: str, described: dict) -> argparse.ArgumentParser:
     return parser
 
 
-def refuse(parser: argparse.ArgumentParser, described: dict, args: dict) -> None:
+def refuse(parser: argparse.ArgumentParser, described: dict[str, Any], args: dict[str, Any]) -> None:
     """What this model does not do with these options."""
     given = sys.argv[1:]
     for option in described["options"]:
@@ -106,17 +110,17 @@ def find_weights(model: str) -> None:
     known = json.loads((HERE / "repositories.json").read_text())
     if not (cache / (repository or known.get(model, "none"))).is_dir():
         assert os.environ["HF_HUB_OFFLINE"] == "1", "that would be thirty gigabytes"
-        print(f"Downloading model from HuggingFace: {model}...")
+        sys.stdout.write(f"Downloading model from HuggingFace: {model}...\n")
         fail("huggingface_hub.errors.OfflineModeIsEnabled", f"Cannot reach https://huggingface.co/api/models/{model}")
 
 
 def fail(name: str, words: str) -> None:
-    sys.stderr.write("Traceback (most recent call last):\n  File \"cli.py\", line 1, in <module>\n")
+    sys.stderr.write('Traceback (most recent call last):\n  File "cli.py", line 1, in <module>\n')
     sys.stderr.write(f"{name}: {words}\n")
     sys.exit(1)
 
 
-def generate(args: dict, prompt: str, steps: int, child: int) -> None:
+def generate(args: dict[str, Any], prompt: str, steps: int, child: int) -> None:
     if DOES == "battery":
         raise Stopped("Battery below 5% threshold: 3%")
     seeds = args["seed"] or [1]
@@ -148,10 +152,10 @@ def bar(step: int, steps: int) -> None:
 
 def meet(child: int) -> None:
     if tells := os.environ.get("MFLUX_TELLS"):
-        with open(tells, "w") as fifo:
+        with Path(tells).open("w") as fifo:
             fifo.write(json.dumps([os.getpid(), child, sys.argv]) + "\n")
     if holds := os.environ.get("MFLUX_HOLDS"):
-        with open(holds) as fifo:
+        with Path(holds).open() as fifo:
             fifo.read()
 
 
