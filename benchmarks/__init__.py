@@ -13,6 +13,9 @@ bare queue and `herd.runtime`), `runtime_guests` (Pykka's threads, xoscar, Ray),
 
 `python benchmarks/placement.py --help`: what it costs to decide where a request goes.
 
+`python benchmarks/batches.py --help`: what it is worth to split a batch of texts over two machines (`batches_server`: a
+simulated Ollama at its true speed).
+
 `python benchmarks/store.py --help`: what the router's database weighs after a month, and how soon a router has read it.
 
 `python benchmarks/workload_fit.py --help`: how far the simulator's workload is from a trace.

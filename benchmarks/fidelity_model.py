@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from benchmarks.fidelity_fake import Asked, Told, arrivals, lengths, serve
 from benchmarks.fidelity_fit import Calibration, Error, Fit, error, fit, simulated
-from benchmarks.fidelity_server import ALONE_PROMPTS, SLOTS, calibrate, served
+from benchmarks.fidelity_server import ALONE_PROMPTS, BATCHES, SLOTS, calibrate, served
 from benchmarks.talk import progress
 from herd.net.embedded import EmbeddedModel
 from herd.simulation.machine.pace import MachineProfile
@@ -30,11 +30,12 @@ class Length:
     rounds: int  # of the same workload; from two on it is known how far the real server is from itself
     calibrations: int  # before the workload, and as many after it
     prompts: Sequence[int] = ALONE_PROMPTS
+    batches: Sequence[int] = BATCHES
 
 
 FULL = Length(requests=100, rounds=2, calibrations=2)
 QUICK = Length(requests=30, rounds=1, calibrations=1, prompts=ALONE_PROMPTS[:-1])
-SMOKE = Length(requests=4, rounds=2, calibrations=1, prompts=(16, 64))
+SMOKE = Length(requests=4, rounds=2, calibrations=1, prompts=(16, 64), batches=(2,))
 
 
 Pair = tuple[Error, Error]  # of the first token, and of the completion
@@ -100,7 +101,7 @@ async def measure(model: EmbeddedModel, seed: int, length: Length) -> Measured:
     rounds: list[list[Told]] = []
     async with served(model, seed) as server:
         for _ in range(length.calibrations):
-            await calibrate(server, found, length.prompts)
+            await calibrate(server, found, length.prompts, length.batches)
         before = fit(found)
         workload = arrivals(dice, sizes, [before.alone_s(prompt, answer) for prompt, answer in sizes])
         cpu_s = server.cpu_s()
@@ -109,7 +110,7 @@ async def measure(model: EmbeddedModel, seed: int, length: Length) -> Measured:
             rounds.append(await server.serve(workload))
         cpu_s = server.cpu_s() - cpu_s
         for _ in range(length.calibrations):
-            await calibrate(server, found, length.prompts)
+            await calibrate(server, found, length.prompts, length.batches)
     busy_s = sum(busy(workload, each) for each in rounds)
     asked_s = sum(told.completion for each in rounds for told in each)
     return Measured(found, workload, rounds, cpu_s / busy_s, asked_s / busy_s)

@@ -34,6 +34,7 @@ WORDS = range(100, 48_000)
 
 ALONE_PROMPTS = (16, 64, 256, 512, 1024)
 ALONE_ANSWER = 32
+BATCHES = tuple(range(2, SLOTS + 1))
 BATCH_PROMPT, BATCH_ANSWER = 16, 48
 
 
@@ -103,7 +104,7 @@ async def served(model: EmbeddedModel, seed: int) -> AsyncIterator[Server]:
         await child.stop()
 
 
-async def calibrate(server: Server, found: Calibration, prompts: Sequence[int]) -> None:
+async def calibrate(server: Server, found: Calibration, prompts: Sequence[int], batches: Sequence[int]) -> None:
     """Measure prompts and tokens alone, and tokens of several requests at once; added to what was found before."""
     found.load_s = server.load_s
     for prompt in prompts:
@@ -111,7 +112,7 @@ async def calibrate(server: Server, found: Calibration, prompts: Sequence[int]) 
         told = await server.ask(prompt, ALONE_ANSWER)
         found.prefills.append(Prefill(prompt, told.first))
         found.decodes.append(Decode(1, prompt + ALONE_ANSWER / 2, _step([told.tokens])))
-    for batch in range(2, SLOTS + 1):
+    for batch in batches:
         progress(f"calibrating: {batch} requests at once")
         found.decodes.append(await _together(server, batch))
 

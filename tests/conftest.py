@@ -11,7 +11,8 @@ from xdist.scheduler import LoadFileScheduling
 settings.register_profile("herd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("herd")
 
-SHARED_HOUSES = {"one_house", "clients"}  # directories whose files share a house: its processes take seconds to start
+# Directories whose files share a house: its processes take seconds to start.
+SHARED_HOUSES = {"one_house", "every_kind", "clients"}
 
 PYKKA_TESTS_PASSED = "pykka_tests_passed"  # a property of the test that runs them, see tests/conformance
 

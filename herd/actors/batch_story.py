@@ -19,6 +19,11 @@ from herd.types import Outcome, RequestId
 class PartDiary(Diary):
     """Of one part."""
 
+    def _broken(self, error: BaseException) -> tuple[Outcome, int | None, str]:
+        if not isinstance(error, Exception):
+            return Outcome.CANCELLED, None, "the client hung up, another part failed, or the router was stopped"
+        return super()._broken(error)
+
     def _told(self, request: RequestEntry) -> Told:
         told = super()._told(request)
         return Told(told.ticket, told.began, told.request, told.events, part=True)

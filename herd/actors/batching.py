@@ -7,8 +7,6 @@ parts cannot all run now is better off in one piece, which any node may serve, w
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 from herd.actors.batch_story import BatchDiary, PartDiary
@@ -16,9 +14,9 @@ from herd.actors.body import SplicedBody
 from herd.actors.log_context import logged_for
 from herd.actors.ports import Headers, Sink
 from herd.actors.request import Inbound, RouterParts, begun, serve
-from herd.errors import RequestError
+from herd.errors import RequestError, StreamFailed
 from herd.policy.batches import Split, Spread, split
-from herd.policy.values import Ask
+from herd.policy.values import Ask, PartOf
 from herd.protocols.answers import request_ids
 from herd.protocols.batches import (
     MOST_INPUTS,
@@ -74,19 +72,21 @@ class Batches:
         if found is None or inputs is None or plan is None:
             await serve(inbound, sink, self._parts)
             return
-        with self._held(len(inputs.texts) * MOST_VECTOR) as room:
-            if not room:
-                await serve(inbound, sink, self._parts)
-                return
-            diary = begun(inbound, self._parts, BatchDiary)
-            with diary:
-                batch = _Batch(inbound, self._parts, plan, inputs, diary)
-                whole = await batch.run(sink)
-                if whole is not None:
-                    logger.info("request %s: begun again in one piece: %s", inbound.id, whole)
-                    diary.unsplit(whole)
-                    batch.forget()
-                    await serve(inbound, sink, self._parts, diary)
+        room = len(inputs.texts) * MOST_VECTOR
+        if room > self._free:
+            await serve(inbound, sink, self._parts)
+            return
+        diary = begun(inbound, self._parts, BatchDiary)
+        with diary:
+            self._free -= room
+            try:
+                why = await _Batch(inbound, self._parts, plan, inputs, diary).run(sink)
+            finally:
+                self._free += room
+            if why is not None:
+                logger.info("request %s: begun again in one piece: %s", inbound.id, why)
+                diary.unsplit(why)
+                await serve(inbound, sink, self._parts, diary)
 
     async def _spread(self, inbound: Inbound) -> Spread | None:
         """The nodes that could share it, if there are several."""
@@ -102,18 +102,6 @@ class Batches:
         )
         found: Spread | None = await self._parts.scorer.spread.remote(ask)
         return found
-
-    @contextmanager
-    def _held(self, size: int) -> Iterator[bool]:
-        """Keep room for the vectors of a batch; False when there is none."""
-        if size > self._free:
-            yield False
-            return
-        self._free -= size
-        try:
-            yield True
-        finally:
-            self._free += size
 
 
 class _Gathered:
@@ -169,10 +157,6 @@ class _Batch:
         api = inbound.endpoint.api
         self._gathered = [_Gathered(AnswerReader(api, share.last - share.first)) for share in plan.shares]
 
-    def forget(self) -> None:
-        """Nobody wants what was gathered."""
-        self._gathered.clear()
-
     async def run(self, sink: Sink) -> str | None:
         """Serve it; or say why it has to be served in one piece: then no byte of an answer is out.
 
@@ -190,8 +174,8 @@ class _Batch:
             if isinstance(first, _RefusedError):
                 await self._pass_on(sink)
                 return None
-            if isinstance(first, RequestError) and first.status == 503:
-                return str(first)
+            if isinstance(first, StreamFailed) or (isinstance(first, RequestError) and first.status == 503):
+                return str(first)  # the client has nothing of it yet, however much of an answer was gathered
             raise first from None
         if any(one.vectors is None or value_of(one.headers, "content-encoding") for one in self._gathered):
             return "the answers to its parts are not what such answers look like"
@@ -219,9 +203,9 @@ class _Batch:
             # Another model's vectors are not to be among this one's.
             routing=replace(whole.routing, prompt_tokens=Tokens(body.size // BYTES_PER_TOKEN), fallbacks=()),
             body=body,
+            session="",
             trail=None,
-            digest=self._plan.digest,
-            meant=share.place.node,
+            part=PartOf(self._plan.digest, share.place.node),
         )
 
     async def _pass_on(self, sink: Sink) -> None:

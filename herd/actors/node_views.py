@@ -51,6 +51,7 @@ def _model_view(info: ModelInfo, backend: BackendInfo, limit: int, *, video: boo
         dialects=backend.dialects,
         apis=of_model(backend.kind, backend.apis or implied(backend.dialects), info.capabilities),
         size=info.size,
+        digest=info.digest,
         resident=info.resident,
         context=info.context_length,
         capabilities=info.capabilities,
@@ -61,7 +62,6 @@ def _model_view(info: ModelInfo, backend: BackendInfo, limit: int, *, video: boo
         context_max=info.context_max,
         active_share=info.active_share,
         kind=backend.kind,
-        digest=info.digest,
     )
 
 

@@ -3,10 +3,9 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeVar
 
 from herd.actors.attempts import Attempts
 from herd.actors.delivery import Attempt, Delivery, Failed
@@ -17,7 +16,7 @@ from herd.actors.placing import Choice, Placing, unavailable
 from herd.actors.ports import Body, Clock, Headers, Sink, Streams
 from herd.actors.pulls import Pulls
 from herd.actors.sending import SEND_SIZE, carried, opened
-from herd.actors.story import Diary
+from herd.actors.story import D, Diary
 from herd.actors.tracing import NoTracer, Tracer, Trail
 from herd.actors.watch_ports import Meter
 from herd.errors import RequestError
@@ -26,18 +25,16 @@ from herd.policy.calibration import Check
 from herd.policy.holding import Patience
 from herd.policy.pace import Observed
 from herd.policy.retrying import Blame, blame, costs
-from herd.policy.values import Ask, Candidate, Lease, Ticket
+from herd.policy.values import Ask, Candidate, Lease, PartOf, Ticket
 from herd.protocols.answers import request_ids
 from herd.protocols.messages import RequestHead, Usage
 from herd.protocols.paths import Endpoint
 from herd.protocols.requests import Routing
 from herd.protocols.splice import Splice, Splicer, plan, plan_form, spliced_size
 from herd.runtime import ActorHandle
-from herd.types import Api, Bytes, MiB, NodeId, Outcome, Priority, RequestId, Seconds, Tokens, Unit
+from herd.types import Api, Bytes, MiB, Outcome, Priority, RequestId, Seconds, Tokens, Unit
 
 logger = logging.getLogger(__name__)
-
-D = TypeVar("D", bound=Diary)
 
 OVER_BUDGET = "too many requests fail now for all of them to be tried again"
 
@@ -57,8 +54,7 @@ class Inbound:
     priority: Priority = Priority.INTERACTIVE
     session: str = ""  # the client's own name for the conversation
     trail: Trail | None = None  # where it is traced
-    digest: str = ""  # of the build that has to serve it; empty: any
-    meant: NodeId | None = None  # of a part of a batch: the node that it is sized for
+    part: PartOf | None = None  # it is a part of a batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +108,9 @@ async def serve(inbound: Inbound, sink: Sink, parts: RouterParts, diary: Diary |
     """
     flow = _Flow(inbound, sink, parts, diary or begun(inbound, parts, Diary))
     try:
-        with flow.diary if diary is None else nullcontext():
+        if diary is not None:
+            return await flow.run()
+        with flow.diary:
             return await flow.run()
     except asyncio.CancelledError:
         logger.info("request %s: the client hung up", inbound.id)
@@ -191,11 +189,10 @@ class _Flow:
             keep_alive=routing.keep_alive is not None,
             session=self._inbound.session or routing.conversation,
             continues=bool(self._inbound.session) or routing.continues,
+            part=self._inbound.part,
             excluded=(*self._tried.gone, *choice.broke, *choice.full),
             retry=self._tried.retries,
             moves=self._line.moves,
-            digest=self._inbound.digest,
-            meant=self._inbound.meant,
         )
 
     # --- 3: acquire ---------------------------------------------------------------------------------------------------

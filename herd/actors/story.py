@@ -6,7 +6,7 @@ each stage that lasts.
 
 import asyncio
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from herd.actors.holding_pen import HoldEnd
 from herd.actors.ports import Clock, Sink
@@ -23,6 +23,8 @@ from herd.protocols.messages import Failure, Usage
 from herd.protocols.stories import Event, ReasonGiven, RequestEntry
 from herd.runtime import ActorHandle, ActorUnavailableError
 from herd.types import Api, Outcome, RequestId, Unit
+
+D = TypeVar("D", bound="Diary")
 
 # Events of a story. An ordinary one has seven; only a request that is placed again and again has more, and then its
 # beginning and its end say most.

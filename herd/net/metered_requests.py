@@ -59,13 +59,13 @@ class RequestMetrics:
         self._held.observe(held_s)
         self._queued.observe(max(0.0, request["waited_s"] - held_s))
         self._moves += moves
-        if request["attempts"] > 1:
-            self._retries += request["attempts"] - 1
         self.ended_at_node(request)
 
     def ended_at_node(self, request: RequestEntry) -> None:
         """Count it, and measure it, where it was placed last: all that there is to count of a part of a request."""
         outcome, first_token = request["outcome"] or "", request["first_token_s"]
+        if request["attempts"] > 1:
+            self._retries += request["attempts"] - 1
         if request["node"] is None:  # its model may be nobody's: whoever makes up names is to fill no table with them
             return
         pair = self._of(request["node"], canonical(request["served_model"] or request["model"]))

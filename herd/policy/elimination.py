@@ -13,7 +13,6 @@ TAKES_REQUESTS = (NodeState.READY, NodeState.DEGRADED)
 _UNABLE = {Capability.IMAGE: "that makes no images", Capability.AUDIO: "that hears nothing"}
 
 FAILED = Reason("failed", "already failed this request")
-OTHER_BUILD = Reason("digest", "has another build of it")
 
 
 def absent(key: str, node: NodeView) -> Reason | None:
@@ -39,11 +38,11 @@ def lacking(ask: Ask, model: ModelView) -> Reason | None:
     """What this request needs and the model will not have on its node, be that there or not; None: nothing."""
     if ask.api not in model.apis:
         return Reason("dialect", f"serves it through a program that has no {ask.api}")
+    if ask.part is not None and model.digest != ask.part.digest:
+        return Reason("digest", "has another build of it")
     if ask.needs and model.capabilities:
         for need in ask.needs:
             # Servers list what is special about a model; that it completes text goes without saying for some.
             if need is not Capability.COMPLETION and need not in model.capabilities:
                 return Reason("capability", f"has a build of it {_UNABLE.get(need) or f'without {need.value}'}")
-    if ask.digest and model.digest != ask.digest:
-        return OTHER_BUILD
     return None

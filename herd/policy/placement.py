@@ -87,7 +87,7 @@ def _decided(
     found: list[Outlook] = []
     crowded: list[Crowded] = []
     eliminated: list[Eliminated] = []
-    picky = bool(ask.excluded or ask.needs or ask.digest)  # most requests are not, and nodes are many
+    picky = bool(ask.excluded or ask.needs or ask.part)  # most requests are not, and nodes are many
     for one in looked_at:
         if isinstance(one, Eliminated):
             # A node that is back, or free, some day will lack then what it lacks now: nobody should wait for it.
@@ -147,7 +147,7 @@ def _by_points(ask: Ask, found: list[Outlook], moment: Moment) -> tuple[Candidat
 def best_first(ask: Ask, rows: list[Row], tie: float) -> tuple[Candidate, ...]:
     """In order of the rows. Of those tied with the first: least outstanding, then least recently chosen, then by id.
 
-    But first of all the node that the request is meant for, unless the model has left its memory.
+    But first of all the node that a part of a batch is meant for, unless the model has left its memory.
 
     Args:
         ask: the request.
@@ -164,8 +164,8 @@ def best_first(ask: Ask, rows: list[Row], tie: float) -> tuple[Candidate, ...]:
             tied.append(row)
     if len(tied) > 1:
         first = min(tied, key=lambda row: (row[4].held.outstanding, row[4].held.last_chosen, row[2]))
-    if ask.meant is not None:
-        first = next((row for row in rows if row[2] == ask.meant and row[3].load is None), first)
+    if ask.part is not None:
+        first = next((row for row in rows if row[2] == ask.part.node and row[3].load is None), first)
     winner, there = first[3], first[4]
     best = winner._replace(edits=_edits(ask, there), trial=openness(there.one.node, there.one.model) == 1)
     return (best, *[row[3] for row in rows if row is not first])

@@ -80,10 +80,10 @@ class ModelView:
     kv_per_token: Bytes = Bytes(0)  # keys and values of one token; 0: unknown
     context_max: Tokens = Tokens(0)  # what it was trained for; 0: unknown
     active_share: float = 1.0  # of its weights that one token reads
+    digest: str = ""  # of the build; empty: the backend does not say
     breaker: BreakerState = CLOSED
     apis: tuple[str, ...] = ()  # what can be asked of it there, in whatever words the backend itself speaks
     kind: str = ""  # of its backend, a `BackendKind` or a newer one
-    digest: str = ""  # of the build; empty: the backend does not say
 
     @property
     def keepable(self) -> bool:
@@ -153,6 +153,14 @@ class NodeView:
 
 
 @dataclass(frozen=True, slots=True)
+class PartOf:
+    """What a part of a batch needs beside all else: one answer holds vectors of one build."""
+
+    digest: str  # of the build that has to serve it
+    node: NodeId  # that it is sized for, and goes to if it can
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """What a request needs of a node."""
 
@@ -168,14 +176,13 @@ class Ask:
     amount: Tokens | None = None  # of that work in its unit, where the request says; None: what is usual
     num_ctx: Tokens | None = None
     odd_context: bool = False  # what stands there is no number of tokens: the model server shall see it
+    part: PartOf | None = None  # it is a part of a batch
     keep_alive: bool = False  # the client says how long the model shall stay
     session: str = ""  # requests of one conversation have the same; empty: of none
     continues: bool = False  # it is not the first of its conversation
     excluded: tuple[NodeId, ...] = ()  # nodes that already failed this request
     retry: bool = False  # an attempt that may have cost a model server work has failed
     moves: int = 0  # from queue to queue so far
-    digest: str = ""  # of the build that it has to be; empty: any
-    meant: NodeId | None = None  # of a part of a batch: the node that it is sized for, where it goes if it can
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,11 @@ class _Vector:
     index: Span | None
     number: int
 
+    def size_at(self, number: int) -> int:
+        """Bytes of the same at another place of the list."""
+        size = len(self.element)
+        return size if self.index is None else size - (self.index.end - self.index.start) + len(str(number))
+
     def at(self, number: int) -> bytes:
         """The same at another place of the list."""
         if self.index is None or number == self.number:
@@ -227,19 +232,11 @@ class AnswerReader:
         del self._data[: self._at + 1]
         self._at = self._start = 0
         separated = _BETWEEN.fullmatch(gap) is not None if self._vectors else is_blank(gap)
-        vector = self._object(element) if self._objects else _numbers(element)
+        vector = _openai_vector(element) if self._objects else _native_vector(element)
         if not separated or vector is None or len(self._vectors) == self._count:
             self._nonsense()
         else:
             self._vectors.append(vector)
-
-    def _object(self, element: bytes) -> _Vector | None:
-        try:
-            index = outline(element, _INDEX, fold=False).members.get("index")
-        except RequestError:
-            return None
-        number = None if index is None else _NATURAL.fullmatch(element, *index)
-        return None if number is None else _Vector(element, index, int(number[0]))
 
     def _list_end(self, byte: int) -> None:
         if byte != _LIST_END or not is_blank(bytes(self._data[: self._at])):
@@ -269,22 +266,37 @@ def _end(pattern: re.Pattern[bytes], data: bytearray, at: int) -> int:
     return match.end() if match else at
 
 
-def _numbers(element: bytes) -> _Vector | None:
+def _native_vector(element: bytes) -> _Vector | None:
     return _Vector(element, None, 0) if _NUMBERS.fullmatch(element) else None
+
+
+def _openai_vector(element: bytes) -> _Vector | None:
+    """Numbers are left out of what is scanned: a pattern tells in a tenth of the time that there are no others."""
+    start, end = element.find(b"[") + 1, element.rfind(b"]")
+    flat = element
+    if start and start <= end:
+        if not _NUMBERS.fullmatch(element, start - 1, end + 1):
+            return None
+        flat = element[:start] + element[end:]
+    try:
+        index = outline(flat, _INDEX, fold=False).members.get("index")
+    except RequestError:
+        return None
+    number = None if index is None else _NATURAL.fullmatch(flat, *index)
+    if index is None or number is None:
+        return None
+    shift = len(element) - len(flat) if index.start > start else 0
+    return _Vector(element, Span(index.start + shift, index.end + shift), int(number[0]))
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
     """One answer of many. `prompt`: tokens of all inputs; `load_s`: of the part that waited longest for its model."""
 
-    pieces: tuple[bytes, ...]
+    size: int  # in bytes
+    pieces: Iterator[bytes]  # made as they are asked for: all of them may be megabytes
     prompt: Tokens
     load_s: float
-
-    @property
-    def size(self) -> int:
-        """Bytes of the answer."""
-        return sum([len(piece) for piece in self.pieces])
 
 
 PIECE = 64 * KiB  # bytes of a piece of the answer, about: as much as a client's connection takes without waiting
@@ -296,12 +308,14 @@ def joined(api: Api, parts: Sequence[PartAnswer]) -> Joined:
     native = api is Api.OLLAMA_EMBED
     splices = _native_sums(first.document, all_fields) if native else _usage_sums(first.document, all_fields)
     before, after = _around(first, splices)
-    vectors = (vector for part in parts for vector in part.vectors)
-    numbered = (vector.at(number) for number, vector in enumerate(vectors))
+    vectors = [vector for part in parts for vector in part.vectors]
+    commas = max(0, len(vectors) - 1)
+    size = sum([vector.size_at(number) for number, vector in enumerate(vectors)]) + commas
     counts = all_fields if native else [_object(fields, "usage") for fields in all_fields]
     key = "prompt_eval_count" if native else "prompt_tokens"
     return Joined(
-        tuple(_in_pieces(before, numbered, after)),
+        len(before) + size + len(after),
+        _in_pieces(before, vectors, after),
         Tokens(sum(_whole(count, key) for count in counts)),
         max(_whole(fields, "load_duration") for fields in all_fields) / 1e9,
     )
@@ -342,11 +356,12 @@ def _around(part: PartAnswer, splices: Iterable[Splice]) -> tuple[bytes, bytes]:
     )
 
 
-def _in_pieces(before: bytes, elements: Iterable[bytes], after: bytes) -> Iterator[bytes]:
+def _in_pieces(before: bytes, vectors: Iterable[_Vector], after: bytes) -> Iterator[bytes]:
     held, size = [before], len(before)
-    for number, element in enumerate(elements):
+    for number, vector in enumerate(vectors):
         if number:
             held.append(b",")
+        element = vector.at(number)
         held.append(element)
         size += len(element) + 1
         if size >= PIECE:

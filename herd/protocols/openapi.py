@@ -166,6 +166,7 @@ _ANSWER_HEADERS = {
     "X-Herd-Score": "Of the node, when it was placed there.",
     "X-Herd-Queue-Ms": "Milliseconds in all queues together.",
     "X-Herd-Attempts": "How often it was sent to a node.",
+    "X-Herd-Parts": "In how many parts a batch was served; only where it was.",
     "X-Herd-Placed-Ms": "Milliseconds until it was placed.",
     "X-Herd-Predicted-Ms": "Milliseconds from then on that were predicted.",
     "X-Herd-Edited": "Fields that were changed on the way.",

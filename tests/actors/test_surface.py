@@ -65,6 +65,7 @@ async def test_the_router_tells_who_it_is_and_how_its_fleet_stands() -> None:
             "size": 0,
             "breaker": None,
             "pinned": False,
+            "capabilities": ["completion", "tools"],
         }
         assert status["queues"] == [{"node": "a", "model": LLAMA, "running": 0, "waiting": 0, "limit": 3}]
         assert status["totals"] == {"nodes": 1, "serving": 1, "models": 1, "running": 0, "waiting": 0, "held": 0}

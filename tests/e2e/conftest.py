@@ -12,7 +12,7 @@ from tests.e2e.house import House, running_house
 async def house_of_a_file(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     """One house for all tests of a file that leave it as they found it: its three processes take seconds to start.
 
-    Files whose tests do not even ask what was before them share one: `one_house`.
+    Files whose tests do not even ask what was before them share one: `one_house`, and `every_kind`.
     """
     async with running_house(tmp_path_factory.mktemp("house")) as house:
         yield house

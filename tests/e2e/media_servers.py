@@ -56,7 +56,7 @@ class MediaServer:
         running: requests that it works on.
         abandoned: requests whose client left before the answer.
         gate: answers wait at it; open unless a test closes it.
-        breaks: it takes the next request and cuts the connection; so many times.
+        broken: it takes each request and cuts the connection.
         hears: is called with the size whenever more of a file has come.
         deaf_from: after so many bytes of a file it waits at the gate before it reads on.
     """
@@ -66,7 +66,8 @@ class MediaServer:
         self.paths = paths
         self.asked: list[str] = []
         self.uploads: list[Upload] = []
-        self.running = self.abandoned = self.breaks = 0
+        self.running = self.abandoned = 0
+        self.broken = False
         self.gate = asyncio.Event()
         self.gate.set()
         self.hears: Callable[[int], None] = lambda _size: None
@@ -129,8 +130,7 @@ class MediaServer:
         asked: Mapping[str, object] = {} if form else await request.json()
         upload = await self._read(request) if form else Upload()
         await self.gate.wait()
-        if self.breaks:
-            self.breaks -= 1
+        if self.broken:
             assert request.transport is not None
             request.transport.abort()
         if request.path == SPEECH:

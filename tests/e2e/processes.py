@@ -16,7 +16,6 @@ from typing import Self
 import herd
 
 ROOT = Path(herd.__file__).parents[1]
-_ABSENT = Path(__file__).parent / "absent"
 
 # A process starts in half a second; a machine that compiles something else beside the tests may take many times that.
 PATIENCE_S = 40.0
@@ -25,24 +24,27 @@ _SCRIPTS = {"herd": "herd", "herd-node": "herd_node"}
 
 
 def command(script: str, *arguments: str) -> list[str]:
-    """The command line of `herd` or `herd-node`, with this interpreter, whether or not the scripts are installed."""
-    return [sys.executable, "-c", f"from herd.cli import entry; entry.{_SCRIPTS[script]}()", *arguments]
+    """The command line of `herd` or `herd-node`, with this interpreter, whether or not the scripts are installed.
+
+    As where Herd alone is installed there is no numpy, which sqlite-utils would take: a sixth of a router's start.
+    """
+    start = f"import sys; sys.modules['numpy'] = None; from herd.cli import entry; entry.{_SCRIPTS[script]}()"
+    return [sys.executable, "-c", start, *arguments]
 
 
 def environment(home: Path, variables: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment without what would steer Herd or its output, with `home` as the home directory.
 
-    Agents have no owner: the machine that tests run on is busy with the tests. What takes time at each of some hundred
-    starts and is used by no test is left out: numpy, which Herd does not need but sqlite-utils takes where it is there,
-    and the authorities of the world's web sites.
+    Agents have no owner: the machine that tests run on is busy with the tests. The authorities of the world's web
+    sites, of which each of some hundred starts would read a list, sign for nothing here.
     """
     kept = {
         key: value
         for key, value in os.environ.items()
         if not key.startswith(("HERD_", "OLLAMA_", "COV_", "FORCE_COLOR", "PYTHONWARNINGS"))
     }
-    own = {"HOME": str(home), "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb", "HERD_NODE_DEDICATED": "1"}
-    own |= {"PYTHONPATH": os.pathsep.join((str(_ABSENT), str(ROOT))), "SSL_CERT_FILE": os.devnull}
+    own = {"HOME": str(home), "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb", "PYTHONPATH": str(ROOT)}
+    own |= {"HERD_NODE_DEDICATED": "1", "SSL_CERT_FILE": os.devnull}
     return kept | own | dict(variables or {})
 
 

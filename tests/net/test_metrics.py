@@ -106,6 +106,21 @@ async def test_requests_and_tokens_are_counted_for_each_model_on_each_node() -> 
     assert value(families, "herd_tokens", "_total", kind="prompt", node="nas") == 0
 
 
+async def test_a_request_in_parts_is_one_and_each_part_counts_where_it_ran() -> None:
+    meter = Metrics()
+    for node in ("studio", "mini"):
+        part: Any = {**REQUEST, "node": node, "attempts": 2}
+        meter.part_ended(part)
+    ended(meter, api=Api.OLLAMA_EMBED, node=None)
+    families = read((await meter.exposition(NOTHING))[1])
+    assert value(families, "herd_requests", "_total", outcome="served") == 1
+    assert value(families, "herd_api_requests", "_total", api="/api/embed") == 1
+    assert value(families, "herd_request_retries", "_total") == 2
+    for node in ("studio", "mini"):
+        assert value(families, "herd_node_requests", "_total", node=node, outcome="served") == 1
+        assert value(families, "herd_tokens", "_total", node=node, kind="prompt") == 10
+
+
 async def test_how_long_requests_took_is_measured_and_how_long_they_waited() -> None:
     cancelled = {"outcome": "cancelled", "took_s": None, "total_s": 100.0, "first_token_s": None}
     families = await told({"waited_s": 3.0, "held_s": 2.0}, {"total_s": 0.1, "first_token_s": 0.1}, cancelled)

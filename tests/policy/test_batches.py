@@ -21,7 +21,7 @@ from herd.policy.calibration import Calibration
 from herd.policy.loads import ModelLoad, NodeLoad
 from herd.policy.pace import Learned
 from herd.policy.placement import place
-from herd.policy.values import Ask, BreakerState, Circuit, Hardware, ModelView, NodeView
+from herd.policy.values import Ask, BreakerState, Circuit, Hardware, ModelView, NodeView, PartOf
 from herd.types import Api, NodeId, NodeName, NodeState, Seconds, Tokens
 from tests.policy.views import NOW, looked_at, model, node
 
@@ -177,7 +177,7 @@ def test_whatever_is_split_keeps_its_order_and_is_worth_it(places: list[tuple[fl
 def test_a_part_goes_where_it_was_meant_to_while_it_can() -> None:
     fast, slow = node("fast", build(), hardware=Hardware(bandwidth=500e9)), node("slow", build())
     known = [looked_at(view, TEXTS) for view in (fast, slow)]
-    part = Ask(TEXTS, Api.OLLAMA_EMBED, prompt_tokens=Tokens(100), digest="one", meant=NodeId("slow"))
+    part = Ask(TEXTS, Api.OLLAMA_EMBED, prompt_tokens=Tokens(100), part=PartOf("one", NodeId("slow")))
 
     assert [one.name for one in place(part, known, {}, NOW).candidates] == ["slow", "fast"]
     busy = {NodeId("slow"): NodeLoad(3, 1, {TEXTS: ModelLoad(3, 1, NOW.now + 60.0)})}
@@ -191,7 +191,7 @@ def test_a_part_goes_where_it_was_meant_to_while_it_can() -> None:
 
 
 def test_another_build_is_out_and_why_is_said() -> None:
-    part = Ask(TEXTS, Api.OLLAMA_EMBED, digest="one")
+    part = Ask(TEXTS, Api.OLLAMA_EMBED, part=PartOf("one", NodeId("a")))
     known = [looked_at(node("a", build("another")), TEXTS), looked_at(node("b", build("")), TEXTS)]
     decision = place(part, known, {}, NOW)
 

@@ -108,7 +108,10 @@ def read(api: Api, answer: bytes, count: int, *cuts: int) -> PartAnswer | None:
 
 def whole(api: Api, *answers: tuple[bytes, int]) -> bytes:
     parts = [read(api, answer, count) for answer, count in answers]
-    return b"".join(joined(api, [part for part in parts if part is not None]).pieces)
+    answer = joined(api, [part for part in parts if part is not None])
+    data = b"".join(answer.pieces)
+    assert answer.size == len(data)
+    return data
 
 
 def test_vectors_go_on_as_they_were_written() -> None:
@@ -222,6 +225,7 @@ def test_a_long_answer_goes_out_in_pieces() -> None:
     vector = f"[{','.join(['0.123456789'] * 768)}]"
     parts = [read(OLLAMA, native(*[vector] * 40), 40) for _ in range(2)]
     answer = joined(OLLAMA, [part for part in parts if part is not None])
-    assert len(answer.pieces) > 5
-    assert answer.size == sum(len(piece) for piece in answer.pieces)
-    assert json.loads(b"".join(answer.pieces))["embeddings"] == [[0.123456789] * 768] * 80
+    pieces = list(answer.pieces)
+    assert len(pieces) > 5
+    assert answer.size == sum(len(piece) for piece in pieces)
+    assert json.loads(b"".join(pieces))["embeddings"] == [[0.123456789] * 768] * 80

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from herd.protocols.spans import Call, Span, SpanKind, Trace, attempt_context, told, untold
+from herd.protocols.spans import FIRST_PART, Call, Span, SpanKind, Trace, attempt_context, told, untold
 from herd.protocols.stories import Event, RequestEntry
 from herd.protocols.trace_context import TraceContext
 from herd.types import Api
@@ -261,6 +261,27 @@ def test_the_words_of_a_node_that_failed_are_an_answer_without_an_attempt() -> N
 def test_a_gap_and_an_event_that_is_not_known_end_no_story() -> None:
     found = trace(placed(0.0), event("left-out", 1.0, events=40), event("danced", 2.0), placed(3.0), ended(4.0))
     assert stages(found)[2:] == [("place", 0.0, 0.0), ("place", 2.0, 3.0)]
+
+
+def test_each_part_of_a_batch_is_a_call_of_its_own_under_the_requests() -> None:
+    def part(number: int, at: float, node: str, status: int = 200) -> Event:
+        return event("part", at, id=f"r1/{number}", part=number, node=node, status=status, attempts=1)
+
+    planned = event("split", 0.5, parts=[], predicted_s=1.0, alone_s=2.0)
+    found = trace(planned, part(2, 2.0, "mini", 500), part(1, 3.0, "studio"), ended(3.5), served_model=None)
+    assert stages(found) == [
+        ("POST /api/chat", -0.5, 3.5),
+        ("read body", -0.5, 0.0),
+        ("chat fast", 0.5, 2.0),
+        ("chat fast", 0.5, 3.0),
+    ]
+    mini, studio = found.spans[2:]
+    assert [one.id for one in (studio, mini)] == [
+        attempt_context(CALL.context, FIRST_PART + number).span for number in (1, 2)
+    ]
+    assert (studio.parent, studio.kind, studio.failed, mini.failed) == (1000, SpanKind.CLIENT, False, True)
+    assert studio.attributes["herd.node"] == "studio"
+    assert studio.attributes["herd.request_id"] == "r1/1"
 
 
 def test_a_call_without_a_story() -> None:

@@ -7,8 +7,13 @@ from typing import Any
 
 import pytest
 
+from herd.actors import batching
+from herd.actors.ports import Handler, Headers, HttpRequest, Sink
+from herd.actors.sinks import PassingSink
 from herd.names import Names
+from herd.protocols.batches import MOST_VECTOR
 from herd.runtime.testing import run_virtual, virtual_time
+from herd.simulation.chaos.invariants import Observer
 from herd.simulation.fleet.house import House, SimulatedNode
 from herd.simulation.http import RecordingSink, call
 from herd.types import NodeState
@@ -125,10 +130,10 @@ async def test_two_builds_are_never_in_one_answer() -> None:
         c = await with_another_build(home, "c")
         assert served_by(await home.ask(EMBED, batch())) in {"a", "c"}
         b = await loaded(home, "b")
-        for _ in range(4):
+        for _ in range(2):
             assert set(str(served_by(await home.ask(EMBED, batch()))).split(", ")) == {"a", "b"}
         # All nodes with the build are lost in the middle: the batch begins again in one piece, at the other one.
-        sent = home.send(EMBED, batch(400))
+        sent = home.send(EMBED, batch(160))
         await parts_run(home, 2)
         for node in (a, b):
             home.links.cut(node.id)
@@ -138,7 +143,7 @@ async def test_two_builds_are_never_in_one_answer() -> None:
         story = (await home.ask(f"/herd/v1/requests/{sent.sink.header('X-Request-Id')}", method="GET")).json
         assert [event["kind"] for event in story["events"]][:2] == ["split", "unsplit"]
         assert (story["node"], story["outcome"]) == ("c", "served")
-        direct = (await call(c.ollama.handle, "POST", EMBED, batch(400))).json
+        direct = (await call(c.ollama.handle, "POST", EMBED, batch(160))).json
         assert direct["embeddings"] == sent.sink.json["embeddings"]
 
 
@@ -254,10 +259,16 @@ async def storm(seed: int) -> None:
                 await asyncio.sleep(dice.uniform(0.2, 2.0))
                 home.links.cut(dice.choice(home.nodes).id)
 
+        observer = Observer()
+        watch = asyncio.create_task(observer.watch(home))
         async with asyncio.TaskGroup() as group:
             group.create_task(trouble())
             for number in range(40):
                 group.create_task(comes(number % 4 != 0))
+        watch.cancel()
+        await observer.look(home)
+        await observer.check_nothing_is_out(home)
+        assert observer.violations == []
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -274,3 +285,86 @@ def test_the_same_seed_splits_the_same() -> None:
             return [json.dumps(answer.headers) for answer in answers]
 
     assert run_virtual(story()) == run_virtual(story())
+
+
+class Lying:
+    """Stands before a model server, and spoils the next answers with vectors."""
+
+    def __init__(self, lies: list[str]) -> None:
+        self.lies = lies
+
+    def around(self, handler: Handler) -> Handler:
+        async def handle(request: HttpRequest, sink: Sink) -> None:
+            embeds = request.path in {EMBED, OPENAI} and self.lies
+            await handler(request, _Spoiled(sink, self.lies.pop(0)) if embeds else sink)
+
+        return handle
+
+
+class _Spoiled(PassingSink):
+    def __init__(self, sink: Sink, lie: str) -> None:
+        super().__init__(sink)
+        self._lie = lie
+
+    async def start(self, status: int, headers: Headers) -> None:
+        more = (("Content-Encoding", "br"),) if self._lie == "compressed" else ()
+        kept = tuple(pair for pair in headers if pair[0].lower() != "content-length")
+        await super().start(status, (*kept, *more))
+
+    async def write(self, data: bytes) -> None:
+        if self._lie == "one more":
+            data = data.replace(b'"embeddings":[[', b'"embeddings":[[1],[')
+        await super().write(data if self._lie != "breaks off" else data[: len(data) * 9 // 10])
+
+    async def finish(self) -> None:
+        if self._lie == "breaks off":  # after more than is held for another attempt
+            self.abort()
+        else:
+            await super().finish()
+
+
+@pytest.mark.parametrize("lie", ["one more", "compressed", "breaks off"])
+def test_parts_that_do_not_make_one_answer_are_dropped_for_the_whole(lie: str) -> None:
+    async def story() -> None:
+        liar = Lying([])
+        async with scenario() as home:
+            for name in ("a", "b"):
+                await loaded(home, name, around=liar.around)
+            expected = await home.ask(EMBED, batch(160))
+            liar.lies.append(lie)
+            answer = await home.ask(EMBED, batch(160))
+            assert (parts(answer), served_by(answer)) in ((None, "a"), (None, "b"))
+            assert answer.json["embeddings"] == expected.json["embeddings"]
+            [line, _] = (await home.ask("/herd/v1/requests", method="GET")).json["requests"]
+            assert (line["node"], line["outcome"], line["attempts"]) == (served_by(answer), "served", 1)
+
+    run_virtual(story())
+
+
+def test_a_batch_for_whose_vectors_there_is_no_room_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "ROOM", 39 * MOST_VECTOR)
+
+    async def story() -> None:
+        async with scenario() as home:
+            for name in ("a", "b"):
+                await loaded(home, name)
+            assert parts(await home.ask(EMBED, batch(40))) is None
+            assert parts(await home.ask(EMBED, batch(39))) == "2"
+            first, second = home.send(EMBED, batch(39)), home.send(EMBED, batch(39))
+            await asyncio.gather(first.task, second.task)
+            assert [parts(one.sink) for one in (first, second)] == ["2", None]
+            assert parts(await home.ask(EMBED, batch(39))) == "2", "the room is free again"
+
+    run_virtual(story())
+
+
+@virtual_time
+async def test_a_model_server_that_cannot_serve_now_costs_its_part_another_attempt() -> None:
+    async with scenario() as home:
+        a, _ = await loaded(home, "a"), await loaded(home, "b")
+        a.ollama.fail_next(503, "busy")
+        answer = await home.ask(EMBED, batch())
+        assert (parts(answer), served_by(answer), answer.header("X-Herd-Attempts")) == ("2", "b, b", "3")
+        a.ollama.fail_next(400, "no")
+        answer = await home.ask(EMBED, batch())
+        assert (answer.status, answer.json, parts(answer)) == (400, {"error": "no"}, None)

@@ -182,6 +182,10 @@ def test_a_narrow_terminal_breaks_words_and_loses_no_figure(width: int) -> None:
         ({"kind": "queued", "at": 0.0, "node": "mini"}, "now: it waits for its turn at mini"),
         ({"kind": "opened", "at": 0.0, "node": "mini", "attempt": 1, "edits": []}, "now: mini has it"),
         ({"kind": "first-byte", "at": 0.0, "status": 200}, "now: the answer is coming"),
+        (
+            {"kind": "part", "at": 0.0, "id": "r/1", "part": 1, "node": "a", "status": 200, "attempts": 1},
+            "now: parts of it are under way",
+        ),
     ],
 )
 def test_a_request_under_way_says_what_it_waits_for(event: Event, sentence: str) -> None:
@@ -212,6 +216,21 @@ def test_a_request_under_way_says_what_it_waits_for(event: Event, sentence: str)
             "mini: could not be reached: no link (link)",
         ),
         ({"kind": "left-out", "at": 0.0, "events": 9}, "9 events are left out here"),
+        (
+            {
+                "kind": "split",
+                "at": 0.0,
+                "parts": [{"id": "r/1", "node": "mini", "inputs": 30}, {"id": "r/2", "node": "nas", "inputs": 10}],
+                "predicted_s": 1.5,
+                "alone_s": 2.0,
+            },
+            "in 2 parts, of its inputs 30 to mini, 10 to nas; predicted: 1.50 s, in one piece 2.00 s",
+        ),
+        (
+            {"kind": "part", "at": 0.0, "id": "r/2", "part": 2, "node": "nas", "status": 400, "attempts": 1},
+            "r/2 answered by nas (HTTP 400)",
+        ),
+        ({"kind": "unsplit", "at": 0.0, "text": "no node can"}, "begun again in one piece: no node can"),
         (
             {"kind": "ended", "at": 0.0, "outcome": "rejected", "status": 404, "text": "model 'm' not found"},
             "over: refused: model 'm' not found",

@@ -5,20 +5,18 @@ import base64
 import json
 import re
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from herd.types import Api
 from tests.e2e.house import House
-from tests.e2e.kinds import kinds_house
 from tests.e2e.media_servers import PNG, picture, sound
 from tests.e2e.processes import PATIENCE_S, ROOT, environment
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 TEXT = (ROOT / "docs" / "multimodal.md").read_text(encoding="utf-8")
 # Where a reader's router is.
@@ -63,12 +61,6 @@ CHECKS: dict[Api, Callable[[Came], bool]] = {
     Api.OLLAMA_CHAT: lambda came: bool(json.loads(came.out)["message"]["content"]),
     Api.CHAT: lambda came: bool(json.loads(came.out)["choices"][0]["message"]["content"]),
 }
-
-
-@pytest_asyncio.fixture(name="house", scope="module", loop_scope="module")
-async def house_with_every_kind(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    async with kinds_house(tmp_path_factory.mktemp("kinds")) as kinds:
-        yield kinds
 
 
 async def test_there_is_an_example_for_each_endpoint() -> None:

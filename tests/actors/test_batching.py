@@ -1,0 +1,60 @@
+"""What belongs to batches and has no node: bodies that are parts of others. The flow is told in tests/scenarios."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from herd.actors.body import MemoryBody, SplicedBody
+from herd.net.bodies import Collector
+from herd.protocols.splice import Splice
+from herd.types import MiB
+
+BODY = bytes(range(256)) * 4
+
+
+async def pieces(body: SplicedBody, size: int) -> list[bytes]:
+    return [piece async for piece in body.chunks(size)]
+
+
+@given(st.lists(st.integers(0, len(BODY)), min_size=4, max_size=4), st.integers(1, 300))
+def test_it_is_the_other_body_without_what_was_cut_out(edges: list[int], size: int) -> None:
+    a, b, c, d = sorted(edges)
+    body = SplicedBody(MemoryBody(BODY), (Splice(a, b, b""), Splice(c, d, b"")))
+    expected = BODY[:a] + BODY[b:c] + BODY[d:]
+
+    async def check() -> None:
+        assert body.size == len(expected)
+        assert await body.examine(bytes) == expected
+        cut = await pieces(body, size)
+        assert b"".join(cut) == expected
+        assert all(0 < len(piece) <= size for piece in cut)
+
+    asyncio.run(check())
+
+
+async def test_parts_of_one_long_body_are_read_at_once_from_its_file() -> None:
+    collector = Collector(8 * MiB)
+    data = b"x" * MiB + b"a" * MiB + b"b" * MiB
+    await collector.add(data)
+    whole = await collector.finish()
+    first, second = (SplicedBody(whole, (cut,)) for cut in (Splice(2 * MiB, 3 * MiB, b""), Splice(MiB, 2 * MiB, b"")))
+    one, two = await asyncio.gather(pieces(first, 65_536), pieces(second, 65_536))
+    assert b"".join(one) == data[: 2 * MiB]
+    assert b"".join(two) == data[:MiB] + data[2 * MiB :]
+    first.close()
+    assert await second.examine(len) == 2 * MiB, "a part does not close what it is a part of"
+    whole.close()
+
+
+async def test_it_is_read_as_it_is_whenever_it_is_asked_for() -> None:
+    body = SplicedBody(MemoryBody(b"0123456789"), (Splice(2, 5, b""),))
+    for _ in range(2):
+        assert await pieces(body, 4) == [b"01", b"567", b"89"]
+    with pytest.raises(ValueError, match="read"):
+        await body.examine(_refuse)
+
+
+def _refuse(data: bytes | memoryview) -> None:
+    raise ValueError(f"cannot read {len(data)} bytes")
