@@ -1,5 +1,4 @@
-"""Speech through a router and an agent, which starts one server itself, and knows another's key and a third one's path."""
-
+"""Speech through a router and an agent, which starts one server itself, and knows a key and a path of two others."""
 
 import asyncio
 import json
