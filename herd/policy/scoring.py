@@ -81,14 +81,13 @@ class Crowded(NamedTuple):
 def look(ask: Ask, one: Prospect, held: NodeLoad, moment: Moment) -> Outlook | Crowded | Reason:
     """What the request would find there; or why it finds no memory."""
     model, pace = one.model, one.pace
-    tickets, wait, factor, passing = 0, 0.0, 1.0, False
+    tickets, wait, factor, passing, crowd = 0, 0.0, 1.0, False, None
     if ask.unit is _TOKEN:
         prompt: int = ask.prompt_tokens
         if moment.cached and one.node.id == moment.favourite and model.resident:
             prompt = max(prompt - moment.cached, LEAST_READ)
         prefill = prompt / pace.prefill
         decode = (moment.answer if ask.max_tokens is None else min(moment.answer, ask.max_tokens)) / pace.decode
-        crowd = pace.decode_crowd
     else:
         prefill, (decode, crowd), passing = 0.0, _other_work(ask, one, moment), model.passing
     work = prefill + decode
@@ -102,7 +101,7 @@ def look(ask: Ask, one: Prospect, held: NodeLoad, moment: Moment) -> Outlook | C
             streams = min(tickets + 1, model.limit)
             if streams > 1:
                 prefill *= crowded(pace.prefill_crowd, streams)
-                work = prefill + decode * crowded(crowd, streams)
+                work = prefill + decode * crowded(crowd or pace.decode_crowd, streams)
             others -= 1
         if others:  # models that run at the same moment share the machine
             factor = 1.0 + others

@@ -15,10 +15,8 @@ import orjson
 
 from herd.protocols.headers import value_of
 from herd.protocols.messages import Headers, Usage
+from herd.protocols.speech_servers import LOAD_SECONDS
 from herd.types import Seconds, Tokens, Unit
-
-# Header of an answer for which the agent had to start the server: seconds.
-LOAD_SECONDS = "X-Herd-Load-Seconds"
 
 _FRAMES = 100  # in a second
 _KILO = 1000

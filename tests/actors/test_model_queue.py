@@ -1,5 +1,7 @@
 import asyncio
 import random
+from dataclasses import replace
+from itertools import cycle
 
 import pytest
 
@@ -11,7 +13,7 @@ from herd.policy.values import Candidate, Lease, Moved, Reason, Refused, Ticket
 from herd.runtime import ActorHandle, remote, stop
 from herd.runtime.testing import virtual_time
 from herd.simulation.clock import LoopClock
-from herd.types import BackendId, ModelName, NodeId, NodeName, Priority, Seconds, Tokens
+from herd.types import BackendId, ModelName, NodeId, NodeName, Priority, Seconds, Tokens, Unit
 from tests.actors.doubles import Witness, settled, ticket
 
 PAUSED = Reason("meeting", "is in a meeting")
@@ -400,6 +402,7 @@ class Learning:
         self.queue = ModelQueue(NodeName("studio"), "m", 0, LoopClock(), listener)
         self.life = 5.0  # seconds of an answer
         self.load = 0.0
+        self.units = cycle([Unit.TOKEN])  # of one answer after the other
         self.served = 0
         self.tasks = [asyncio.create_task(self._ask(number)) for number in range(8)]
 
@@ -412,7 +415,8 @@ class Learning:
                 assert isinstance(await self.queue.acquire(mine), Lease)
                 await asyncio.sleep(self.life)
                 self.served += 1
-                self.queue.completed(Completion(mine.id, answer_of(100, self.load)))
+                answer = replace(answer_of(100, self.load), unit=next(self.units))
+                self.queue.completed(Completion(mine.id, answer))
             finally:
                 self.queue.release(mine.id)
 
@@ -451,6 +455,18 @@ async def test_more_streams_that_only_take_longer_are_not_kept() -> None:
     assert await line.until(LEAST + 1) == 2
     assert await line.until(2 * LEAST + 4) == 1
     assert await node.heard.remote() == [("limit_changed", ("m", 2)), ("limit_changed", ("m", 1))]
+    await line.end()
+    await stop(node)
+
+
+@virtual_time
+async def test_of_work_in_several_units_nothing_is_compared_and_of_one_it_is_whatever_that_is() -> None:
+    node = remote(Witness).remote()
+    line = Learning(node)
+    line.units = cycle([Unit.TOKEN, Unit.AUDIO_FRAME])
+    assert await line.until(3 * LEAST) == 1
+    line.units = cycle([Unit.AUDIO_FRAME])
+    assert await line.until(4 * LEAST + 1) == 2
     await line.end()
     await stop(node)
 

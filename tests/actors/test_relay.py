@@ -13,7 +13,7 @@ from herd.runtime import ActorHandle, remote, stop
 from herd.runtime.testing import virtual_time
 from herd.simulation.clock import LoopClock
 from herd.simulation.http import InMemoryServers
-from herd.types import BackendId, Bytes, MiB
+from herd.types import BackendId, Bytes, MiB, Seconds
 from tests.actors.doubles import FakeServing, Witness, request_head, settled
 
 BASE = "http://127.0.0.1:11434"
@@ -191,3 +191,38 @@ def test_when_nobody_waits_any_more_the_server_sees_its_connection_closed(answer
         await node.end()
 
     story()
+
+
+@virtual_time
+async def test_what_a_picture_takes_is_measured_by_the_agent_where_the_answer_does_not_say() -> None:
+    node = Node()
+
+    async def serve(request: HttpRequest, sink: Sink) -> None:
+        await request.read_body(Bytes(MiB))
+        await asyncio.sleep(20.0)
+        await sink.start(200, (("Content-Type", "application/json"), ("X-Herd-Load-Seconds", "8.0")))
+        await sink.write(b'{"data":[{"b64_json":"AA=="}]}')
+        await sink.finish()
+
+    node.servers.serve(BASE, serve)
+    serving = FakeServing(replace(request_head(size=3), path="/v1/images/generations"), b"abc")
+    await node.relay(serving)
+    assert serving.said[-1] == Usage(load_s=Seconds(8.0), decode_s=Seconds(12.0), complete=True)
+    await node.end()
+
+
+@virtual_time
+async def test_a_refusal_of_a_picture_is_no_work() -> None:
+    node = Node()
+
+    async def serve(request: HttpRequest, sink: Sink) -> None:
+        await asyncio.sleep(1.0)
+        await sink.start(400, (("Content-Type", "text/plain"),))
+        await sink.write(b"no")
+        await sink.finish()
+
+    node.servers.serve(BASE, serve)
+    serving = FakeServing(replace(request_head(size=3), path="/v1/images/generations"), b"abc")
+    await node.relay(serving)
+    assert serving.said[-1] == Usage(failed=True)
+    await node.end()
