@@ -94,6 +94,7 @@ NO_ROOM = Budget(0, ())
 def budget(key: str, size: Bytes, node: NodeView, pinned: tuple[str, ...] = ()) -> Budget:
     """The memory that a load of `size` bytes of the model `key` finds on a node whose `pinned` models must stay.
 
+    So do those of programs that agents start: they go by themselves, and for nobody.
     What no GPU of the node could hold, nor all together, is spread over them and the RAM.
     """
     if pressure(node) is not None:
@@ -105,8 +106,9 @@ def budget(key: str, size: Bytes, node: NodeView, pinned: tuple[str, ...] = ()) 
         most = min(most, owners)
     residents = [(name, view.size_resident) for name, view in node.models.items() if view.resident]
     whole = memory.free + spill + sum([taken for _, taken in residents])
-    stays = sum([taken for name, taken in residents if name in pinned and name != key])
-    others = tuple([pair for pair in residents if pair[0] != key and pair[0] not in pinned])
+    fixed = [name for name, _ in residents if name != key and (name in pinned or node.models[name].hasty)]
+    stays = sum([taken for name, taken in residents if name in fixed])
+    others = tuple([pair for pair in residents if pair[0] != key and pair[0] not in fixed])
     return Budget(min(most, whole) - stays, others, memory.free + spill)
 
 

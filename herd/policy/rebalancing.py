@@ -77,7 +77,8 @@ def waits(held: NodeLoad, here: Prospect, waiting: Sequence[Waiter], now: Second
     ahead = max(0.0, tickets.ends - tickets.running * now)
     pace = len(held.models) / here.model.limit  # models that run at the same moment share the machine
     loading = held.reservations.get(here.key)
-    begins = max(0.0, loading.done - now) if loading is not None else 0.0
+    # What is loaded for each request is part of the work of each.
+    begins = max(0.0, loading.done - now) if loading is not None and not loading.passing else 0.0
     found: list[Waits] = []
     for one in waiting:
         found.append(Waits(begins + ahead * pace, one.work))

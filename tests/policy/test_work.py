@@ -194,6 +194,18 @@ def test_it_is_not_run_beside_models_in_use_that_leave_it_no_room_however_long_i
     assert place(ask, fleet, {}, NOW).chosen is not None  # idle ones make room
 
 
+@pytest.mark.parametrize("kind", [BackendKind.MFLUX, BackendKind.QWEN_ASR])
+def test_its_own_memory_is_nobody_elses_room(kind: BackendKind) -> None:
+    """No Ollama can have it go."""
+    qwen = model("qwen3:8b", gib=40.0)
+    view = node("studio", tool(kind, gib=30.0, resident=True), qwen, **card(64, 34))
+    ask = Ask("qwen3:8b", Api.CHAT)
+
+    assert place(ask, [prospect("qwen3:8b", view, Facts())], {}, NOW).chosen is None
+    gone = node("studio", tool(kind, gib=30.0), qwen, **card(64, 64))
+    assert place(ask, [prospect("qwen3:8b", gone, Facts())], {}, NOW).chosen is not None
+
+
 # --- loads ahead, homes and moves -------------------------------------------------------------------------------------
 
 

@@ -18,8 +18,8 @@ _ODD = "the router describes this node in another way: is it of another version?
 _GONE = "it is not in the fleet any more"
 
 # Cells of the figures of a model, and which of them are left out first.
-_WIDTHS = {"size": 9, "loads in": 8, "tok/s in": 8, "other work": 24}
-_RANKS = ("in memory", "tok/s out", "first token", "size", "at once", "loads in", "tok/s in", "off by", "other work")
+_WIDTHS = {"size": 9, "loads in": 8, "tok/s in": 8}
+_RANKS = ("in memory", "tok/s out", "first token", "size", "at once", "loads in", "tok/s in", "off by")
 _REQUESTS = 5  # of the node, the latest
 _NAME = 24  # cells of a model's name: less says nothing of those that carry their publisher and their quantization
 
@@ -43,7 +43,7 @@ def _rows(document: dict[str, Any], seen: Seen, width: int, look: Look) -> list[
     rows = _texts([node_view.heading(document)], width, look)
     for fact in node_view.facts(document):
         rows += _texts([Text(fact)], width, look, indent=2)
-    columns = placed(_columns(document), width, 2)
+    columns = placed(_columns(), width, 2)
     rows += [(), title_line(Line(look, width), columns, 2).row()]
     rows += [table_line(Line(look, width), columns, model, 2).row() for model in node_view.models(document)]
     own = [request for request in seen.requests if request.node == document["name"]][:_REQUESTS]
@@ -55,14 +55,14 @@ def _rows(document: dict[str, Any], seen: Seen, width: int, look: Look) -> list[
     return rows
 
 
-def _columns(document: dict[str, Any]) -> list[Column[_Model]]:
+def _columns() -> list[Column[_Model]]:
     def figure(text: Callable[[dict[str, Any], dict[str, Any]], str], model: _Model, _: int) -> Sequence[Piece]:
         return ((text(*model), ""),)
 
     columns: list[Column[_Model]] = [
         Column("model", lambda model, _: ((model[0]["name"], ""),), _NAME, 2 * _NAME, 0),
     ]
-    for title, text in node_view.figures(document):
+    for title, text in node_view.FIGURES:
         width = _WIDTHS.get(title, len(title))
         columns.append(Column(title, partial(figure, text), width, width, 1 + _RANKS.index(title), True))
     return columns

@@ -79,6 +79,7 @@ def facts(document: dict[str, Any]) -> list[str]:
         f"{document['running']} running, {document['waiting']} waiting",
         _owner(document),
         *([_predictions(document["calibration"])] if "calibration" in document else ()),
+        *_other_work(document),
     ]
 
 
@@ -151,33 +152,26 @@ FIGURES: tuple[tuple[str, Callable[[dict[str, Any], dict[str, Any]], str]], ...]
     ("first token", lambda _, speed: _number(speed.get("first_token_s"), " s")),
     ("tok/s in", lambda _, speed: _number(speed.get("prefill"))),
     ("tok/s out", lambda _, speed: _number(speed.get("decode"))),
-    ("other work", lambda _, speed: _other_work(speed)),
     ("off by", lambda _, speed: _off_by(speed.get("calibration"))),
 )
 
 
-_OTHER_WORK = "other work"
-
-
-def figures(document: dict[str, Any]) -> list[tuple[str, Callable[[dict[str, Any], dict[str, Any]], str]]]:
-    """Those of a node: who draws nothing, and hears nothing, has no column for it."""
-    others = any(speed.get("work") for speed in document.get("learned", ()))
-    return [figure for figure in FIGURES if others or figure[0] != _OTHER_WORK]
-
-
-def _other_work(speed: dict[str, Any]) -> str:
-    """`2.1 s per megapixel-step`."""
-    return ", ".join([work_speed(one["unit"], one["rate"]) for one in speed.get("work", ())]) or "-"
+def _other_work(document: dict[str, Any]) -> list[str]:
+    """`schnell: 2.1 s per megapixel-step`, of each model that draws or hears."""
+    return [
+        f"{printable(model['name'])}: {', '.join([work_speed(one['unit'], one['rate']) for one in speed['work']])}"
+        for model, speed in models(document)
+        if speed.get("work")
+    ]
 
 
 def _models(document: dict[str, Any]) -> RenderableType:
     table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column("model", overflow="fold")
-    shown = figures(document)
-    for name, _ in shown:
+    for name, _ in FIGURES:
         table.add_column(name, justify="right")
     for model, speed in models(document):
-        table.add_row(Text(printable(model["name"])), *(figure(model, speed) for _, figure in shown))
+        table.add_row(Text(printable(model["name"])), *(figure(model, speed) for _, figure in FIGURES))
     return table
 
 
