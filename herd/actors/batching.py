@@ -10,6 +10,7 @@ import logging
 from dataclasses import replace
 
 from herd.actors.batch_story import BatchDiary, PartDiary
+from herd.actors.batch_times import BatchTimes, TimedSink, number_in
 from herd.actors.body import SplicedBody
 from herd.actors.log_context import logged_for
 from herd.actors.ports import Headers, Sink
@@ -32,7 +33,7 @@ from herd.protocols.headers import value_of
 from herd.protocols.messages import Usage
 from herd.protocols.requests import BYTES_PER_TOKEN
 from herd.protocols.spans import FIRST_PART
-from herd.types import KiB, MiB, RequestId, Seconds, Tokens
+from herd.types import Bytes, KiB, MiB, RequestId, Seconds, Tokens
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class Batches:
     def __init__(self, parts: RouterParts) -> None:
         self._parts = parts
         self._free = ROOM
+        self._times = BatchTimes(parts.clock)
 
     async def serve(self, inbound: Inbound, sink: Sink) -> None:
         """Answer one request. Raises as `request.serve` does."""
@@ -68,25 +70,34 @@ class Batches:
             return
         found = await self._spread(inbound)
         inputs = None if found is None else await inbound.body.examine(read_inputs)
-        plan = None if found is None or inputs is None else split(found, inputs.sizes)
-        if found is None or inputs is None or plan is None:
+        if found is None or inputs is None:
             await serve(inbound, sink, self._parts)
             return
+        plan = split(found, inputs.sizes, self._times.ratios(found))
         room = len(inputs.texts) * MOST_VECTOR
-        if room > self._free:
-            await serve(inbound, sink, self._parts)
+        if plan is None or room > self._free:
+            await self._whole(inbound, sink, found)
             return
         diary = begun(inbound, self._parts, BatchDiary)
         with diary:
             self._free -= room
             try:
-                why = await _Batch(inbound, self._parts, plan, inputs, diary).run(sink)
+                batch = _Batch(inbound, self._parts, plan, inputs, diary)
+                why = await batch.run(sink)
             finally:
                 self._free += room
+            for timed, size in batch.timed:
+                self._times.took(found, timed, size / inbound.body.size, size)
             if why is not None:
                 logger.info("request %s: begun again in one piece: %s", inbound.id, why)
                 diary.unsplit(why)
                 await serve(inbound, sink, self._parts, diary)
+
+    async def _whole(self, inbound: Inbound, sink: Sink, found: Spread) -> None:
+        """Serve a batch in one piece that others could be split like, and learn from how long it takes."""
+        timed = TimedSink(sink, self._parts.clock)
+        await serve(inbound, timed, self._parts)
+        self._times.took(found, timed, 1.0, inbound.body.size)
 
     async def _spread(self, inbound: Inbound) -> Spread | None:
         """The nodes that could share it, if there are several."""
@@ -135,9 +146,8 @@ class _Gathered:
         """Whoever breaks an answer off raises as well."""
 
     def number(self, name: str) -> int:
-        """Of a header that holds one; 0 where it does not."""
-        value = value_of(self.headers, name)
-        return int(value) if value.isdecimal() else 0
+        """Of a header that holds one."""
+        return number_in(self.headers, name)
 
 
 class _RefusedError(Exception):
@@ -148,6 +158,7 @@ class _Batch:
     """One batch in parts."""
 
     def __init__(self, inbound: Inbound, parts: RouterParts, plan: Split, inputs: Inputs, diary: BatchDiary) -> None:
+        self.timed: list[tuple[TimedSink, Bytes]] = []  # parts that are served, and the size of each
         self._inbound = inbound
         self._parts = replace(parts, hold_timeout=Seconds(0.0), grace_until=Seconds(0.0))
         self._plan = plan
@@ -170,6 +181,8 @@ class _Batch:
                 for number, request_id in enumerate(self._ids):
                     group.create_task(self._part(number), name=f"request {request_id}")
         except BaseExceptionGroup as several:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise asyncio.CancelledError from None  # in the same turn: of the two the group tells the failure alone
             first = several.exceptions[0]
             if isinstance(first, _RefusedError):
                 await self._pass_on(sink)
@@ -185,11 +198,11 @@ class _Batch:
     async def _part(self, number: int) -> None:
         """Serve one part, which is done when its answer is gathered."""
         got, request_id = self._gathered[number], self._ids[number]
-        inbound = self._inbound_of(number)
+        inbound, timed = self._inbound_of(number), TimedSink(got, self._parts.clock)
         with logged_for(request_id), begun(inbound, self._parts, PartDiary) as diary:
-            await serve(inbound, got, self._parts, diary)
-        node, attempts = value_of(got.headers, "x-herd-node"), got.number("x-herd-attempts")
-        self._diary.part_answered(request_id, number + 1, got.status, node, attempts)
+            await serve(inbound, timed, self._parts, diary)
+        self._diary.part_answered(request_id, number + 1, got.status, timed.node, timed.attempts)
+        self.timed.append((timed, inbound.body.size))
         if got.status != 200:
             raise _RefusedError(request_id)
 

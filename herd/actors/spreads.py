@@ -22,8 +22,7 @@ class Spreads:
 
     def spread(self, ask: Ask) -> Spread | None:
         """The nodes that could share the batch; None when one will do it. No ticket is held against any of them."""
-        now = self._clock.monotonic()
         looked_at = self._prospectus.of(ask.model, kept=ask.model in self._ever_had)
         # Vectors have no answer whose length would count, and a batch is of no conversation.
-        moment = Moment(now, tried=self._trials.nodes(ask.model))
-        return spread(self._ranking(ask, looked_at, self._ledger.loads, moment), looked_at, now)
+        moment = Moment(self._clock.monotonic(), tried=self._trials.nodes(ask.model))
+        return spread(self._ranking(ask, looked_at, self._ledger.loads, moment), looked_at)

@@ -8,14 +8,13 @@ grounds are the waits, and whose widths are the speeds.
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
-from herd.policy.calibration import Calibration, together
-from herd.policy.pace import PRIOR
 from herd.policy.prewarming import LEAST_AVAILABILITY
 from herd.policy.prospects import Prospect
-from herd.policy.values import Circuit, Decision, Eliminated
+from herd.policy.values import Candidate, Circuit, Decision, Eliminated
 from herd.types import NodeId, NodeName, NodeState, Seconds
 
 # Indexers send texts by tens and hundreds, people search with one: below this a batch is neither.
@@ -41,7 +40,7 @@ class Place:
     node: NodeId
     name: NodeName
     wait: float  # seconds until it could begin
-    work: float  # seconds that it would then need for all of it, by what predictions for it were worth
+    work: float  # seconds that it would then need for all of it, as placements predict them
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class Spread:
     """Where parts of a batch could run: all of the places have the build of this digest in memory."""
 
     digest: str
-    alone: Seconds  # until the whole batch would be done where it would run in one piece
+    best: Place  # where the batch would run in one piece, whatever build that has
     places: tuple[Place, ...]  # two or more, the best first
 
 
@@ -72,7 +71,7 @@ class Split:
     alone: Seconds
 
 
-def spread(decision: Decision, looked_at: Iterable[Prospect | Eliminated], now: Seconds) -> Spread | None:
+def spread(decision: Decision, looked_at: Iterable[Prospect | Eliminated]) -> Spread | None:
     """Which nodes could share a batch, or None when there are not two.
 
     Two builds of a model make vectors that cannot be compared, and one answer holds vectors of one build: that whose
@@ -82,7 +81,6 @@ def spread(decision: Decision, looked_at: Iterable[Prospect | Eliminated], now: 
     Args:
         decision: of the batch in one piece.
         looked_at: what there is to say of its model on each node.
-        now: the time; monotonic.
     """
     best = decision.chosen
     if best is None or len(decision.candidates) < 2:
@@ -92,16 +90,18 @@ def spread(decision: Decision, looked_at: Iterable[Prospect | Eliminated], now: 
     # Of a ranking that works nothing out nobody can say what a share would take.
     if len(sharing) < 2 or not all(0.0 < one.work < math.inf for one in sharing):
         return None
-    ratios = _ratios([known[candidate.node] for candidate in {best: None, **dict.fromkeys(sharing)}], now)
     builds: dict[str, list[Place]] = {}
     for one in sharing:
-        place = Place(one.node, one.name, one.wait, one.work * ratios[one.node])
-        builds.setdefault(known[one.node].model.digest, []).append(place)
+        builds.setdefault(known[one.node].model.digest, []).append(_place(one))
     shared = [(_level(places), digest) for digest, places in builds.items() if len(places) > 1]
     if not shared:
         return None
     digest = min(shared)[1]
-    return Spread(digest, Seconds(best.wait + best.work * ratios[best.node]), tuple(builds[digest]))
+    return Spread(digest, _place(best), tuple(builds[digest]))
+
+
+def _place(candidate: Candidate) -> Place:
+    return Place(candidate.node, candidate.name, candidate.wait, candidate.work)
 
 
 def _may_share(one: Prospect) -> bool:
@@ -116,40 +116,31 @@ def _may_share(one: Prospect) -> bool:
     )
 
 
-def _ratios(several: Sequence[Prospect], now: Seconds) -> dict[NodeId, float]:
-    """How many times as long as predicted answers took on each node, as far as that is known.
-
-    What model servers say of a batch has no speed in it, from which the router would learn what a node does, so that
-    predictions for batches are from data sheets: it is here alone that shares would be wrong by that. A node of which
-    little was seen is taken to be as far off as the others are.
-    """
-    seen = {one.node.id: _calibration(one) for one in several}
-    common = together([one for one in seen.values() if one is not None], now)
-    mean = 0.0 if common is None else common.log
-    return {node: math.exp(mean if one is None else _believed(one, mean)) for node, one in seen.items()}
-
-
-def _calibration(one: Prospect) -> Calibration | None:
-    return None if one.facts.learned is None else one.facts.learned.calibration
-
-
-def _believed(one: Calibration, mean: float) -> float:
-    return (one.log * one.weight + mean * PRIOR) / (one.weight + PRIOR)
-
-
-def split(found: Spread, sizes: Sequence[int]) -> Split | None:
+def split(found: Spread, sizes: Sequence[int], ratios: Mapping[NodeId, float] = MappingProxyType({})) -> Split | None:
     """The batch in parts, or None when one node alone is about as fast.
+
+    What model servers say of a batch has no speed in it from which the router would learn what a node does, so that
+    predictions for batches are from data sheets: what they were worth has to be seen. A node of which nothing was seen
+    is taken to be as far off as the others are.
 
     Args:
         found: where parts could run.
         sizes: of the inputs in their order, in any unit that grows with the work for each.
+        ratios: how many times as long as predicted batches took on nodes, where that was seen.
     """
     total = sum(sizes)
     most = min(MOST_PARTS, len(sizes) // LEAST_SHARE)
     if len(sizes) < LEAST_INPUTS or most < 2 or total <= 0:
         return None
     # The best in what is left is the one that would have done all of it first; what cannot help is out.
-    places = sorted(found.places, key=lambda place: place.wait + place.work)[:most]
+    usual = math.exp(sum([math.log(ratio) for ratio in ratios.values()]) / len(ratios)) if ratios else 1.0
+
+    def corrected(place: Place) -> Place:
+        return replace(place, work=place.work * ratios.get(place.node, usual))
+
+    best = corrected(found.best)
+    alone = best.wait + best.work
+    places = sorted(map(corrected, found.places), key=lambda place: place.wait + place.work)[:most]
     sums = [0]
     for size in sizes:
         sums.append(sums[-1] + size)
@@ -158,9 +149,9 @@ def split(found: Spread, sizes: Sequence[int]) -> Split | None:
         lacking = [share.place for share in shares if share.last - share.first < LEAST_SHARE]
         if not lacking:
             seconds = max(_done(share, sums) for share in shares)
-            if seconds >= CLEARLY * found.alone or seconds > found.alone - LEAST_SAVED_S:
+            if seconds >= CLEARLY * alone or seconds > alone - LEAST_SAVED_S:
                 return None
-            return Split(found.digest, tuple(shares), Seconds(seconds), found.alone)
+            return Split(found.digest, tuple(shares), Seconds(seconds), Seconds(alone))
         places.remove(max(lacking, key=lambda place: place.wait + place.work))
     return None
 

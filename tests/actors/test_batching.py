@@ -1,15 +1,22 @@
-"""What belongs to batches and has no node: bodies that are parts of others. The flow is told in tests/scenarios."""
+"""What belongs to batches and needs no node: bodies that are parts of others, and what is learned of their times.
+
+The flow is told in tests/scenarios.
+"""
 
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from herd.actors.batch_times import LEAST_SEEN, BatchTimes, TimedSink
 from herd.actors.body import MemoryBody, SplicedBody
 from herd.net.bodies import Collector
+from herd.policy.batches import Place, Spread
 from herd.protocols.splice import Splice
-from herd.types import MiB
+from herd.simulation.http import RecordingSink
+from herd.types import MiB, NodeId, NodeName, Seconds
 
 BODY = bytes(range(256)) * 4
 
@@ -58,3 +65,46 @@ async def test_it_is_read_as_it_is_whenever_it_is_asked_for() -> None:
 
 def _refuse(data: bytes | memoryview) -> None:
     raise ValueError(f"cannot read {len(data)} bytes")
+
+
+# --- how long they take -----------------------------------------------------------------------------------------------
+
+A, B = Place(NodeId("1"), NodeName("a"), 0.0, 10.0), Place(NodeId("2"), NodeName("b"), 3.0, 10.0)
+FOUND = Spread("one", A, (A, B))
+
+
+class Hands:
+    """A clock that is set by hand."""
+
+    now = 100.0
+
+    def monotonic(self) -> Seconds:
+        return Seconds(self.now)
+
+    def wall(self) -> Seconds:
+        return Seconds(self.now)
+
+
+async def ratio(node: str, took: float, *, share: float = 1.0, **other: Any) -> float | None:
+    """What is known of node a after an answer of a node."""
+    clock = Hands()
+    times, timed = BatchTimes(clock), TimedSink(RecordingSink(), clock)
+    clock.now += took
+    told = {"X-Herd-Node": node, "X-Herd-Queue-Ms": "2000", "X-Herd-Attempts": "1", **other.get("headers", {})}
+    await timed.start(other.get("status", 200), tuple(told.items()))
+    times.took(FOUND, timed, share, other.get("size", LEAST_SEEN))
+    return times.ratios(FOUND).get(A.node)
+
+
+async def test_what_a_batch_took_beside_its_prediction_is_known_of_its_node() -> None:
+    assert await ratio("a", 22.0) == pytest.approx(2.0), "the wait in a queue is none of the work"
+    assert await ratio("a", 7.0, share=0.25) == pytest.approx(2.0)
+
+
+async def test_nothing_is_learned_from_what_says_nothing() -> None:
+    assert await ratio("b", 22.0) is None
+    assert await ratio("somebody", 22.0) is None
+    assert await ratio("a", 22.0, size=LEAST_SEEN - 1) is None
+    assert await ratio("a", 22.0, status=400) is None
+    assert await ratio("a", 22.0, headers={"X-Herd-Attempts": "2"}) is None
+    assert await ratio("a", 1.0) is None, "it says to have waited for longer"

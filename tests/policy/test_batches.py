@@ -1,4 +1,3 @@
-import math
 from typing import Any
 
 import pytest
@@ -17,12 +16,10 @@ from herd.policy.batches import (
     split,
     spread,
 )
-from herd.policy.calibration import Calibration
 from herd.policy.loads import ModelLoad, NodeLoad
-from herd.policy.pace import Learned
 from herd.policy.placement import place
 from herd.policy.values import Ask, BreakerState, Circuit, Hardware, ModelView, NodeView, PartOf
-from herd.types import Api, NodeId, NodeName, NodeState, Seconds, Tokens
+from herd.types import Api, NodeId, NodeName, NodeState, Tokens
 from tests.policy.views import NOW, looked_at, model, node
 
 TEXTS = "nomic-embed-text:latest"
@@ -33,11 +30,9 @@ def build(digest: str = "one", **fields: Any) -> ModelView:
     return model(TEXTS, gib=0.25, digest=digest, **{"resident": True, **fields})
 
 
-def spread_over(
-    *nodes: NodeView, loads: dict[NodeId, NodeLoad] | None = None, learned: dict[str, Learned] | None = None
-) -> Spread | None:
-    known = [looked_at(view, TEXTS, learned=(learned or {}).get(view.name)) for view in nodes]
-    return spread(place(ASK, known, loads or {}, NOW), known, NOW.now)
+def spread_over(*nodes: NodeView) -> Spread | None:
+    known = [looked_at(view, TEXTS) for view in nodes]
+    return spread(place(ASK, known, {}, NOW), known)
 
 
 def names(found: Spread | None) -> set[str]:
@@ -47,7 +42,7 @@ def names(found: Spread | None) -> set[str]:
 def at(*places: tuple[float, float]) -> Spread:
     """Nodes that could begin after so many seconds, and need so many for the whole batch."""
     those = tuple(Place(NodeId(f"n{n}"), NodeName(f"n{n}"), *one) for n, one in enumerate(places))
-    return Spread("one", Seconds(min(wait + work for wait, work in places)), those)
+    return Spread("one", min(those, key=lambda place: place.wait + place.work), those)
 
 
 def inputs_of(found: Split | None) -> list[int]:
@@ -64,7 +59,7 @@ def test_nodes_with_the_same_build_in_memory_can_share() -> None:
     assert found is not None
     assert names(found) == {"a", "b"}
     assert found.digest == "one"
-    assert found.alone == pytest.approx(found.places[0].wait + found.places[0].work)
+    assert found.best == found.places[0]
 
 
 @pytest.mark.parametrize(
@@ -91,24 +86,7 @@ def test_two_builds_of_which_nothing_is_known_are_not_the_same() -> None:
 
 def test_one_node_or_none_is_nothing_to_share_between() -> None:
     assert spread_over(node("a", build())) is None
-    assert spread(place(ASK, [], {}, NOW), [], NOW.now) is None
-
-
-def test_what_predictions_were_worth_corrects_the_shares() -> None:
-    """Of a node that nobody has asked yet it is taken to be as on the others."""
-    slow = Learned(calibration=Calibration(math.log(4.0), 0.0, 1000.0, NOW.now))
-    same = Learned(calibration=Calibration(0.0, 0.0, 1000.0, NOW.now))
-
-    def works(**learned: Learned) -> dict[str, float]:
-        found = spread_over(node("a", build()), node("b", build()), node("c", build()), learned=learned)
-        assert found is not None
-        return {place.name: place.work for place in found.places}
-
-    plain, told = works(), works(a=slow, b=same)
-    assert told["a"] / plain["a"] == pytest.approx(4.0, rel=0.01)
-    assert told["b"] / plain["b"] == pytest.approx(1.0, rel=0.01)
-    assert told["c"] / plain["c"] == pytest.approx(2.0, rel=0.01)
-    assert works(a=slow)["c"] / plain["c"] == pytest.approx(4.0, rel=0.01)
+    assert spread(place(ASK, [], {}, NOW), []) is None
 
 
 # --- the shares -------------------------------------------------------------------------------------------------------
@@ -127,6 +105,24 @@ def test_a_node_has_as_much_as_it_is_fast_and_less_if_it_begins_later() -> None:
     assert inputs_of(split(at((0.0, 10.0), (0.0, 20.0)), [100] * 42)) == [28, 14]
     assert inputs_of(split(at((0.0, 10.0), (4.0, 10.0)), [100] * 20)) == [14, 6]
     assert split(at((0.0, 10.0), (11.0, 1.0)), [100] * 20) is None
+
+
+def test_what_predictions_were_worth_corrects_the_shares() -> None:
+    """Of a node that was not seen yet it is taken to be as on the others."""
+    three = at((0.0, 10.0), (0.0, 10.0), (0.0, 10.0))
+    a, b = NodeId("n0"), NodeId("n1")
+
+    def shares(ratios: dict[NodeId, float]) -> dict[str, int]:
+        found = split(three, [100] * 70, ratios)
+        return {share.place.name: share.last - share.first for share in found.shares} if found is not None else {}
+
+    assert shares({a: 4.0, b: 1.0}) == {"n0": 10, "n1": 40, "n2": 20}
+    assert shares({a: 0.1}) == shares({}) == {"n0": 23, "n1": 24, "n2": 23}
+    assert split(at((0.0, 0.05), (0.0, 0.05)), [100] * 40) is None
+    slow = split(at((0.0, 0.05), (0.0, 0.05)), [100] * 40, {a: 20.0})
+    assert slow is not None
+    assert slow.seconds == pytest.approx(0.5)
+    assert slow.alone == pytest.approx(1.0)
 
 
 def test_what_counts_is_the_length_of_the_texts() -> None:
@@ -168,7 +164,7 @@ def test_whatever_is_split_keeps_its_order_and_is_worth_it(places: list[tuple[fl
     total = sum(sizes)
     ends = [one.place.wait + one.place.work * sum(sizes[one.first : one.last]) / total for one in found.shares]
     assert found.seconds == pytest.approx(max(ends))
-    assert found.seconds < CLEARLY * found.alone
+    assert found.seconds < CLEARLY * min(wait + work for wait, work in places)
 
 
 # --- a part is placed as it was meant ---------------------------------------------------------------------------------

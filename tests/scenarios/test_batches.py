@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.chaos.invariants import Observer
 from herd.simulation.fleet.house import House, SimulatedNode
 from herd.simulation.http import RecordingSink, call
+from herd.simulation.machine.profiles import PROFILES
 from herd.types import NodeState
 from tests.scenarios.helpers import assert_nothing_is_out, now, scenario, served_by, turns
 
@@ -117,10 +119,27 @@ async def test_a_node_that_is_busy_has_a_smaller_part() -> None:
         await parts_run(home, 1)
         answer = await home.ask(EMBED, batch(80))
         await busy.task
-        story = (await home.ask(f"/herd/v1/requests/{answer.header('X-Request-Id')}", method="GET")).json
-    shares = {part["node"]: part["inputs"] for part in story["events"][0]["parts"]}
-    [other] = set(shares) - {str(served_by(busy.sink))}
-    assert shares[str(served_by(busy.sink))] < shares[other]
+        found = await shares(home, answer)
+    [other] = set(found) - {str(served_by(busy.sink))}
+    assert found[str(served_by(busy.sink))] < found[other]
+
+
+async def shares(home: House, answer: RecordingSink) -> dict[str, int]:
+    """How many inputs each node was meant for."""
+    story = (await home.ask(f"/herd/v1/requests/{answer.header('X-Request-Id')}", method="GET")).json
+    return {part["node"]: part["inputs"] for part in story["events"][0]["parts"]}
+
+
+@virtual_time
+async def test_a_machine_that_is_slower_than_it_looks_has_a_smaller_part_next_time() -> None:
+    async with scenario() as home:
+        studio = PROFILES["mac-studio"]
+        await loaded(home, "a", profile=studio)
+        await loaded(home, "b", profile=replace(studio, prefill_batch=studio.prefill_batch / 3))
+        first, second = await timed(home, EMBED, batch(160)), await timed(home, EMBED, batch(160))
+        assert await shares(home, first[0]) == {"a": 80, "b": 80}
+        assert 35 <= (await shares(home, second[0]))["b"] <= 45
+        assert second[1] < 0.6 * first[1]
 
 
 @virtual_time
@@ -230,6 +249,25 @@ async def test_a_client_that_hangs_up_takes_all_parts_with_it() -> None:
         assert [node.ollama.cancelled for node in home.nodes] == [1, 1]
         [line] = (await home.ask("/herd/v1/requests", method="GET")).json["requests"]
         assert line["outcome"] == "cancelled"
+
+
+@pytest.mark.parametrize("after", range(14))
+def test_a_hang_up_about_when_the_parts_fail_is_one(after: int) -> None:
+    """Both links break, and within the turns in which the batch begins again in one piece the client leaves."""
+
+    async def story() -> None:
+        async with scenario() as home:
+            a, b = await loaded(home, "a"), await loaded(home, "b")
+            sent = home.send(EMBED, batch(16))
+            await parts_run(home, 2)
+            for node in (a, b):
+                home.links.cut(node.id)
+            await turns(after)
+            await sent.hang_up()
+            assert sent.task.cancelled()
+            assert not sent.sink.started
+
+    run_virtual(story())
 
 
 async def storm(seed: int) -> None:
