@@ -256,7 +256,7 @@ const EVENTS = {
   split: ({ parts, predicted_s, alone_s }) => {
     const shares = parts.map((part) => `${part.inputs} to ${part.node}`).join(", ");
     const instead = `predicted ${seconds(predicted_s)}, in one piece ${seconds(alone_s)}`;
-    return `in ${count(parts.length, "part")}, of its inputs ${shares}; ${instead}`;
+    return [`in ${count(parts.length, "part")}, of its inputs ${shares}`, instead].join("; ");
   },
   part: ({ id, node, status }) => `${id} answered by ${node}${status === 200 ? "" : ` (HTTP ${status})`}`,
   unsplit: (event) => `begun again in one piece: ${event.text}`,
