@@ -261,13 +261,6 @@ const EVENTS = {
   part: ({ id, node, status }) => `${id} answered by ${node}${status === 200 ? "" : ` (HTTP ${status})`}`,
   unsplit: (event) => `begun again in one piece: ${event.text}`,
   ended: (event) => ["over", outcome(event), event.text].filter(Boolean).join(": "),
-  split: (event) =>
-    [
-      `in ${event.parts.length} parts: ${event.parts.map((part) => `${part.inputs} to ${part.node}`).join(", ")}`,
-      `predicted ${seconds(event.predicted_s)}, in one piece ${seconds(event.alone_s)}`,
-    ].join("; "),
-  part: (event) => `${event.id} answered by ${event.node}${event.status === 200 ? "" : ` (HTTP ${event.status})`}`,
-  unsplit: (event) => `begun again in one piece: ${event.text}`,
   "left-out": (event) => `… ${event.events} events are left out here …`,
 };
 
