@@ -109,7 +109,7 @@ async def test_a_client_that_hangs_up_while_its_request_is_queued_or_being_answe
         await begun(running.sink, 3)
         queued = named(home, "queued")
         await until_waiting(home, "studio", 1)
-        await asyncio.sleep(1)
+        await asyncio.sleep(2)
         assert [(one["id"], one["outcome"]) for one in await latest(home)] == [("queued", None), ("running", None)]
         assert kinds(await story_of(home, "queued")) == ["placed", "queued"]
         await queued.hang_up()
