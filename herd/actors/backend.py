@@ -15,7 +15,7 @@ from herd.protocols.image_servers import ImageWords, ModelList
 from herd.protocols.messages import BackendInfo, ModelInfo
 from herd.protocols.model_shapes import read_ollama_show
 from herd.runtime import ActorHandle, context
-from herd.types import Api, BackendId, BackendKind, Seconds, Tokens
+from herd.types import Api, BackendId, BackendKind, Capability, Seconds, Tokens
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ LIST_EVERY = 5  # polls between two looks at what is on disk: pulls and deletes 
 PROBE_S = Seconds(5.0)  # a model server under load answers its lists late, but it answers
 MAX_PARALLEL = 1024  # streams of one link: what is beyond could not run at once anyway
 MAX_CONTEXT = 2**24  # tokens: sixteen times what the longest models of today are trained for
+_NOT_THERE = (404, 405, 501)  # statuses of an endpoint that a server does not have
 # Tools that run one job, and servers that lock their model.
 _ONE_AT_A_TIME = (BackendKind.MFLUX, BackendKind.QWEN_ASR, BackendKind.WHISPERCPP)
 # They answer their lists from other threads than those that compute: one that is silent hangs, whatever it works on.
@@ -243,6 +244,10 @@ class Backend:
     async def _own_apis(self, kind: BackendKind, version: str, description: object) -> list[Api]:
         """What the server can be asked for by itself, by what is known of its kind and by what it says."""
         found = list(apis.own(kind, version, description))
+        if self._props is not None and Capability.AUDIO in self._props.capabilities:
+            # It has that since 2026, and no list of what it has: without a file it refuses whoever asks there.
+            status, _ = await self._answer(Api.TRANSCRIPTIONS, {"model": ""})
+            found += [Api.TRANSCRIPTIONS] if status not in _NOT_THERE else []
         if kind is BackendKind.LMSTUDIO:
             _, newer = await self._answer("/api/v1/models")  # it has that since 0.4.0, and responses since 0.3.29
             found += [Api.RESPONSES] if isinstance(newer, dict) and "models" in newer else []

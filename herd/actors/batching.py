@@ -176,24 +176,36 @@ class _Batch:
         """
         self._diary.split(self._plan, self._ids)
         sink = self._diary.watching(sink)
-        try:
-            async with asyncio.TaskGroup() as group:
-                for number, request_id in enumerate(self._ids):
-                    group.create_task(self._part(number), name=f"request {request_id}")
-        except BaseExceptionGroup as several:
-            if (task := asyncio.current_task()) is not None and task.cancelling():
-                raise asyncio.CancelledError from None  # in the same turn: of the two the group tells the failure alone
-            first = several.exceptions[0]
-            if isinstance(first, _RefusedError):
-                await self._pass_on(sink)
-                return None
-            if isinstance(first, StreamFailed) or (isinstance(first, RequestError) and first.status == 503):
-                return str(first)  # the client has nothing of it yet, however much of an answer was gathered
-            raise first from None
+        failure = await self._all_parts()
+        if isinstance(failure, _RefusedError):
+            await self._pass_on(sink)
+            return None
+        if isinstance(failure, StreamFailed) or (isinstance(failure, RequestError) and failure.status == 503):
+            return str(failure)  # the client has nothing of it yet, however much of an answer was gathered
+        if failure is not None:
+            raise failure
         if any(one.vectors is None or value_of(one.headers, "content-encoding") for one in self._gathered):
             return "the answers to its parts are not what such answers look like"
         await self._answer(sink)
         return None
+
+    async def _all_parts(self) -> BaseException | None:
+        """Serve the parts until all are over, or one has failed: then the others are over too.
+
+        No `TaskGroup`: of a failure and a hang-up in the same turn it tells the failure alone.
+        """
+        tasks = [
+            asyncio.create_task(self._part(number), name=f"request {request_id}")
+            for number, request_id in enumerate(self._ids)
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            for task in tasks:
+                task.cancel()
+                task.add_done_callback(_failure)  # of one that fails on its way out nobody else asks
+            await asyncio.wait(tasks)
+        return next((one for one in map(_failure, [task for task in tasks if task in done]) if one), None)
 
     async def _part(self, number: int) -> None:
         """Serve one part, which is done when its answer is gathered."""
@@ -274,3 +286,7 @@ class _Batch:
             ("X-Herd-Parts", str(len(got))),
             *edited,
         )
+
+
+def _failure(task: "asyncio.Task[None]") -> BaseException | None:
+    return None if task.cancelled() else task.exception()

@@ -12,9 +12,10 @@ from herd.actors.stopwatch import Stopwatch
 from herd.errors import BodyTooLarge, RequestError, StreamFailed, TimedOut
 from herd.protocols.answers import error_answer
 from herd.protocols.headers import value_of
-from herd.protocols.messages import Head, RequestHead, Usage
+from herd.protocols.media_usage import started_for_it
+from herd.protocols.messages import Head, Headers, RequestHead, Usage
 from herd.protocols.multipart import Rewriter, boundary_of
-from herd.protocols.speech_servers import LOAD_SECONDS, QWEN_ASR_HERE
+from herd.protocols.speech_servers import QWEN_ASR_HERE
 from herd.protocols.translation.speech import (
     JOBS,
     SpeechForm,
@@ -61,7 +62,7 @@ class Transcriber:
         try:
             upload = _Upload(serving, speech_form(server.kind), Stopwatch(self._clock))
             try:
-                transcript, load_s = await self._transcript(upload, server)
+                transcript, headers = await self._transcript(upload, server)
             except StreamFailed:
                 if upload.refused is not None:  # the client's form broke, and with it the request to the server
                     raise upload.refused from None
@@ -70,25 +71,24 @@ class Transcriber:
             await say(serving, error_answer(Dialect.OLLAMA, error, request_id=str(serving.head.request_id)))
             return
         body = transcript.answer(upload.model)
-        headers = (("Content-Type", "application/json; charset=utf-8"), ("Content-Length", str(len(body))))
-        await serving.send_head(Head(200, headers))
+        kind = ("Content-Type", "application/json; charset=utf-8")
+        await serving.send_head(Head(200, (kind, ("Content-Length", str(len(body))))))
         await serving.send(body)
-        usage = Usage(completion=Tokens(transcript.frames), load_s=load_s, complete=True)
-        serving.end(upload.stopwatch.measured(usage))
+        usage = Usage(completion=Tokens(transcript.frames), complete=True)
+        serving.end(upload.stopwatch.measured(started_for_it(usage, headers)))
 
-    async def _transcript(self, upload: "_Upload", server: Counterpart) -> tuple[Transcript, Seconds]:
-        """What was said, and what it took to load the model. Raises StreamFailed, or RequestError for a refusal."""
+    async def _transcript(self, upload: "_Upload", server: Counterpart) -> tuple[Transcript, Headers]:
+        """What was said, and the server's headers. Raises StreamFailed, or RequestError for a refusal."""
         answer = await upload.stopwatch.waiting(self._servers.exchange(server.base_url, upload.head, upload.body()))
         try:
             if answer.status not in _FINE:
                 raise refused(upload.model, answer.status, answer.headers, await beginning(answer))
-            load_s = _load_s(answer)
             body = await _whole(answer, upload.stopwatch)
         finally:
             answer.close()
         if not upload.form.job:
-            return read_transcript(body), load_s
-        return await upload.stopwatch.waiting(self._job(upload.head, server, read_job_id(body))), load_s
+            return read_transcript(body), answer.headers
+        return await upload.stopwatch.waiting(self._job(upload.head, server, read_job_id(body))), answer.headers
 
     async def _job(self, head: RequestHead, server: Counterpart, job_id: str) -> Transcript:
         """Wait for a job. Raises StreamFailed: the server is gone, and the job with it; RequestError: it failed."""
@@ -183,12 +183,6 @@ class _Upload:
         except RequestError as error:
             self.refused = error
             raise
-
-
-def _load_s(answer: Answer) -> Seconds:
-    """The seconds that a tool of the agent's own took to load the model for this."""
-    said = value_of(answer.headers, LOAD_SECONDS)
-    return Seconds(float(said)) if said.replace(".", "", 1).isdecimal() else Seconds(0.0)
 
 
 async def _whole(answer: Answer, stopwatch: Stopwatch) -> bytes:

@@ -253,6 +253,13 @@ const EVENTS = {
     ),
   served: ({ node, work: other, prompt, completion }) =>
     `${node} has answered: ${other ? work(other) : `${prompt} tokens in, ${completion} out`}`,
+  split: ({ parts, predicted_s, alone_s }) => {
+    const shares = parts.map((part) => `${part.inputs} to ${part.node}`).join(", ");
+    const instead = `predicted ${seconds(predicted_s)}, in one piece ${seconds(alone_s)}`;
+    return [`in ${count(parts.length, "part")}, of its inputs ${shares}`, instead].join("; ");
+  },
+  part: ({ id, node, status }) => `${id} answered by ${node}${status === 200 ? "" : ` (HTTP ${status})`}`,
+  unsplit: (event) => `begun again in one piece: ${event.text}`,
   ended: (event) => ["over", outcome(event), event.text].filter(Boolean).join(": "),
   "left-out": (event) => `… ${event.events} events are left out here …`,
 };

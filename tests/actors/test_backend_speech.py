@@ -160,3 +160,25 @@ def test_a_server_that_answers_while_it_computes_is_down_when_it_is_silent(answe
         await watched.end()
 
     run_virtual(story())
+
+
+@pytest.mark.parametrize(("hears", "has_it", "asked"), [(True, True, True), (True, False, True), (False, True, False)])
+def test_llamacpp_hears_where_its_model_does_and_it_is_new_enough(hears: bool, has_it: bool, asked: bool) -> None:
+    async def story() -> None:
+        props = {"default_generation_settings": {"n_ctx": 4096}, "total_slots": 1, "modalities": {"audio": hears}}
+        models = {
+            "data": [{"id": "voxtral", "owned_by": "llamacpp"}],
+            "models": [{"name": "voxtral", "capabilities": ["completion"]}],
+        }
+        answers: dict[str, Any] = {"/props": props, "/v1/models": models}
+        if has_it:
+            answers["/v1/audio/transcriptions "] = {"error": "a file is wanted"}
+        watched = Watched(answers)
+        (state,) = await watched.told()
+        assert state.info is not None
+        assert all((api in state.info.apis) is (hears and has_it) for api in AUDIO)
+        assert ("/v1/audio/transcriptions " in watched.server.asked) is asked
+        assert [model.capabilities for model in state.models] == [("completion", "audio") if hears else ("completion",)]
+        await watched.end()
+
+    run_virtual(story())

@@ -11,11 +11,11 @@ import pytest
 
 from tests.clients.house import needs
 from tests.e2e.kinds import CHATS, DRAWN, SEES, SPOKEN, KindsHouse, kinds_house
-from tests.e2e.media_servers import PNG, picture, sound
+from tests.e2e.media_servers import FORMS_ARE_READ, PNG, picture, sound
 from tests.e2e.processes import ROOT
 from tests.loop_thread import Elsewhere, elsewhere
 
-pytestmark = needs("openai")
+pytestmark = [*needs("openai"), FORMS_ARE_READ]
 
 TEXT = (ROOT / "docs" / "multimodal.md").read_text(encoding="utf-8")
 USUAL = "http://localhost:11435"

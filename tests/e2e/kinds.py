@@ -9,7 +9,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.e2e.house import House, models_listed
+from tests.e2e.house import LOOK_EVERY_S, House, models_listed
 from tests.e2e.media_servers import EDITS, PICTURES, SPEECH, MediaServer
 from tests.e2e.model_servers import ModelServer
 from tests.e2e.processes import PATIENCE_S, ROOT, Programs
@@ -19,6 +19,7 @@ VECTORS = "nomic-embed-text:latest"
 SEES = "gemma3:4b"
 CHATS = "llama3.2:3b"
 SPOKEN = "whisper-1"
+SPOKEN_TWICE = "whisper-large-v3"  # on both machines
 DRAWN = "flux1-kontext-dev"  # by a server
 PAINTED = "schnell"  # by mflux
 EITHER = "z-image-turbo"  # on both machines
@@ -87,14 +88,25 @@ class KindsHouse(House):
     Attributes:
         ollamas: by the name of the machine.
         listener: the server of speech, on `attic`.
+        other_listener: one more, on `cellar`.
         painter: the server of pictures, there too.
         mflux: the commands on `cellar`.
     """
 
     ollamas: dict[str, ModelServer]
     listener: MediaServer
+    other_listener: MediaServer
     painter: MediaServer
     mflux: Mflux
+
+    async def until_both_have(self, *models: str) -> None:
+        """Wait until both machines have told that they have these models."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:  # the router is asked again and again, as by `models_listed`
+                nodes = (await self.get("/herd/v1/status"))["nodes"]
+                if all({each["name"] for each in node["models"]}.issuperset(models) for node in nodes):
+                    return
+                await asyncio.sleep(LOOK_EVERY_S)
 
 
 @asynccontextmanager
@@ -107,15 +119,19 @@ async def kinds_house(home: Path) -> AsyncIterator[KindsHouse]:
         house.mflux = Mflux(home)
         stack.callback(house.mflux.close)
         house.ollamas = {"attic": ModelServer("attic", (SEES, VECTORS)), "cellar": ModelServer("cellar", (CHATS,))}
-        house.listener = MediaServer((SPOKEN,), (SPEECH,))
+        house.listener = MediaServer((SPOKEN, SPOKEN_TWICE), (SPEECH,))
+        house.other_listener = MediaServer((SPOKEN_TWICE,), (SPEECH,))
         house.painter = MediaServer((DRAWN, EITHER), (PICTURES, EDITS))
-        servers: list[ModelServer | MediaServer] = [*house.ollamas.values(), house.listener, house.painter]
+        listeners = (house.listener, house.other_listener)
+        servers: list[ModelServer | MediaServer] = [*house.ollamas.values(), *listeners, house.painter]
         for server in servers:
             await server.start()
             stack.push_async_callback(server.stop)
         await house.start_router()
         beside = (house.ollamas["attic"].url, house.listener.url, house.painter.url)
         await house.start_agent_beside("attic", *beside)
-        await house.start_agent_beside("cellar", house.ollamas["cellar"].url, variables=house.mflux.variables)
-        await models_listed(client, house.url, (SEES, VECTORS, CHATS, SPOKEN, DRAWN, PAINTED, EITHER))
+        there = (house.ollamas["cellar"].url, house.other_listener.url)
+        await house.start_agent_beside("cellar", *there, variables=house.mflux.variables)
+        await models_listed(client, house.url, (SEES, VECTORS, CHATS, SPOKEN, DRAWN, PAINTED))
+        await house.until_both_have(SPOKEN_TWICE, EITHER)
         yield house

@@ -145,7 +145,7 @@ def models(document: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any
 
 # What is said of a model with its speeds, in the order of the columns.
 FIGURES: tuple[tuple[str, Callable[[dict[str, Any], dict[str, Any]], str]], ...] = (
-    ("size", lambda model, _: gib(model["size"])),
+    ("size", lambda model, _: gib(model["size"]) if model["size"] else "-"),
     ("in memory", lambda model, _: "yes" if model["resident"] else "no"),
     ("at once", lambda model, _: str(model["limit"])),
     ("loads in", lambda _, speed: _number(speed.get("load_s"), " s")),

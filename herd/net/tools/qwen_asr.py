@@ -183,7 +183,7 @@ class QwenAsr:
         """A server with this model, which counts as used from here on, and the seconds that its start took."""
         loop = asyncio.get_running_loop()
         async with self._turn:
-            server, began = self._server, loop.time()
+            server, load_s = self._server, 0.0
             if server is not None and server.repository != repository and not server.ended:
                 await self._unused.wait()
             if server is None or server.ended or server.repository != repository:
@@ -191,13 +191,12 @@ class QwenAsr:
                 self._idle_s, began = self._usual_idle_s, loop.time()
                 server = self._server = AsrServer(self._words(repository), repository, self._environ)
                 await server.start(self._http)
-            else:
-                began = loop.time()
+                load_s = loop.time() - began
             self._uses += 1
             self._unused.clear()
             if self._stopping is not None:
                 self._stopping.cancel()
-            return server, loop.time() - began
+            return server, load_s
 
     def _words(self, repository: str) -> tuple[str, ...]:
         """The command line, but for the port. Limits are the router's, so that it is never the server that refuses."""

@@ -100,7 +100,9 @@ def test_one_node_has_its_speeds_and_its_owner(run: CommandLine, router: Router)
     llama, mistral = (next(line.split() for line in out.splitlines() if name in line) for name in ("llama", "mistral"))
     assert llama == ["llama3.2:3b", "2.0", "GiB", "yes", "2", "1.5", "s", "0.4", "s", "812.0", "61.2", "+12", "%"]
     assert mistral == ["mistral", "4.0", "GiB", "no", "1", *["-"] * 5]
-    router.answers["laptop"] = (200, {**NODE, "owner_load": None, "workload": None})
+    unsaid = {"name": "whisper-1", "resident": True, "limit": 1, "size": 0}  # by servers of speech
+    router.answers["laptop"] = (200, {**NODE, "models": [unsaid], "owner_load": None, "workload": None})
+    assert ["whisper-1", "-", "yes"] in [line.split()[:3] for line in run("herd nodes laptop").out.splitlines()]
     assert "what its owner takes is not known" in run("herd nodes laptop").out
     router.answers["laptop"] = (200, {**NODE, "dedicated": True})
     assert "it has no owner" in run("herd nodes laptop").out

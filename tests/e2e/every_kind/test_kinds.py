@@ -2,17 +2,21 @@
 
 import asyncio
 import base64
+import hashlib
+import io
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import aiohttp
 import pytest
 
 from herd.types import Api
-from tests.e2e.kinds import CHATS, DRAWN, EITHER, PAINTED, SEES, SPOKEN, VECTORS, KindsHouse
-from tests.e2e.media_servers import EDITS, PICTURES, SPEECH, picture, sound
+from tests.e2e.kinds import CHATS, DRAWN, EITHER, PAINTED, SEES, SPOKEN, SPOKEN_TWICE, VECTORS, KindsHouse
+from tests.e2e.media_servers import EDITS, FORMS_ARE_READ, PICTURES, SPEECH, MediaServer, picture, sound
 from tests.net.tools.ends import Ends
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), FORMS_ARE_READ]
 
 PHOTO = base64.b64encode(picture(8, 8)).decode()
 NOBODYS = "nothing:1b"
@@ -37,12 +41,36 @@ def anthropic_photo(model: str) -> dict[str, Any]:
     return {"model": model, "max_tokens": 3, "messages": [{"role": "user", "content": content}]}
 
 
+def generate_photo(model: str) -> dict[str, Any]:
+    return {
+        "model": model,
+        "prompt": "What is this?",
+        "images": [PHOTO],
+        "stream": False,
+        "options": {"num_predict": 3},
+    }
+
+
+def response_photo(model: str) -> dict[str, Any]:
+    parts = [
+        {"type": "input_text", "text": "What is this?"},
+        {"type": "input_image", "image_url": f"data:image/png;base64,{PHOTO}"},
+    ]
+    return {"model": model, "input": [{"role": "user", "content": parts}], "max_output_tokens": 3}
+
+
+SHOWN: dict[Api, Callable[[str], dict[str, Any]]] = {
+    Api.OLLAMA_CHAT: ollama_photo,
+    Api.OLLAMA_GENERATE: generate_photo,
+    Api.CHAT: openai_photo,
+    Api.RESPONSES: response_photo,
+    Api.MESSAGES: anthropic_photo,
+}
+
 # One request of each kind, and the path that the model server behind the agent is asked at.
 JSON_KINDS: dict[str, tuple[Api, dict[str, Any]]] = {
     "chat": (Api.OLLAMA_CHAT, {"model": CHATS, "messages": [{"role": "user", "content": "Hi"}], "stream": False}),
-    "photo, Ollama's way": (Api.OLLAMA_CHAT, ollama_photo(SEES)),
-    "photo, OpenAI's way": (Api.CHAT, openai_photo(SEES)),
-    "photo, Anthropic's way": (Api.MESSAGES, anthropic_photo(SEES)),
+    **{f"photo, {path}": (path, photo(SEES)) for path, photo in SHOWN.items()},
     "vectors, Ollama's way": (Api.OLLAMA_EMBED, {"model": VECTORS, "input": ["one", "two"]}),
     "vectors, the old way": (Api.OLLAMA_EMBEDDINGS, {"model": VECTORS, "prompt": "one"}),
     "vectors, OpenAI's way": (Api.EMBEDDINGS, {"model": VECTORS, "input": ["one", "two"]}),
@@ -57,7 +85,7 @@ IN_THE_CELLAR = (CHATS, PAINTED)
 def form(model: str, **files: bytes) -> aiohttp.FormData:
     fields = aiohttp.FormData()
     for name, data in files.items():
-        fields.add_field(name, data, filename=name, content_type="application/octet-stream")
+        fields.add_field(name, io.BytesIO(data), filename=name, content_type="application/octet-stream")
     fields.add_field("model", model)  # behind the file, where a router has to look for it
     fields.add_field("prompt", "as it was")
     return fields
@@ -102,10 +130,9 @@ async def test_no_server_is_ever_asked_for_what_it_does_not_do(house: KindsHouse
         assert not asked & {PICTURES, EDITS, SPEECH, Api.GENERATE_IMAGE, Api.TRANSCRIBE}
 
 
-@pytest.mark.parametrize("ask", [ollama_photo, openai_photo, anthropic_photo])
-async def test_a_picture_goes_to_no_model_that_does_not_see(house: KindsHouse, ask: Any) -> None:
-    path = {ollama_photo: Api.OLLAMA_CHAT, openai_photo: Api.CHAT, anthropic_photo: Api.MESSAGES}[ask]
-    async with house.post(path, json=ask(CHATS)) as answer:
+@pytest.mark.parametrize("path", SHOWN)
+async def test_a_picture_goes_to_no_model_that_does_not_see(house: KindsHouse, path: Api) -> None:
+    async with house.post(path, json=SHOWN[path](CHATS)) as answer:
         assert answer.status == 400
         error = (await answer.json())["error"]
     assert "image input" in (error if isinstance(error, str) else error["message"])  # Ollama's own words
@@ -157,7 +184,6 @@ async def test_a_client_that_leaves_in_the_middle_frees_the_server(house: KindsH
     asking.cancel()
     await asyncio.wait([asking])
     await painter.until(lambda it: it.running == 0 and it.abandoned == abandoned + 1)
-    painter.gate.set()
 
 
 async def test_a_client_that_leaves_in_the_middle_ends_every_process_of_the_command(house: KindsHouse) -> None:
@@ -179,10 +205,31 @@ async def test_a_client_that_leaves_in_the_middle_ends_every_process_of_the_comm
 
 
 async def test_a_server_that_breaks_before_its_answer_is_replaced_by_another_machine(house: KindsHouse) -> None:
-    house.painter.broken = True
+    house.painter.breaks = lambda: True
     asked = len(house.painter.asked)
     async with house.post(Api.GENERATE_IMAGE, json={"model": EITHER, "prompt": "a lighthouse"}) as answer:
         assert (answer.status, answer.content_type) == (200, "image/png")
         assert (answer.headers["X-Herd-Node"], answer.headers["X-Herd-Attempts"]) == ("cellar", "2")
     assert len(house.painter.asked) > asked
-    house.painter.broken = False
+
+
+@pytest.mark.parametrize("path", [Api.TRANSCRIPTIONS, Api.TRANSCRIBE])
+async def test_an_upload_is_sent_again_to_another_machine(house: KindsHouse, path: Api) -> None:
+    listeners = {"attic": house.listener, "cellar": house.other_listener}
+    first: list[MediaServer] = []
+
+    def breaks(server: MediaServer) -> bool:
+        """The one that is asked first does, as often as it is asked."""
+        first[:] = first or [server]
+        return server is first[0]
+
+    for server in listeners.values():
+        server.breaks = partial(breaks, server)
+    recording = sound(60.0)  # 2 MB: the router has it in a file
+    async with house.post(path, data=form(SPOKEN_TWICE, file=recording)) as answer:
+        assert answer.status == 200, await answer.text()
+        assert (await answer.json())["text"] == "60.0 seconds of sound"
+        other = listeners[answer.headers["X-Herd-Node"]]
+        assert answer.headers["X-Herd-Attempts"] == "2"
+    assert other is not first[0]
+    assert other.uploads[-1].sha256 == hashlib.sha256(recording).hexdigest()

@@ -14,10 +14,10 @@ from herd.types import KiB, MiB
 from tests.e2e.hang_ups import NOTICED_S
 from tests.e2e.house import LOOK_EVERY_S
 from tests.e2e.kinds import SPOKEN, KindsHouse
-from tests.e2e.media_servers import SPEECH, MediaServer
+from tests.e2e.media_servers import FORMS_ARE_READ, SPEECH, MediaServer
 from tests.e2e.processes import PATIENCE_S, Program
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), FORMS_ARE_READ]
 
 BOUNDARY = "frontier"
 PIECE = bytes(range(256)) * (MiB // 256)
@@ -30,12 +30,7 @@ CUSTOM = "/api/transcribe"
 
 @pytest.fixture(name="server")
 def server_of_speech(house: KindsHouse) -> MediaServer:
-    """As it was at first."""
-    server = house.listener
-    server.hears = lambda _size: None
-    server.deaf_from = None
-    server.gate.set()
-    return server
+    return house.listener
 
 
 class Watch:

@@ -13,10 +13,10 @@ import pytest
 
 from herd.types import Api
 from tests.e2e.house import House
-from tests.e2e.media_servers import PNG, picture, sound
+from tests.e2e.media_servers import FORMS_ARE_READ, PNG, picture, sound
 from tests.e2e.processes import PATIENCE_S, ROOT, environment
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), FORMS_ARE_READ]
 
 TEXT = (ROOT / "docs" / "multimodal.md").read_text(encoding="utf-8")
 # Where a reader's router is.

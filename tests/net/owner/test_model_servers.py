@@ -30,6 +30,7 @@ MANAGERS = [
     "ollama serve",
     "/usr/local/bin/ollama start",
     "/Applications/Ollama.app/Contents/Resources/ollama serve",
+    "/venv/bin/python -m herd.net.tools.guard /opt/homebrew/bin/mflux-generate --model schnell",
 ]
 HERD = [
     "/venv/bin/python /venv/bin/herd-node --router-url http://studio:11435",
@@ -37,6 +38,7 @@ HERD = [
     r"C:\Python\python.exe C:\Scripts\herd.exe",
 ]
 OTHERS = [
+    "/venv/bin/python /opt/homebrew/bin/mflux-generate --model schnell",  # nobody guards it: the owner paints
     "ollama run llama3",
     "ollama pull llama3",
     "ollama",  # its menu may start whatever the owner works with

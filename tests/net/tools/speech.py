@@ -35,9 +35,15 @@ def sound(seconds: float, seed: int = 1) -> bytes:
 
 
 def heard(seconds: float, seed: int = 1, context: str = "") -> str:
-    """What the stand-in makes of that sound."""
-    samples = sound(seconds, seed)[44:]
-    return f"{context} {seconds:.2f} seconds {zlib.crc32(samples):08x}".strip()
+    """What the stand-ins make of that sound."""
+    return f"{context} {heard_in(sound(seconds, seed))}".strip()
+
+
+def heard_in(content: bytes) -> str:
+    """What they make of a WAV file: how long it is, and a checksum of its samples."""
+    with wave.open(io.BytesIO(content)) as file:
+        samples = file.readframes(file.getnframes())
+        return f"{file.getnframes() / file.getframerate():.2f} seconds {zlib.crc32(samples):08x}"
 
 
 def form(content: bytes, name: str = "file", filename: str = "a.wav", **fields: str) -> bytes:

@@ -107,7 +107,7 @@ async def test_the_first_request_starts_the_server_and_the_next_one_finds_it_the
         assert await loaded(it) == {"qwen3-asr:0.6b": "loaded"}
         status, job, headers = await ask(it, "/transcribe", form(sound(2), "audio"))
         assert status == 202
-        assert float(headers.get(LOAD_SECONDS, "0")) < 1
+        assert LOAD_SECONDS not in headers
         assert (await job_of(it, job["job_id"]))["result"]["text"] == heard(2)
         assert len(diary.pids("ready")) == 1
     assert Ends(diary.pids("ready")).come()
