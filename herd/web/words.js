@@ -233,14 +233,14 @@ const EVENTS = {
       ": ",
     ),
   served: (event) => `${event.node} has answered: ${event.prompt} tokens in, ${event.completion} out`,
-  ended: (event) => ["over", outcome(event), event.text].filter(Boolean).join(": "),
-  split: (event) =>
-    [
-      `in ${event.parts.length} parts: ${event.parts.map((part) => `${part.inputs} to ${part.node}`).join(", ")}`,
-      `predicted ${seconds(event.predicted_s)}, in one piece ${seconds(event.alone_s)}`,
-    ].join("; "),
-  part: (event) => `${event.id} answered by ${event.node}${event.status === 200 ? "" : ` (HTTP ${event.status})`}`,
+  split: ({ parts, predicted_s, alone_s }) => {
+    const shares = parts.map((part) => `${part.inputs} to ${part.node}`).join(", ");
+    const instead = `predicted ${seconds(predicted_s)}, in one piece ${seconds(alone_s)}`;
+    return [`in ${count(parts.length, "part")}, of its inputs ${shares}`, instead].join("; ");
+  },
+  part: ({ id, node, status }) => `${id} answered by ${node}${status === 200 ? "" : ` (HTTP ${status})`}`,
   unsplit: (event) => `begun again in one piece: ${event.text}`,
+  ended: (event) => ["over", outcome(event), event.text].filter(Boolean).join(": "),
   "left-out": (event) => `… ${event.events} events are left out here …`,
 };
 

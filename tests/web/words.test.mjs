@@ -204,3 +204,28 @@ test("a story tells what was looked at and why, and what it does not know by its
   assert.equal(odd.text, "brand-new");
   assert.deepEqual([ended.at, ended.text, ended.bad], ["2.500 s", "over: failed: nobody answers", true]);
 });
+
+test("a batch that is served in parts tells how, and what became of them", () => {
+  const events = [
+    {
+      kind: "split",
+      at: 0.001,
+      parts: [
+        { id: "r-1", node: "studio", inputs: 96 },
+        { id: "r-2", node: "den", inputs: 32 },
+      ],
+      predicted_s: 1.2,
+      alone_s: 1.6,
+    },
+    { kind: "part", at: 1.1, id: "r-1", part: 1, node: "studio", status: 200, attempts: 1 },
+    { kind: "part", at: 1.2, id: "r-2", part: 2, node: "den", status: 500, attempts: 3 },
+    { kind: "unsplit", at: 1.2, text: "a part failed" },
+  ];
+  const told = words.story(events).map((event) => event.text);
+  assert.match(told[0], /^in 2 parts, of its inputs 96 to studio, 32 to den; predicted 1\.20* s, in one piece 1\.60* s$/);
+  assert.deepEqual(told.slice(1), [
+    "r-1 answered by studio",
+    "r-2 answered by den (HTTP 500)",
+    "begun again in one piece: a part failed",
+  ]);
+});
