@@ -105,10 +105,11 @@ async def test_a_request_that_is_held_says_so_while_it_waits_and_afterwards() ->
 async def test_a_client_that_hangs_up_while_its_request_is_queued_or_being_answered() -> None:
     async with scenario() as home:
         await home.node("studio", [LLAMA], resident=[LLAMA])
-        running, queued = named(home, "running", tokens=5000), named(home, "queued")
-        await until_waiting(home, "studio", 1)
+        running = named(home, "running", tokens=5000)
         await begun(running.sink, 3)
-        await asyncio.sleep(1)
+        queued = named(home, "queued")
+        await until_waiting(home, "studio", 1)
+        await asyncio.sleep(2)
         assert [(one["id"], one["outcome"]) for one in await latest(home)] == [("queued", None), ("running", None)]
         assert kinds(await story_of(home, "queued")) == ["placed", "queued"]
         await queued.hang_up()
