@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from herd.cli.doctor.diagnosis import FileTrouble
-from herd.cli.doctor.local_facts import agent_of, files_of, settings_of_agent
+from herd.cli.doctor.diagnosis import FileTrouble, ServerFacts
+from herd.cli.doctor.local_facts import agent_of, files_of, settings_of_agent, tools_here
 from herd.net.identity import open_identity
 from tests.certificates import HOUSE
+from tests.net.tools.speech import cache_with
+from tests.net.tools.weights import put_weights
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
 
@@ -103,3 +105,14 @@ def test_so_is_the_key_of_a_routers_certificate(tmp_path: Path) -> None:
         assert only(files_of(tmp_path / "nowhere")).what.startswith(f"{key} holds secrets")
         key.chmod(0o600)
         assert files_of(tmp_path / "nowhere") == ()
+
+
+@posix
+def test_tools_that_an_agent_runs_are_found_with_what_is_on_the_disk(tmp_path: Path) -> None:
+    environ = cache_with(tmp_path, "Qwen/Qwen3-ASR-0.6B")
+    put_weights(tmp_path / "hub", "z-image-turbo")
+    assert tools_here(environ, "Linux", "x86_64") == (
+        ServerFacts("mflux://local", kind="mflux", models=(("z-image-turbo", 3000),)),
+        ServerFacts("mlx-qwen3-asr://local", kind="mlx-qwen3-asr", models=(("qwen3-asr:0.6b", 1019),)),
+    )
+    assert tools_here(environ, "Windows", "AMD64") == ()
