@@ -67,7 +67,12 @@ def _form(*required: str, **properties: Schema) -> Schema:
 
 
 _SIDE: Schema = {"type": "integer", "minimum": 1, "maximum": MAX_SIDE, "description": "Pixels."}
-_STEPS: Schema = {"type": "integer", "minimum": 1, "maximum": MAX_STEPS, "description": "How often the model goes over it."}
+_STEPS: Schema = {
+    "type": "integer",
+    "minimum": 1,
+    "maximum": MAX_STEPS,
+    "description": "How often a model goes over it.",
+}
 _PROMPT: Schema = {"type": "string", "minLength": 1, "description": "What there is to be seen."}
 _SIZE: Schema = {"type": "string", "description": "Pixels, width and height: `1024x768`."}
 _COUNT: Schema = {"type": "integer", "minimum": 1, "description": "How many images."}
