@@ -71,7 +71,7 @@ _STEPS: Schema = {
     "type": "integer",
     "minimum": 1,
     "maximum": MAX_STEPS,
-    "description": "How often a model goes over it.",
+    "description": "How often it is gone over.",
 }
 _PROMPT: Schema = {"type": "string", "minLength": 1, "description": "What there is to be seen."}
 _SIZE: Schema = {"type": "string", "description": "Pixels, width and height: `1024x768`."}

@@ -36,7 +36,7 @@ def find_tools(environ: Mapping[str, str], system: str, machine: str) -> Tools:
 
 
 def search_path(environ: Mapping[str, str]) -> str:
-    """Where commands are looked for: PATH, and behind it the usual places. Tools look there for others, as for ffmpeg."""
+    """Where commands are looked for, by tools too, as for ffmpeg: PATH, and behind it the usual places."""
     home = environ.get("HOME", "")
     usual = [place.replace("~", home) for place in _USUAL if home or not place.startswith("~")]
     return os.pathsep.join([*filter(None, [environ.get("PATH")]), *usual])
