@@ -101,7 +101,7 @@ def test_what_is_too_little_work_says_nothing_of_a_machine(unit: Unit) -> None:
 
 
 def test_a_word_says_nothing_of_how_long_an_hour_takes() -> None:
-    """Whisper computes the same window of 30 s for both of these; by the first an hour would take ten times too long."""
+    """Whisper computes a window of 30 s for both of these; by the first an hour would take ten times too long."""
     word, half_a_minute = (drawn(frames, 0.5, unit=Unit.AUDIO_FRAME) for frames in (150, 3000))
     hour = replace(HEARD, amount=Tokens(360_000))
 
