@@ -1,39 +1,21 @@
 """The agent's request flow where the model server does not have the endpoint that was asked: both ways translated."""
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-
+from herd.actors.counterpart import Counterpart, beginning, once, onward, read, say
 from herd.actors.ports import Answer, Clock, ModelServers, Serving
 from herd.errors import BodyTooLarge, HerdError, RequestError, StreamFailed
 from herd.protocols.answers import Reply, error_answer
 from herd.protocols.headers import value_of
-from herd.protocols.image_servers import NO_WORDS, ImageWords
-from herd.protocols.messages import Head, Headers, RequestHead, Usage
+from herd.protocols.messages import Head, RequestHead
 from herd.protocols.refusals import BUSY
 from herd.protocols.translation import Now, StandIn, standin
-from herd.runtime import ActorDiedError, ActorHandle, ActorUnavailableError
-from herd.types import Api, BackendKind, Bytes, Dialect, KiB, MiB, Seconds
+from herd.runtime import ActorDiedError, ActorUnavailableError
+from herd.types import Api, Bytes, MiB, Seconds
 
 # Images are what makes a body long: ten photographs of a telephone take some 40 MiB in base64. Translated it is held
 # up to four times over: as it came, as text within Python's values, as it goes, and in the connection's buffers.
 MAX_BODY = Bytes(64 * MiB)
 # Of all bodies that are being translated: a node serves some tens of requests at once, and few of them are long.
 MAX_BODIES = Bytes(256 * MiB)
-# Of a refusal: longer ones have the request in them.
-MAX_REFUSAL = 64 * KiB
-
-# Of the client's headers these speak of its own body and of the answer that it gets.
-_NOT_THE_SERVERS = frozenset(("content-type", "content-encoding", "accept"))
-
-
-@dataclass(frozen=True, slots=True)
-class Counterpart:
-    """The model server that a request is translated for."""
-
-    base_url: str
-    kind: BackendKind
-    actor: ActorHandle  # its Backend
-    words: ImageWords = NO_WORDS  # in which it is asked for images
 
 
 class Interpreter:
@@ -70,7 +52,7 @@ class Interpreter:
                 raise BodyTooLarge(f"the request is longer than the {MAX_BODY // MiB} MiB that can be translated")
             if self._held > MAX_BODIES:
                 raise RequestError(BUSY, status=503)
-            request = standin(api, server.kind, await read(serving), str(head.request_id))
+            request = standin(api, server.kind, await read(serving, MAX_BODY), str(head.request_id))
             if request.wanted.body is not None:
                 await self._ask(serving, request, server, started)
             else:
@@ -128,55 +110,8 @@ class Interpreter:
         return request.answered(self._now(started))
 
     async def _post(self, head: RequestHead, server: Counterpart, path: str, body: bytes) -> Answer:
-        translated = RequestHead(
-            head.request_id,
-            head.backend,
-            "POST",
-            path,
-            (*for_the_server(head.headers), ("Content-Type", "application/json")),
-            Dialect.OPENAI,
-            head.streamed,
-            len(body),
-        )
-        return await self._servers.exchange(server.base_url, translated, once(body))
+        asked = onward(head, path, len(body), streamed=head.streamed)
+        return await self._servers.exchange(server.base_url, asked, once(body))
 
     def _now(self, started: Seconds) -> Now:
         return Now(self._clock.wall(), Seconds(self._clock.monotonic() - started))
-
-
-def for_the_server(headers: Headers) -> Headers:
-    """Of the client's headers those that go on with a translated body."""
-    return tuple(pair for pair in headers if pair[0].lower() not in _NOT_THE_SERVERS)
-
-
-async def read(serving: Serving, limit: Bytes = MAX_BODY) -> bytes:
-    """The body of a request that is to be translated. Raises BodyTooLarge."""
-    if not serving.head.size:
-        return b""
-    body = bytearray()
-    async for piece in serving.body():
-        body += piece
-        if len(body) > limit:
-            raise BodyTooLarge(f"the request is longer than the {limit // MiB} MiB that can be translated")
-    return bytes(body)
-
-
-async def beginning(answer: Answer) -> bytes:
-    """A refusal, as far as it is of interest."""
-    body = bytearray()
-    while len(body) < MAX_REFUSAL and (data := await answer.read()):
-        body += data
-    return bytes(body)
-
-
-async def once(body: bytes) -> AsyncIterator[bytes]:
-    """A body that is here already."""
-    yield body
-
-
-async def say(serving: Serving, reply: Reply) -> None:
-    """Give a whole answer of the agent's own."""
-    await serving.send_head(Head(reply.status, reply.headers))
-    await serving.send(reply.body)
-    fine = reply.status == 200
-    serving.end(Usage(complete=fine, failed=not fine))

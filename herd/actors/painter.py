@@ -2,7 +2,7 @@
 with the picture alone.
 """
 
-from herd.actors.interpreter import Counterpart, beginning, for_the_server, once, read, say
+from herd.actors.counterpart import Counterpart, beginning, once, onward, read, say
 from herd.actors.ports import Answer, Clock, ModelServers, Serving
 from herd.actors.stopwatch import Stopwatch
 from herd.errors import BodyTooLarge, HerdError, RequestError
@@ -69,17 +69,8 @@ class Painter:
         serving.end(watch.measured(_usage(reader, figures, wanted)))
 
     async def _post(self, head: RequestHead, server: Counterpart, wanted: ImageAsked) -> Answer:
-        translated = RequestHead(
-            head.request_id,
-            head.backend,
-            "POST",
-            wanted.path,
-            (*for_the_server(head.headers), ("Content-Type", "application/json")),
-            Api(wanted.path).dialect,
-            wanted.lines,
-            len(wanted.body),
-        )
-        return await self._servers.exchange(server.base_url, translated, once(wanted.body))
+        asked = onward(head, wanted.path, len(wanted.body), streamed=wanted.lines)
+        return await self._servers.exchange(server.base_url, asked, once(wanted.body))
 
 
 def _headers(reader: PictureReader, wanted: ImageAsked, answer: Answer) -> Headers:

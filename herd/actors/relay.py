@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 
-from herd.actors.interpreter import Counterpart, Interpreter, for_the_server, once, say
+from herd.actors.counterpart import Counterpart, once, onward, say
+from herd.actors.interpreter import Interpreter
 from herd.actors.painter import Painter
 from herd.actors.ports import Clock, ModelServers, Serving
 from herd.actors.stopwatch import Stopwatch
@@ -126,8 +127,7 @@ class Relay:
         except (RequestError, BodyTooLarge) as error:
             await say(serving, error_answer(Dialect.OPENAI, error))
             return
-        headers = (*for_the_server(head.headers), ("Content-Type", "application/json"))
-        await self._pass_on(serving, base_url, replace(head, headers=headers, size=len(body)), once(body))
+        await self._pass_on(serving, base_url, onward(head, head.path, len(body)), once(body))
 
     async def _pass_on(self, serving: Serving, base_url: str, asked: RequestHead, body: AsyncIterator[bytes]) -> None:
         """To the server, `asked` with this head and this body, and its answer back as it is."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from herd.actors.interpreter import Counterpart, beginning, for_the_server, say
+from herd.actors.counterpart import Counterpart, beginning, onward, say
 from herd.actors.ports import Answer, Clock, ModelServers, Serving
 from herd.actors.stopwatch import Stopwatch
 from herd.errors import BodyTooLarge, RequestError, StreamFailed, TimedOut
@@ -152,17 +152,7 @@ class _Upload:
     @property
     def head(self) -> RequestHead:
         """Of the request to the server: how long its body will be is not known beforehand."""
-        head = self._serving.head
-        return RequestHead(
-            head.request_id,
-            head.backend,
-            "POST",
-            self.form.path,
-            (*for_the_server(head.headers), ("Content-Type", self._type)),
-            Dialect.OPENAI,
-            size=-1,
-            model=head.model,
-        )
+        return onward(self._serving.head, self.form.path, -1, content_type=self._type)
 
     @property
     def model(self) -> str:

@@ -11,11 +11,10 @@ import re
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
 from herd.protocols.headers import value_of
 from herd.protocols.messages import Headers, Usage
 from herd.protocols.speech_servers import LOAD_SECONDS
+from herd.protocols.untrusted import json_object
 from herd.types import Seconds, Tokens, Unit
 
 _FRAMES = 100  # in a second
@@ -46,10 +45,10 @@ def media_usage(unit: Unit, tail: bytes, start: bytes, *, whole: bool, streamed:
         status: of the answer.
     """
     document = start.lstrip()[:1] == b"{"
-    last = _object(tail) if document and whole else {}
+    last = json_object(tail) if document and whole else {}
     ends = True
     if document and not last and b"\n" in tail:  # a line for each object, as some servers have it in place of events
-        last = _object(tail[tail.rfind(b"\n") + 1 :])
+        last = json_object(tail[tail.rfind(b"\n") + 1 :])
         ends = bool(last) or (not whole and tail.endswith(b"}"))
     elif document:
         ends = bool(last) if whole else tail.endswith(b"}")
@@ -81,14 +80,14 @@ def _last_event(tail: bytes) -> tuple[dict[str, Any], bool]:
     events = [line[len(b"data:") :].strip() for line in tail.splitlines() if line.startswith(b"data:")]
     if not events:  # the tail begins within a picture
         return {}, tail.endswith(b"}") and _PARTIAL not in tail
-    last = _object(events[-1])
+    last = json_object(events[-1])
     return last, bool(last or events[-1] == b"[DONE]") and not str(last.get("type", "")).endswith(_UNFINISHED)
 
 
 def _extra(tail: bytes, start: bytes) -> dict[str, Any]:
     """What a program that the agent runs says beside its answer."""
     found = _EXTRA.findall(tail) or _EXTRA.findall(start)
-    return _object(found[-1]) if found else {}
+    return json_object(found[-1]) if found else {}
 
 
 def _pixels(extra: dict[str, Any]) -> int:
@@ -110,14 +109,6 @@ def _sound(extra: dict[str, Any], last: dict[str, Any], tail: bytes, start: byte
         said = _DURATION.search(start) or _DURATION.search(tail)
         seconds = float(said[1]) if said is not None else 0.0
     return round(seconds * _FRAMES)
-
-
-def _object(data: bytes) -> dict[str, Any]:
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _number(value: Any) -> float:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+import orjson
+
 from herd.errors import ProtocolError
 from herd.names import MAX_NAME
 
@@ -12,6 +14,15 @@ MAX_MODEL_NAME = MAX_NAME
 # Far more than a machine has slots for; each takes some 200 bytes of a heartbeat.
 MAX_GPUS = 64
 MAX_INT = 2**63 - 1  # what the link's integers and a client's hold
+
+
+def json_object(data: bytes) -> dict[str, Any]:
+    """The object in JSON; an empty one where that is something else, or no JSON."""
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def entries(answer: Any, key: str, server: str) -> Iterator[dict[str, Any]]:

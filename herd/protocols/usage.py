@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from herd.protocols.media_usage import media_usage
 from herd.protocols.messages import Usage
+from herd.protocols.untrusted import json_object
 from herd.types import Api, KiB, Seconds, Tokens, Unit
 
 # The sums and the terminator take under 2 KiB. The rest is for what can stand between them, such as Ollama's `context`.
@@ -130,7 +129,7 @@ def _openai(end: _Ending) -> Usage:
     if not events:
         whole = _closing_object(end.tail)
         return _openai_usage([whole], ended=bool(whole))
-    values = [_object(event) for event in events if any(word in event for word in _COUNTING)]
+    values = [json_object(event) for event in events if any(word in event for word in _COUNTING)]
     return _openai_usage(values, ended=events[-1] == b"[DONE]")
 
 
@@ -140,7 +139,7 @@ def _openai_vectors(end: _Ending) -> Usage:
     if last or end.whole:
         return _openai_usage([last], ended=bool(last))
     early = _EARLY_USAGE.search(end.start)
-    counts = {"usage": _object(early[1])} if early else {}
+    counts = {"usage": json_object(early[1])} if early else {}
     return _openai_usage([counts], ended=end.tail.endswith(b"}"))
 
 
@@ -177,7 +176,7 @@ def _response(end: _Ending) -> Usage:
         # The tail begins within the last event. Only that which ends a response has sums.
         counts = _last_usage(end.tail)
         return _response_usage({"usage": counts}, ended=bool(counts), failed=False)
-    last = _object(events[-1])
+    last = json_object(events[-1])
     kind = last.get("type")
     inner = _inner(last, "response")
     return _response_usage(inner, ended=kind in _RESPONSE_ENDS, failed=kind in _RESPONSE_FAILS or "error" in last)
@@ -221,11 +220,11 @@ def _anthropic(end: _Ending) -> Usage:
     if not events:
         whole = _closing_object(end.tail)
         return _anthropic_usage([whole], ended=bool(whole))
-    values = [_object(event) for event in events if any(word in event for word in _COUNTING)]
+    values = [json_object(event) for event in events if any(word in event for word in _COUNTING)]
     early = _EARLY_USAGE.search(end.start)  # of the start of the message, which a long one has left behind
-    starts = [{"usage": _object(early[1])}] if early else []
+    starts = [{"usage": json_object(early[1])}] if early else []
     starts += [_inner(value, "message") for value in values]
-    return _anthropic_usage(starts + values, ended=_object(events[-1]).get("type") == "message_stop")
+    return _anthropic_usage(starts + values, ended=json_object(events[-1]).get("type") == "message_stop")
 
 
 def _anthropic_usage(values: list[dict[str, Any]], *, ended: bool) -> Usage:
@@ -277,20 +276,12 @@ def _events(tail: bytes) -> Iterator[bytes]:
 
 def _closing_object(tail: bytes) -> dict[str, Any]:
     """The object that the tail ends with; if its beginning is cut off, its last members. Empty if it does not close."""
-    if value := _object(tail):
+    if value := json_object(tail):
         return value
     for _, match in zip(range(_TRIES), _LATE_KEY.finditer(tail), strict=False):
-        if value := _object(b"{" + tail[match.start() :]):
+        if value := json_object(b"{" + tail[match.start() :]):
             return value
     return {}
-
-
-def _object(data: bytes) -> dict[str, Any]:
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _inner(value: dict[str, Any], key: str) -> dict[str, Any]:

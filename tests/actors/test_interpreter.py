@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from herd.actors.interpreter import MAX_BODIES, MAX_BODY, MAX_REFUSAL
+from herd.actors.counterpart import MAX_REFUSAL
+from herd.actors.interpreter import MAX_BODIES, MAX_BODY
 from herd.actors.ports import HttpRequest, Sink
 from herd.actors.relay import Relay
 from herd.protocols.messages import Failure, Head, Usage
