@@ -5,19 +5,22 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
-from herd.protocols.untrusted import MAX_INT
 from herd.types import KiB, Tokens
 
 USUAL_SIDE = 1024  # of an image of which only the other side is given; the default of most models
 # What there is no image of: the largest that any model makes have a quarter of the first on a side, and take a tenth of
 # the second. Beyond, a machine would only be brought to its knees.
 MAX_SIDE, MAX_STEPS = 16_384, 1_000
+MAX_IMAGES = 10  # of one request, as with OpenAI
 FRAMES_A_SECOND = 100  # of sound
 # What a second of sound takes where its form is not known: MP3 of 128 kbit/s, as recorders write it.
 BYTES_A_SECOND = 16_000
 
 # The head of a WAV file is 44 bytes long, or a few hundred where a recorder has put its name into it.
 WAV_HEAD = 4 * KiB
+# Bytes of a second of sound: GSM for telephones has 1,625, eight channels of a studio have six million. What says
+# otherwise is no recording, and nobody is to wait for the years that it would play.
+_RATES = range(1_000, 10_000_001)
 
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})", re.ASCII)
 _WHOLE = re.compile(r"\d{1,5}", re.ASCII)
@@ -48,9 +51,12 @@ def _whole(value: Any) -> int | None:
 
 
 def _image(width: int, height: int, steps: int | None, count: int | None) -> Tokens | None:
+    """None too for what nobody makes: a server may refuse it, or not heed it, and no machine is to be judged by it."""
     if steps is None or count is None or min(width, height, steps, count) < 1:
         return None
-    return Tokens(min(ceil(width * height * steps * count / 1000), MAX_INT))
+    if max(width, height) > MAX_SIDE or steps > MAX_STEPS or count > MAX_IMAGES:
+        return None
+    return Tokens(ceil(width * height * steps * count / 1000))
 
 
 def recorded(size: int) -> Tokens:
@@ -84,4 +90,4 @@ def heard(start: bytes, size: int) -> Tokens | None:
 
 
 def _frames(size: int, a_second: int) -> Tokens | None:
-    return Tokens(min(ceil(size * FRAMES_A_SECOND / a_second), MAX_INT)) if a_second else None
+    return Tokens(ceil(size * FRAMES_A_SECOND / a_second)) if a_second in _RATES else None

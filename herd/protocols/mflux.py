@@ -12,11 +12,11 @@ from typing import Any
 import orjson
 
 from herd.errors import ProtocolError, RequestError
+from herd.protocols.media import MAX_IMAGES
 from herd.protocols.mflux_models import Weights
 from herd.protocols.untrusted import entries, text, texts
 
-MAX_IMAGES = 10  # of one request, as with OpenAI
-MAX_PICTURES = 16  # to make one of, likewise
+MAX_PICTURES = 16  # to make one of, as with OpenAI
 MAX_PROMPT = 32_000  # characters, likewise
 MULTIPLE = 16  # of which the sides of an image are, in pixels
 # No model of mflux makes sense of more, and sixteen million pixels are what the largest Mac can hold while it works.
