@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from herd.cli.doctor.diagnosis import FileTrouble
-from herd.cli.doctor.local_facts import agent_of, files_of, settings_of_agent
+from herd.cli.doctor.diagnosis import FileTrouble, ServerFacts
+from herd.cli.doctor.local_facts import agent_of, files_of, image_tool_here, settings_of_agent
 from herd.net.identity import open_identity
 from tests.certificates import HOUSE
+from tests.net.tools.weights import put_weights
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
 
@@ -103,3 +104,12 @@ def test_so_is_the_key_of_a_routers_certificate(tmp_path: Path) -> None:
         assert only(files_of(tmp_path / "nowhere")).what.startswith(f"{key} holds secrets")
         key.chmod(0o600)
         assert files_of(tmp_path / "nowhere") == ()
+
+
+def test_mflux_is_shown_with_its_models_where_it_is_installed(tmp_path: Path) -> None:
+    (tmp_path / "mflux-capabilities").touch(mode=0o755)
+    put_weights(tmp_path / "hub", "schnell")
+    environ = {"PATH": str(tmp_path), "HF_HUB_CACHE": str(tmp_path / "hub")}
+    found = ServerFacts("mflux://local", "mflux", models=(("schnell", 3000),))
+    assert image_tool_here(environ, "Darwin", "arm64") == found
+    assert image_tool_here(environ, "Darwin", "x86_64") is None
