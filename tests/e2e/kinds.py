@@ -13,12 +13,14 @@ from tests.e2e.house import LOOK_EVERY_S, House, models_listed
 from tests.e2e.media_servers import EDITS, PICTURES, SPEECH, MediaServer
 from tests.e2e.model_servers import ModelServer
 from tests.e2e.processes import PATIENCE_S, ROOT, Programs
+from tests.net.tools.speech import cache_with
 from tests.net.tools.weights import put_weights
 
 VECTORS = "nomic-embed-text:latest"
 SEES = "gemma3:4b"
 CHATS = "llama3.2:3b"
 SPOKEN = "whisper-1"
+SPOKEN_ON_DEMAND = "qwen3-asr:0.6b"  # by a server that the agent starts when it is asked
 SPOKEN_TWICE = "whisper-large-v3"  # on both machines
 DRAWN = "flux1-kontext-dev"  # by a server
 PAINTED = "schnell"  # by mflux
@@ -28,8 +30,8 @@ _CLIENT = aiohttp.ClientTimeout(total=50)
 _STAND_INS = ROOT / "tests" / "net" / "tools" / "stand_ins"
 
 
-class Mflux:
-    """mflux's commands as a machine has them: stand-ins that behave like them.
+class Tools:
+    """The commands of mflux and mlx-qwen3-asr as a machine has them: stand-ins that behave like them.
 
     Attributes:
         variables: with which an agent finds them.
@@ -37,6 +39,7 @@ class Mflux:
 
     def __init__(self, home: Path) -> None:
         cache, self._tells, self._holds = home / "hub", home / "tells", home / "holds"
+        cache_with(home, "Qwen/Qwen3-ASR-0.6B")
         for model in (PAINTED, EITHER):
             put_weights(cache, model)
         os.mkfifo(self._tells)
@@ -50,13 +53,13 @@ class Mflux:
         }
 
     def hold(self) -> None:
-        """From now on a run stops at its second step, for ever. Earlier runs are forgotten."""
+        """From now on a run of mflux stops at its second step, for ever. Earlier runs are forgotten."""
         self._holds.unlink()
         os.mkfifo(self._holds)
         self._read()
 
     def let_go(self) -> None:
-        """From now on a run goes through."""
+        """From now on a run of mflux goes through."""
         self._holds.unlink(missing_ok=True)
         self._holds.touch()  # there is nothing to wait for in a file
 
@@ -90,14 +93,14 @@ class KindsHouse(House):
         listener: the server of speech, on `attic`.
         other_listener: one more, on `cellar`.
         painter: the server of pictures, there too.
-        mflux: the commands on `cellar`.
+        tools: the commands on `cellar`.
     """
 
     ollamas: dict[str, ModelServer]
     listener: MediaServer
     other_listener: MediaServer
     painter: MediaServer
-    mflux: Mflux
+    tools: Tools
 
     async def until_both_have(self, *models: str) -> None:
         """Wait until both machines have told that they have these models."""
@@ -116,8 +119,8 @@ async def kinds_house(home: Path) -> AsyncIterator[KindsHouse]:
         programs = await stack.enter_async_context(Programs(home))
         client = await stack.enter_async_context(aiohttp.ClientSession(timeout=_CLIENT))
         house = KindsHouse(programs, {}, client)
-        house.mflux = Mflux(home)
-        stack.callback(house.mflux.close)
+        house.tools = Tools(home)
+        stack.callback(house.tools.close)
         house.ollamas = {"attic": ModelServer("attic", (SEES, VECTORS)), "cellar": ModelServer("cellar", (CHATS,))}
         house.listener = MediaServer((SPOKEN, SPOKEN_TWICE), (SPEECH,))
         house.other_listener = MediaServer((SPOKEN_TWICE,), (SPEECH,))
@@ -131,7 +134,7 @@ async def kinds_house(home: Path) -> AsyncIterator[KindsHouse]:
         beside = (house.ollamas["attic"].url, house.listener.url, house.painter.url)
         await house.start_agent_beside("attic", *beside)
         there = (house.ollamas["cellar"].url, house.other_listener.url)
-        await house.start_agent_beside("cellar", *there, variables=house.mflux.variables)
-        await models_listed(client, house.url, (SEES, VECTORS, CHATS, SPOKEN, DRAWN, PAINTED))
+        await house.start_agent_beside("cellar", *there, variables=house.tools.variables)
+        await models_listed(client, house.url, (SEES, VECTORS, CHATS, SPOKEN, SPOKEN_ON_DEMAND, DRAWN, PAINTED))
         await house.until_both_have(SPOKEN_TWICE, EITHER)
         yield house
