@@ -13,7 +13,8 @@ The packages in reading order; imports point from the bottom of this list to its
                            `router.py` and `agent.py` the life of each process
     web/                   the page at `/herd/`, as browsers get it
     net/                   sockets and sensors behind the ports in `actors/`: `ports.py`, `sensor_ports.py`,
-                           `watch_ports.py`
+                           `watch_ports.py`; `tools/` has programs for images and speech that the agent runs itself, as
+                           model servers
     simulation/            machines that behave like real ones: for tests, `herd simulate` and `herd demo`
     cli/                   the commands `herd` and `herd-node`
 """

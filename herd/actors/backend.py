@@ -27,6 +27,8 @@ MAX_CONTEXT = 2**24  # tokens: sixteen times what the longest models of today ar
 _NOT_THERE = (404, 405, 501)  # statuses of an endpoint that a server does not have
 # Tools that run one job, and servers that lock their model.
 _ONE_AT_A_TIME = (BackendKind.MFLUX, BackendKind.QWEN_ASR, BackendKind.WHISPERCPP)
+# They answer their lists from other threads than those that compute: one that is silent hangs, whatever it works on.
+_NEVER_SILENT = (BackendKind.OLLAMA, BackendKind.LLAMACPP, BackendKind.LMSTUDIO, BackendKind.VLLM)
 FAILURES_UNTIL_DOWN = 3  # one failed poll says nothing; three in a row are 6 s of silence
 
 
@@ -138,8 +140,8 @@ class Backend:
         try:
             state = await self._look()
         except TimedOut as error:
-            # Some answer nobody while they compute: as long as that is for us, silence is no sign.
-            if self._state.info is None or not self._busy():
+            # Others answer nobody while they compute: as long as that is for us, silence is no sign.
+            if self._state.info is None or self._state.info.kind in _NEVER_SILENT or not self._busy():
                 self._failed(str(error))
         except HerdError as error:
             self._failed(str(error))

@@ -122,14 +122,20 @@ class Delivery:
 
     def _is_cut_off(self, head: Head, body: bytes, usage: Usage) -> bool:
         """Whether a success lacks its end, although its bytes were whole to HTTP. Pictures and plain text have none."""
-        api = self._attempt.api
-        if api is not None and api.unit is not Unit.TOKEN:
+        if self._is_of_media:
             return _is_json(head) and not body.rstrip().endswith(b"}")
         # Of a longer one the agent saw the tail only, and cannot tell.
         return self._attempt.closes and len(body) <= TAIL and not _ended_itself(usage)
 
+    @property
+    def _is_of_media(self) -> bool:
+        """Whether it is a picture, or what somebody said."""
+        return self._attempt.api is not None and self._attempt.api.unit is not Unit.TOKEN
+
     async def _through(self, head: Head, held: bytes) -> Usage:
         """A document too long to hold: what there is, then the rest as it comes."""
+        # Of a document with vectors the agent cannot tell its end; of one with pictures it can.
+        has_end = head.status == 200 and self._is_of_media and _is_json(head)
         self._attempt.begins(head.status)
         await self._sink.start(head.status, self._headers(head))
         await self._sink.write(held)
@@ -137,7 +143,7 @@ class Delivery:
             event = await self._exchange.receive()
             if isinstance(event, DataReceived):
                 await self._sink.write(event.data)
-            elif isinstance(event, StreamEnded):
+            elif isinstance(event, StreamEnded) and (_ended_itself(event.usage) or not has_end):
                 await self._sink.finish()
                 return event.usage
             else:

@@ -68,7 +68,7 @@ class Diary:
         meter: Meter,
         trail: Trail | None = None,
     ) -> None:
-        self.ticket = self._ticket = ticket
+        self.ticket = ticket
         self._api = api
         self._monotonic, self._began = clock.monotonic, ticket.arrived
         self._traces, self._meter, self._trail = traces, meter, trail
@@ -359,7 +359,7 @@ class Diary:
             half = MAX_EVENTS // 2
             gap: stories.LeftOut = {"kind": "left-out", "at": events[half - 1]["at"], "events": self._left_out}
             events = (*events[:half], gap, *events[half:])
-        return Told(self._ticket.id, self._ticket.arrived, request, events)
+        return Told(self.ticket.id, self.ticket.arrived, request, events)
 
 
 def _candidate(candidate: Candidate) -> stories.CandidateEntry:

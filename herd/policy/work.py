@@ -22,8 +22,9 @@ USUAL_SPEECH_MODEL = Bytes(3 * 10**9)
 # megapixel in ten steps is between the distilled models (4 to 9) and the others (20 to 50); a minute of speech is a
 # voice message. All of the usual order.
 USUAL = {Unit.TOKEN: Tokens(256), Unit.PIXEL_STEP: Tokens(10_000), Unit.AUDIO_FRAME: Tokens(6_000)}
-# Less says more about the request's overheads than about the machine: a picture of 512 x 512 in one step, a second.
-LEAST = {Unit.TOKEN: 8, Unit.PIXEL_STEP: 250, Unit.AUDIO_FRAME: 100}
+# Less says more about the request's overheads than about the machine: a picture of 512 x 512 in one step, five seconds.
+# Whisper computes a window of 30 s, however short the recording: a word takes it as long as half a minute.
+LEAST = {Unit.TOKEN: 8, Unit.PIXEL_STEP: 250, Unit.AUDIO_FRAME: 500}
 
 # Prompt tokens for each decoded one: about 3.5 without a GPU, 10 on Apple's, 50 on cards of their own (published runs
 # of llama.cpp, discussions 4167 and 15013).

@@ -8,7 +8,10 @@ from typing import Any
 from herd.protocols.untrusted import MAX_INT
 from herd.types import KiB, Tokens
 
-USUAL_SIDE = 1024  # of an image of which only the other side is given
+USUAL_SIDE = 1024  # of an image of which only the other side is given; the default of most models
+# What there is no image of: the largest that any model makes have a quarter of the first on a side, and take a tenth of
+# the second. Beyond, a machine would only be brought to its knees.
+MAX_SIDE, MAX_STEPS = 16_384, 1_000
 FRAMES_A_SECOND = 100  # of sound
 # What a second of sound takes where its form is not known: MP3 of 128 kbit/s, as recorders write it.
 BYTES_A_SECOND = 16_000

@@ -86,7 +86,8 @@ def read_capabilities(document: bytes) -> Capabilities:
 
 def _options(entry: dict[str, Any]) -> dict[str, Option]:
     found: dict[str, Option] = {}
-    for item in entry.get("options") or ():
+    listed = entry.get("options")
+    for item in listed if isinstance(listed, list) else ():
         if isinstance(item, dict) and (flag := text(item, "flag")):
             option = Option(flag, text(item, "status"), texts(item, "choices"))
             found |= dict.fromkeys((flag, *texts(item, "aliases")), option)
@@ -270,13 +271,10 @@ def _heeds_negative(options: Mapping[str, Option], weights: Weights, wish: Wish)
     """Where that depends on the model, guidance has to be above 1 too: only then is the image made twice, with and
     without.
     """
-    option = options.get("--negative-prompt", _NONE)
-    guidance = weights.base.guidance if wish.guidance is None else wish.guidance
-    return (
-        weights.base.guidance is not None
-        and _heeded(option, weights)
-        and (option.status == "honored" or (guidance or 0) > 1)
-    )
+    option, usual = options.get("--negative-prompt", _NONE), weights.base.guidance
+    if usual is None or not _heeded(option, weights):
+        return False
+    return option.status == "honored" or (usual if wish.guidance is None else wish.guidance) > 1
 
 
 def _heeded(option: Option, weights: Weights) -> bool:

@@ -278,7 +278,8 @@ def _disposition(head: bytes) -> tuple[str, str | None]:
             for key, value, _ in _parameters(found[2]):
                 if key == b"name":
                     name = value.decode("utf-8", "replace")
-                elif key == b"filename":
+                elif key == b"filename" or (key == b"filename*" and filename is None):
+                    # The second is RFC 5987's way with other letters: RFC 7578 forbids it, some clients use it.
                     filename = value.decode("utf-8", "replace")
     return name, filename
 

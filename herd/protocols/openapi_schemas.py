@@ -6,6 +6,7 @@ out. Bodies are JSON whatever their Content-Type says, as with Ollama.
 
 from typing import Any
 
+from herd.protocols.media import MAX_SIDE, MAX_STEPS
 from herd.types import Api, Dialect
 
 Schema = dict[str, Any]
@@ -65,8 +66,13 @@ def _form(*required: str, **properties: Schema) -> Schema:
     return shape(("model", *required), model=MODEL, **properties)
 
 
-_SIDE: Schema = {"type": "integer", "minimum": 1, "maximum": 16384, "description": "Pixels."}
-_STEPS: Schema = {"type": "integer", "minimum": 1, "maximum": 1000, "description": "How often the model goes over it."}
+_SIDE: Schema = {"type": "integer", "minimum": 1, "maximum": MAX_SIDE, "description": "Pixels."}
+_STEPS: Schema = {
+    "type": "integer",
+    "minimum": 1,
+    "maximum": MAX_STEPS,
+    "description": "How often it is gone over.",
+}
 _PROMPT: Schema = {"type": "string", "minLength": 1, "description": "What there is to be seen."}
 _SIZE: Schema = {"type": "string", "description": "Pixels, width and height: `1024x768`."}
 _COUNT: Schema = {"type": "integer", "minimum": 1, "description": "How many images."}
@@ -81,7 +87,7 @@ UPLOADED: dict[Api, Schema] = {
         "prompt", "image", prompt=_PROMPT, image=_FILE, size=_SIZE, n=_AS_TEXT, steps=_AS_TEXT, stream=_STREAM_TEXT
     ),
     Api.TRANSCRIPTIONS: _form("file", file=_FILE, language=_TEXT, response_format=_SAID, stream=_STREAM_TEXT),
-    Api.TRANSCRIBE: _form("file", file=_FILE, language=_TEXT),
+    Api.TRANSCRIBE: _form("file", file=_FILE, language=_TEXT, prompt=_TEXT),
 }
 # These take nothing else, as `form_requests` has it.
 FORMS_ONLY = frozenset({Api.TRANSCRIPTIONS, Api.TRANSCRIBE})

@@ -11,7 +11,7 @@ from typing import Any
 
 from herd.errors import RequestError
 from herd.protocols.body_fields import Files
-from herd.protocols.media import generated, painted
+from herd.protocols.media import MAX_SIDE, MAX_STEPS, generated, painted
 from herd.types import Api, Tokens
 
 FieldType = tuple[type, str]  # the JSON type as Python has it, and Go's name for it
@@ -110,9 +110,6 @@ def _prompt(fields: _Fields) -> None:
         raise RequestError("prompt is required")
 
 
-# What there is no image of: the largest that any model makes have a quarter of the first on a side, and take a tenth of
-# the second. Beyond, a machine would only be brought to its knees.
-MAX_SIDE, MAX_STEPS = 16384, 1000
 _BOUNDS = {"width": MAX_SIDE, "height": MAX_SIDE, "steps": MAX_STEPS}
 
 

@@ -13,6 +13,11 @@ from herd.types import Api, BackendId, BackendKind, Seconds
 from tests.actors.doubles import FakeServers, Witness, settled
 from tests.speech_servers import FASTER_WHISPER, QWEN_ASR, QWEN_ASR_LOCKED, SPEACHES, WHISPERCPP, whispercpp_page
 
+OLLAMA: dict[str, Any] = {"/api/version": {"version": "0.33.0"}, "/api/tags": {"models": []}, "/api/ps": {"models": []}}
+LLAMACPP: dict[str, Any] = {
+    "/props": {"total_slots": 1},
+    "/v1/models": {"object": "list", "data": [{"id": "m", "object": "model", "owned_by": "llamacpp"}]},
+}
 AUDIO = ("/v1/audio/transcriptions", "/api/transcribe")
 
 
@@ -137,6 +142,21 @@ def test_silence_is_a_sign_only_where_the_server_does_nothing_for_us(error: Stre
         watched.server.down = None
         watched.backend.poll.tell()
         assert bool(await watched.told()) is bool(down)  # nothing has changed for one that was only busy
+        await watched.end()
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize("answers", [OLLAMA, LLAMACPP])
+def test_a_server_that_answers_while_it_computes_is_down_when_it_is_silent(answers: dict[str, Any]) -> None:
+    async def story() -> None:
+        watched = Watched(answers)
+        await watched.told()
+        watched.busy, watched.server.down = True, TimedOut("no answer")
+        for _ in range(4):
+            watched.backend.poll.tell()
+            await settled()
+        assert [state.info for state in await watched.told()] == [None]
         await watched.end()
 
     run_virtual(story())

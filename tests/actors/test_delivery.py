@@ -230,3 +230,16 @@ async def test_an_object_about_pictures_without_its_end_can_be_retried() -> None
     failed = await Delivery(FakeExchange(head(headers=JSON), data(b'{"data": [{"b64'), end(CUT)), sink, attempt).run()
     assert isinstance(failed, Failed)
     assert (failed.failure.kind, sink.started) == ("incomplete", False)
+
+
+@virtual_time
+async def test_an_object_about_pictures_that_is_too_long_to_hold_is_cut_where_it_lacks_its_end() -> None:
+    long, attempt = b'{"data": [{"b64_json": "' + b"A" * HOLD_LIMIT, Attempt(Dialect.OPENAI, False, OWN, api=Api.IMAGES)
+    sink = RecordingSink()
+    whole = FakeExchange(head(headers=JSON), data(long), data(b'"}]}'), end())
+    assert await Delivery(whole, sink, attempt).run() == WHOLE
+    assert sink.finished
+    sink = RecordingSink()
+    with pytest.raises(StreamFailed):
+        await Delivery(FakeExchange(head(headers=JSON), data(long), end(CUT)), sink, attempt).run()
+    assert (sink.finished, sink.aborted) == (False, True)

@@ -100,6 +100,15 @@ def test_what_is_too_little_work_says_nothing_of_a_machine(unit: Unit) -> None:
     assert learned(Learned(), enough, Seconds(0.0)).of(unit).alone == pytest.approx(LEAST[unit])
 
 
+def test_a_word_says_nothing_of_how_long_an_hour_takes() -> None:
+    """Whisper computes a window of 30 s for both of these; by the first an hour would take ten times too long."""
+    word, half_a_minute = (drawn(frames, 0.5, unit=Unit.AUDIO_FRAME) for frames in (150, 3000))
+    hour = replace(HEARD, amount=Tokens(360_000))
+
+    known = learned(learned(Learned(), word, Seconds(0.0)), half_a_minute, Seconds(1.0))
+    assert seconds(M2_MAX, tool(BackendKind.WHISPERCPP), hour, known) == pytest.approx(60.0)
+
+
 def test_what_was_seen_of_one_kind_of_work_leaves_the_other_in_doubt() -> None:
     known = learned(Learned(), drawn(4000, 10.0), Seconds(0.0))
 

@@ -105,6 +105,8 @@ def test_heads_are_read_as_clients_write_them() -> None:
     heads = {
         b'Content-Disposition: form-data; name="file"; filename="a; name=\\"q\\".wav"': ("file", 'a; name="q".wav'),
         b"content-disposition:form-data;name=file;filename=": ("file", ""),
+        b"Content-Disposition: form-data; name=file; filename*=utf-8''%C3%BC.wav": ("file", "utf-8''%C3%BC.wav"),
+        b"Content-Disposition: form-data; name=f; filename=\"u.wav\"; filename*=utf-8''%C3%BC.wav": ("f", "u.wav"),
         "CONTENT-DISPOSITION: form-data; filename=\"ü.wav\"; name='x'".encode(): ("'x'", "ü.wav"),
         b'Content-Type: audio/wav\r\nContent-Disposition: form-data; NAME="m"\r\nX-Else: 1': ("m", None),
         b"Content-Disposition: attachment": ("", None),

@@ -278,7 +278,10 @@ def _joined(facts: Facts, shown: Mapping[str, Any]) -> Finding:
 
 _PULL = "ollama pull llama3.2:3b here, or herd pull MODEL --node NAME from anywhere"
 # Tools fetch their models themselves.
-_FETCH = {"mflux": "make an image with it here once: mflux-generate-z-image-turbo --prompt 'a red fox'"}
+_FETCH = {
+    "mflux": "make an image with it here once: mflux-generate-z-image-turbo --prompt 'a red fox'",
+    "mlx-qwen3-asr": "have it read a recording here once: mlx-qwen3-asr FILE",
+}
 
 
 def _servers(facts: Facts) -> Iterator[Finding]:
@@ -291,9 +294,7 @@ def _servers(facts: Facts) -> Iterator[Finding]:
         elif server.trouble:  # a router's own machine needs none
             yield _ok(check, server.trouble)
         elif not server.models:
-            advice = _FETCH.get(
-                server.kind, "ollama pull llama3.2:3b here, or herd pull MODEL --node NAME from anywhere"
-            )
+            advice = _FETCH.get(server.kind, _PULL)
             yield _warn(check, f"{who} at {server.url} has no models", advice)
         else:
             context = f", context {printable(server.context)} (OLLAMA_CONTEXT_LENGTH)" if server.context else ""

@@ -26,6 +26,7 @@ from herd.net.machine import PsutilProbe
 from herd.net.probing import Listener, listeners
 from herd.net.sensing import Aside, SensorFailed
 from herd.net.server_processes import PsutilServerProcesses
+from herd.net.tools.hugging_face import weights_on_disk
 from herd.net.tools.mflux import MFLUX
 from herd.net.tools.mflux_weights import on_disk
 from herd.net.tools.probe import find_tools
@@ -89,16 +90,22 @@ async def servers_here(servers: AiohttpServers, settings: NodeSettings, agent: A
     except ConfigError as error:
         return (ServerFacts("", trouble=str(error)),)
     asking = [_server(servers, url) for url in dict.fromkeys(urls)]
-    tool = asyncio.to_thread(image_tool_here, os.environ, platform.system(), platform.machine())
-    return tuple(each for each in await asyncio.gather(*asking, tool) if each is not None)
+    tools = await asyncio.to_thread(tools_here, os.environ, platform.system(), platform.machine())
+    return (*await asyncio.gather(*asking), *tools)
 
 
-def image_tool_here(environ: Mapping[str, str], system: str, machine: str) -> ServerFacts | None:
-    """mflux with its models, where it is installed; it is not started. Reads the disk."""
-    if find_tools(environ, system, machine).mflux is None:
-        return None
-    models = tuple((each.weights.name, int(each.size)) for each in on_disk(environ))
-    return ServerFacts(MFLUX, kind=_PROGRAMS[BackendKind.MFLUX], models=models)
+def tools_here(environ: Mapping[str, str], system: str, machine: str) -> tuple[ServerFacts, ...]:
+    """The tools that an agent would run itself, with their models; none is started. Reads the disk."""
+    found, facts = find_tools(environ, system, machine), list[ServerFacts]()
+    if found.mflux is not None:
+        drawing = tuple((each.weights.name, int(each.size)) for each in on_disk(environ))
+        facts.append(ServerFacts(MFLUX, kind=_PROGRAMS[BackendKind.MFLUX], models=drawing))
+    if found.qwen_asr is not None:
+        sizes = {name: weights_on_disk(repository, environ) for repository, name in speech_servers.QWEN_ASR.items()}
+        hearing = tuple((name, int(size)) for name, size in sizes.items() if size is not None)
+        kind = _PROGRAMS[BackendKind.QWEN_ASR]
+        facts.append(ServerFacts(speech_servers.QWEN_ASR_HERE, kind=kind, models=hearing))
+    return tuple(facts)
 
 
 async def _server(servers: AiohttpServers, url: str) -> ServerFacts:

@@ -30,10 +30,10 @@ from herd.protocols.mflux import MAX_SEED, SIDECAR, Capabilities, Run, Wish, pla
 from herd.protocols.mflux_output import HEAD, Progress, dimensions, failure, frames, kilopixel_steps
 from herd.protocols.multipart import boundary_of
 from herd.protocols.refusals import BUSY, not_found
+from herd.protocols.translation.images import IGNORED
 from herd.types import Api, Dialect, MiB, Seconds
 
 MFLUX = "mflux://local"  # its base URL
-IGNORED = "X-Herd-Ignored"  # header: what the request asked for in vain
 
 _MODELS = "/v1/models"
 # It loads MLX and all its models' code: seconds, and more of them after an update.
@@ -64,8 +64,9 @@ class Mflux:
     def __init__(self, program: str, workshop: Path, environ: Mapping[str, str], clock: Clock) -> None:
         self._program = Path(program)
         self._workshop = workshop
+        own = {name: value for name, value in environ.items() if not name.startswith("HERD_")}  # keys may be in those
         # Nobody shall fetch gigabytes because somebody asks for an image. What the prompt says is in UTF-8.
-        self._environ = {**environ, "HF_HUB_OFFLINE": "1", "PYTHONUTF8": "1"}
+        self._environ = {**own, "HF_HUB_OFFLINE": "1", "PYTHONUTF8": "1"}
         self._clock = clock
         self._capabilities = _Learned()
         self._asking: asyncio.Task[_Learned] | None = None
@@ -115,14 +116,22 @@ class Mflux:
         edit = path == Api.IMAGE_EDITS
         if base_url != MFLUX or head.method != "POST" or not (edit or path == Api.IMAGES):
             return HeldAnswer(error_answer(Dialect.OPENAI, RequestError("mflux has no such endpoint", status=404)))
+        try:
+            return await self._within(head, body, edit=edit)
+        except OSError as error:
+            logger.warning("no room for mflux in %s: %s", self._workshop, error.strerror)
+            why: HerdError = RequestError(f"mflux has no room to work in: {error.strerror}", status=503)
+        except StreamFailed:
+            raise
+        except HerdError as error:
+            why = error
+        return HeldAnswer(error_answer(Dialect.OPENAI, why, request_id=str(head.request_id)))
+
+    async def _within(self, head: RequestHead, body: AsyncIterator[bytes] | None, *, edit: bool) -> FilesAnswer:
+        """The answer, in a directory of its own. Raises HerdError; OSError: there is no room on the disk."""
         directory = Path(tempfile.mkdtemp(dir=self._workshop))
         try:
             return await self._serve(head, body, directory, edit=edit)
-        except HerdError as error:
-            _remove(directory)
-            if isinstance(error, StreamFailed):
-                raise
-            return HeldAnswer(error_answer(Dialect.OPENAI, error, request_id=str(head.request_id)))
         except BaseException:
             _remove(directory)
             raise

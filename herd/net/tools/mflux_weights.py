@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from herd.net.tools.hugging_face import cache_directory
 from herd.protocols.mflux_models import Weights, cached, saved
 from herd.types import Bytes
 
@@ -32,20 +33,11 @@ def on_disk(environ: Mapping[str, str]) -> tuple[OnDisk, ...]:
         environ: of mflux; says where it looks.
     """
     found: dict[str, OnDisk] = {}
-    for weights, places in (*_cached(_cache(environ)), *_saved(environ.get("MFLUX_MODELS_DIR"))):
+    for weights, places in (*_cached(cache_directory(environ)), *_saved(environ.get("MFLUX_MODELS_DIR"))):
         sizes = [size for place in places if (size := _size(place, weights.base.parts)) is not None]
         if sizes and len(found) < MAX_MODELS:
             found.setdefault(weights.name, OnDisk(weights, Bytes(sizes[0])))
     return tuple(found[name] for name in sorted(found))
-
-
-def _cache(environ: Mapping[str, str]) -> Path:
-    """As the libraries find it themselves."""
-    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        if named := environ.get(name):
-            return Path(named).expanduser()
-    home = environ.get("HF_HOME") or Path(environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    return Path(home).expanduser() / "hub"
 
 
 def _cached(cache: Path) -> Iterator[tuple[Weights, list[Path]]]:

@@ -28,10 +28,15 @@ def find_tools(environ: Mapping[str, str], system: str, machine: str) -> Tools:
         system: as `platform.system()` has it.
         machine: as `platform.machine()` has it.
     """
-    home = environ.get("HOME", "")
-    usual = [place.replace("~", home) for place in _USUAL if home or not place.startswith("~")]
-    path = os.pathsep.join([*filter(None, [environ.get("PATH")]), *usual])
+    path = search_path(environ)
     apple = system == "Darwin" and machine == "arm64"
     if not apple and not (system == "Linux" and shutil.which(_NVIDIA, path=path)):
         return Tools()
     return Tools(shutil.which("mflux-capabilities", path=path), shutil.which("mlx-qwen3-asr", path=path))
+
+
+def search_path(environ: Mapping[str, str]) -> str:
+    """Where commands are looked for, by tools too, as for ffmpeg: PATH, and behind it the usual places."""
+    home = environ.get("HOME", "")
+    usual = [place.replace("~", home) for place in _USUAL if home or not place.startswith("~")]
+    return os.pathsep.join([*filter(None, [environ.get("PATH")]), *usual])

@@ -17,6 +17,7 @@ from herd.errors import StreamFailed
 from herd.net.http_client import AiohttpAnswer, AiohttpServers
 from herd.net.tools.asr_server import AsrServer
 from herd.net.tools.hugging_face import weights_on_disk
+from herd.net.tools.probe import search_path
 from herd.protocols.messages import RequestHead
 from herd.protocols.speech_servers import (
     HEALTH,
@@ -54,7 +55,8 @@ class QwenAsr:
         self._program = program
         self._key = secrets.token_urlsafe(32)
         own = {name: value for name, value in environ.items() if not name.startswith("HERD_")}  # keys may be in those
-        # It shall not fetch gigabytes because somebody asks for something.
+        # It shall not fetch gigabytes because somebody asks for something. What is no WAV it has ffmpeg decode.
+        own["PATH"] = search_path(environ)
         self._environ = {**own, "MLX_ASR_API_KEY": self._key, "HF_HUB_OFFLINE": "1"}
         self._http = AiohttpServers((("Authorization", f"Bearer {self._key}"),), whom="mlx-qwen3-asr")
         self._usual_idle_s = self._idle_s = idle_s

@@ -59,7 +59,7 @@ _STRUCTS: Mapping[str, Mapping[str, _Type]] = {
         "raw": _BOOL,
         "images": (list, "[]api.ImageData"),
     },
-    "api.GenerateImageRequest": {
+    "herd.GenerateImageRequest": {
         "model": _STRING,
         "prompt": _STRING,
         "width": _INT,

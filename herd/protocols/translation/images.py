@@ -14,18 +14,13 @@ from typing import Any
 
 from herd.errors import RequestError
 from herd.protocols.image_servers import EXTRAS, Flavour, ImageWords
+from herd.protocols.media import MAX_SIDE, MAX_STEPS, USUAL_SIDE
 from herd.protocols.translation.fields import Fields, read_body, written
 from herd.types import Api
 
 IGNORED = "X-Herd-Ignored"
 
-STRUCT = "api.GenerateImageRequest"
-
-# Of the side that a request leaves out when it has the other, and the default of most models.
-DEFAULT_SIDE = 1024
-# Of 16,384 x 16,384 pixels the values alone are three quarters of a gigabyte.
-MAX_SIDE = 16_384
-MAX_STEPS = 1_000  # in so many steps diffusion models are trained
+STRUCT = "herd.GenerateImageRequest"
 
 # sd-server looks for the block with a regular expression whose stack grows with every letter of it.
 MAX_BLOCK = 4_096
@@ -55,7 +50,7 @@ class ImageRequest:
         """Width and height in pixels; None when neither is given."""
         if self.width is None and self.height is None:
             return None
-        return self.width or DEFAULT_SIDE, self.height or DEFAULT_SIDE
+        return self.width or USUAL_SIDE, self.height or USUAL_SIDE
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from herd.cli.doctor.diagnosis import FileTrouble, ServerFacts
-from herd.cli.doctor.local_facts import agent_of, files_of, image_tool_here, settings_of_agent
+from herd.cli.doctor.local_facts import agent_of, files_of, settings_of_agent, tools_here
 from herd.net.identity import open_identity
 from tests.certificates import HOUSE
+from tests.net.tools.speech import cache_with
 from tests.net.tools.weights import put_weights
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
@@ -106,10 +107,12 @@ def test_so_is_the_key_of_a_routers_certificate(tmp_path: Path) -> None:
         assert files_of(tmp_path / "nowhere") == ()
 
 
-def test_mflux_is_shown_with_its_models_where_it_is_installed(tmp_path: Path) -> None:
-    (tmp_path / "mflux-capabilities").touch(mode=0o755)
-    put_weights(tmp_path / "hub", "schnell")
-    environ = {"PATH": str(tmp_path), "HF_HUB_CACHE": str(tmp_path / "hub")}
-    found = ServerFacts("mflux://local", "mflux", models=(("schnell", 3000),))
-    assert image_tool_here(environ, "Darwin", "arm64") == found
-    assert image_tool_here(environ, "Darwin", "x86_64") is None
+@posix
+def test_tools_that_an_agent_runs_are_found_with_what_is_on_the_disk(tmp_path: Path) -> None:
+    environ = cache_with(tmp_path, "Qwen/Qwen3-ASR-0.6B")
+    put_weights(tmp_path / "hub", "z-image-turbo")
+    assert tools_here(environ, "Linux", "x86_64") == (
+        ServerFacts("mflux://local", kind="mflux", models=(("z-image-turbo", 3000),)),
+        ServerFacts("mlx-qwen3-asr://local", kind="mlx-qwen3-asr", models=(("qwen3-asr:0.6b", 1019),)),
+    )
+    assert tools_here(environ, "Windows", "AMD64") == ()

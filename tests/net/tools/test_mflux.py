@@ -213,6 +213,11 @@ async def test_no_word_of_a_prompt_is_among_the_words_of_a_command(bench: Bench)
     assert said.headers["X-Herd-Ignored"] == "negative_prompt"  # schnell has none
 
 
+async def test_commands_are_not_handed_what_the_agent_keeps_to_itself(bench: Bench) -> None:
+    async with bench.mflux(HERD_NODE_JOIN_TOKEN="secret") as mflux:
+        assert (await ask(mflux)).status == 200
+
+
 async def test_what_a_model_does_not_heed_is_named_and_not_told_to_it(bench: Bench) -> None:
     async with bench.mflux() as mflux:
         said = await ask(mflux, model="flux2-klein-4b", guidance=7.5, negative_prompt="rain", quality="hd", quantize=4)
@@ -262,6 +267,13 @@ async def test_what_is_no_request_for_images_is_refused(bench: Bench) -> None:
 
 
 # --- failures ---------------------------------------------------------------------------------------------------------
+
+
+async def test_without_room_on_the_disk_another_node_is_to_be_asked(bench: Bench) -> None:
+    async with bench.mflux() as mflux:
+        bench.workshop.rmdir()
+        said = await ask(mflux)
+    assert (said.status, said.sentence) == (503, "mflux has no room to work in: No such file or directory")
 
 
 @pytest.mark.parametrize(

@@ -256,3 +256,16 @@ async def test_a_refusal_goes_through_and_the_server_stays(tmp_path: Path) -> No
         _, job, _ = await ask(it, "/transcribe", form(b"no sound", "audio"))
         assert (await job_of(it, job["job_id"]))["status"] == "failed"
         assert await loaded(it) == {"qwen3-asr:0.6b": "loaded"}
+
+
+async def test_it_finds_other_programs_where_installers_put_them(tmp_path: Path) -> None:
+    """It has ffmpeg decode what is no WAV; a service is started with a PATH that has none of those places."""
+    program = tmp_path / "mlx-qwen3-asr"
+    program.write_text('#!/bin/sh\necho "$PATH" > "$HOME/path"\n')
+    program.chmod(0o700)
+    environ = {**cache_with(tmp_path, SMALL), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    async with QwenAsr(str(program), environ) as it:
+        status, _ = await it.fetch(f"{QWEN_ASR_HERE}/load", {"model": "qwen3-asr:0.6b"}, timeout=PATIENCE)
+    assert status == 500  # it has ended
+    path = (tmp_path / "path").read_text().strip()
+    assert path == f"/usr/bin:/bin:{tmp_path}/.local/bin:/opt/homebrew/bin:/usr/local/bin"

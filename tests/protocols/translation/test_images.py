@@ -7,7 +7,8 @@ import pytest
 
 from herd.errors import RequestError
 from herd.protocols.image_servers import NO_WORDS, SDCPP, Flavour, ImageWords, image_words
-from herd.protocols.translation.images import MAX_BLOCK, MAX_SIDE, ImageAsked, asked, read_image_request
+from herd.protocols.media import MAX_SIDE
+from herd.protocols.translation.images import MAX_BLOCK, ImageAsked, asked, read_image_request
 from herd.types import BackendKind
 
 ALL = {"steps": 9, "guidance": 3.5, "seed": 42, "quantize": 8, "negative_prompt": "dogs"}
