@@ -258,8 +258,8 @@ def _settings(options: Mapping[str, Option], weights: Weights, wish: Wish) -> tu
         option = options.get(f"--{name}", _NONE)
         if value is None:
             continue
-        if not _heeded(option, weights):
-            ignored += (name,)
+        if not _heeded(option, weights) or (name == "guidance" and weights.base.guidance is None):
+            ignored += (name,)  # some commands refuse what they say they take, if the model has none
         elif name == "quantize" and option.choices and str(value) not in option.choices:
             raise RequestError(f"quantize must be one of {', '.join(sorted(option.choices))}")
         else:
@@ -271,9 +271,10 @@ def _heeds_negative(options: Mapping[str, Option], weights: Weights, wish: Wish)
     """Where that depends on the model, guidance has to be above 1 too: only then is the image made twice, with and
     without.
     """
-    option = options.get("--negative-prompt", _NONE)
-    guidance = weights.base.guidance if wish.guidance is None else wish.guidance
-    return _heeded(option, weights) and (option.status == "honored" or (guidance or 0) > 1)
+    option, usual = options.get("--negative-prompt", _NONE), weights.base.guidance
+    if usual is None or not _heeded(option, weights):
+        return False
+    return option.status == "honored" or (usual if wish.guidance is None else wish.guidance) > 1
 
 
 def _heeded(option: Option, weights: Weights) -> bool:

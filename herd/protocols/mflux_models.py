@@ -37,8 +37,9 @@ def _flux3(name: str, repository: str, guidance: float | None = None) -> KnownMo
     return KnownModel(name, f"black-forest-labs/{repository}", *commands, guidance)
 
 
-def _qwen21(name: str, repository: str) -> KnownModel:
-    return KnownModel(name, f"Qwen/{repository}", "mflux-generate-qwen-2.1", "mflux-generate-qwen-2.1-edit", 1.0)
+def _qwen21(name: str, repository: str, guidance: float | None = None) -> KnownModel:
+    commands = "mflux-generate-qwen-2.1", "mflux-generate-qwen-2.1-edit"
+    return KnownModel(name, f"Qwen/{repository}", *commands, guidance)
 
 
 _ALL = (
@@ -58,7 +59,7 @@ _ALL = (
     KnownModel("qwen-image", "Qwen/Qwen-Image-2512", "mflux-generate-qwen", guidance=3.5),
     KnownModel("qwen-image-edit", "Qwen/Qwen-Image-Edit-2509", "", "mflux-generate-qwen-edit", 2.5),
     KnownModel("qwen-image-edit-2511", "Qwen/Qwen-Image-Edit-2511", "", "mflux-generate-qwen-edit", 2.5),
-    _qwen21("qwen-image-2.1", "Qwen-Image-2.1"),
+    _qwen21("qwen-image-2.1", "Qwen-Image-2.1", 1.0),
     _qwen21("qwen-image-2.1-turbo", "Qwen-Image-2.1-Turbo"),
     KnownModel("ernie-image", "baidu/ERNIE-Image", "mflux-generate-ernie-image", guidance=4.0),
     KnownModel("ernie-image-turbo", "baidu/ERNIE-Image-Turbo", "mflux-generate-ernie-image-turbo"),

@@ -1,5 +1,6 @@
 """The commands as processes: where they listen, what they say when they cannot run, and how they end."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import herd
 from tests.e2e.processes import Program, Programs, command
 
+STAND_INS = Path(__file__).parents[1] / "net" / "tools" / "stand_ins"
 QUIET = ("--no-mdns", "--host", "127.0.0.1")
 
 
@@ -83,10 +85,13 @@ async def test_a_second_router_needs_a_directory_of_its_own(programs: Programs) 
 async def test_an_agent_with_nothing_around_it_says_so_and_goes_on(programs: Programs) -> None:
     nothing = "http://127.0.0.1:9"
     words = ("--router-url", "http://[::1]:9", "--backend-url", nothing, "--backend-url", f"{nothing}/", "--no-mdns")
-    agent = await programs.herd_node(*words)
+    variables = {"PATH": os.pathsep.join((str(STAND_INS), os.environ["PATH"])), "HF_HUB_CACHE": "none"}
+    agent = await programs.herd_node(*words, variables=variables)
     await agent.says(rf"model server at {nothing}: no answer from {nothing}/api/version")
     await agent.says(r"cannot join the router: no answer from http://\[::1\]:9/herd/v1/info")
+    await agent.says("model server at mflux://local: mflux$")
     assert agent.lines.count(f"model server: {nothing}") == 1
+    assert agent.lines.count("image tool: mflux") == 1
     assert await agent.stop(signal.SIGINT) == 0
 
 

@@ -15,6 +15,7 @@ from herd.protocols.mflux import (
     OUTPUT,
     SIDECAR,
     Capabilities,
+    Option,
     Run,
     plan,
     read_capabilities,
@@ -233,6 +234,17 @@ def test_what_a_model_does_not_heed_is_named(model: str, fields: dict[str, Any],
     run = planned(model, **fields)
     assert run.ignored == ignored
     assert not {f"--{name}" for name in ignored} & set(run.words)
+
+
+def test_a_distilled_model_is_not_told_what_its_command_claims_to_take() -> None:
+    command = CAPABILITIES.commands["mflux-generate-z-image"]
+    options = {flag: Option(option.flag, "honored", option.choices) for flag, option in command.items()}
+    turbo = KNOWN["qwen-image-2.1-turbo"]  # refuses any guidance, with its sibling's command
+    wish = read_wish({"model": turbo.name, "prompt": "p", "guidance": 4, "negative_prompt": "rain", "steps": 8})
+    capabilities = Capabilities("0.24.0", {turbo.makes: options})
+    run = plan(capabilities, weights(turbo.name), wish, 1)
+    assert run.ignored == ("guidance", "negative_prompt")
+    assert after(run, "--steps") == "8"
 
 
 def test_pictures_go_to_the_command_that_edits() -> None:

@@ -74,7 +74,7 @@ class Mflux:
         self._looked = -_LOOK_S
         self._line = asyncio.Lock()
         self._waiting = 0
-        self._running = ""  # the model
+        self._running: tuple[str, Progress] | None = None  # the model
 
     async def __aenter__(self) -> Self:
         self._workshop.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -176,13 +176,17 @@ class Mflux:
 
     def _listed(self, model: OnDisk) -> dict[str, Any]:
         name = model.weights.name
+        status: dict[str, Any] = {"value": "unloaded"}
+        if self._running is not None and self._running[0] == name:
+            progress = self._running[1]
+            status = {"value": "loaded", "step": progress.steps, "steps": progress.image_steps}
         return {
             "id": name,
             "object": "model",
             "owned_by": "mflux",
             "capabilities": ["image"],
             "meta": {"size": model.size},
-            "status": {"value": "loaded" if name == self._running else "unloaded"},
+            "status": status,
         }
 
     # --- a request ----------------------------------------------------------------------------------------------------
@@ -211,11 +215,11 @@ class Mflux:
         try:
             async with self._line:
                 job = _Job(run, wish, directory, self._clock)
-                self._running = model.weights.name
+                self._running = (model.weights.name, job.progress)
                 try:
                     return await job.done(self._program.parent, self._environ)
                 finally:
-                    self._running = ""
+                    self._running = None
         finally:
             self._waiting -= 1
 
@@ -236,17 +240,22 @@ def _runs(capabilities: Capabilities, model: OnDisk) -> bool:
 
 
 class _Job:
-    """One run of a command."""
+    """One run of a command.
+
+    Attributes:
+        progress: how far it is.
+    """
 
     def __init__(self, run: Run, wish: Wish, directory: Path, clock: Clock) -> None:
         self._run = run
         self._wish = wish
         self._directory = directory
         self._clock = clock
-        self._progress = Progress()
+        self.progress = Progress()
         self._began = self._first_step = clock.monotonic()
         self._out: deque[str] = deque(maxlen=_KEPT_LINES)
         self._err: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._lines = Lines(self._read)
 
     async def done(self, commands: Path, environ: Mapping[str, str]) -> FilesAnswer:
         """The answer once the command has ended. Raises RequestError or ToolFailed."""
@@ -254,7 +263,7 @@ class _Job:
         process = GuardedProcess(
             (str(commands / command), *words),
             out=Lines(self._out.append),
-            err=Lines(self._hear),
+            err=self._hear,
             environment=environ,
             directory=self._directory,
         )
@@ -263,6 +272,7 @@ class _Job:
             status = await process.wait()
         finally:
             await process.stop()
+        self._lines.end()
         files = [self._directory / name for name in self._run.outputs]
         sizes = await asyncio.to_thread(_dimensions, files)
         if status != 0 or sizes is None:
@@ -271,15 +281,24 @@ class _Job:
             raise error
         return self._answer(files, *sizes)
 
-    def _hear(self, line: str) -> None:
-        if not self._progress.said(line):
+    def _hear(self, data: bytes) -> None:
+        self._lines(data)
+        self._follow(self._lines.begun)
+
+    def _read(self, line: str) -> None:
+        if not self._follow(line):
             self._err.append(line)
-        elif self._progress.steps == 0:
+
+    def _follow(self, line: str) -> bool:
+        known = self.progress.image_steps
+        bar = self.progress.said(line)
+        if bar and not known:
             self._first_step = self._clock.monotonic()
+        return bar
 
     def _answer(self, files: list[Path], width: int, height: int) -> FilesAnswer:
         load_s, work_s = self._first_step - self._began, self._clock.monotonic() - self._first_step
-        steps = self._progress.steps
+        steps = self.progress.steps
         logger.info("%s: %d steps in %.1f s, after %.1f s of loading", self._wish.model, steps, work_s, load_s)
         took = {
             "load_s": round(load_s, 3),
@@ -287,7 +306,7 @@ class _Job:
             "kilopixel_steps": kilopixel_steps(width, height, steps),
             "width": width,
             "height": height,
-            "steps": self._progress.image_steps,
+            "steps": self.progress.image_steps,
         }
         ignored = ((IGNORED, ", ".join(self._run.ignored)),) if self._run.ignored else ()
         around = frames(int(self._clock.wall()), len(files), took)

@@ -55,6 +55,11 @@ class Lines:
         line, self._begun = self._begun, b""
         self._say(line)
 
+    @property
+    def begun(self) -> str:
+        """The line that has no end yet: a progress bar's newest is one until the next is drawn."""
+        return self._begun.decode(errors="replace").strip()
+
     def _say(self, line: bytes) -> None:
         if text := line.decode(errors="replace").strip():
             self._said(text[:_LONGEST_LINE])
@@ -175,12 +180,23 @@ class _Ears(asyncio.SubprocessProtocol):
 
 
 async def _see_to_the_end(transport: asyncio.SubprocessTransport, ears: _Ears) -> int:
-    await ears.exited.wait()
-    _kill(transport.get_pid(), signal.SIGKILL)  # what the command has left behind
-    with suppress(TimeoutError):
+    group = transport.get_pid()
+    try:
+        await ears.exited.wait()
+    except asyncio.CancelledError:
+        # By nobody but the end of the loop, which uvloop's does not come to while a process of its runs.
+        _kill(group, signal.SIGKILL)
+        await ears.exited.wait()
+        transport.close()
+        raise
+    _kill(group, signal.SIGKILL)  # what the command has left behind
+    try:
         async with asyncio.timeout(_LAST_WORDS_S):
             await ears.silent.wait()
-    transport.close()
+    except TimeoutError:  # somebody else holds the pipes
+        pass
+    finally:
+        transport.close()
     return transport.get_returncode() or 0
 
 

@@ -118,6 +118,11 @@ async def line_of(fifo: str) -> list[Any]:
         os.close(descriptor)
 
 
+async def status_of(mflux: Mflux, model: str) -> dict[str, Any]:
+    _, listed = await mflux.fetch(f"{MFLUX}/v1/models", timeout=PROBE_S)
+    return next(dict(each["status"]) for each in listed["data"] if each["id"] == model)
+
+
 def is_clean(bench: Bench) -> bool:
     """Whether nothing of what clients sent, or of what came of it, is left."""
     return list(bench.workshop.iterdir()) == []
@@ -310,8 +315,10 @@ async def test_a_hang_up_in_mid_generation_ends_the_whole_process_group(bench: B
         asking = asyncio.create_task(ask(mflux))
         command, child, _ = await line_of(tells)
         ends = Ends([command, child, os.getpgid(command)])
-        listed = (await mflux.fetch(f"{MFLUX}/v1/models", timeout=PROBE_S))[1]["data"]
-        assert [model["status"]["value"] for model in listed if model["id"] == "schnell"] == ["loaded"]
+        while (status := await status_of(mflux, "schnell"))["step"] < 1:  # noqa: ASYNC110 - no event of the test's
+            await asyncio.sleep(0)
+        assert status == {"value": "loaded", "step": 1, "steps": 4}
+        assert await status_of(mflux, "z-image-turbo") == {"value": "unloaded"}
         asking.cancel()
         await asyncio.wait([asking])
         assert asking.cancelled()

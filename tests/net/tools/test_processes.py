@@ -3,7 +3,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from herd.net.tools.processes import GuardedProcess, Lines, ToolFailed, output_of
 from herd.types import Seconds
-from tests.net.loops import on_every_loop
+from tests.net.loops import LOOPS, on_every_loop
 from tests.net.tools.ends import Ends
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waiting for another's child takes Linux")
@@ -99,6 +99,14 @@ async def test_a_cancelled_stop_still_ends_the_group() -> None:
     stopping.cancel()
     await asyncio.wait([stopping])
     await process.wait()
+    assert ends.come()
+
+
+@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+def test_the_end_of_the_loop_is_the_end_of_what_runs(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    with asyncio.Runner(loop_factory=loop) as runner:
+        _, pids = runner.run(family(Said()))
+        ends = Ends(pids)
     assert ends.come()
 
 
