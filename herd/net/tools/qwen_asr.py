@@ -125,7 +125,7 @@ class QwenAsr:
     async def _models(self) -> dict[str, Any]:
         """Those whose weights are on the disk, in the form of OpenAI's list."""
         found = await asyncio.to_thread(self._on_disk)
-        loaded = self._server.repository if self._server is not None and self._server.ready else ""
+        loaded = self._loaded if self._server is not None and self._server.ready else ""
         return {
             "object": "list",
             "owned_by": "mlx-qwen3-asr",
@@ -141,6 +141,11 @@ class QwenAsr:
                 for repository, size in found.items()
             ],
         }
+
+    @property
+    def _loaded(self) -> str:
+        """The repository of the model whose server runs, or is being started; empty: none does."""
+        return self._server.repository if self._server is not None and not self._server.ended else ""
 
     def _on_disk(self) -> dict[str, Bytes]:
         sizes = {repository: weights_on_disk(repository, self._environ) for repository in QWEN_ASR}
@@ -163,6 +168,8 @@ class QwenAsr:
                     if self._server is not None and self._server.repository == repository:
                         await self._unload()
                     return 200, {}
+                if self._loaded not in {"", repository}:  # nobody has asked for this one yet, and the other may be
+                    return 500, {"error": "mlx-qwen3-asr has one model at a time, and another one is loaded"}
                 await self._use(repository)
                 keep_alive = body.get("keep_alive", self._usual_idle_s)
                 self._idle_s = float(keep_alive) if isinstance(keep_alive, int | float) else self._usual_idle_s

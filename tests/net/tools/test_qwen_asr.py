@@ -180,6 +180,15 @@ async def test_commands_load_a_model_and_let_it_go(tmp_path: Path) -> None:
         assert "LocalEntryNotFoundError" in said["error"]
 
 
+async def test_no_model_is_loaded_ahead_in_the_place_of_another(tmp_path: Path) -> None:
+    environ = cache_with(tmp_path, SMALL, LARGE)
+    async with tool(environ) as it:
+        await ask(it, "/v1/audio/transcriptions", ONE)
+        status, said = await it.fetch(f"{QWEN_ASR_HERE}/load", {"model": "qwen3-asr:1.7b"}, timeout=PATIENCE)
+        assert (status, list(said)) == (500, ["error"])
+        assert await loaded(it) == {"qwen3-asr:0.6b": "loaded", "qwen3-asr:1.7b": "unloaded"}
+
+
 @pytest.mark.parametrize("job", [True, False])
 async def test_who_hangs_up_in_mid_inference_ends_the_server(tmp_path: Path, job: bool) -> None:
     environ = {**cache_with(tmp_path, SMALL), "STAND_IN_JOB_S": "600"}
