@@ -23,6 +23,8 @@ from herd.types import Api, Dialect, MiB, Unit
 # Whole answers are held until their end, so that they can be retried; a longer one is let through as it comes.
 HOLD_LIMIT = MiB
 
+_CLOSING = {b"{": b"}", b"[": b"]"}
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -123,7 +125,7 @@ class Delivery:
     def _is_cut_off(self, head: Head, body: bytes, usage: Usage) -> bool:
         """Whether a success lacks its end, although its bytes were whole to HTTP. Pictures and plain text have none."""
         if self._is_of_media:
-            return _is_json(head) and not body.rstrip().endswith(b"}")
+            return _is_json(head) and _is_half(body.strip())
         # Of a longer one the agent saw the tail only, and cannot tell.
         return self._attempt.closes and len(body) <= TAIL and not _ended_itself(usage)
 
@@ -186,6 +188,12 @@ class Delivery:
 
 def _is_json(head: Head) -> bool:
     return value_of(head.headers, "content-type").partition(";")[0].strip().lower() == "application/json"
+
+
+def _is_half(document: bytes) -> bool:
+    """Whether that is no whole JSON, as far as its ends tell. Some servers answer with a string, or a list."""
+    last = document[-1:]
+    return not document or _CLOSING.get(document[:1], last) != last
 
 
 def _ended_itself(usage: Usage) -> bool:

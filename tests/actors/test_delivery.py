@@ -211,6 +211,8 @@ def test_bytes_arrive_unchanged_and_a_broken_stream_never_ends_cleanly_inside_an
         (Api.GENERATE_IMAGE, "image/png", b"\x89PNG"),
         (Api.TRANSCRIPTIONS, "text/plain; charset=utf-8", b"1\n00:00:00,000 --> 00:00:01,000\nHello.\n"),
         (Api.TRANSCRIBE, "application/json", b'{"text": "hello"}\n'),
+        (Api.TRANSCRIPTIONS, "application/json", b'"hello"'),
+        (Api.TRANSCRIPTIONS, "application/json", b'[{"text": "hello"}]'),
     ],
 )
 def test_pictures_and_transcriptions_need_no_end_that_a_dialect_knows(api: Api, content_type: str, body: bytes) -> None:
@@ -223,13 +225,16 @@ def test_pictures_and_transcriptions_need_no_end_that_a_dialect_knows(api: Api, 
     run_virtual(story())
 
 
-@virtual_time
-async def test_an_object_about_pictures_without_its_end_can_be_retried() -> None:
-    sink = RecordingSink()
-    attempt = Attempt(Dialect.OPENAI, False, OWN, api=Api.IMAGES)
-    failed = await Delivery(FakeExchange(head(headers=JSON), data(b'{"data": [{"b64'), end(CUT)), sink, attempt).run()
-    assert isinstance(failed, Failed)
-    assert (failed.failure.kind, sink.started) == ("incomplete", False)
+@pytest.mark.parametrize("half", [b'{"data": [{"b64', b'[{"text": "hel', b" ", b""])
+def test_an_object_about_pictures_without_its_end_can_be_retried(half: bytes) -> None:
+    async def story() -> None:
+        sink = RecordingSink()
+        attempt = Attempt(Dialect.OPENAI, False, OWN, api=Api.IMAGES)
+        failed = await Delivery(FakeExchange(head(headers=JSON), data(half), end(CUT)), sink, attempt).run()
+        assert isinstance(failed, Failed)
+        assert (failed.failure.kind, sink.started) == ("incomplete", False)
+
+    run_virtual(story())
 
 
 @virtual_time
