@@ -189,7 +189,7 @@ def learned(before: Learned, one: Observed, now: Seconds) -> Learned:
     load, prefill, first_token = before.load, before.prefill, before.first_token
     if one.load >= LEAST_LOAD_S:
         load = seen(load, one.load, now)
-    elif one.first_token > 0:
+    elif one.first_token > 0 and one.unit is Unit.TOKEN:
         first_token = seen(first_token, one.first_token, now)
     read = one.prompt - one.cached
     if read >= LEAST_PROMPT and one.prefill > 0:

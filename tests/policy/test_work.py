@@ -109,6 +109,11 @@ def test_a_word_says_nothing_of_how_long_an_hour_takes() -> None:
     assert seconds(M2_MAX, tool(BackendKind.WHISPERCPP), hour, known) == pytest.approx(60.0)
 
 
+def test_the_first_byte_of_a_picture_is_no_first_token() -> None:
+    picture = replace(drawn(4195, 18.0), first_token=Seconds(18.0))
+    assert learned(Learned(), picture, Seconds(0.0)).first_token is None
+
+
 def test_what_was_seen_of_one_kind_of_work_leaves_the_other_in_doubt() -> None:
     known = learned(Learned(), drawn(4000, 10.0), Seconds(0.0))
 
