@@ -70,7 +70,7 @@ class Ledger:
                 Seconds(now + RESERVED_S),
                 needed.evicts_busy,
                 expected=not ask.num_ctx,
-                passing=needed.passing,
+                per_request=needed.per_request,
             )
             load = _with(load, {**load.reservations, model: reservation})
         self._loads[chosen.node] = replace(load, last_chosen=self._placements)
@@ -214,7 +214,7 @@ class Ledger:
         if reservation is None or reservation.commanded:
             return
         reservations = {name: held for name, held in load.reservations.items() if name != entry.model}
-        if not at_once and not reservation.passing:
+        if not at_once and not reservation.per_request:
             until = Seconds(min(reservation.expires, now + ABANDONED_S))
             reservations[entry.model] = replace(reservation, expires=until)
         self._loads[entry.node] = _with(load, reservations)
@@ -228,7 +228,7 @@ class Ledger:
         load = self._loads.get(view.id, NO_LOAD)
         for name, tickets in load.models.items():
             model = view.models.get(name)
-            if tickets.running and model is not None and model.passing and not model.resident:
+            if tickets.running and model is not None and model.loads_per_request and not model.resident:
                 load = self._loads[view.id] = _with(load, {name: _again(model, now), **load.reservations})
         if not load.reservations:
             return False
@@ -261,7 +261,7 @@ def _with(load: NodeLoad, reservations: Mapping[str, Reservation]) -> NodeLoad:
 
 def _again(model: ModelView, now: Seconds) -> Reservation:
     """Memory for the next run of a program: at least as much as the model takes on the disk."""
-    return Reservation(model.size, Tokens(0), now, Seconds(now + RESERVED_S), passing=True)
+    return Reservation(model.size, Tokens(0), now, Seconds(now + RESERVED_S), per_request=True)
 
 
 def _there(view: NodeView, model: str, held: Reservation) -> bool:

@@ -40,7 +40,7 @@ def _by_seconds(ask: Ask, found: list[Outlook], moment: Moment) -> tuple[Candida
     for there in found:
         one, held, _, wait, work, _, _, _, prefill, _, load = there
         loads, reloads = (0.0, 0.0) if load is None else (load.takes, _reloads(one, held, load.need))
-        own = one.pace.load if load is not None and load.passing else 0.0  # of these: it is part of the work
+        own = one.pace.load if load is not None and load.per_request else 0.0  # of these: it is part of the work
         parts = (
             wait - (loads - own),
             loads,

@@ -22,7 +22,7 @@ class Reservation:
     evicts_busy: bool = False
     commanded: bool = False  # the router has asked for it by itself: it goes on whoever waits
     expected: bool = False  # nobody asked for this context: it is what the server is expected to take by itself
-    passing: bool = False  # what is loaded is gone again with the request that it is loaded for
+    per_request: bool = False  # what is loaded is gone again with the request that it is loaded for
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ def budget(key: str, size: Bytes, node: NodeView, pinned: tuple[str, ...] = ()) 
         most = min(most, owners)
     residents = [(name, view.size_resident) for name, view in node.models.items() if view.resident]
     whole = memory.free + spill + sum([taken for _, taken in residents])
-    fixed = [name for name, _ in residents if name != key and (name in pinned or node.models[name].hasty)]
+    fixed = [name for name, _ in residents if name != key and (name in pinned or node.models[name].loads_at_once)]
     stays = sum([taken for name, taken in residents if name in fixed])
     others = tuple([pair for pair in residents if pair[0] != key and pair[0] not in fixed])
     return Budget(min(most, whole) - stays, others, memory.free + spill)

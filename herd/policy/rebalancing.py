@@ -78,7 +78,7 @@ def waits(held: NodeLoad, here: Prospect, waiting: Sequence[Waiter], now: Second
     pace = len(held.models) / here.model.limit  # models that run at the same moment share the machine
     loading = held.reservations.get(here.key)
     # What is loaded for each request is part of the work of each.
-    begins = max(0.0, loading.done - now) if loading is not None and not loading.passing else 0.0
+    begins = max(0.0, loading.done - now) if loading is not None and not loading.per_request else 0.0
     found: list[Waits] = []
     for one in waiting:
         found.append(Waits(begins + ahead * pace, one.work))
@@ -95,7 +95,7 @@ def targets(
         for one in looked_at
         if isinstance(one, Prospect)
         and one.node.id != here
-        and (one.model.resident or one.model.passing)
+        and (one.model.resident or one.model.loads_per_request)
         and one.node.state is NodeState.READY
         and openness(one.node, one.model) == 2  # no breaker is open, or being tried
     ]
@@ -138,7 +138,7 @@ def better_place(
 
 def _loads_nothing(found: Outlook) -> bool:
     """Whether the request causes no load there; or one that it has anywhere, and for which no other model has to go."""
-    if not found.one.model.passing:
+    if not found.one.model.loads_per_request:
         return found.load is None and found.thermal == THERMAL_RESIDENT
     free = found.one.budget.free - found.held.reserved
     return found.load is None or not found.load.need or found.load.need <= free
@@ -158,9 +158,9 @@ def worth_a_look(before: NodeView | None, now: NodeView) -> bool:
     if now.state is not NodeState.READY:
         return False
     if before is None or before.state is not NodeState.READY:
-        return any(model.resident or model.passing for model in now.models.values())
+        return any(model.resident or model.loads_per_request for model in now.models.values())
     return any(
-        (model.resident or model.passing)
-        and not (name in before.models and (before.models[name].resident or model.passing))
+        (model.resident or model.loads_per_request)
+        and not (name in before.models and (before.models[name].resident or model.loads_per_request))
         for name, model in now.models.items()
     )

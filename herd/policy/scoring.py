@@ -81,7 +81,7 @@ class Crowded(NamedTuple):
 def look(ask: Ask, one: Prospect, held: NodeLoad, moment: Moment) -> Outlook | Crowded | Reason:
     """What the request would find there; or why it finds no memory."""
     model, pace = one.model, one.pace
-    tickets, wait, factor, passing, crowd = 0, 0.0, 1.0, False, None
+    tickets, wait, factor, per_request, crowd = 0, 0.0, 1.0, False, None
     if ask.unit is _TOKEN:
         prompt: int = ask.prompt_tokens
         if moment.cached and one.node.id == moment.favourite and model.resident:
@@ -89,7 +89,7 @@ def look(ask: Ask, one: Prospect, held: NodeLoad, moment: Moment) -> Outlook | C
         prefill = prompt / pace.prefill
         decode = (moment.answer if ask.max_tokens is None else min(moment.answer, ask.max_tokens)) / pace.decode
     else:
-        prefill, (decode, crowd), passing = 0.0, _other_work(ask, one, moment), model.passing
+        prefill, (decode, crowd), per_request = 0.0, _other_work(ask, one, moment), model.loads_per_request
     work = prefill + decode
     if held.models:
         others = len(held.models)
@@ -108,7 +108,7 @@ def look(ask: Ask, one: Prospect, held: NodeLoad, moment: Moment) -> Outlook | C
             wait *= factor
             work *= factor
             prefill *= factor
-    if passing:
+    if per_request:
         return _run_for_it(ask, one, held, moment.now, (tickets, wait, work, prefill))
     wants = ask.num_ctx or 0
     if held.reservations and one.key in held.reservations:
@@ -130,7 +130,7 @@ def _other_work(ask: Ask, one: Prospect, moment: Moment) -> tuple[float, tuple[f
     """
     rate, crowd = work_rate(one.node.hardware, one.model, one.facts.learned, ask.unit)
     seconds = (moment.answer if ask.amount is None else ask.amount) / rate
-    return seconds + one.pace.load if one.model.passing else seconds, crowd
+    return seconds + one.pace.load if one.model.loads_per_request else seconds, crowd
 
 
 def _run_for_it(
@@ -166,7 +166,7 @@ def _with_load(
                 fit = MEMORY_FIT_MAX if unused >= 2 * size else MEMORY_FIT_MAX * (unused / size - 1.0)
         elif size > later or held.leaving:
             return _no_room(size, later, memory.total, memory.spill)
-        elif one.model.hasty:
+        elif one.model.loads_at_once:
             return _room_in_use(at_once, size)
         else:
             short = True
@@ -176,9 +176,9 @@ def _with_load(
         takes += max(0.0, last - now)
     unloaded = one.facts.unloaded
     thermal = THERMAL_UNLOADED if unloaded is not None and now - unloaded < PAGE_CACHE_S else THERMAL_ON_DISK
-    passing = one.model.passing
-    needed = made(NeededLoad, (context, size, takes, short, passing))
-    wait += takes - one.pace.load if passing else takes
+    per_request = one.model.loads_per_request
+    needed = made(NeededLoad, (context, size, takes, short, per_request))
+    wait += takes - one.pace.load if per_request else takes
     found = (one, held, tickets, wait, work, thermal, fit, context, prefill, one.model.resident, needed)
     outlook = made(Outlook, found)
     if not short:

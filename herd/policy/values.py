@@ -96,12 +96,12 @@ class ModelView:
         return self.keepable or self.kind == BackendKind.QWEN_ASR
 
     @property
-    def hasty(self) -> bool:
+    def loads_at_once(self) -> bool:
         """Its program begins to load at once, and waits for no other model to make room: Ollama does."""
         return self.kind in _STARTED_BY_AGENTS
 
     @property
-    def passing(self) -> bool:
+    def loads_per_request(self) -> bool:
         """Each of its requests runs a program, which loads it and takes it along when it ends."""
         return self.kind == BackendKind.MFLUX
 
@@ -235,7 +235,7 @@ class NeededLoad(NamedTuple):
     need: Bytes  # memory that it will take; 0: unknown
     takes: float  # seconds until it is there, everything before it included
     evicts_busy: bool = False  # models that are in use have to end first
-    passing: bool = False  # what is loaded is gone again with the request
+    per_request: bool = False  # what is loaded is gone again with the request
 
 
 class Candidate(NamedTuple):

@@ -77,7 +77,7 @@ def test_a_load_is_reserved_once_for_all_who_wait_for_it() -> None:
     assert ledger.loads[A].reservations["m"].done == 5.0
 
 
-RUN = LOAD._replace(passing=True)  # of a program that is run for each request
+RUN = LOAD._replace(per_request=True)  # of a program that is run for each request
 
 
 def run(*, resident: bool) -> NodeView:

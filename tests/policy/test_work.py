@@ -149,7 +149,7 @@ def test_what_is_run_for_each_request_loads_for_each_whoever_ran_before() -> Non
     assert first.work == next_one.work
     assert first.wait == next_one.wait == 0.0  # to load is its work: the next one waits for that as well
     assert first.load is not None
-    assert first.load.passing
+    assert first.load.per_request
     assert next_one.load is None
     # That it runs is no reason to wait for it: the next one has to load, too.
     assert (first.thermal, next_one.thermal) == (THERMAL_ON_DISK, THERMAL_UNLOADED)
@@ -158,7 +158,7 @@ def test_what_is_run_for_each_request_loads_for_each_whoever_ran_before() -> Non
 def test_one_that_waits_for_a_run_waits_for_its_load_as_well() -> None:
     one = looked_at(studio(), KEY)
     work = found(SCHNELL, one).work
-    loading = Reservation(Bytes(10 * GiB), Tokens(0), Seconds(NOW.now + 6.0), Seconds(1e6), passing=True)
+    loading = Reservation(Bytes(10 * GiB), Tokens(0), Seconds(NOW.now + 6.0), Seconds(1e6), per_request=True)
     running = ModelLoad(1, 1, NOW.now + work)
     held = NodeLoad(1, models={KEY: running}, reservations={KEY: loading}, reserved=10 * GiB)
 
