@@ -45,6 +45,9 @@ _AGAIN_S = 60.0
 _LOOK_S = 10.0
 # One model runs one request at a time, so this many models are asked for at once.
 _MAX_WAITING = 16
+# What says nothing for so long hangs, and the line of the machine with it. A step of the largest image on the smallest
+# Mac takes minutes, and so do weights of 60 GB from a slow disk.
+_SILENT_S = 1800.0
 _KEPT_LINES = 20  # of what a command says: enough to see whether it was memory that it lacked
 
 logger = logging.getLogger(__name__)
@@ -256,6 +259,7 @@ class _Job:
         self._out: deque[str] = deque(maxlen=_KEPT_LINES)
         self._err: deque[str] = deque(maxlen=_KEPT_LINES)
         self._lines = Lines(self._read)
+        self._patience: asyncio.Timeout | None = None  # while it runs
 
     async def done(self, commands: Path, environ: Mapping[str, str]) -> FilesAnswer:
         """The answer once the command has ended. Raises RequestError or ToolFailed."""
@@ -269,19 +273,26 @@ class _Job:
         )
         await process.start()
         try:
-            status = await process.wait()
+            async with asyncio.timeout(_SILENT_S) as self._patience:
+                status = await process.wait()
+        except TimeoutError as error:
+            text = f"mflux has said nothing for {_SILENT_S:g} s while it made this image, and was ended"
+            raise RequestError(text, status=504) from refusal
         finally:
+            self._patience = None
             await process.stop()
         self._lines.end()
         files = [self._directory / name for name in self._run.outputs]
         sizes = await asyncio.to_thread(_dimensions, files)
         if status != 0 or sizes is None:
-            error = failure(status, self._out[-1] if self._out else "", self._err, self._wish)
-            logger.warning("%s: %s", command, error)
-            raise error
+            refusal = failure(status, self._out[-1] if self._out else "", self._err, self._wish)
+            logger.warning("%s: %s", command, refusal)
+            raise refusal
         return self._answer(files, *sizes)
 
     def _hear(self, data: bytes) -> None:
+        if self._patience is not None and not self._patience.expired():
+            self._patience.reschedule(asyncio.get_running_loop().time() + _SILENT_S)
         self._lines(data)
         self._follow(self._lines.begun)
 

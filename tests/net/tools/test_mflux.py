@@ -326,6 +326,19 @@ async def test_a_hang_up_in_mid_generation_ends_the_whole_process_group(bench: B
     assert is_clean(bench)
 
 
+async def test_a_command_that_says_nothing_any_more_is_ended_for_those_behind_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("herd.net.tools.mflux._SILENT_S", 0.01)  # it says nothing at all before that, either
+    async with bench.mflux(MFLUX_DOES="deaf") as mflux:
+        said = await ask(mflux)
+    assert (said.status, said.sentence) == (
+        504,
+        "mflux has said nothing for 0.01 s while it made this image, and was ended",
+    )
+    assert is_clean(bench)
+
+
 async def test_requests_run_one_after_the_other_and_who_hangs_up_leaves_the_line(bench: Bench) -> None:
     tells, holds = bench.fifo("tells"), bench.fifo("holds")
     async with bench.mflux(MFLUX_TELLS=tells, MFLUX_HOLDS=holds) as mflux:
