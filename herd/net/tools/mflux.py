@@ -277,7 +277,7 @@ class _Job:
                 status = await process.wait()
         except TimeoutError as error:
             text = f"mflux has said nothing for {_SILENT_S:g} s while it made this image, and was ended"
-            raise RequestError(text, status=504) from refusal
+            raise RequestError(text, status=504) from error
         finally:
             self._patience = None
             await process.stop()
