@@ -10,7 +10,7 @@ from herd.actors.ports import Clock
 from herd.actors.story import Diary
 from herd.errors import RequestError
 from herd.policy.holding import Patience, hold_for, worth_waiting_for
-from herd.policy.placement import hopeless, why_none
+from herd.policy.placement import hopeless, why_hopeless, why_none
 from herd.policy.retrying import MAX_ATTEMPTS, MAX_PLACEMENTS
 from herd.policy.values import Ask, Candidate, Decision, Ticket
 from herd.protocols.refusals import BUSY, unequipped, unknown
@@ -157,10 +157,9 @@ class Placing:
         if awaited is not None and awaited.known:
             return unavailable(f"no node can serve {self.sent} now: {self._why_none(decisions)}")
         for choice, decision in zip(self.choices, decisions, strict=False):
-            never = hopeless(decision)
-            if never is not None:
+            if hopeless(decision) is not None:
                 model = self.sent if choice is self.choices[0] else choice.model
-                return RequestError(f"no node can do this with {model}: the one that has it {never.text}", status=400)
+                return RequestError(f"no node can do this with {model}: {why_hopeless(decision)}", status=400)
         if all(decision.unequipped for decision in decisions):
             first = decisions[0]
             return unavailable(unequipped(self.api, len(first.eliminated), heard=first.complete))

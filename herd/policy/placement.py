@@ -213,6 +213,16 @@ def hopeless(decision: Decision) -> Reason | None:
     return having[0]
 
 
+def why_hopeless(decision: Decision) -> str:
+    """What every node that has the model lacks for good, in words for the client; of a decision that is hopeless."""
+    having = [out for out in decision.eliminated if out.reason.kind != "no-model"]
+    if len(having) == 1:
+        return f"the one that has it {having[0].reason.text}"
+    if len({out.reason.text for out in having}) == 1:
+        return f"each of the {len(having)} that have it {having[0].reason.text}"
+    return f"of the {len(having)} that have it, " + "; ".join(f"{out.name} {out.reason.text}" for out in having)
+
+
 def in_one_line(decision: Decision) -> str:
     """A decision for the log: every candidate with its score and what that is made of, best first, and who is out."""
     ranked = [

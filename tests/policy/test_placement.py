@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from herd.policy.loads import ModelLoad, NodeLoad, Reservation
-from herd.policy.placement import hopeless, in_one_line, why_none
+from herd.policy.placement import hopeless, in_one_line, why_hopeless, why_none
 from herd.policy.scoring import LEAST_PATIENCE_S, Moment
 from herd.policy.values import SIGNALS, Hardware, Memory, MemoryKind, NodeView, Reason
 from herd.types import Api, Bytes, Capability, GiB, NodeId, NodeName, NodeState, Seconds, Tokens
@@ -177,6 +177,17 @@ def test_what_the_machine_could_never_hold_is_not_waited_for() -> None:
     reason = hopeless(decision)
     assert reason is not None
     assert reason.text == "has 24.0 GiB for models, and it takes 30.0 GiB"
+
+
+def test_a_refusal_counts_the_nodes_that_have_the_model() -> None:
+    small, tiny = (node(name, model(gib=30), **card(size, size)) for name, size in (("a", 24), ("c", 16)))
+    twin, other = node("b", model(gib=30), **card(24, 24)), node("d")
+    lack = "has 24.0 GiB for models, and it takes 30.0 GiB"
+    assert why_hopeless(decide(ASK, [small, other])) == f"the one that has it {lack}"
+    assert why_hopeless(decide(ASK, [small, twin, other])) == f"each of the 2 that have it {lack}"
+    assert why_hopeless(decide(ASK, [small, tiny])) == (
+        f"of the 2 that have it, a {lack}; c has 16.0 GiB for models, and it takes 30.0 GiB"
+    )
 
 
 def test_what_is_too_large_for_all_gpus_may_spill_into_ram() -> None:
