@@ -305,6 +305,8 @@ class _Job:
         bar = self.progress.said(line)
         if bar and not known:
             self._first_step = self._clock.monotonic()
+            # It has been read long since: a kill of the agent leaves no prompt on the disk after this.
+            (self._directory / SIDECAR).unlink(missing_ok=True)
         return bar
 
     def _answer(self, files: list[Path], width: int, height: int) -> FilesAnswer:

@@ -203,11 +203,13 @@ async def test_several_images_of_one_request_are_one_run(bench: Bench) -> None:
     assert is_clean(bench)
 
 
-async def test_no_word_of_a_prompt_is_among_the_words_of_a_command(bench: Bench) -> None:
-    tells = bench.fifo("tells")
-    async with bench.mflux(MFLUX_TELLS=tells) as mflux:
+async def test_no_word_of_a_prompt_is_among_the_words_of_a_command_nor_on_the_disk_once_read(bench: Bench) -> None:
+    tells, holds = bench.fifo("tells"), bench.fifo("holds")
+    async with bench.mflux(MFLUX_TELLS=tells, MFLUX_HOLDS=holds) as mflux:
         asking = asyncio.create_task(ask(mflux, prompt="my secret wedding", negative_prompt="uncle Bob"))
         _, _, words = await line_of(tells)
+        await turns_until(lambda: [list(each.iterdir()) for each in bench.workshop.iterdir()] == [[]])
+        await asyncio.to_thread(Path(holds).write_text, "")
         said = await asking
     assert not {"secret", "wedding", "uncle", "Bob"} & set(" ".join(words).split())
     assert said.headers["X-Herd-Ignored"] == "negative_prompt"  # schnell has none
@@ -332,10 +334,8 @@ async def test_a_command_that_says_nothing_any_more_is_ended_for_those_behind_it
     monkeypatch.setattr("herd.net.tools.mflux._SILENT_S", 0.01)  # it says nothing at all before that, either
     async with bench.mflux(MFLUX_DOES="deaf") as mflux:
         said = await ask(mflux)
-    assert (said.status, said.sentence) == (
-        504,
-        "mflux has said nothing for 0.01 s while it made this image, and was ended",
-    )
+    why = "mflux has said nothing for 0.01 s while it made this image, and was ended"
+    assert (said.status, said.sentence) == (504, why)
     assert is_clean(bench)
 
 
