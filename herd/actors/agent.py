@@ -55,7 +55,7 @@ logger = logging.getLogger(__name__)
 # A sensor that fails today may work tomorrow, and the node serves without it.
 FOR_EVER = RestartPolicy(max_restarts=-1, max_backoff=30.0)
 
-MAX_MODELS = 1500  # with names of 72 letters some 760 KB of a frame's 1 MiB
+MAX_MODELS = 1500  # with names of 72 letters some 780 KB of a frame's 1 MiB
 
 NOT_SAMPLED = MachineSample(0.0, Bytes(0), Bytes(0), 0)
 
@@ -251,6 +251,8 @@ def _model(model: ModelInfo) -> ShownModel:
         model.size_vram,
         model.context_length,
         model.expires_at,
+        model.step,
+        model.steps,
     )
 
 

@@ -36,6 +36,8 @@ class ShownModel:
     size_vram: Bytes = Bytes(0)
     context_length: Tokens = Tokens(0)
     expires_at: str = ""  # RFC 3339; when it is let go if nobody asks for it
+    step: int = 0  # done of the images that it makes
+    steps: int = 0  # of all these
 
 
 @dataclass(frozen=True, slots=True)

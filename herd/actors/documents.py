@@ -186,6 +186,7 @@ def node_entry(
     node: NodeStatus, pins: Mapping[str, NodeId] = NO_PINS, rates: Mapping[str, float] = NO_RATES
 ) -> NodeEntry:
     """A node, as `GET /herd/v1/status` lists it. `pins` and `rates` as for `status`."""
+    making = {(info.backend, info.name): (info.step, info.steps) for info in node.report.models if info.steps}
     return NodeEntry(
         id=node.id,
         name=node.name,
@@ -202,6 +203,7 @@ def node_entry(
                 _breaker(node.breakers.get(model)),
                 pins.get(model) == node.id,
                 view.capabilities,
+                *making.get((view.backend, view.name), (0, 0)),
             )
             for model, view in models_of(node.report).items()
         ),

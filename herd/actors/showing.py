@@ -117,7 +117,13 @@ class Showing:
 
 def _weighty(status: AgentStatus) -> AgentStatus:
     """Without what changes all the time."""
-    models = tuple([ShownModel(model.name, model.backend, model.resident) for model in status.models])
+    # A step is seen every 2 s at most, and only while an image is made.
+    models = tuple(
+        [
+            ShownModel(model.name, model.backend, model.resident, step=model.step, steps=model.steps)
+            for model in status.models
+        ]
+    )
     return replace(
         status,
         models=models,

@@ -78,6 +78,11 @@ def work_speed(unit: str, rate: float) -> str:
     return f"{rate:.1f} {printable(unit)}s/s"
 
 
+def reached(step: int, steps: int) -> str:
+    """`, step 4 of 9`: how far a model is with an image; empty where it makes none."""
+    return f", step {step} of {steps}" if steps else ""
+
+
 def ended(outcome: str | None) -> tuple[str, str]:
     """How a request ended, and the colour of that; None: it has not."""
     return _OUTCOMES.get(outcome, (printable(str(outcome)), ""))

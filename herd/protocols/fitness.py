@@ -54,7 +54,7 @@ def flaw_of_report(report: Report) -> str:
     amounts += [amount for backend in report.backends for amount in (backend.parallel, backend.context_length)]
     for model in report.models:
         amounts += (model.size, model.size_resident, model.size_vram)
-        amounts += (model.context_length, model.kv_per_token, model.context_max)
+        amounts += (model.context_length, model.kv_per_token, model.context_max, model.step, model.steps)
     if not all(0 <= amount <= MAX_INT for amount in amounts):
         return "an amount in it is none"
     if not all(0.0 < model.active_share <= 1.0 for model in report.models):

@@ -53,6 +53,8 @@ class ModelEntry:
     breaker: BreakerEntry | None = None
     pinned: bool = False  # kept loaded here
     capabilities: tuple[str, ...] = ()  # in Ollama's words; empty: its server does not say
+    step: int = 0  # done of the images that it makes for a request
+    steps: int = 0  # of all these; 0: it makes none, or its server does not say
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,8 @@ class ModelInfo:
     kv_per_token: Bytes = Bytes(0)  # keys and values of one token of context, at 2 bytes a number
     context_max: Tokens = Tokens(0)  # what it was trained for
     active_share: float = 1.0  # of its weights that one token reads; below 1 for a mixture of experts
+    step: int = 0  # done of the images that it makes
+    steps: int = 0  # of all these
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,8 @@ def _openai_model(
 ) -> ModelInfo:
     meta = mapping(item, "meta")
     size = Bytes(number(meta, "size"))
-    resident = text(mapping(item, "status"), "value") not in _NOT_LOADED
+    status = mapping(item, "status")
+    resident = text(status, "value") not in _NOT_LOADED
     stated = [_LLAMACPP_CAPABILITIES.get(word, word) for word in texts(described, "capabilities")]
     known = {
         "format": text(mapping(described, "details"), "format"),
@@ -101,6 +102,8 @@ def _openai_model(
         resident=resident,
         size_resident=size if resident else Bytes(0),
         context_length=Tokens(context if resident else 0),
+        step=number(status, "step"),
+        steps=number(status, "steps"),
     )
 
 

@@ -147,7 +147,10 @@ const special = ({ pinned, breaker, capabilities }) =>
 // A model in memory and how much of its limit is in use.
 export function model(shown, queue) {
   const waiting = queue?.waiting ? `, ${queue.waiting} waiting` : "";
-  return [`${printable(shown.name)} ${queue?.running ?? 0}/${shown.limit}${waiting}`, ...special(shown)].join(", ");
+  const made = shown.steps ? [`step ${shown.step} of ${shown.steps}`] : [];
+  return [`${printable(shown.name)} ${queue?.running ?? 0}/${shown.limit}${waiting}`, ...made, ...special(shown)].join(
+    ", ",
+  );
 }
 
 // A model on disk.

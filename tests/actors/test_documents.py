@@ -81,6 +81,13 @@ def test_the_status_shows_the_memory_that_models_run_in() -> None:
     assert document.nodes[1].gpus == ()
 
 
+def test_the_status_shows_how_far_an_image_is() -> None:
+    drawing = replace(model("m"), step=4, steps=9)
+    hidden = replace(model("m", LLAMACPP), step=1, steps=2)  # another server's model of that name
+    document = status(INFO, (node("a", NodeState.READY, report(drawing, hidden, model("n"))),), held=0)
+    assert [(shown.step, shown.steps) for shown in document.nodes[0].models] == [(4, 9), (0, 0)]
+
+
 def test_breakers_are_shown_where_something_has_failed() -> None:
     opened = Breaker(Circuit.OPEN, 4, Seconds(10.0), Seconds(7.0), Seconds(1000.0))
     shaky = replace(READY, link=Breaker(failures=1), breakers={"m:latest": opened})

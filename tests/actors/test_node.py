@@ -66,9 +66,11 @@ async def test_a_node_is_joining_until_its_first_report() -> None:
 async def test_a_report_that_changes_nothing_for_routing_is_not_told() -> None:
     node, scorer = await started()
     node.link_up.tell(NodeName("studio"), Machine(), "")
-    for cpu in (0.1, 0.9):
-        node.reported.tell(report(model("m"), cpu=cpu))
+    for cpu, step in ((0.1, 1), (0.9, 2)):
+        node.reported.tell(report(replace(model("m"), step=step, steps=9), cpu=cpu))
     assert len(await views(scorer)) == 2
+    status: NodeStatus = await node.status.remote()
+    assert (status.report.cpu, status.report.models[0].step) == (0.9, 2)  # people see it
     node.reported.tell(report(model("m", resident=True)))
     assert [view.models["m:latest"].resident for view in await views(scorer)] == [True]
     await end(node, scorer)

@@ -151,6 +151,18 @@ async def test_the_desk_sees_what_runs_once_a_minute_and_what_weighs_more_at_onc
 
 
 @virtual_time
+async def test_the_desk_and_the_views_see_how_far_an_image_is() -> None:
+    beside = Beside()
+    for step in (1, 2):
+        beside.agent.backend_changed.tell(replace(UP, models=(replace(UP.models[0], step=step, steps=9),)))
+        await settled()
+        (shown,) = beside.desk.shown[-1].models
+        assert (shown.step, shown.steps) == (step, 9)
+    assert (await beside.after(0)).status.models == beside.desk.shown[-1].models
+    await beside.end()
+
+
+@virtual_time
 async def test_what_only_moves_never_reaches_the_desk() -> None:
     beside = Beside()
     expiring = UP.models[0]

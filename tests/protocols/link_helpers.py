@@ -68,6 +68,8 @@ REPORT = Report(
             context_length=Tokens(8192),
             kv_per_token=Bytes(327_680),
             context_max=Tokens(131_072),
+            step=4,
+            steps=9,
             active_share=0.5,
         ),
     ),

@@ -50,6 +50,7 @@ def test_as_many_gpus_as_no_machine_has_are_refused() -> None:
         Report(gpus=(replace(GPU, bandwidth=-1),)),
         Report(models=(replace(MODEL, kv_per_token=Bytes(-1)),)),
         Report(models=(MODEL, replace(MODEL, context_max=Tokens(-1)))),
+        Report(models=(replace(MODEL, steps=-1),)),
         Report(backends=(BackendInfo(BackendId("b"), "ollama", context_length=Tokens(-1)),)),
         Report(backends=(BackendInfo(BackendId("b"), "ollama", parallel=-1),)),
         Report(models=(replace(MODEL, size=Bytes(-1)),)),

@@ -93,6 +93,20 @@ def test_a_llamacpp_server_of_several_models_says_which_are_loaded() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("said", "step", "steps"),
+    [
+        ({"step": 4, "steps": 9}, 4, 9),
+        ({"step": 0, "steps": 0}, 0, 0),  # the model is being loaded
+        ({}, 0, 0),
+        ({"step": "4", "steps": -9}, 0, 0),
+    ],
+)
+def test_a_server_that_makes_an_image_says_how_far_it_is(said: dict[str, Any], step: int, steps: int) -> None:
+    (model,) = read_openai_models({"data": [{"id": "schnell", "status": {"value": "loaded", **said}}]}, BACKEND)
+    assert (model.resident, model.step, model.steps) == (True, step, steps)
+
+
 def test_a_vllm_server_tells_its_context() -> None:
     answer = {"data": [{"id": "Qwen/Qwen3-8B", "owned_by": "vllm", "max_model_len": 32768, "root": "Qwen/Qwen3-8B"}]}
     (model,) = read_openai_models(answer, BACKEND)

@@ -129,6 +129,12 @@ test("a model that does not chat shows what it is for", () => {
   assert.equal(words.stored(model("voxtral", "completion", "audio")), "voxtral");
 });
 
+test("a model that makes an image shows how far it is", () => {
+  const model = { name: "z-image-turbo", limit: 1, pinned: false, breaker: null, capabilities: ["image"] };
+  assert.equal(words.model({ ...model, step: 4, steps: 9 }, { running: 1 }), "z-image-turbo 1/1, step 4 of 9, images");
+  assert.equal(words.model({ ...model, step: 0, steps: 0 }, { running: 1 }), "z-image-turbo 1/1, images");
+});
+
 test("nodes are sorted by what the visitor wants to see first, and by name where that is the same", () => {
   const nodes = [
     { ...NODE, name: "box10", running: 1 },

@@ -8,6 +8,7 @@ from herd.actors.desk import AgentDocument, ShownModel, ShownRequest
 from herd.cli.live.bars import gib, percent, seconds
 from herd.cli.live.blocks import Block
 from herd.cli.live.cells import Column, Line, Look, Placed, Row, placed, table_line, title_line
+from herd.cli.words import reached
 
 T = TypeVar("T")
 
@@ -65,7 +66,7 @@ def _request_columns(document: AgentDocument, now: float) -> list[Column[ShownRe
 
 def _model_columns(document: AgentDocument, now: float) -> list[Column[ShownModel]]:
     columns: list[Column[ShownModel]] = [
-        Column("model", lambda one, _: ((one.name, "good" if one.resident else "dim"),), 14, 48, 0),
+        Column("model", lambda one, _: ((_model(one), "good" if one.resident else "dim"),), 14, 48, 0),
         Column("in memory", lambda one, _: ((_in_memory(one), ""),), 9, 9, 1, True),
         Column("context", lambda one, _: ((_context(one), ""),), 7, 7, 4, True),
         Column("goes in", lambda one, _: ((_goes(one, now), ""),), 7, 7, 2, True),
@@ -76,6 +77,10 @@ def _model_columns(document: AgentDocument, now: float) -> list[Column[ShownMode
     if len(document.servers) > 1:
         columns.append(Column("server", lambda one, _: ((one.backend, "dim"),), 10, 24, 6))
     return columns
+
+
+def _model(model: ShownModel) -> str:
+    return f"{model.name}{reached(model.step, model.steps)}"
 
 
 def _in_memory(model: ShownModel) -> str:

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from herd.cli.process import printable
 from herd.cli.remote import node_view
-from herd.cli.words import clock_time, dated, gib, times_of
+from herd.cli.words import clock_time, dated, gib, reached, times_of
 
 _HOURS = 168  # of a week
 
@@ -106,8 +106,9 @@ def _server(server: dict[str, Any]) -> str:
 def _model(model: dict[str, Any]) -> str:
     if not model.get("resident"):
         return str(model.get("name"))
-    size = model.get("size_resident")
-    return f"{model.get('name')} (in memory{f', {_told(gib, size)}' if size else ''})"
+    size, step, steps = model.get("size_resident"), model.get("step", 0), model.get("steps", 0)
+    image = reached(step, steps) if _is_number(step) and _is_number(steps) else ""
+    return f"{model.get('name')} (in memory{f', {_told(gib, size)}' if size else ''}{image})"
 
 
 def _request(request: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 from herd.cli.live.cells import Look
 from herd.cli.live.week import DAYS, HOURS, UNKNOWN, legend, shade
 from herd.cli.process import printable
-from herd.cli.words import STATES, dated, gib, times_of, work_speed
+from herd.cli.words import STATES, dated, gib, reached, times_of, work_speed
 from herd.names import canonical
 
 _FEW = 3  # answers: fewer say nothing of how far apart they are
@@ -77,6 +77,7 @@ def facts(document: dict[str, Any]) -> list[str]:
         *(_gpu(gpu) for gpu in document.get("gpus", ())),
         *(_server(backend) for backend in document.get("backends", ())),
         f"{document['running']} running, {document['waiting']} waiting",
+        *_images(document),
         _owner(document),
         *([_predictions(document["calibration"])] if "calibration" in document else ()),
         *_other_work(document),
@@ -154,6 +155,15 @@ FIGURES: tuple[tuple[str, Callable[[dict[str, Any], dict[str, Any]], str]], ...]
     ("tok/s out", lambda _, speed: _number(speed.get("decode"))),
     ("off by", lambda _, speed: _off_by(speed.get("calibration"))),
 )
+
+
+def _images(document: dict[str, Any]) -> list[str]:
+    """`z-image-turbo, step 4 of 9`, of each model that makes an image."""
+    return [
+        printable(f"{model['name']}{reached(model.get('step', 0), model['steps'])}")
+        for model in document["models"]
+        if model.get("steps")
+    ]
 
 
 def _other_work(document: dict[str, Any]) -> list[str]:

@@ -77,7 +77,7 @@ class Mflux:
         self._looked = -_LOOK_S
         self._line = asyncio.Lock()
         self._waiting = 0
-        self._running: tuple[str, Progress] | None = None  # the model
+        self._running: tuple[str, _Job] | None = None  # the model, by name
 
     async def __aenter__(self) -> Self:
         self._workshop.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -181,8 +181,8 @@ class Mflux:
         name = model.weights.name
         status: dict[str, Any] = {"value": "unloaded"}
         if self._running is not None and self._running[0] == name:
-            progress = self._running[1]
-            status = {"value": "loaded", "step": progress.steps, "steps": progress.image_steps}
+            step, steps = self._running[1].reached
+            status = {"value": "loaded", "step": step, "steps": steps}
         return {
             "id": name,
             "object": "model",
@@ -218,7 +218,7 @@ class Mflux:
         try:
             async with self._line:
                 job = _Job(run, wish, directory, self._clock)
-                self._running = (model.weights.name, job.progress)
+                self._running = (model.weights.name, job)
                 try:
                     return await job.done(self._program.parent, self._environ)
                 finally:
@@ -243,23 +243,24 @@ def _runs(capabilities: Capabilities, model: OnDisk) -> bool:
 
 
 class _Job:
-    """One run of a command.
-
-    Attributes:
-        progress: how far it is.
-    """
+    """One run of a command."""
 
     def __init__(self, run: Run, wish: Wish, directory: Path, clock: Clock) -> None:
         self._run = run
         self._wish = wish
         self._directory = directory
         self._clock = clock
-        self.progress = Progress()
+        self._progress = Progress()
         self._began = self._first_step = clock.monotonic()
         self._out: deque[str] = deque(maxlen=_KEPT_LINES)
         self._err: deque[str] = deque(maxlen=_KEPT_LINES)
         self._lines = Lines(self._read)
         self._patience: asyncio.Timeout | None = None  # while it runs
+
+    @property
+    def reached(self) -> tuple[int, int]:
+        """Steps that are done, and all of them, of every image; 0, 0 while the model loads."""
+        return self._progress.steps, self._progress.image_steps * len(self._run.outputs)
 
     async def done(self, commands: Path, environ: Mapping[str, str]) -> FilesAnswer:
         """The answer once the command has ended. Raises RequestError or ToolFailed."""
@@ -301,8 +302,8 @@ class _Job:
             self._err.append(line)
 
     def _follow(self, line: str) -> bool:
-        known = self.progress.image_steps
-        bar = self.progress.said(line)
+        known = self._progress.image_steps
+        bar = self._progress.said(line)
         if bar and not known:
             self._first_step = self._clock.monotonic()
             # It has been read long since: a kill of the agent leaves no prompt on the disk after this.
@@ -311,7 +312,7 @@ class _Job:
 
     def _answer(self, files: list[Path], width: int, height: int) -> FilesAnswer:
         load_s, work_s = self._first_step - self._began, self._clock.monotonic() - self._first_step
-        steps = self.progress.steps
+        steps = self._progress.steps
         logger.info("%s: %d steps in %.1f s, after %.1f s of loading", self._wish.model, steps, work_s, load_s)
         took = {
             "load_s": round(load_s, 3),
@@ -319,7 +320,7 @@ class _Job:
             "kilopixel_steps": kilopixel_steps(width, height, steps),
             "width": width,
             "height": height,
-            "steps": self.progress.image_steps,
+            "steps": self._progress.image_steps,
         }
         ignored = ((IGNORED, ", ".join(self._run.ignored)),) if self._run.ignored else ()
         around = frames(int(self._clock.wall()), len(files), took)

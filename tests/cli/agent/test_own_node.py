@@ -165,6 +165,14 @@ def test_an_agent_that_has_just_begun_and_a_dedicated_one_say_so(run: CommandLin
     assert lines[3] == "  owner   has none (--dedicated)"
 
 
+def test_the_status_says_how_far_an_image_is(run: CommandLine, agent: AgentFiles) -> None:
+    drawing = ShownModel(ModelName("z-image-turbo"), BackendId("mflux"), resident=True, step=4, steps=9)
+    agent.show(AgentStatus(models=(drawing,)))
+    assert "  models  z-image-turbo (in memory, step 4 of 9)\n" in run("herd-node status").out
+    (shown,) = json.loads(run("herd-node status --json").out)["models"]
+    assert (shown["step"], shown["steps"]) == (4, 9)
+
+
 def test_names_that_a_terminal_would_obey_are_shown_and_not_obeyed(run: CommandLine, agent: AgentFiles) -> None:
     agent.show(AgentStatus(models=(ShownModel(ModelName("m\x1b[2J[red]"), BackendId("b"), resident=False),)))
     assert "  models  m\\x1b[2J[red]\n" in run("herd-node status").out

@@ -15,7 +15,7 @@ from herd.cli.live.bars import age
 from herd.cli.live.cells import Look, Size
 from herd.policy.values import Reason
 from herd.types import BackendId, Seconds
-from tests.cli.agents import CUPBOARD, NEW, STUDIO, nasty
+from tests.cli.agents import CUPBOARD, NEW, STUDIO, model, nasty
 from tests.cli.fleets import NOW
 from tests.cli.pictures import holds, looks, words
 from tests.cli.snapshot import matches_snapshot, text_of
@@ -69,6 +69,11 @@ def test_what_does_not_answer_stands_before_what_does() -> None:
     servers = [line for line in lines(SMALL, CUPBOARD) if "127.0.0.1" in line and "http" in line]
     assert servers[0].endswith("http://127.0.0.1:8080 · connection refused")
     assert servers[1].endswith("ollama 0.33.0 · http://127.0.0.1:11434")
+
+
+def test_a_model_that_makes_an_image_shows_how_far_it_is() -> None:
+    document = replace(STUDIO, models=(replace(model("z-image-turbo", 12.0, resident=True), step=4, steps=9),))
+    assert any(line.strip().startswith("z-image-turbo, step 4 of 9 ") for line in lines(SMALL, document))
 
 
 def test_every_pause_is_told() -> None:

@@ -92,6 +92,12 @@ def whole() -> Seen:
     return heard(house(), "node", detail(HOUSE[0]))
 
 
+def test_a_model_that_makes_an_image_shows_how_far_it_is() -> None:
+    drawing = {"name": "z-image-turbo", "resident": True, "limit": 1, "size": 0, "step": 4, "steps": 9}
+    seen = heard(Seen(), "status", status_of([{**HOUSE[0], "models": [drawing]}]))
+    assert "  z-image-turbo, step 4 of 9" in lines(SMALL, "down", "enter", seen=seen)
+
+
 def test_before_the_router_has_said_anything_the_picture_says_what_it_waits_for() -> None:
     shown = lines(SMALL, seen=Seen(url="http://studio.local:11435"))
     assert "waiting for what the router at http://studio.local:11435 says" in shown[2]

@@ -108,6 +108,13 @@ def test_one_node_has_its_speeds_and_its_owner(run: CommandLine, router: Router)
     assert "it has no owner" in run("herd nodes laptop").out
 
 
+def test_a_model_that_makes_an_image_shows_how_far_it_is(run: CommandLine, router: Router) -> None:
+    assert "step" not in run("herd nodes laptop").out
+    drawing = {"name": "z-image-turbo", "resident": True, "limit": 1, "size": 0, "step": 4, "steps": 9}
+    router.answers["laptop"] = (200, {**NODE, "models": [drawing]})
+    assert "  z-image-turbo, step 4 of 9\n" in run("herd nodes laptop").out
+
+
 @pytest.mark.parametrize(
     ("calibration", "sentence"),
     [

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import io
+import json
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +27,7 @@ from tests.e2e.kinds import (
     KindsHouse,
 )
 from tests.e2e.media_servers import EDITS, FORMS_ARE_READ, PICTURES, PNG, SPEECH, MediaServer, picture, sound
+from tests.e2e.processes import PATIENCE_S
 from tests.net.tools.ends import Ends
 from tests.net.tools.speech import heard_in
 
@@ -236,6 +238,27 @@ async def test_a_client_that_leaves_in_the_middle_ends_every_process_of_the_comm
     async with house.post(Api.GENERATE_IMAGE, json={"model": PAINTED, "prompt": "a lighthouse"}) as answer:
         assert (answer.status, answer.content_type) == (200, "image/png")  # the next one has its turn
         await answer.read()
+
+
+async def test_people_see_how_far_an_image_is(house: KindsHouse) -> None:
+    house.tools.hold()
+
+    async def ask() -> None:
+        async with house.post(Api.GENERATE_IMAGE, json={"model": PAINTED, "prompt": "a lighthouse"}):
+            raise AssertionError("nobody has painted it")
+
+    asking = asyncio.create_task(ask())
+    await house.tools.runs()
+    async with asyncio.timeout(PATIENCE_S), house.client.get(f"{house.url}/herd/v1/events?topics=status") as events:
+        async for line in events.content:
+            nodes = json.loads(line.removeprefix(b"data: "))["nodes"] if line.startswith(b"data: ") else ()
+            models = [model for node in nodes for model in node["models"] if model["steps"]]
+            if models:
+                break
+    assert [(model["name"], model["step"], model["steps"]) for model in models] == [(PAINTED, 1, 4)]
+    asking.cancel()
+    await asyncio.wait([asking])
+    house.tools.let_go()
 
 
 async def test_a_server_that_breaks_before_its_answer_is_replaced_by_another_machine(house: KindsHouse) -> None:

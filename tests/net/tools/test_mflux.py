@@ -314,12 +314,12 @@ async def test_weights_that_turn_out_not_to_be_whole_are_never_fetched_for_a_req
 async def test_a_hang_up_in_mid_generation_ends_the_whole_process_group(bench: Bench) -> None:
     tells = bench.fifo("tells")
     async with bench.mflux(MFLUX_TELLS=tells, MFLUX_DOES="deaf") as mflux:
-        asking = asyncio.create_task(ask(mflux))
+        asking = asyncio.create_task(ask(mflux, n=2))
         command, child, _ = await line_of(tells)
         ends = Ends([command, child, os.getpgid(command)])
         while (status := await status_of(mflux, "schnell"))["step"] < 1:  # noqa: ASYNC110 - no event of the test's
             await asyncio.sleep(0)
-        assert status == {"value": "loaded", "step": 1, "steps": 4}
+        assert status == {"value": "loaded", "step": 1, "steps": 8}  # of both images
         assert await status_of(mflux, "z-image-turbo") == {"value": "unloaded"}
         asking.cancel()
         await asyncio.wait([asking])
