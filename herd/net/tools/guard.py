@@ -4,8 +4,8 @@ It leads the process group in which the command and all its children are. Its st
 wants the command, whose end says that they are gone, however that came: then the whole group ends. It ends as the
 command does, with the same status or by the same signal; what of the group is left then is for its parent to end.
 
-With `--private` the directory that it was started in is the command's own, with what a client has sent: it goes with the
-group. Of a command that ends by itself it is left, for whoever wanted that looks there for the result.
+With `--private` the directory that it was started in is the command's own, with what a client has sent: it goes with
+the group. Of a command that ends by itself it is left, for whoever wanted that looks there for the result.
 """
 
 import os
