@@ -218,7 +218,10 @@ class Backend:
         """Find out which program it is, by asking it."""
         answers = await introduction(self._http, self._settings.base_url, PROBE_S)
         kind = servers.recognise(answers)
-        self._props = openai_servers.read_llamacpp_props(answers["/props"]) if kind is BackendKind.LLAMACPP else None
+        self._props = None
+        if kind is BackendKind.LLAMACPP:
+            _, refusal = await self._answer(Api.EMBEDDINGS, {"model": ""})  # what it lacks it says first
+            self._props = openai_servers.read_llamacpp_props(answers["/props"], refusal)
         slots = await self._declared_slots(kind)
         version = servers.read_ollama_version(answers["/api/version"]) if kind is BackendKind.OLLAMA else ""
         description = _description(answers)

@@ -2,6 +2,9 @@
 
 A form may be as long as a recording of a day. Of its content nothing is held but what may be the beginning of a
 boundary; heads of parts are, up to a limit.
+
+The readers that libraries have (aiohttp's, python-multipart) tell neither where in the body a field stands, which the
+edit of a model's name takes, nor the head of a part as it came, which a form that is written anew keeps.
 """
 
 import re

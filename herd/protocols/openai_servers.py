@@ -26,14 +26,19 @@ _LMSTUDIO_CAPABILITIES = {
 
 @dataclass(frozen=True, slots=True)
 class Props:
-    """What a llama.cpp server says at `/props`: requests it runs at once, and what its model can do."""
+    """What a llama.cpp server says of itself: requests it runs at once, and what its model can do."""
 
     slots: int
     capabilities: tuple[str, ...] = ()
 
 
-def read_llamacpp_props(answer: Any) -> Props:
+def read_llamacpp_props(answer: Any, refusal: Any = None) -> Props:
     """Read `GET /props`.
+
+    Args:
+        answer: to that.
+        refusal: the answer to `POST /v1/embeddings` without an input, which a server that makes vectors misses; one
+            that was started without `--embeddings` says that. It lists neither.
 
     Raises:
         ProtocolError: the answer is not an object.
@@ -45,9 +50,15 @@ def read_llamacpp_props(answer: Any) -> Props:
     found = {
         Capability.TOOLS: tools,
         Capability.VISION: modalities.get("vision") is True,
+        Capability.EMBEDDING: _misses_input(refusal),
         Capability.AUDIO: modalities.get("audio") is True,
     }
     return Props(number(answer, "total_slots"), tuple(name for name, has in found.items() if has))
+
+
+def _misses_input(refusal: Any) -> bool:
+    said = mapping(refusal, "error") if isinstance(refusal, dict) else {}
+    return '"input"' in text(said, "message")
 
 
 def read_openai_models(

@@ -35,6 +35,11 @@ def test_models_are_listed(home: Home, client: Any) -> None:
     assert {home.chat, home.vectors} <= {model.id for model in client.models.list()}
 
 
+def test_a_model_says_whether_it_makes_vectors(home: Home, client: Any) -> None:
+    makes = {model.id: "embedding" in model.capabilities for model in client.models.list()}
+    assert (makes[home.vectors], makes[home.chat]) == (True, False)
+
+
 def test_one_model_is_shown(home: Home, client: Any) -> None:
     assert client.models.retrieve(home.chat).id == home.chat
 

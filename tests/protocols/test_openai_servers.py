@@ -81,6 +81,27 @@ def test_properties_tell_slots_and_what_else_the_model_can_do() -> None:
     assert model.capabilities == ("completion", "tools", "vision", "audio")
 
 
+# What llama.cpp answers to `POST /v1/embeddings` with `{}`: the builds of 2026 in these words.
+MISSES_INPUT = {"error": {"code": 400, "message": '"input" or "content" must be provided', "type": "x"}}
+NO_VECTORS = {
+    "error": {"code": 501, "message": "This server does not support embeddings. Start it with `--embeddings`"}
+}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "capabilities"),
+    [
+        (MISSES_INPUT, ("embedding",)),
+        (NO_VECTORS, ()),
+        (None, ()),
+        ({"error": "model name is missing"}, ()),
+        (["odd"], ()),
+    ],
+)
+def test_a_llamacpp_server_makes_vectors_where_it_misses_what_of(refusal: Any, capabilities: tuple[str, ...]) -> None:
+    assert read_llamacpp_props(LLAMACPP_PROPS, refusal).capabilities == capabilities
+
+
 def test_a_llamacpp_server_of_several_models_says_which_are_loaded() -> None:
     states = ["loaded", "unloaded", "sleeping", "loading"]
     answer = {"data": [{"id": state, "status": {"value": state}, "meta": {"n_ctx": 8}} for state in states]}

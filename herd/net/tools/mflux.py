@@ -271,6 +271,7 @@ class _Job:
             err=self._hear,
             environment=environ,
             directory=self._directory,
+            private=True,
         )
         await process.start()
         try:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from herd.errors import HerdError
-from herd.net.tools.guard import GRACE_S
+from herd.net.tools.guard import GRACE_S, PRIVATE
 from herd.types import Seconds
 
 _LONGEST_LINE = 4096  # characters; progress and the last line of a traceback are far shorter
@@ -74,6 +74,7 @@ class GuardedProcess:
         err: the same of its standard error.
         environment: of the command, instead of this process's.
         directory: in which it runs.
+        private: the directory is its own, and goes with it when this process is gone.
     """
 
     def __init__(
@@ -83,8 +84,11 @@ class GuardedProcess:
         err: Heard = _unheard,
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
+        *,
+        private: bool = False,
     ) -> None:
         self._words = tuple(words)
+        self._private = private
         self._heard = {1: out, 2: err}
         self._environment = environment
         self._directory = directory
@@ -114,7 +118,7 @@ class GuardedProcess:
         try:
             transport, protocol = await loop.subprocess_exec(
                 lambda: _Ears(self._heard),
-                *(sys.executable, "-m", "herd.net.tools.guard", *self._words),
+                *(sys.executable, "-m", "herd.net.tools.guard", *([PRIVATE] if self._private else []), *self._words),
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=PIPE,

@@ -385,7 +385,7 @@ asyncio.run(main())
 """
 
 
-async def test_an_agent_that_is_killed_takes_the_run_with_it_and_the_next_one_cleans_up(bench: Bench) -> None:
+async def test_an_agent_that_is_killed_takes_the_run_with_it_and_what_the_client_sent(bench: Bench) -> None:
     tells = bench.fifo("tells")
     environ = {**os.environ, **bench.environ, "MFLUX_TELLS": tells, "MFLUX_DOES": "deaf"}
     words = (sys.executable, "-c", AGENT, PROGRAM, str(bench.workshop))
@@ -395,6 +395,11 @@ async def test_an_agent_that_is_killed_takes_the_run_with_it_and_the_next_one_cl
     agent.kill()
     await agent.wait()
     assert ends.come()
-    assert not is_clean(bench)
+    assert is_clean(bench)
+
+
+async def test_what_an_agent_has_left_that_lost_its_power_is_removed_at_the_start(bench: Bench) -> None:
+    (bench.workshop / "left").mkdir(parents=True)
+    (bench.workshop / "left" / "0.png").write_bytes(PNG)
     async with bench.mflux():
         assert is_clean(bench)
