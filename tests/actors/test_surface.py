@@ -66,6 +66,8 @@ async def test_the_router_tells_who_it_is_and_how_its_fleet_stands() -> None:
             "breaker": None,
             "pinned": False,
             "capabilities": ["completion", "tools"],
+            "step": 0,
+            "steps": 0,
         }
         assert status["queues"] == [{"node": "a", "model": LLAMA, "running": 0, "waiting": 0, "limit": 3}]
         assert status["totals"] == {"nodes": 1, "serving": 1, "models": 1, "running": 0, "waiting": 0, "held": 0}
