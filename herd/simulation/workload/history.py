@@ -51,7 +51,7 @@ class Recorded:
         for count, what in (
             (self.assumed, "as long as those of their model in the middle, for nobody knows their length"),
             (self.unknown, "left out: for models that no machine has had"),
-            (self.vectors, "left out: for vectors, which the router does not serve yet"),
+            (self.vectors, "left out: for vectors, which no simulated fleet is asked for"),
         ):
             if count:
                 yield f"requests {what}: {count}"

@@ -81,7 +81,7 @@ def test_names_that_no_machine_has_and_models_for_vectors_are_left_out_and_told(
     assert [row.at for row in found.rows] == [0.0, 2.0]
     told = " / ".join(found.remarks())
     assert "requests left out: for models that no machine has had: 1" in told
-    assert "requests left out: for vectors, which the router does not serve yet: 1" in told
+    assert "requests left out: for vectors, which no simulated fleet is asked for: 1" in told
 
 
 def test_unknown_lengths_are_their_models_median_else_that_of_all_else_an_assumption() -> None:
