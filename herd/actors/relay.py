@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from herd.actors.counterpart import Counterpart, once, onward, say
 from herd.actors.interpreter import Interpreter
@@ -25,6 +25,15 @@ from herd.protocols.translation.speech import WHISPERCPP
 from herd.protocols.usage import UsageReader, measured
 from herd.runtime import ActorHandle
 from herd.types import Api, BackendId, BackendKind, Dialect
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """What a model server has said of itself."""
+
+    kind: BackendKind
+    stood_in_for: frozenset[str]  # paths
+    words: ImageWords  # in which it is asked for images
 
 
 class Relay:
@@ -54,7 +63,7 @@ class Relay:
         self._painter = Painter(servers, clock)
         self._transcriber = Transcriber(servers, clock)
         self._running: Counter[BackendId] = Counter()  # requests
-        self._stands_in: dict[BackendId, dict[str, tuple[BackendKind, ImageWords]]] = {}  # by path
+        self._known: dict[BackendId, _Server] = {}
 
     def recognised(
         self,
@@ -67,7 +76,7 @@ class Relay:
 
         One that is away is taken to come back as it was. It is asked for images in its own `words`.
         """
-        self._stands_in[backend] = dict.fromkeys(translated, (kind, words))
+        self._known[backend] = _Server(kind, frozenset(translated), words)
 
     def busy(self, backend: BackendId) -> bool:
         """Whether a request is with that server."""
@@ -90,19 +99,17 @@ class Relay:
         if base_url is None:
             serving.reset(Failure("no-backend", f"this node has no model server {head.backend}"))
             return
-        stands_in = self._stands_in.get(head.backend)
-        path = normalised(head.path.partition("?")[0]) if stands_in else ""
-        known = stands_in.get(path) if stands_in else None
-        if known is None and _is_form_for_ollama(path, head, stands_in):
+        server = self._known.get(head.backend)
+        path = normalised(head.path.partition("?")[0])
+        if server is not None and server.kind is BackendKind.OLLAMA and _is_form_of_an_edit(path, head):
             await self._edit(serving, base_url)
-        elif known is None:
+        elif server is None or path not in server.stood_in_for:
             await self._pass_on(serving, base_url, head, serving.body())
-        elif path in apis.elsewhere(known[0]):
+        elif path in apis.elsewhere(server.kind):
             await self._pass_on(serving, base_url, replace(head, path=WHISPERCPP), serving.body())
         else:
-            kind, words = known
-            server = Counterpart(base_url, kind, self._backends[head.backend], words)
-            await self._translate(serving, Api(path), server)
+            asked = Counterpart(base_url, server.kind, self._backends[head.backend], server.words)
+            await self._translate(serving, Api(path), asked)
 
     async def _translate(self, serving: Serving, api: Api, server: Counterpart) -> None:
         try:
@@ -164,11 +171,6 @@ class Relay:
             answer.close()
 
 
-def _is_form_for_ollama(
-    path: str, head: RequestHead, stands_in: Mapping[str, tuple[BackendKind, ImageWords]] | None
-) -> bool:
-    """Whether a picture is to be changed that came in a form. An Ollama that makes pictures is one that is stood in for
-    at Herd's own endpoint.
-    """
-    kind = stands_in[Api.GENERATE_IMAGE][0] if stands_in and Api.GENERATE_IMAGE in stands_in else None
-    return path == Api.IMAGE_EDITS and kind is BackendKind.OLLAMA and is_form(value_of(head.headers, "content-type"))
+def _is_form_of_an_edit(path: str, head: RequestHead) -> bool:
+    """Whether a picture is to be changed that comes in a form, which Ollama does not take."""
+    return path == Api.IMAGE_EDITS and is_form(value_of(head.headers, "content-type"))

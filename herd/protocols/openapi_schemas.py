@@ -89,8 +89,6 @@ UPLOADED: dict[Api, Schema] = {
     Api.TRANSCRIPTIONS: _form("file", file=_FILE, language=_TEXT, response_format=_SAID, stream=_STREAM_TEXT),
     Api.TRANSCRIBE: _form("file", file=_FILE, language=_TEXT, prompt=_TEXT),
 }
-# These take nothing else, as `form_requests` has it.
-FORMS_ONLY = frozenset({Api.TRANSCRIPTIONS, Api.TRANSCRIBE})
 
 # What is asked of a model, by the endpoint.
 ASKED: dict[Api, Schema] = {

@@ -8,12 +8,11 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
 from herd.protocols.openapi import document
-from herd.protocols.openapi_schemas import FORMS_ONLY
 from herd.runtime.testing import run_virtual, virtual_time
 from herd.simulation.fleet.house import House, house
 from herd.simulation.http import RecordingSink
 from herd.types import Api, Unit
-from tests.protocols.forms import FORM_TYPE, form
+from tests.protocols.forms import FORM_TYPE, FORMS_ONLY, form
 
 LLAMA, NOMIC = "llama3.2:3b", "nomic-embed-text:latest"
 CHAT = {"model": LLAMA, "messages": [{"role": "user", "content": "hi"}]}

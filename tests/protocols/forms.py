@@ -3,6 +3,10 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
+from herd.protocols.form_requests import TAKE_FORMS, comes_as_form
+
+FORMS_ONLY = frozenset(api for api in TAKE_FORMS if comes_as_form(api, ""))  # endpoints that take nothing else
+
 BOUNDARY = "5c0a1f"
 FORM_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
 

@@ -9,10 +9,11 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from herd.protocols.openapi import OPERATIONS, document, template
-from herd.protocols.openapi_schemas import ANSWERED, ASKED, FORMS_ONLY, UPLOADED
+from herd.protocols.openapi_schemas import ANSWERED, ASKED, UPLOADED
 from herd.protocols.paths import ENDPOINTS, Endpoint, EndpointKind, find
 from herd.protocols.stories import Event
 from herd.types import Api
+from tests.protocols.forms import FORMS_ONLY
 
 DOCUMENT: dict[str, Any] = json.loads(document("1.2.3"))
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from herd.errors import RequestError
 from herd.protocols import body_fields
-from herd.protocols.openapi_schemas import FORMS_ONLY
 from herd.protocols.paths import ENDPOINTS, Endpoint, EndpointKind, find
 from herd.protocols.requests import Routing, read_request
 from herd.types import Capability
+from tests.protocols.forms import FORMS_ONLY
 
 OPENAI_CHAT = find("POST", "/v1/chat/completions")
 CHAT = find("POST", "/api/chat")
