@@ -10,7 +10,7 @@ import logging
 from dataclasses import replace
 
 from herd.actors.batch_story import BatchDiary, PartDiary
-from herd.actors.batch_times import BatchTimes, TimedSink, number_in
+from herd.actors.batch_times import TimedSink, number_in
 from herd.actors.body import SplicedBody
 from herd.actors.log_context import logged_for
 from herd.actors.ports import Headers, Sink
@@ -61,7 +61,6 @@ class Batches:
     def __init__(self, parts: RouterParts) -> None:
         self._parts = parts
         self._free = ROOM
-        self._times = BatchTimes(parts.clock)
 
     async def serve(self, inbound: Inbound, sink: Sink) -> None:
         """Answer one request. Raises as `request.serve` does."""
@@ -73,7 +72,7 @@ class Batches:
         if found is None or inputs is None:
             await serve(inbound, sink, self._parts)
             return
-        plan = split(found, inputs.sizes, self._times.ratios(found))
+        plan = split(found, inputs.sizes)
         room = len(inputs.texts) * MOST_VECTOR
         if plan is None or room > self._free:
             await self._whole(inbound, sink, found)
@@ -87,7 +86,7 @@ class Batches:
             finally:
                 self._free += room
             for timed, size in batch.timed:
-                self._times.took(found, timed, size / inbound.body.size, size)
+                self._learn(found, timed, size / inbound.body.size, size)
             if why is not None:
                 logger.info("request %s: begun again in one piece: %s", inbound.id, why)
                 diary.unsplit(why)
@@ -97,7 +96,12 @@ class Batches:
         """Serve a batch in one piece that others could be split like, and learn from how long it takes."""
         timed = TimedSink(sink, self._parts.clock)
         await serve(inbound, timed, self._parts)
-        self._times.took(found, timed, 1.0, inbound.body.size)
+        self._learn(found, timed, 1.0, inbound.body.size)
+
+    def _learn(self, found: Spread, timed: TimedSink, share: float, size: int) -> None:
+        """A share of a batch, or all of it, was served: `size` bytes of texts."""
+        if (took := timed.ratio(found, share, size)) is not None:
+            self._parts.learner.batch_served.tell(took[0], found.model, took[1])
 
     async def _spread(self, inbound: Inbound) -> Spread | None:
         """The nodes that could share it, if there are several."""

@@ -22,6 +22,7 @@ MAX_PAIRS = 65_536
 
 # What the Store knows the quantities by.
 LOAD, FIRST_TOKEN, PREFILL, DECODE, ANSWER = "load", "first-token", "prefill", "decode", "answer"
+BATCHES = "batches"
 # Of work that is not counted in tokens its unit says what: rates by its name, and what is usually asked for.
 OTHERS = (Unit.PIXEL_STEP, Unit.AUDIO_FRAME)
 RATES = {Unit.TOKEN: DECODE} | {unit: unit.value for unit in OTHERS}
@@ -87,6 +88,18 @@ class LatencyLearner:
         get_actor(names.SCORER).learned.tell(self._lesson(key, known))
         if self._store is not None and news:
             self._store.record.tell(*news)
+
+    def batch_served(self, node: NodeId, model: str, ratio: float) -> None:
+        """A batch of texts, or a share of one, took so many times as long on a node as was predicted."""
+        now, key = self._clock.monotonic(), (node, model)
+        before = self._known.pop(key, Learned())
+        batches = seen(before.batches, ratio, now)
+        known = self._known[key] = replace(before, batches=batches)  # the latest last
+        keep_latest(self._known, MAX_PAIRS)
+        get_actor(names.SCORER).learned.tell(self._lesson(key, known))
+        if self._store is not None:
+            at = stored(self._clock, now)
+            self._store.record.tell(KnownEstimate(*key, BATCHES, 0, batches.log, batches.weight, at))
 
     def _measured_by_the_usual(self, observed: Observed) -> Observed:
         """Nobody says how much work it was: it counts as what is usual, as it did when it was placed. So the seconds of
@@ -167,4 +180,5 @@ def _together(seen_before: Seen) -> Learned:
         seen_before.get((FIRST_TOKEN, 0)),
         pixel_steps=rates(RATES[Unit.PIXEL_STEP]),
         audio_frames=rates(RATES[Unit.AUDIO_FRAME]),
+        batches=seen_before.get((BATCHES, 0)),
     )

@@ -63,8 +63,8 @@ class SurfaceSettings:
 
 
 class Surface:
-    """Answers HTTP requests. Without state of its own, but for what `Batches` has seen: whatever it must know it asks
-    the actors.
+    """Answers HTTP requests. Without state of its own, but for the room that batches share: whatever it must know it
+    asks the actors.
 
     Args:
         settings: limits, and who the router is.

@@ -8,9 +8,8 @@ grounds are the waits, and whose widths are the speeds.
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 from herd.policy.prewarming import LEAST_AVAILABILITY
 from herd.policy.prospects import Prospect
@@ -41,12 +40,14 @@ class Place:
     name: NodeName
     wait: float  # seconds until it could begin
     work: float  # seconds that it would then need for all of it, as placements predict them
+    ratio: float | None = None  # how many times as long as predicted batches took there; None: none was seen
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
     """Where parts of a batch could run: all of the places have the build of this digest in memory."""
 
+    model: str  # canonical name
     digest: str
     best: Place  # where the batch would run in one piece, whatever build that has
     places: tuple[Place, ...]  # two or more, the best first
@@ -92,16 +93,20 @@ def spread(decision: Decision, looked_at: Iterable[Prospect | Eliminated]) -> Sp
         return None
     builds: dict[str, list[Place]] = {}
     for one in sharing:
-        builds.setdefault(known[one.node].model.digest, []).append(_place(one))
+        prospect = known[one.node]
+        builds.setdefault(prospect.model.digest, []).append(_place(one, prospect))
     shared = [(_level(places), digest) for digest, places in builds.items() if len(places) > 1]
     if not shared:
         return None
     digest = min(shared)[1]
-    return Spread(digest, _place(best), tuple(builds[digest]))
+    there = known[best.node]
+    return Spread(there.key, digest, _place(best, there), tuple(builds[digest]))
 
 
-def _place(candidate: Candidate) -> Place:
-    return Place(candidate.node, candidate.name, candidate.wait, candidate.work)
+def _place(candidate: Candidate, there: Prospect) -> Place:
+    took = there.facts.learned.batches if there.facts.learned is not None else None
+    ratio = None if took is None else took.value
+    return Place(candidate.node, candidate.name, candidate.wait, candidate.work, ratio)
 
 
 def _may_share(one: Prospect) -> bool:
@@ -116,7 +121,7 @@ def _may_share(one: Prospect) -> bool:
     )
 
 
-def split(found: Spread, sizes: Sequence[int], ratios: Mapping[NodeId, float] = MappingProxyType({})) -> Split | None:
+def split(found: Spread, sizes: Sequence[int]) -> Split | None:
     """The batch in parts, or None when one node alone is about as fast.
 
     What model servers say of a batch has no speed in it from which the router would learn what a node does, so that
@@ -126,17 +131,17 @@ def split(found: Spread, sizes: Sequence[int], ratios: Mapping[NodeId, float] = 
     Args:
         found: where parts could run.
         sizes: of the inputs in their order, in any unit that grows with the work for each.
-        ratios: how many times as long as predicted batches took on nodes, where that was seen.
     """
     total = sum(sizes)
     most = min(MOST_PARTS, len(sizes) // LEAST_SHARE)
     if len(sizes) < LEAST_INPUTS or most < 2 or total <= 0:
         return None
     # The best in what is left is the one that would have done all of it first; what cannot help is out.
-    usual = math.exp(sum([math.log(ratio) for ratio in ratios.values()]) / len(ratios)) if ratios else 1.0
+    logs = [math.log(place.ratio) for place in found.places if place.ratio is not None]
+    usual = math.exp(sum(logs) / len(logs)) if logs else 1.0
 
     def corrected(place: Place) -> Place:
-        return replace(place, work=place.work * ratios.get(place.node, usual))
+        return replace(place, work=place.work * (usual if place.ratio is None else place.ratio))
 
     best = corrected(found.best)
     alone = best.wait + best.work

@@ -176,6 +176,7 @@ class Learned:
     calibration: Calibration | None = None  # of what is predicted from these
     pixel_steps: Rate = UNKNOWN  # kilopixel-steps
     audio_frames: Rate = UNKNOWN
+    batches: Estimate | None = None  # of texts for vectors: how many times as long as predicted they took
 
     def of(self, unit: Unit) -> Rate:
         """How fast it makes answers that are counted in this unit."""
@@ -205,6 +206,7 @@ def learned(before: Learned, one: Observed, now: Seconds) -> Learned:
         calibrated(before.calibration, one.predicted, one.took, now),
         work if one.unit is Unit.PIXEL_STEP else before.pixel_steps,
         work if one.unit is Unit.AUDIO_FRAME else before.audio_frames,
+        before.batches,
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from herd.actors.batch_times import LEAST_SEEN, BatchTimes, TimedSink
+from herd.actors.batch_times import LEAST_SEEN, TimedSink
 from herd.actors.body import MemoryBody, SplicedBody
 from herd.net.bodies import Collector
 from herd.policy.batches import Place, Spread
@@ -70,7 +70,7 @@ def _refuse(data: bytes | memoryview) -> None:
 # --- how long they take -----------------------------------------------------------------------------------------------
 
 A, B = Place(NodeId("1"), NodeName("a"), 0.0, 10.0), Place(NodeId("2"), NodeName("b"), 3.0, 10.0)
-FOUND = Spread("one", A, (A, B))
+FOUND = Spread("texts:latest", "one", A, (A, B))
 
 
 class Hands:
@@ -86,17 +86,17 @@ class Hands:
 
 
 async def ratio(node: str, took: float, *, share: float = 1.0, **other: Any) -> float | None:
-    """What is known of node a after an answer of a node."""
+    """What an answer of a node teaches of node a."""
     clock = Hands()
-    times, timed = BatchTimes(clock), TimedSink(RecordingSink(), clock)
+    timed = TimedSink(RecordingSink(), clock)
     clock.now += took
     told = {"X-Herd-Node": node, "X-Herd-Queue-Ms": "2000", "X-Herd-Attempts": "1", **other.get("headers", {})}
     await timed.start(other.get("status", 200), tuple(told.items()))
-    times.took(FOUND, timed, share, other.get("size", LEAST_SEEN))
-    return times.ratios(FOUND).get(A.node)
+    taught = timed.ratio(FOUND, share, other.get("size", LEAST_SEEN))
+    return taught[1] if taught is not None and taught[0] == A.node else None
 
 
-async def test_what_a_batch_took_beside_its_prediction_is_known_of_its_node() -> None:
+async def test_what_a_batch_took_beside_its_prediction_is_taught_of_its_node() -> None:
     assert await ratio("a", 22.0) == pytest.approx(2.0), "the wait in a queue is none of the work"
     assert await ratio("a", 7.0, share=0.25) == pytest.approx(2.0)
 

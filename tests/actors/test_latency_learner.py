@@ -284,6 +284,31 @@ async def test_how_predictions_come_true_is_told_and_outlives_the_learner() -> N
 
 
 @virtual_time
+async def test_what_batches_took_is_told_and_outlives_the_learner() -> None:
+    file, clock = Kept(), LoopClock()
+    pupil: Any = remote(Pupil).options(name=names.SCORER).remote()
+    known = []
+    for ratios in ((2.0, 2.0), ()):
+        store: Any = remote(Store).remote(lambda: file, InlineExecutor(), clock)
+        learner: Any = remote(LatencyLearner).remote(clock, store)
+        for ratio in ratios:
+            learner.batch_served.tell(NodeId("a"), "m", ratio)
+        learner.observed.tell(served("a"))  # which says nothing of batches
+        known += await learner.lessons.remote()
+        await stop(learner)
+        await stop(store)
+    told = await pupil.lessons.remote()
+    await stop(pupil)
+
+    for lesson in (*told, *known):
+        assert lesson.learned.batches is not None
+        assert lesson.learned.batches.value == pytest.approx(2.0)
+    assert [lesson.learned.batches.weight for lesson in known] == [2.0, 2.0]
+    assert [lesson.learned.decode.alone > 0 for lesson in told] == [False, False, True, True]
+    Database.close(file)
+
+
+@virtual_time
 async def test_a_calibration_that_cannot_be_is_taken_for_nothing() -> None:
     file = Kept()
     good = KnownCalibration(NodeId("a"), "m", 0.5, 0.25, 3.0, Seconds(EPOCH))

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -42,7 +43,7 @@ def names(found: Spread | None) -> set[str]:
 def at(*places: tuple[float, float]) -> Spread:
     """Nodes that could begin after so many seconds, and need so many for the whole batch."""
     those = tuple(Place(NodeId(f"n{n}"), NodeName(f"n{n}"), *one) for n, one in enumerate(places))
-    return Spread("one", min(those, key=lambda place: place.wait + place.work), those)
+    return Spread(TEXTS, "one", min(those, key=lambda place: place.wait + place.work), those)
 
 
 def inputs_of(found: Split | None) -> list[int]:
@@ -112,14 +113,18 @@ def test_what_predictions_were_worth_corrects_the_shares() -> None:
     three = at((0.0, 10.0), (0.0, 10.0), (0.0, 10.0))
     a, b = NodeId("n0"), NodeId("n1")
 
+    def seen(found: Spread, ratios: dict[NodeId, float]) -> Spread:
+        places = tuple(replace(place, ratio=ratios.get(place.node)) for place in found.places)
+        return replace(found, best=places[0], places=places)
+
     def shares(ratios: dict[NodeId, float]) -> dict[str, int]:
-        found = split(three, [100] * 70, ratios)
+        found = split(seen(three, ratios), [100] * 70)
         return {share.place.name: share.last - share.first for share in found.shares} if found is not None else {}
 
     assert shares({a: 4.0, b: 1.0}) == {"n0": 10, "n1": 40, "n2": 20}
     assert shares({a: 0.1}) == shares({}) == {"n0": 23, "n1": 24, "n2": 23}
     assert split(at((0.0, 0.05), (0.0, 0.05)), [100] * 40) is None
-    slow = split(at((0.0, 0.05), (0.0, 0.05)), [100] * 40, {a: 20.0})
+    slow = split(seen(at((0.0, 0.05), (0.0, 0.05)), {a: 20.0}), [100] * 40)
     assert slow is not None
     assert slow.seconds == pytest.approx(0.5)
     assert slow.alone == pytest.approx(1.0)
